@@ -1,0 +1,125 @@
+"""Frozen dataclasses to plain containers and back, strictly: unknown keys and wrong types are refused with their place."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from segfw.core.errors import SegfwError, UsageError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Turn dataclasses, tuples and mappings into dicts, lists and scalars that YAML and JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
+
+
+def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
+    """Build `kind` from plain containers. `place` is the dotted key of `plain`, for messages.
+
+    Raises `UsageError` for an unknown key (naming the nearest known one), a missing key, or a value of the wrong type.
+    """
+    return typing.cast(T, _convert(kind, plain, place))
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _convert(kind: Any, plain: Any, place: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return plain
+    if dataclasses.is_dataclass(kind):
+        return _convert_dataclass(typing.cast(type, kind), plain, place)
+    if origin in (Union, types.UnionType):
+        return _convert_union(arguments, plain, place)
+    if origin is Literal:
+        if plain not in arguments:
+            raise UsageError(f"{place or 'value'} must be one of {list(arguments)}, got {plain!r}{_near(plain, arguments)}")
+        return plain
+    if origin is tuple:
+        return _convert_tuple(arguments, plain, place)
+    if origin is dict:
+        if not isinstance(plain, dict):
+            raise _wrong(place, "a mapping", plain)
+        return {str(key): _convert(arguments[1], item, f"{place}.{key}") for key, item in plain.items()}
+    return _convert_scalar(kind, plain, place)
+
+
+def _convert_dataclass(kind: type, plain: Any, place: str) -> Any:
+    if not isinstance(plain, dict):
+        raise _wrong(place, f"a mapping of {kind.__name__}", plain)
+    hints = get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in plain:
+        if key not in fields:
+            dotted = f"{place}.{key}" if place else str(key)
+            raise UsageError(f"unknown key {dotted!r}{nearest(str(key), fields)}")
+    values = {}
+    for name, declared in fields.items():
+        dotted = f"{place}.{name}" if place else name
+        if name in plain:
+            values[name] = _convert(hints[name], plain[name], dotted)
+        elif declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING:
+            raise UsageError(f"missing key {dotted!r}")
+    try:
+        return kind(**values)
+    except SegfwError as error:
+        if place:
+            raise type(error)(f"{place}: {error}") from error
+        raise
+
+
+def _convert_union(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
+    if plain is None and type(None) in arguments:
+        return None
+    first: UsageError | None = None
+    for argument in arguments:
+        if argument is type(None):
+            continue
+        try:
+            return _convert(argument, plain, place)
+        except UsageError as error:
+            first = first or error
+    raise first or _wrong(place, "a value", plain)
+
+
+def _convert_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
+    if not isinstance(plain, list | tuple):
+        raise _wrong(place, "a list", plain)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_convert(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(plain))
+    if len(plain) != len(arguments):
+        raise UsageError(f"{place or 'value'} needs {len(arguments)} entries, got {len(plain)}: {plain!r}")
+    return tuple(_convert(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(arguments, plain, strict=True)))
+
+
+def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
+    if kind is float and isinstance(plain, int | float) and not isinstance(plain, bool):
+        return float(plain)
+    if kind is int and isinstance(plain, float) and plain.is_integer():
+        return int(plain)
+    if isinstance(plain, kind) and not (kind is int and isinstance(plain, bool)):
+        return plain
+    raise _wrong(place, {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__), plain)
+
+
+def _near(plain: Any, known: tuple[Any, ...]) -> str:
+    return nearest(plain, [str(k) for k in known]) if isinstance(plain, str) else ""
+
+
+def _wrong(place: str, wanted: str, plain: Any) -> UsageError:
+    return UsageError(f"{place or 'value'} must be {wanted}, got {plain!r}")

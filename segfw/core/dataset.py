@@ -1,0 +1,49 @@
+"""What a dataset is: its channels, its labels and the files of its cases."""
+
+from dataclasses import dataclass
+
+from segfw.core.errors import DataError
+from segfw.core.labels import LabelSet
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's image and label map. `images`: one file per channel, or a single file that holds all of them."""
+
+    name: str
+    images: tuple[str, ...]
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as its description states it.
+
+    `channel_names`: one per input channel, in order; the name decides the normalisation. `num_training`: what the dataset
+    says of itself; it enters the batch-size rule. `cases` is empty where only the description was read. `licence` and `reference` are
+    free text for the model card.
+    """
+
+    name: str
+    channel_names: tuple[str, ...]
+    labels: LabelSet
+    num_training: int
+    cases: tuple[Case, ...] = ()
+    file_ending: str = ".nii.gz"
+    licence: str = ""
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.channel_names:
+            raise DataError(f"dataset {self.name!r} declares no channel; name at least one, such as channels=[CT]")
+        names = [case.name for case in self.cases]
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise DataError(f"dataset {self.name!r} lists these cases more than once: {twice}")
+
+    def case(self, name: str) -> Case:
+        """Return the case called `name`; `DataError` if there is none."""
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise DataError(f"dataset {self.name!r} has no case {name!r}; it has {len(self.cases)} cases")

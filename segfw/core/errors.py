@@ -1,0 +1,40 @@
+"""The errors a user may meet, and the exit status each one means.
+
+    SegfwError
+    ├── UsageError        the command line or the configuration is wrong        exit 2
+    └── JobError          the job could not be done                             exit 1
+        ├── DataError     an image, a label map or a dataset folder is at fault
+        ├── ArtefactError a generated file is missing, stale, damaged or too new
+        └── DeviceError   the hardware asked for cannot be used
+
+A message says what went wrong, where (case, file or key), what was found and what was allowed. Everything else that is
+raised is a bug of ours: the entry point prints one line about it and keeps the traceback in the log.
+"""
+
+
+class SegfwError(Exception):
+    """Any failure that is expected and explained to the user."""
+
+    exit_status = 1
+
+
+class UsageError(SegfwError):
+    """The command line or the configuration is wrong."""
+
+    exit_status = 2
+
+
+class JobError(SegfwError):
+    """The job could not be done."""
+
+
+class DataError(JobError):
+    """An image, a label map or a dataset folder is at fault; the message names the case and the file."""
+
+
+class ArtefactError(JobError):
+    """A generated file is missing, stale, damaged, or written by a newer version."""
+
+
+class DeviceError(JobError):
+    """The hardware asked for cannot be used as it is."""

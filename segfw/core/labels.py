@@ -1,0 +1,111 @@
+"""What the integers of a label map mean: exclusive labels, overlapping regions, an ignore label.
+
+Rules from nnU-Net's dataset format: `background` is 0; `ignore`, if there is one, is the largest value; with at least one
+region of several values the network has one sigmoid channel per region, else one softmax channel per label.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from segfw.core.errors import DataError
+from segfw.core.types import BoolArray, FloatArray, IntArray
+
+LabelKey = tuple[int, ...]
+BACKGROUND, IGNORE = "background", "ignore"
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Names and values of a dataset's labels, in the order in which the dataset declares them.
+
+    `values`: name -> integer, or name -> integers of a region. `regions_class_order`: the value painted for each region,
+    in painting order; required with regions. Raises `DataError` when the declaration contradicts itself.
+    """
+
+    values: dict[str, int | tuple[int, ...]]
+    regions_class_order: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.get(BACKGROUND) != 0:
+            raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
+        if self.ignore_value is not None and self.ignore_value != max(self.all_values) + 1:
+            raise DataError(
+                f"the label 'ignore' must be the largest value, {max(self.all_values) + 1} here, got {self.ignore_value}"
+            )
+        expected = (*self.all_values, *(() if self.ignore_value is None else (self.ignore_value,)))
+        if expected != tuple(range(len(expected))):
+            mapping = {old: new for new, old in enumerate(expected) if old != new}
+            raise DataError(f"label values must be consecutive from 0, got {list(expected)}; renumber them: {mapping}")
+        if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
+            raise DataError(
+                f"regions_class_order needs one value for each of the {len(self.foreground)} regions "
+                f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
+            )
+
+    @cached_property
+    def has_regions(self) -> bool:
+        """Whether some entry spans several values (a list of one value does not count)."""
+        return any(isinstance(value, tuple) and len(value) > 1 for value in self.values.values())
+
+    @cached_property
+    def ignore_value(self) -> int | None:
+        """The value of unannotated voxels, or None."""
+        value = self.values.get(IGNORE)
+        if value is not None and not isinstance(value, int):
+            raise DataError(f"the label 'ignore' must be one integer, got {value}")
+        return value
+
+    @cached_property
+    def all_values(self) -> tuple[int, ...]:
+        """Every value of a label map but `ignore`, ascending, 0 included."""
+        found: set[int] = set()
+        for name, value in self.values.items():
+            if name != IGNORE:
+                found.update(value if isinstance(value, tuple) else (value,))
+        return tuple(sorted(found))
+
+    @cached_property
+    def foreground(self) -> tuple[tuple[str, LabelKey], ...]:
+        """(name, member values) of each label or region that is learned and scored, in the order of the network's channels."""
+        entries = [
+            (name, value if isinstance(value, tuple) else (value,))
+            for name, value in self.values.items()
+            if name != IGNORE and value not in (0, (0,))
+        ]
+        return tuple(entries if self.has_regions else sorted(entries, key=lambda entry: entry[1]))
+
+    @cached_property
+    def num_heads(self) -> int:
+        """Output channels of the network: regions, or labels with background and without ignore."""
+        return len(self.foreground) if self.has_regions else len(self.all_values)
+
+    @cached_property
+    def location_keys(self) -> tuple[LabelKey, ...]:
+        """What foreground oversampling may ask for: each foreground entry and, with an ignore label, all annotated voxels."""
+        keys = tuple(values for _, values in self.foreground)
+        return keys if self.ignore_value is None else (*keys, self.annotated_key)
+
+    @cached_property
+    def annotated_key(self) -> LabelKey:
+        """Every value but ignore, and the marker -1 of voxels outside the nonzero region."""
+        return (-1, *self.all_values)
+
+    def decode(self, scores: FloatArray) -> IntArray:
+        """Turn scores `(heads, ...)` into a label map `(...)`, uint8 (uint16 from 255 foreground labels on).
+
+        Labels: the first maximum wins; logits and probabilities are equally good. Regions: `scores` are probabilities, and
+        each region above 0.5 is painted in order, later over earlier.
+        """
+        dtype = np.uint8 if max(self.all_values) < 255 else np.uint16
+        if not self.has_regions:
+            return scores.argmax(0).astype(dtype)
+        painted = np.zeros(scores.shape[1:], dtype)
+        for value, probability in zip(self.regions_class_order or (), scores, strict=True):
+            painted[probability > 0.5] = value
+        return painted
+
+    def mask(self, label_map: IntArray, key: LabelKey) -> BoolArray:
+        """Where `label_map` holds one of `key`'s values."""
+        return label_map == key[0] if len(key) == 1 else np.isin(label_map, key)

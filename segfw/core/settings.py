@@ -1,0 +1,251 @@
+"""Every setting a user can give, declared once: type, default, unit and meaning.
+
+The classes are frozen values that the whole package reads. `segfw.config` derives from them what OmegaConf needs, the
+YAML files under `configs/` name them, and the key reference is printed from `help`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ConfigurationChoice = Literal["auto"] | tuple[str, ...]
+FoldChoice = Literal["cv", "full"] | tuple[int, ...]
+
+
+def setting(default: Any, help: str) -> Any:  # noqa: A002 - the word users know
+    """Declare a setting with its default and its meaning (with unit and range)."""
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What a dataset is. What is not given comes from the dataset's own `dataset.json`."""
+
+    name: str | None = setting(None, "name of the dataset; names the folder under output_root")
+    folder: str | None = setting(None, "folder of the dataset, under data_root or absolute")
+    label_folder: str | None = setting(None, "folder of label maps to use instead of labelsTr")
+    url: str | None = setting(None, "where `download` finds the archive")
+    md5: str | None = setting(None, "MD5 of the archive, hexadecimal")
+    synthetic: Literal["phantom"] | None = setting(None, "make the dataset on first use instead of downloading it")
+    channels: tuple[str, ...] | None = setting(None, "name of each channel; decides its normalisation (CT, MRI, ...)")
+    labels: dict[str, Any] | None = setting(None, "name -> value, or name -> values of a region")
+    regions_class_order: tuple[int, ...] | None = setting(None, "value painted for each region, in painting order")
+    modality: str | None = setting(None, "one word for single-channel data, used where channels are not named")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How cases are divided into folds."""
+
+    num_folds: int = setting(5, "number of folds")
+    seed: int = setting(12345, "seed of the shuffle (nnU-Net's)")
+    file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is")
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """Which rules make the plan, and for which givens."""
+
+    name: Literal["default", "resenc_m", "resenc_l", "resenc_xl"] = setting("default", "planner")
+    gpu_memory_gb: float | None = setting(None, "memory target in GB; None takes the planner's own")
+    target_spacing: tuple[float, ...] | None = setting(None, "mm, (Z, Y, X) of the image; None follows the spacing rule")
+    transpose: bool = setting(True, "move the axis of largest spacing to the front")
+    plan_file: str | None = setting(None, "use this plan (YAML) instead of generating one")
+
+
+@dataclass(frozen=True)
+class PlanOverrides:
+    """Values that replace the generated plan's for the configuration that is run. None keeps the plan's."""
+
+    spacing: tuple[float, ...] | None = setting(None, "target spacing, mm per planned axis")
+    patch_size: tuple[int, ...] | None = setting(None, "patch in voxels; strides, kernels and batch stay")
+    batch_size: int | None = setting(None, "patches per training step")
+    features_per_stage: tuple[int, ...] | None = setting(None, "channels of each stage")
+    kernel_sizes: tuple[tuple[int, ...], ...] | None = setting(None, "kernel of each stage")
+    strides: tuple[tuple[int, ...], ...] | None = setting(None, "stride of each stage, the first all ones")
+    n_conv_per_stage: tuple[int, ...] | None = setting(None, "convolutions (or residual blocks) of each encoder stage")
+    n_conv_per_stage_decoder: tuple[int, ...] | None = setting(None, "convolutions of each decoder stage")
+    normalization_schemes: tuple[str, ...] | None = setting(None, "per channel: ct, zscore, nonorm, rescale_to_0_1, rgb_to_0_1")
+    use_mask_for_norm: tuple[bool, ...] | None = setting(None, "per channel: normalise inside the nonzero mask only")
+    batch_dice: bool | None = setting(None, "Dice over the whole batch instead of per sample")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which architecture is built on the planned topology."""
+
+    name: Literal["planned", "unet", "residual_unet"] = setting("planned", "planned: what the planner chose")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random transforms of training patches, in the order in which they are applied. Ranges are (low, high)."""
+
+    name: str = setting("default", "name of this set")
+    rotation_probability: float = setting(0.2, "probability of a rotation, per sample")
+    rotation_degrees: float | None = setting(None, "largest angle per axis; None follows the patch's shape (nnU-Net's rule)")
+    scaling_probability: float = setting(0.2, "probability of a change of scale, per sample")
+    scaling_range: tuple[float, float] = setting((0.7, 1.4), "factor, one for all axes; above 1 shrinks objects")
+    dummy_2d: bool | None = setting(None, "rotate and scale in plane only; None: patches three times as wide as deep")
+    shift_probability: float = setting(0.0, "probability of a shift by whole voxels, per sample")
+    shift_range: float = setting(0.1, "largest shift, share of the patch edge")
+    noise_probability: float = setting(0.1, "probability of Gaussian noise, per sample")
+    noise_range: tuple[float, float] = setting((0.0, 0.1), "its standard deviation, in normalised intensity")
+    blur_probability: float = setting(0.2, "probability of Gaussian blur, per sample")
+    blur_channel_probability: float = setting(0.5, "and per channel of such a sample")
+    blur_range: tuple[float, float] = setting((0.5, 1.0), "its sigma, voxels")
+    brightness_probability: float = setting(0.15, "probability of a brightness factor, per sample")
+    brightness_range: tuple[float, float] = setting((0.75, 1.25), "the factor, per channel")
+    contrast_probability: float = setting(0.15, "probability of a contrast factor, per sample")
+    contrast_range: tuple[float, float] = setting((0.75, 1.25), "the factor, per channel")
+    low_resolution_probability: float = setting(0.25, "probability of simulated low resolution, per sample")
+    low_resolution_channel_probability: float = setting(0.5, "and per channel of such a sample")
+    low_resolution_range: tuple[float, float] = setting((0.5, 1.0), "the zoom, one for all axes")
+    gamma_inverted_probability: float = setting(0.1, "probability of a gamma change of the inverted image, per sample")
+    gamma_probability: float = setting(0.3, "probability of a gamma change, per sample")
+    gamma_range: tuple[float, float] = setting((0.7, 1.5), "the exponent, per channel")
+    mirror_axes: tuple[int, ...] | None = setting(None, "axes that may be mirrored, here and in prediction; None: all; []: none")
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Dice and cross-entropy (binary cross-entropy with regions)."""
+
+    name: Literal["dice_ce"] = setting("dice_ce", "kind of loss")
+    dice_weight: float = setting(1.0, "weight of the negative soft Dice")
+    ce_weight: float = setting(1.0, "weight of the cross-entropy")
+    smooth: float = setting(1e-5, "added to numerator and denominator of the Dice")
+    batch_dice: bool | None = setting(None, "Dice over the whole batch; None takes the plan's")
+    deep_supervision: bool = setting(True, "also score the decoder's lower resolutions")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are moved."""
+
+    name: Literal["sgd", "adamw"] = setting("sgd", "optimizer")
+    lr: float = setting(1e-2, "initial (one_cycle: peak) learning rate")
+    momentum: float = setting(0.99, "sgd: momentum")
+    nesterov: bool = setting(True, "sgd: Nesterov's momentum")
+    betas: tuple[float, float] = setting((0.9, 0.999), "adamw: decay of the moments")
+    weight_decay: float = setting(3e-5, "weight decay, on all parameters")
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate falls over the training."""
+
+    name: Literal["poly", "cosine", "one_cycle", "constant"] = setting("poly", "shape of the schedule")
+    exponent: float = setting(0.9, "poly: power of the remaining share")
+    warmup: float = setting(0.0, "share of the training in which the rate rises linearly from 0 (one_cycle: cosine from lr / 25)")
+    interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Which patches are drawn."""
+
+    foreground_fraction: float = setting(0.33, "share of each batch centred on foreground; the last ones of the batch")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How patches reach the network."""
+
+    workers: int | None = setting(None, "processes that cut patches; None chooses, 0 works in the main process")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Lightning Trainer arguments."""
+
+    max_epochs: int = setting(1000, "epochs; raising it extends a run")
+    limit_train_batches: int = setting(250, "training iterations per epoch")
+    limit_val_batches: int = setting(50, "on-line validation iterations per epoch")
+    accelerator: str = setting("auto", "auto, cpu, gpu, mps")
+    precision: str = setting("auto", "auto: 16-mixed on CUDA, 32-true elsewhere; or any Lightning precision")
+    gradient_clip_val: float = setting(12.0, "largest total 2-norm of the gradient; 0 for none")
+    compile: bool = setting(False, "compile the network (CUDA only)")
+    threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
+    enable_progress_bar: bool = setting(True, "show progress bars")
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How whole images are segmented."""
+
+    step_size: float = setting(0.5, "distance of windows, share of the window; above 0, at most 1")
+    mirror: bool = setting(True, "average over mirrored passes along the axes mirrored in training")
+    window_batch_size: int = setting(1, "windows computed at once")
+
+
+@dataclass(frozen=True)
+class ExecutorSettings:
+    """Who does the work that goes case by case."""
+
+    name: Literal["local"] = setting("local", "processes on this machine")
+    workers: int | None = setting(None, "processes; None chooses from cores and memory, 0 works in the main process")
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """The main job: from raw images to a packaged model."""
+
+    task: TaskSettings = field(default_factory=TaskSettings)
+    name: str = setting("main", "name of this variant; runs, selection and model lie under it")
+    data_root: str = setting("data", "where datasets lie")
+    output_root: str = setting("outputs", "where everything generated goes")
+    stages: Any = setting("all", "all, or some of fingerprint, plan, preprocess, train, select, report")
+    configurations: Any = setting("auto", "auto (all the plan offers) or a list such as [2d,3d_fullres]")
+    folds: Any = setting("cv", "cv (all folds), a fold, a list of folds, or full (one model on every case)")
+    split: SplitSettings = field(default_factory=SplitSettings)
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
+    plan: PlanOverrides = field(default_factory=PlanOverrides)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    seed: int = setting(0, "seed of weights, sampling and augmentation")
+    deterministic: bool = setting(False, "refuse operations that differ from run to run")
+    overwrite: bool = setting(False, "allow trained weights to be replaced")
+    tags: tuple[str, ...] = setting((), "words to find this run by")
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Segment new images with a packaged model."""
+
+    model: str | None = setting(None, "model folder or .zip")
+    input: str | None = setting(None, "an image file or a folder of images")
+    output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)")
+    overwrite: bool = setting(False, "segment again what is already there")
+    accelerator: str = setting("auto", "auto, cpu, gpu, mps")
+    threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Score segmentations against references."""
+
+    predictions: str | None = setting(None, "folder of predicted label maps")
+    references: str | None = setting(None, "folder of reference label maps, same file names")
+    output: str | None = setting(None, "JSON file to write; a CSV goes beside it (default: metrics.json in predictions)")
+    labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """Fetch a dataset."""
+
+    task: TaskSettings = field(default_factory=TaskSettings)
+    data_root: str = setting("data", "folder to unpack into")

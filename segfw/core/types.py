@@ -1,0 +1,66 @@
+"""The nouns of the field: a grid in space, a volume on it.
+
+Arrays are `(C, Z, Y, X)` and `spacing[i]` belongs to spatial axis `i`, in millimetres. A 2D image is one slice: its array is
+`(C, 1, Y, X)` and its first spacing is a stand-in that the reader sets (see `segfw.io`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.integer]
+BoolArray = NDArray[np.bool_]
+Spacing = tuple[float, ...]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a file's voxels lie in the patient; everything needed to write a map on the same grid.
+
+    `ndim` values each (2 or 3), in array order: entry `i` belongs to array axis `i` counted from the slowest. `origin` is
+    the physical position of the first voxel as the file states it, (x, y, z) in millimetres; `direction[i]` is the unit vector
+    (x, y, z) along array axis `i`. The reader only permutes the file's numbers, so writing gives them back bit for bit.
+    """
+
+    spacing: Spacing
+    origin: tuple[float, ...]
+    direction: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.spacing) == len(self.origin) == len(self.direction):
+            raise ValueError(
+                f"spacing, origin and direction must have as many entries as the image has axes, "
+                f"got {len(self.spacing)}, {len(self.origin)} and {len(self.direction)}"
+            )
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the file's image: 2 or 3."""
+        return len(self.spacing)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image or a label map of one case.
+
+    `array`: `(C, Z, Y, X)`, float32 for images, integer for label maps; `spacing`: three values in millimetres, positive.
+    `geometry` is None for arrays that came from no file.
+    """
+
+    array: NDArray[np.generic]
+    spacing: Spacing
+    geometry: Geometry | None = None
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 4:
+            raise ValueError(f"a volume's array is (C, Z, Y, X), got {self.array.ndim} axes of shape {self.array.shape}")
+        if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise ValueError(f"spacing is three positive numbers in millimetres, got {self.spacing}")
+
+    @property
+    def shape(self) -> Shape:
+        """Spatial shape (Z, Y, X)."""
+        return self.array.shape[1:]
