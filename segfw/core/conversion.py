@@ -110,11 +110,21 @@ def _convert_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
 def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
     if kind is float and isinstance(plain, int | float) and not isinstance(plain, bool):
         return float(plain)
+    if kind is float and isinstance(plain, str) and _is_number(plain):
+        return float(plain)  # YAML 1.1 reads 1e-5 as text
     if kind is int and isinstance(plain, float) and plain.is_integer():
         return int(plain)
     if isinstance(plain, kind) and not (kind is int and isinstance(plain, bool)):
         return plain
     raise _wrong(place, {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__), plain)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _near(plain: Any, known: tuple[Any, ...]) -> str:

@@ -1,0 +1,140 @@
+"""What `from segfw import ...` hands out: the method from Python, with paths, images or arrays in and out.
+
+No worker process and no `if __name__ == "__main__"` guard is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segfw.core.dataset import Dataset
+from segfw.core.errors import DataError, UsageError
+from segfw.core.metrics import Summary
+from segfw.core.plan import Fingerprint
+from segfw.core.settings import InferenceSettings, TaskSettings
+from segfw.core.types import Volume
+from segfw.inference.bundle import load_bundle
+from segfw.inference.predictor import CasePredictor, Prediction
+from segfw.io.layouts import read_dataset
+from segfw.io.readers import image_from_volume, read_image, volume_from_image
+from segfw.stages import evaluate as evaluate_stage
+from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
+from segfw.training.devices import choose_device
+
+__all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a prediction gives.
+
+    `segmentation`: on the image's own grid; a SimpleITK image for a path or a SimpleITK image, a `torchio.LabelMap` for a torchio
+    image, an array (Z, Y, X) for an array. `probabilities`: (heads, Z, Y, X) float32 when asked for, else None.
+    """
+
+    segmentation: Any
+    probabilities: NDArray[np.float32] | None
+
+
+class Predictor:
+    """A packaged model, ready to segment."""
+
+    def __init__(self, cases: CasePredictor) -> None:
+        self._cases = cases
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        settings: InferenceSettings = InferenceSettings(),  # noqa: B008 - frozen
+        threads: int | None = None,
+    ) -> "Predictor":
+        """Open a model folder or `.zip`. `device`: auto, cpu, gpu or mps; `threads`: CPU threads, None for all cores."""
+        chosen = choose_device(device, threads)
+        return cls(CasePredictor(load_bundle(Path(path)), chosen.accelerator, settings))
+
+    @property
+    def num_channels(self) -> int:
+        """Image channels that the model takes."""
+        return len(self._cases.bundle.plan.channel_names)
+
+    @property
+    def labels(self) -> dict[str, int | tuple[int, ...]]:
+        """Name -> value, or values of a region, of what the model segments."""
+        return dict(self._cases.bundle.plan.labels.values)
+
+    def predict_volume(self, volume: Volume, probabilities: bool = False) -> Prediction:
+        """Segment a `Volume` (C, Z, Y, X)."""
+        return self._cases.predict(volume, probabilities=probabilities)
+
+    def predict(self, image: Any, spacing: Sequence[float] | None = None, probabilities: bool = False) -> Result:
+        """Segment `image`: a path (or one path per channel), a SimpleITK image, a torchio image, or an array with `spacing`.
+
+        Arrays are (C, Z, Y, X) or, for one channel, (Z, Y, X); `spacing` in millimetres, one value per spatial axis in the
+        array's order. Raises `DataError` for an image the model cannot take and `UsageError` for an array without spacing.
+        """
+        if isinstance(image, np.ndarray):
+            return self._predict_array(image, spacing, probabilities)
+        if hasattr(image, "as_sitk"):
+            return self._predict_torchio(image, probabilities)
+        volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_image(_paths(image))
+        prediction = self.predict_volume(volume, probabilities)
+        if volume.geometry is None:
+            raise DataError("the image states no geometry")
+        return Result(image_from_volume(prediction.segmentation, volume.geometry), prediction.probabilities)
+
+    def _predict_array(self, array: NDArray[Any], spacing: Sequence[float] | None, probabilities: bool) -> Result:
+        if spacing is None:
+            raise UsageError("an array needs spacing=(z, y, x) in millimetres")
+        array = array[None] if array.ndim == 3 else array
+        volume = Volume(np.ascontiguousarray(array, np.float32), tuple(float(s) for s in spacing))
+        prediction = self.predict_volume(volume, probabilities)
+        return Result(prediction.segmentation, prediction.probabilities)
+
+    def _predict_torchio(self, image: Any, probabilities: bool) -> Result:
+        import torch
+        import torchio
+
+        volume = volume_from_image(image.as_sitk())
+        prediction = self.predict_volume(volume, probabilities)
+        tensor = torch.from_numpy(prediction.segmentation.astype(np.int16)).permute(2, 1, 0)[None]
+        return Result(torchio.LabelMap(tensor=tensor, affine=image.affine), prediction.probabilities)
+
+
+def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
+    """Read an image; several paths are the channels of one image."""
+    return read_image(_paths(path))
+
+
+def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:
+    """Read the description and the file list of a dataset folder (Decathlon or nnU-Net v2 layout)."""
+    folder = Path(folder)
+    return read_dataset(TaskSettings(name=name or folder.name, folder=str(folder.absolute())), folder.parent)
+
+
+def make_fingerprint(dataset: Dataset, workers: int = 0, scratch: str | Path = ".") -> Fingerprint:
+    """Look at every case of `dataset`; the sampled voxels (0.4 GB per channel) pass through a temporary file in `scratch`."""
+    return fingerprint_cases(dataset, workers, Path(scratch))
+
+
+def evaluate(
+    predictions: str | Path,
+    references: str | Path,
+    labels: dict[str, int | tuple[int, ...]] | None = None,
+    workers: int = 0,
+) -> Summary:
+    """Score a folder of segmentations against references of the same file names."""
+    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers)
+
+
+def _paths(image: Any) -> tuple[Path, ...]:
+    if isinstance(image, str | Path):
+        return (Path(image),)
+    if isinstance(image, Sequence) and image and all(isinstance(p, str | Path) for p in image):
+        return tuple(Path(p) for p in image)
+    raise UsageError(f"an image is a path, a list of paths, a SimpleITK or torchio image, or an array, got {type(image).__name__}")

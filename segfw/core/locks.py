@@ -1,0 +1,148 @@
+"""One writer per artefact, on any file system: a lock file with an owner, a heartbeat and an expiry.
+
+`flock` does not hold over NFS, so the lock is a file made with O_EXCL. Its owner renews the file's time from a thread; a lock
+whose time has not moved for `EXPIRY` seconds, or whose process is gone from this host, may be taken. An owner that was asleep for
+longer finds another's token in the file and must not commit: `Lock.check` says so.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segfw.core.errors import ArtefactError
+
+log = logging.getLogger(__name__)
+
+EXPIRY = 120.0
+HEARTBEAT = 15.0
+
+
+class Lock:
+    """The right to write one artefact; made by `hold`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.token = uuid.uuid4().hex
+
+    def check(self) -> None:
+        """Raise `ArtefactError` if another command has taken the lock in the meantime."""
+        owner = _owner(self.path)
+        if owner.get("token") != self.token:
+            raise ArtefactError(
+                f"lost the lock {self.path}: it was not renewed for {EXPIRY:.0f} s and {_describe(owner)} took it; "
+                "nothing was committed, give the command again"
+            )
+
+    def _try(self) -> bool:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+        try:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        return True
+
+    def _renew(self, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT):
+            if _owner(self.path).get("token") != self.token:
+                return
+            try:
+                os.utime(self.path)
+            except OSError as error:
+                log.warning("could not renew the lock %s: %s", self.path, error)
+
+    def _release(self) -> None:
+        if _owner(self.path).get("token") == self.token:
+            self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
+    """Hold the lock file `path` while the block runs; `what` names the artefact in messages.
+
+    Waits for a living owner, saying so once; with `wait=False` raises `ArtefactError` that names the owner instead.
+    """
+    lock = Lock(path)
+    told = False
+    while not lock._try():
+        if _is_dead(path):
+            _break(path)
+            continue
+        owner = _describe(_owner(path))
+        if not wait:
+            raise ArtefactError(f"{what} is being written by {owner} (lock {path})")
+        if not told:
+            log.info("%s is being written by %s; waiting", what, owner)
+            told = True
+        time.sleep(1.0)
+    stop = threading.Event()
+    heartbeat = threading.Thread(target=lock._renew, args=(stop,), name=f"lock {path.name}", daemon=True)
+    heartbeat.start()
+    try:
+        yield lock
+    finally:
+        stop.set()
+        heartbeat.join()
+        lock._release()
+
+
+def _owner(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _describe(owner: dict[str, object]) -> str:
+    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether the lock's owner is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if age > EXPIRY:
+        return True
+    owner = _owner(path)
+    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
+        return False
+    return _started(int(str(owner["pid"]))) != owner.get("started")
+
+
+def _break(path: Path) -> None:
+    """Remove a dead lock; of several that try at once, only one gets the renamed file."""
+    grave = path.with_name(f"{path.name}.dead-{uuid.uuid4().hex[:8]}")
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return
+    grave.unlink(missing_ok=True)
+
+
+def _started(pid: int) -> str:
+    """When process `pid` started, in the kernel's ticks ('' if it does not run); tells a reused number from the owner."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        return "running"
+    return "running"

@@ -1,0 +1,207 @@
+"""What every stage of one command shares: its settings, its folder, its dataset, and the rules of freshness.
+
+`prepare` reads the dataset once; stages then ask the job for artefacts, which are loaded, checked and kept.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from segfw.core.conversion import from_plain
+from segfw.core.dataset import Dataset
+from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.overrides import apply_overrides
+from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.plan_yaml import plan_from_yaml
+from segfw.core.settings import ExperimentSettings
+from segfw.core.splits import Fold, check_splits, make_splits, read_splits
+from segfw.stages.raw import DatasetRecord, load_or_scan
+from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
+ALGORITHMS = {"fingerprint": "1", "plan": "1", "store": "1", "select": "1", "report": "1"}
+"""Version of each stage's result; raised when the same inputs would give another result."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command: settings, workspace and dataset, and the artefacts that stages load through it."""
+
+    settings: ExperimentSettings
+    workspace: Workspace
+    record: DatasetRecord
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that was read from the raw folder."""
+        return self.record.dataset
+
+    @property
+    def network(self) -> str:
+        """Name of the network's folder under runs/."""
+        return self.settings.network.name
+
+    # --- what each artefact is made from -------------------------------------------------------------------------
+
+    @property
+    def fingerprint_inputs(self) -> MadeFrom:
+        """What the fingerprint depends on."""
+        return {"dataset": self.record.content, "algorithm": ALGORITHMS["fingerprint"]}
+
+    def plan_inputs(self, fingerprint: Fingerprint) -> MadeFrom:
+        """What the generated plan depends on."""
+        description = replace(self.dataset, cases=(), licence="", reference="")
+        return {
+            "dataset": digest(description),
+            "fingerprint": digest(fingerprint),
+            "planner": digest(replace(self.settings.planner, plan_file=None)),
+            "algorithm": ALGORITHMS["plan"],
+        }
+
+    def store_name(self, plan: Plan, configuration: Configuration) -> str:
+        """Name of the store that holds the cases preprocessed as `configuration` wants them."""
+        clipping = [s for s, scheme in zip(plan.intensities, configuration.normalization_schemes, strict=True) if scheme == "ct"]
+        key = digest(
+            [
+                plan.transpose_forward,
+                configuration.spacing,
+                configuration.resampling,
+                configuration.normalization_schemes,
+                configuration.use_mask_for_norm,
+                clipping,
+                plan.labels,
+            ]
+        )
+        kind = "2d" if configuration.is_2d else "3d"
+        return f"{kind}_{'x'.join(f'{s:.3g}' for s in configuration.spacing)}_{key[:8]}"
+
+    @property
+    def store_inputs(self) -> MadeFrom:
+        """What a store depends on besides what its name says."""
+        return {"dataset": self.record.content, "algorithm": ALGORITHMS["store"]}
+
+    # --- artefacts, loaded and checked -----------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint on disk; `ArtefactError` names the stage to add when it is missing or stale."""
+        self._require(self.workspace.fingerprint, self.fingerprint_inputs, "fingerprint")
+        return from_plain(Fingerprint, load_yaml(self.workspace.fingerprint), "fingerprint.yaml")
+
+    @cached_property
+    def generated_plan(self) -> Plan:
+        """The plan on disk, as generated, edited by hand, or given by `planner.plan_file`, without overrides."""
+        given = self.settings.planner.plan_file
+        if given is not None:
+            path = Path(given)
+            if not path.is_file():
+                raise UsageError(f"planner.plan_file: there is no file {path}")
+            return plan_from_yaml(read_artefact(path), str(path))
+        path = self.workspace.plan(self.settings.planner.name)
+        self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
+        return plan_from_yaml(read_artefact(path), self.workspace.relative(path))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that is run: the generated one with the command's `plan.*` laid over the chosen configurations."""
+        return apply_overrides(self.generated_plan, self.settings.plan, self.configurations)
+
+    @cached_property
+    def configurations(self) -> tuple[str, ...]:
+        """The configurations to run. `auto` leaves out those that need another configuration's output."""
+        offered = self.generated_plan.configurations
+        if self.settings.configurations != "auto":
+            for name in self.settings.configurations:
+                chosen = self.generated_plan.configuration(name)
+                if chosen.previous_stage:
+                    raise UsageError(
+                        f"configurations: {name} takes the segmentation of {chosen.previous_stage} as a further input, "
+                        f"which training does not offer yet; choose among {[n for n, c in offered.items() if not c.previous_stage]}"
+                    )
+            return tuple(self.settings.configurations)
+        chosen_names = tuple(name for name, c in offered.items() if c.previous_stage is None)
+        for name in offered:
+            if name not in chosen_names:
+                log.info("configuration %s is left out: cascades cannot be trained yet", name)
+        return chosen_names
+
+    @cached_property
+    def splits(self) -> tuple[Fold, ...]:
+        """The folds of splits.json."""
+        folds = read_splits(self.workspace.splits)
+        check_splits(folds, [case.name for case in self.dataset.cases])
+        return folds
+
+    @cached_property
+    def folds(self) -> tuple[int | str, ...]:
+        """The folds to train: indices, or `full`."""
+        chosen = self.settings.folds
+        if chosen == "full":
+            return ("full",)
+        if chosen == "cv":
+            return tuple(range(len(self.splits)))
+        for fold in chosen:
+            if not 0 <= fold < len(self.splits):
+                raise UsageError(f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})")
+        return tuple(chosen)
+
+    def cases_of(self, fold: int | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return (training cases, validation cases) of a fold; `full` trains on all and validates none."""
+        if isinstance(fold, str):
+            return tuple(case.name for case in self.dataset.cases), ()
+        return self.splits[fold].train, self.splits[fold].val
+
+    def _require(self, path: Path, made_from: MadeFrom, stage: str, edited_is_fine: bool = False) -> None:
+        found = standing(path, made_from)
+        if found.state is State.FRESH or (edited_is_fine and found.state is State.EDITED):
+            return
+        raise ArtefactError(
+            f"{path} is {found.state.value} ({found.why}); add the stage that makes it: stages=[{stage},...] or stages=all"
+        )
+
+
+def prepare(settings: ExperimentSettings) -> Job:
+    """Read the dataset, write dataset.yaml and splits.json where they are missing, and return the job."""
+    if settings.task.name is None:
+        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
+    workspace = Workspace(Path(settings.output_root) / settings.task.name)
+    record = load_or_scan(settings.task, Path(settings.data_root), workspace)
+    _prepare_splits(settings, workspace, record.dataset)
+    return Job(settings, workspace, record)
+
+
+def _prepare_splits(settings: ExperimentSettings, workspace: Workspace, dataset: Dataset) -> None:
+    """Write splits.json unless it already says the same; refuse to replace one that a person may have made."""
+    from_file = settings.split.file
+    names = [case.name for case in dataset.cases]
+    if from_file is not None:
+        wanted = read_splits(Path(from_file))
+        check_splits(wanted, names)
+    else:
+        wanted = make_splits(names, settings.split.num_folds, settings.split.seed)
+    if workspace.splits.exists():
+        present = read_splits(workspace.splits)
+        if present == wanted:
+            return
+        if {name for fold in present for name in (*fold.train, *fold.val)} == set(names):
+            raise ArtefactError(
+                f"{workspace.splits} holds other folds than split.num_folds={settings.split.num_folds} "
+                f"split.seed={settings.split.seed} split.file={from_file} give. To use the file as it is: "
+                f"split.file={workspace.splits}; to make it anew, delete it (trained folds then no longer match)"
+            )
+        log.info("splits.json is made anew: the dataset's cases changed")
+    write_splits(workspace.splits, wanted)
+
+
+def write_splits(path: Path, folds: tuple[Fold, ...]) -> None:
+    """Write folds in nnU-Net's form, a list of {train, val}."""
+    import json
+
+    from segfw.core.files import write_text
+
+    write_text(path, json.dumps([{"train": list(f.train), "val": list(f.val)} for f in folds], indent=1) + "\n")

@@ -1,0 +1,75 @@
+"""Verb `predict`: segment a file or a folder of files with a packaged model."""
+
+import logging
+import re
+import time
+from pathlib import Path
+
+from segfw.api import Predictor
+from segfw.core.errors import DataError, JobError, SegfwError, UsageError
+from segfw.core.settings import PredictSettings
+from segfw.io.readers import image_files, is_image, read_image, split_ending, write_label
+
+log = logging.getLogger(__name__)
+
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+
+
+def run(settings: PredictSettings) -> None:
+    """Segment every case that is not there yet; `JobError` at the end lists those that failed."""
+    if settings.model is None or settings.input is None or settings.output is None:
+        raise UsageError("predict needs model=MODEL input=FILE_OR_FOLDER output=FOLDER")
+    source = Path(settings.input)
+    predictor = Predictor.load(settings.model, settings.accelerator, settings.inference, settings.threads)
+    cases = find_cases(source, predictor.num_channels)
+    targets = _targets(cases, source, Path(settings.output))
+    failed = []
+    for number, (name, files) in enumerate(cases.items(), 1):
+        target = targets[name]
+        if target.exists() and not settings.overwrite:
+            log.info("%d/%d %s: %s is there, skipped", number, len(cases), name, target)
+            continue
+        started = time.monotonic()
+        try:
+            volume = read_image(files)
+            prediction = predictor.predict_volume(volume)
+            if volume.geometry is None:
+                raise DataError(f"{files[0]} states no geometry to write on")
+            write_label(target, prediction.segmentation, volume.geometry)
+        except SegfwError as error:
+            failed.append(name)
+            log.error("%d/%d %s: %s", number, len(cases), name, error)
+            continue
+        log.info("%d/%d %s: %s (%.1f s)", number, len(cases), name, target, time.monotonic() - started)
+    if failed:
+        raise JobError(f"predict: {len(failed)} of {len(cases)} cases failed, the others are done: {failed[:20]}")
+
+
+def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
+    """Group the image files at `source` into cases, by name.
+
+    Files called `<case>_0000`, `<case>_0001`, ... are the channels of one case; for single-channel models any other name is a
+    case of its own. `DataError` names cases whose number of channel files is neither 1 nor `num_channels`.
+    """
+    if not source.exists():
+        raise DataError(f"input: there is no file or folder {source}")
+    files = image_files(source) if source.is_dir() else {split_ending(source)[0]: source}
+    if not files:
+        raise DataError(f"input: {source} holds no image file")
+    cases: dict[str, list[Path]] = {}
+    for name, path in sorted(files.items()):
+        match = CHANNEL.fullmatch(name)
+        cases.setdefault(match["case"] if match else name, []).append(path)
+    wrong = {name: len(paths) for name, paths in cases.items() if len(paths) not in (1, num_channels)}
+    if wrong:
+        raise DataError(f"input: the model takes {num_channels} channels; these cases have another number of files: {wrong}")
+    return {name: tuple(paths) for name, paths in cases.items()}
+
+
+def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:
+    """Where each segmentation goes: into the folder `output`, or to `output` itself for one file in, one file out."""
+    if is_image(output) and not output.is_dir():
+        if source.is_dir():
+            raise UsageError(f"output={output} is a file, but input={source} is a folder; name a folder")
+        return {name: output for name in cases}
+    return {name: output / f"{name}{split_ending(files[0])[1]}" for name, files in cases.items()}

@@ -1,0 +1,94 @@
+"""The raw dataset as it lies on disk: its description, and a content hash that survives copies and moves.
+
+Every command lists the folder again. A file whose size and time are those of the last command is taken to be the same; only others
+are hashed, so that a second command on 100 GB of images starts at once.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segfw.core.conversion import from_plain
+from segfw.core.dataset import Dataset
+from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.files import sha256, write_text
+from segfw.core.settings import TaskSettings
+from segfw.io.layouts import read_dataset
+from segfw.io.phantom import make_phantom_dataset
+from segfw.workspace import Workspace, digest, load_yaml, to_yaml
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """State of one raw file: bytes, modification time in nanoseconds, SHA-256."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """The dataset and its files' states; `content` is a hash of what the files hold, not of where they lie."""
+
+    dataset: Dataset
+    files: dict[str, FileRecord]
+
+    @property
+    def content(self) -> str:
+        """Hash over labels, channels, case names and file contents, independent of folders and times."""
+        description = replace(self.dataset, cases=(), name="", licence="", reference="")
+        cases = [
+            [case.name, *(self.files[path].sha256 for path in (*case.images, *_label(case.label)))] for case in self.dataset.cases
+        ]
+        return digest([description, cases])
+
+
+def load_or_scan(task: TaskSettings, data_root: Path, workspace: Workspace) -> DatasetRecord:
+    """Read the dataset's folder, hash what changed, and keep the result in dataset.yaml."""
+    if task.synthetic == "phantom":
+        folder = data_root / (task.folder or task.name or "")
+        if not folder.exists():
+            log.info("making the synthetic dataset in %s", folder)
+            make_phantom_dataset(folder)
+    dataset = read_dataset(task, data_root)
+    before = _load(workspace.dataset)
+    paths = [path for case in dataset.cases for path in (*case.images, *_label(case.label))]
+    record = DatasetRecord(dataset, _states(paths, before.files if before else {}))
+    if record != before:
+        comment = "What the dataset is, as it was read, and the state of its files."
+        write_text(workspace.dataset, to_yaml(record, comment))
+    return record
+
+
+def _label(path: str | None) -> tuple[str, ...]:
+    return () if path is None else (path,)
+
+
+def _load(path: Path) -> DatasetRecord | None:
+    """Return the last command's record; None where there is none that can be used."""
+    if not path.exists():
+        return None
+    try:
+        return from_plain(DatasetRecord, load_yaml(path), path.name)
+    except (ArtefactError, UsageError, DataError) as error:
+        log.warning("%s is read anew: %s", path, error)
+        return None
+
+
+def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, FileRecord]:
+    """Return each file's state, hashing only those whose size or time differ from `before`."""
+    states = {}
+    for path in paths:
+        try:
+            stat = Path(path).stat()
+            known = before.get(path)
+            if known is None or (known.size, known.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+                known = FileRecord(stat.st_size, stat.st_mtime_ns, sha256(Path(path)))
+            states[path] = known
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return states

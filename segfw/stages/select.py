@@ -1,0 +1,167 @@
+"""Stage `select`: score every configuration on its finished folds and package the best.
+
+A pure function of what lies under runs/<name>: any later command may call it again, and it changes nothing when no fold has been added.
+"""
+
+import logging
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import ArtefactError
+from segfw.core.locks import hold
+from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.selection import Candidate, Score, Selection, select
+from segfw.inference.bundle import Bundle, Weights, bundle_inputs, save_bundle
+from segfw.stages.job import ALGORITHMS, Job
+from segfw.training.checkpoints import load_network_weights
+from segfw.training.run import FoldRun
+from segfw.workspace import MadeFrom, State, digest, load_yaml, save_artefact, standing, to_yaml
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FinishedFold:
+    """A run with a done.yaml: its folder (planner/network/configuration/fold below it), its settings and its whole-case scores."""
+
+    folder: Path
+    run: FoldRun
+    done: dict[str, object]
+    scores: Summary | None
+
+    @property
+    def candidate(self) -> str:
+        """planner/network/configuration, which names what competes."""
+        return "/".join(self.folder.parts[-4:-1])
+
+
+def run(job: Job) -> None:
+    """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
+    name = job.settings.name
+    folds = finished_folds(job)
+    if not folds:
+        raise ArtefactError(f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train")
+    _name_missing(job, folds)
+    with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
+        winner = _select(job, folds)
+        members = [fold for fold in folds if fold.candidate == winner]
+        inputs = {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
+        lock.check()
+        _package(job, members, inputs)
+
+
+def finished_folds(job: Job) -> list[FinishedFold]:
+    """Return every finished fold under runs/<name>, in the order of their folders."""
+    found = []
+    for done in sorted(job.workspace.runs(job.settings.name).glob("*/*/*/fold_*/done.yaml")):
+        folder = done.parent
+        config = load_yaml(folder / "config.yaml")
+        metrics = folder / "validation" / "metrics.json"
+        scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
+        found.append(FinishedFold(folder, from_plain(FoldRun, config["run"], str(folder / "config.yaml")), load_yaml(done), scores))
+    return found
+
+
+def load_selection(job: Job) -> Selection | None:
+    """Return the selection on disk, None where there is none."""
+    path = job.workspace.selection(job.settings.name)
+    return from_plain(Selection, load_yaml(path), path.name) if path.exists() else None
+
+
+def best_score(job: Job) -> float | None:
+    """Return the winner's mean validation Dice, None where nothing was scored."""
+    selection = load_selection(job)
+    return selection.best.dice if selection else None
+
+
+def _select(job: Job, folds: list[FinishedFold]) -> str:
+    """Score the candidates and save the table; return the winner. Without any score the first candidate is taken, and that is said."""
+    scored = [fold for fold in folds if fold.scores is not None]
+    if not scored:
+        log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
+        return folds[0].candidate
+    names = list(dict.fromkeys(fold.candidate for fold in scored))
+    selection = select([_candidate(name, [fold for fold in scored if fold.candidate == name]) for name in names])
+    path = job.workspace.selection(job.settings.name)
+    inputs = {"folds": digest([[fold.candidate, fold.done] for fold in scored]), "algorithm": ALGORITHMS["select"]}
+    if standing(path, inputs).state is State.FRESH:
+        log.info("select: nothing to do, %s is up to date", path)
+        return selection.winner
+    comment = "Every candidate with its whole-case cross-validation score. These scores chose the winner."
+    save_artefact(path, to_yaml(selection, comment), inputs)
+    for score in selection.scores:
+        log.info("select: %s%s", _in_words(score), "  <- winner" if score.name == selection.winner else "")
+    if not selection.same_cases:
+        log.warning("select: the candidates were scored on different cases (folds are missing); compare them with care")
+    log.info("select: wrote %s", path)
+    return selection.winner
+
+
+def _candidate(name: str, folds: list[FinishedFold]) -> Candidate:
+    cases = tuple(case for fold in folds if fold.scores for case in fold.scores.cases)
+    numbers = tuple(fold.run.fold for fold in folds if isinstance(fold.run.fold, int))
+    return Candidate(name, (folds[0].run.configuration_name,), numbers, cases)
+
+
+def _in_words(score: Score) -> str:
+    labels = ", ".join(f"{name} {dice:.4f}" for name, dice in score.dice_per_label.items())
+    return f"{score.name}: Dice {score.dice:.4f} ({labels}) on {score.num_cases} cases of folds {list(score.folds)}"
+
+
+def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
+    for name in dict.fromkeys(fold.candidate for fold in folds):
+        there = {fold.run.fold for fold in folds if fold.candidate == name}
+        missing = [k for k in range(len(job.splits)) if k not in there]
+        if missing and "full" not in there:
+            log.info("select: %s has no finished fold %s", name, ", ".join(map(str, missing)))
+
+
+def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
+    """Write models/<name>/ from the members' final weights, unless the one on disk was made from the same."""
+    folder = job.workspace.model(job.settings.name)
+    if bundle_inputs(folder) == inputs:
+        log.info("select: the model is up to date: %s", folder)
+        return
+    first = members[0].run
+    weights = tuple(
+        Weights(
+            configuration=member.run.configuration_name,
+            fold=member.run.fold,
+            network=member.run.network.name,
+            tensors=load_network_weights(member.folder / "checkpoints" / "last.ckpt"),
+        )
+        for member in members
+    )
+    scores = members[0].scores
+    bundle = Bundle(
+        plan=first.plan,
+        mirror_axes=first.augmentation.mirror_axes,
+        inference=first.inference,
+        weights=weights,
+        made_from=inputs,
+        provenance=_provenance(job, members),
+        scores=None if scores is None else _mean_scores(members),
+    )
+    save_bundle(folder, bundle)
+    log.info("select: wrote %s (%s, %d member%s)", folder, members[0].candidate, len(members), "s" if len(members) > 1 else "")
+
+
+def _mean_scores(members: list[FinishedFold]) -> dict[str, float]:
+    best = select([_candidate("winner", members)]).best
+    return {"dice": best.dice, **{f"dice/{name}": value for name, value in best.dice_per_label.items()}}
+
+
+def _provenance(job: Job, members: list[FinishedFold]) -> dict[str, object]:
+    """What made the model: versions, the dataset's hash, the settings. No case names, paths or hosts."""
+    run = to_plain(members[0].run)
+    settings = {key: run[key] for key in ("augmentation", "loss", "optimizer", "schedule", "sampling", "trainer", "seed")}
+    return {
+        "dataset_content": job.record.content,
+        "packages": {"segfw": version("segfw"), "torch": torch.__version__, "python": platform.python_version()},
+        "settings": settings,
+    }

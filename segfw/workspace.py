@@ -1,0 +1,164 @@
+"""Every generated path, and how artefacts are saved, loaded and judged fresh or stale.
+
+A YAML artefact ends in one comment line, its record: the hashes of what it was made from and of its own content. So a file
+tells whether its inputs have changed since, and whether a person has edited it, and stays plain YAML for everybody else.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segfw.core.conversion import to_plain
+from segfw.core.errors import ArtefactError
+from segfw.core.files import write_text
+
+RECORD = "# record: "
+MadeFrom = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of one dataset's artefacts, `outputs/<dataset>`; each attribute or method is one path in it."""
+
+    root: Path
+
+    @property
+    def dataset(self) -> Path:
+        """What the dataset is and the state of its raw files."""
+        return self.root / "dataset.yaml"
+
+    @property
+    def splits(self) -> Path:
+        """The folds, in nnU-Net's form."""
+        return self.root / "splits.json"
+
+    @property
+    def fingerprint(self) -> Path:
+        """What planning knows of the images."""
+        return self.root / "fingerprint.yaml"
+
+    def plan(self, planner: str) -> Path:
+        """The plan that `planner` made."""
+        return self.root / "plans" / f"{planner}.yaml"
+
+    def store(self, name: str) -> Path:
+        """A folder of preprocessed cases."""
+        return self.root / "preprocessed" / name
+
+    def runs(self, name: str) -> Path:
+        """All training runs of one variant."""
+        return self.root / "runs" / name
+
+    def run(self, name: str, planner: str, network: str, configuration: str, fold: int | str) -> Path:
+        """One fold's training."""
+        return self.runs(name) / planner / network / configuration / f"fold_{fold}"
+
+    def selection(self, name: str) -> Path:
+        """Every candidate with its score, and the winner."""
+        return self.root / "selection" / f"{name}.yaml"
+
+    def model(self, name: str) -> Path:
+        """The packaged winner."""
+        return self.root / "models" / name
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.root / "report" / "index.html"
+
+    def lock(self, what: str) -> Path:
+        """The lock file of an artefact; `what` is its path below the root."""
+        return self.root / ".locks" / f"{what.replace('/', '_')}.lock"
+
+    def relative(self, path: Path) -> str:
+        """`path` below the root, as it is named in messages."""
+        return path.relative_to(self.root).as_posix()
+
+
+class State(Enum):
+    """How an artefact stands to its inputs."""
+
+    MISSING = "missing"
+    FRESH = "fresh"
+    STALE = "stale"
+    EDITED = "edited by hand"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of an artefact, and in words why."""
+
+    state: State
+    why: str = ""
+
+
+def digest(value: Any) -> str:
+    """Return 16 hexadecimal digits that change with any part of `value` (dataclasses, containers, scalars)."""
+    text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_artefact(path: Path, text: str, made_from: MadeFrom) -> None:
+    """Write the YAML `text` with its record, at once or not at all."""
+    text = text if text.endswith("\n") else text + "\n"
+    record = {"made_from": made_from, "content": _content(text)}
+    write_text(path, f"{text}{RECORD}{json.dumps(record)}\n")
+
+
+def read_artefact(path: Path) -> str:
+    """Return an artefact's YAML without its record; `ArtefactError` if the file is missing."""
+    return _split(path)[0]
+
+
+def standing(path: Path, made_from: MadeFrom) -> Standing:
+    """Judge an artefact by its record: missing, fresh, stale (naming the input that changed) or edited by hand."""
+    if not path.exists():
+        return Standing(State.MISSING, "not there yet")
+    text, record = _split(path)
+    if record.get("content") != _content(text):
+        return Standing(State.EDITED, "its content is not what was generated")
+    before = record.get("made_from", {})
+    changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key))
+    if changed:
+        return Standing(State.STALE, f"{', '.join(changed)} changed since")
+    return Standing(State.FRESH)
+
+
+def to_yaml(value: Any, comment: str = "") -> str:
+    """Turn a value into YAML: blocks outside, innermost lists on one line, `comment` on top."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    return head + yaml.safe_dump(to_plain(value), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def load_yaml(path: Path) -> Any:
+    """Return the plain content of a YAML file; `ArtefactError` if it is missing or not YAML."""
+    try:
+        return yaml.load(read_artefact(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ArtefactError(f"{path} is not valid YAML: {error}") from error
+
+
+def _content(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _split(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} is missing") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}") from error
+    body, mark, last = text.rpartition(RECORD)
+    if not mark or "\n" in last.rstrip("\n"):
+        return text, {}
+    try:
+        record = json.loads(last)
+    except ValueError:
+        record = {}
+    return body, record if isinstance(record, dict) else {}

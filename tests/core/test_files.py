@@ -1,0 +1,30 @@
+"""Files are whole or absent."""
+
+import hashlib
+
+import pytest
+
+from segfw.core.files import atomic_path, sha256, write_text
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "before")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_temporary_name_keeps_the_ending(tmp_path):
+    with atomic_path(tmp_path / "deep" / "case.nii.gz") as temporary:
+        assert temporary.name.endswith("case.nii.gz")
+        assert temporary.name.startswith(".")
+        temporary.write_text("x")
+    assert (tmp_path / "deep" / "case.nii.gz").read_text() == "x"
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    assert sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()

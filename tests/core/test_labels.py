@@ -1,0 +1,65 @@
+"""Labels, regions and the ignore label, against the examples of nnU-Net's dataset format."""
+
+import numpy as np
+import pytest
+
+from segfw.core.errors import DataError
+from segfw.core.labels import LabelSet
+
+BRATS = LabelSet({"background": 0, "WT": (1, 2, 3), "TC": (2, 3), "ET": 3}, regions_class_order=(1, 2, 3))
+
+
+def test_regions_have_one_head_each():
+    assert BRATS.has_regions
+    assert BRATS.num_heads == 3
+    assert BRATS.foreground == (("WT", (1, 2, 3)), ("TC", (2, 3)), ("ET", (3,)))
+    assert BRATS.all_values == (0, 1, 2, 3)
+
+
+def test_ignore_is_neither_a_head_nor_a_value():
+    labels = LabelSet({"background": 0, "a": 1, "b": 2, "ignore": 3})
+    assert (labels.num_heads, labels.all_values, labels.ignore_value) == (3, (0, 1, 2), 3)
+    assert labels.location_keys == ((1,), (2,), (-1, 0, 1, 2))
+
+
+def test_a_list_of_one_value_is_no_region():
+    assert not LabelSet({"background": 0, "a": (1,)}).has_regions
+
+
+def test_labels_are_ordered_by_value_whatever_the_file_says():
+    labels = LabelSet({"background": 0, "second": 2, "first": 1})
+    assert [name for name, _ in labels.foreground] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("values", "order", "message"),
+    [
+        ({"a": 1}, None, "must hold 'background'"),
+        ({"background": 1}, None, "must hold 'background'"),
+        ({"background": 0, "a": 2}, None, r"consecutive.*\[0, 2\].*\{2: 1\}"),
+        ({"background": 0, "a": 1, "ignore": 3}, None, "largest value, 2 here, got 3"),
+        ({"background": 0, "a": 1, "ignore": (2,)}, None, "must be one integer"),
+        ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),
+    ],
+)
+def test_contradictions_are_refused(values, order, message):
+    with pytest.raises(DataError, match=message):
+        LabelSet(values, order)
+
+
+def test_labels_decode_to_the_first_maximum():
+    scores = np.array([[1.0, 0.2, 0.5], [1.0, 0.7, 0.1], [0.0, 0.7, 0.6]])
+    decoded = LabelSet({"background": 0, "a": 1, "b": 2}).decode(scores)
+    assert decoded.tolist() == [0, 1, 2]
+    assert decoded.dtype == np.uint8
+
+
+def test_later_regions_paint_over_earlier_ones():
+    probabilities = np.array([[0.9, 0.3, 0.5], [0.7, 0.8, 0.5], [0.2, 0.1, 0.5]])
+    assert BRATS.decode(probabilities).tolist() == [2, 2, 0]
+
+
+def test_mask_of_a_region_holds_its_members():
+    label_map = np.array([0, 1, 2, 3])
+    assert BRATS.mask(label_map, (2, 3)).tolist() == [False, False, True, True]
+    assert BRATS.mask(label_map, (1,)).tolist() == [False, True, False, False]

@@ -1,0 +1,49 @@
+"""A configuration refuses illegal states in the domain's words."""
+
+from dataclasses import replace
+
+import pytest
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Configuration
+
+GOOD = Configuration(
+    spacing=(1.0, 1.0, 1.0),
+    patch_size=(16, 16, 8),
+    batch_size=2,
+    median_image_size_in_voxels=(20.0, 20.0, 9.0),
+    architecture="unet",
+    features_per_stage=(8, 16),
+    kernel_sizes=((3, 3, 3), (3, 3, 3)),
+    strides=((1, 1, 1), (2, 2, 1)),
+    n_conv_per_stage=(2, 2),
+    n_conv_per_stage_decoder=(2,),
+    normalization_schemes=("zscore",),
+    use_mask_for_norm=(False,),
+    batch_dice=False,
+)
+
+
+def test_divisor_is_the_product_of_the_strides():
+    assert GOOD.divisor == (2, 2, 1)
+    assert not GOOD.is_2d
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_size": (16, 15, 8)}, r"divisible by the product of the strides \(2, 2, 1\); axis 1 has 15"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"spacing": (1.0, -1.0, 1.0)}, "spacing must be positive"),
+        ({"spacing": (1.0, float("nan"), 1.0)}, "spacing must be positive"),
+        ({"patch_size": (16, 16)}, "patch_size needs 3 entries"),
+        ({"features_per_stage": (8, 16, 32)}, r"features_per_stage needs 2 entries \(2 stages\), got 3"),
+        ({"n_conv_per_stage_decoder": ()}, "n_conv_per_stage_decoder needs 1 entries"),
+        ({"architecture": "transformer"}, "architecture must be one of"),
+        ({"normalization_schemes": ("zscor",)}, "zscor"),
+        ({"strides": ((1, 1), (2, 2))}, "need 3 entries per stage"),
+    ],
+)
+def test_impossible_values_are_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        replace(GOOD, **change)

@@ -1,0 +1,50 @@
+"""Artefacts know whether their inputs changed and whether a person edited them."""
+
+import pytest
+
+from segfw.core.errors import ArtefactError
+from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, save_artefact, standing, to_yaml
+
+
+def test_fresh_stale_edited_missing(tmp_path):
+    path = tmp_path / "a.yaml"
+    assert standing(path, {"x": "1"}).state is State.MISSING
+    save_artefact(path, "value: 1", {"x": "1", "y": "1"})
+    assert standing(path, {"x": "1", "y": "1"}).state is State.FRESH
+    stale = standing(path, {"x": "2", "y": "1"})
+    assert (stale.state, stale.why) == (State.STALE, "x changed since")
+    path.write_text(path.read_text().replace("value: 1", "value: 2"))
+    assert standing(path, {"x": "1", "y": "1"}).state is State.EDITED
+    assert load_yaml(path) == {"value": 2}
+
+
+def test_a_file_without_a_record_was_made_by_hand(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("value: 1\n")
+    assert standing(path, {}).state is State.EDITED
+    assert read_artefact(path) == "value: 1\n"
+
+
+def test_a_missing_or_broken_artefact_is_named(tmp_path):
+    with pytest.raises(ArtefactError, match=r"nowhere.yaml is missing"):
+        load_yaml(tmp_path / "nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ArtefactError, match=r"bad.yaml is not valid YAML"):
+        load_yaml(tmp_path / "bad.yaml")
+
+
+def test_digest_sees_every_part():
+    assert digest({"a": 1, "b": (1, 2)}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_yaml_keeps_order_and_inner_lists_on_one_line():
+    assert to_yaml({"b": {"x": [1, 2]}, "a": 1.5}, "why") == "# why\nb:\n  x: [1, 2]\na: 1.5\n"
+
+
+def test_paths_follow_the_contract(tmp_path):
+    workspace = Workspace(tmp_path)
+    run = workspace.run("main", "default", "planned", "3d_fullres", 0)
+    assert workspace.relative(run) == "runs/main/default/planned/3d_fullres/fold_0"
+    assert workspace.relative(workspace.model("main")) == "models/main"
+    assert workspace.relative(workspace.report) == "report/index.html"
