@@ -1,0 +1,132 @@
+"""Plans as YAML that people read and edit: a comment on every block, short lists on one line, strict when read back."""
+
+import math
+import re
+import textwrap
+from typing import Any
+
+import yaml
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import SegfwError, UsageError
+from segfw.core.plan import Plan
+from segfw.core.plan_checks import check_plan
+
+_HEADER = """\
+# What the planning rules of nnU-Net (Isensee et al. 2021) decided for this dataset. Edit it freely: an edited plan is
+# used as it is. Spacings are in millimetres, sizes in voxels. Spatial lists follow the planned order of axes.
+"""
+
+_COMMENTS = {
+    "dataset_name": "The dataset this was planned for, and the rules that planned it.",
+    "channel_names": "One per input channel. Rule: the name decides the normalization (CT: clipped; others: z-scored).",
+    "labels": "Label values; a list of values is a region. regions_class_order: the value painted for each region, in "
+    "painting order. Rule: regions are learned with one sigmoid channel each, plain labels with a softmax.",
+    "original_median_spacing_after_transp": "Medians of the raw images, in planned order of axes; for information.",
+    "transpose_forward": "Order of axes: entry i is the image axis (0: Z, 1: Y, 2: X) that becomes axis i; "
+    "transpose_backward undoes it. Rule: the axis of largest spacing goes first.",
+    "intensities": "Per channel: statistics of foreground voxels over all cases. Rule: CT is clipped to the "
+    "percentiles 0.5 and 99.5.",
+    "configurations": "The networks that can be trained.",
+}
+
+_CONFIGURATION_COMMENTS = {
+    "spacing": "Every image is resampled to this spacing. Rule: the median of the dataset, but the 10th percentile "
+    "along a coarse axis; in 3d_lowres grown by 3 % at a time until a patch covers a quarter of the median image.",
+    "patch_size": "What the network sees at once, and how many of these per step. Rule: the largest patch that "
+    "fits the memory, a multiple of the product of the strides; then the largest batch, "
+    "at most a share of the dataset's voxels.",
+    "median_image_size_in_voxels": "Median size of the images at this spacing; for information.",
+    "architecture": "unet (plain convolutions) or residual_unet (residual encoder), and channels per stage. Rule: 32, "
+    "doubled at each stage up to 512 (2D) or 320 (3D).",
+    "kernel_sizes": "One row per stage. Rule: an axis is halved while 4 voxels remain and its voxels are less than "
+    "twice as long as the finest; kernels stay 1 along an axis until the others have caught up with its spacing.",
+    "n_conv_per_stage": "Convolutions (unet) or residual blocks (residual_unet) per encoder stage; convolutions per "
+    "decoder stage, deepest first.",
+    "normalization_schemes": "Per channel: ct, zscore, nonorm, rescale_to_0_1 or rgb_to_0_1; use_mask_for_norm: "
+    "z-score inside the nonzero region only. Rule: used where cropping removes more than a quarter of the volume.",
+    "batch_dice": "Dice over the whole batch instead of per sample. Rule: in 2d, and in 3d_fullres where there is a "
+    "3d_lowres.",
+    "resampling": "Spline orders. Rule: a coarse axis (spacing over three times the others') is resampled on its own, "
+    "with order_z; force_separate_z: true or false overrules that.",
+    "previous_stage": "The cascade: the configuration whose segmentation is a further input, and the one that takes "
+    "this one's.",
+}
+_COMMENT_WIDTH = 100
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list on one line unless it holds mappings, and never an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_list(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(item, dict) for item in data)
+    )
+
+
+_Dumper.add_representer(list, _represent_list)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, and reads 1e-5 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+def plan_to_yaml(plan: Plan) -> str:
+    """Write `plan` as YAML with a comment on each block; numbers come back bit for bit."""
+    plain = to_plain(plan)
+    configurations = plain.pop("configurations")
+    parts = [_HEADER, _blocks(plain, _COMMENTS), f"\n{_comment('configurations', _COMMENTS)}configurations:\n"]
+    for name, configuration in configurations.items():
+        key = _dump({name: None}).removesuffix(" null\n")
+        parts.append(f"\n  {key}\n{textwrap.indent(_blocks(configuration, _CONFIGURATION_COMMENTS).lstrip(), '    ')}")
+    return "".join(parts)
+
+
+def plan_from_yaml(text: str, place: str = "") -> Plan:
+    """Read a plan. `place` says where the text comes from, for messages.
+
+    Raises `UsageError` for text that is no YAML, an unknown key (naming the nearest), or a value that is impossible
+    at its place.
+    """
+    try:
+        plain = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{place or 'the plan'} is no YAML: {error}") from error
+    try:
+        plan = from_plain(Plan, plain)
+        check_plan(plan)
+    except SegfwError as error:
+        raise UsageError(f"{place}: {error}" if place else str(error)) from error
+    return plan
+
+
+def _blocks(mapping: dict[str, Any], comments: dict[str, str]) -> str:
+    """Write the entries of a mapping, an empty line and a comment before each that opens a block."""
+    parts = []
+    for key, value in mapping.items():
+        comment = _comment(key, comments)
+        parts.append(("\n" + comment if comment else "") + _dump({key: value}))
+    return "".join(parts)
+
+
+def _comment(key: str, comments: dict[str, str]) -> str:
+    return "".join(f"# {line}\n" for line in textwrap.wrap(comments.get(key, ""), _COMMENT_WIDTH))
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)

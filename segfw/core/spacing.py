@@ -1,0 +1,60 @@
+"""The grid a dataset is resampled to: target spacing, order of axes and the sizes that follow.
+
+Rules of Isensee et al. 2021 (Methods, "Inferred parameters": target spacing; supplement, anisotropic datasets), as
+nnU-Net v2 plans them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Fingerprint
+from segfw.core.types import Shape, Spacing
+
+ANISOTROPY_THRESHOLD = 3.0
+COARSE_AXIS_PERCENTILE = 10.0
+
+
+def target_spacing(fingerprint: Fingerprint) -> Spacing:
+    """Return the full-resolution spacing (Z, Y, X), millimetres: the median of the dataset, unless one axis is coarse.
+
+    Rule: a coarse axis (median spacing more than three times the others' and a third as many voxels) takes the 10th
+    percentile instead, so that few cases lose resolution, but stays coarser than the other axes.
+    """
+    target = np.percentile(np.array(fingerprint.spacings, float), 50, axis=0)
+    size = np.percentile(np.array(fingerprint.shapes_after_crop, float), 50, axis=0)
+    worst = int(np.argmax(target))
+    others = [axis for axis in range(len(target)) if axis != worst]
+    coarsest_other = max(target[others])
+    coarse = target[worst] > ANISOTROPY_THRESHOLD * coarsest_other
+    few_voxels = size[worst] * ANISOTROPY_THRESHOLD < min(size[others])
+    if coarse and few_voxels:
+        along = np.percentile([spacing[worst] for spacing in fingerprint.spacings], COARSE_AXIS_PERCENTILE)
+        target[worst] = coarsest_other + 1e-5 if along < coarsest_other else along
+    return tuple(float(value) for value in target)
+
+
+def given_spacing(values: Sequence[float]) -> Spacing:
+    """Check a target spacing given by the user; `UsageError` unless it is three positive numbers."""
+    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
+        raise UsageError(f"target_spacing must be three positive numbers in millimetres (Z, Y, X), got {tuple(values)}")
+    return tuple(float(value) for value in values)
+
+
+def axis_order(spacing: Spacing, transpose: bool = True) -> tuple[Shape, Shape]:
+    """Return the planned order of axes and its inverse. Rule: the axis of largest spacing goes first."""
+    first = spacing.index(max(spacing)) if transpose else 0
+    forward = (first, *(axis for axis in range(len(spacing)) if axis != first))
+    return forward, tuple(forward.index(axis) for axis in range(len(spacing)))
+
+
+def median_resampled_shape(fingerprint: Fingerprint, target: Spacing) -> tuple[float, ...]:
+    """Return the median over the cases of their shape at `target` spacing (Z, Y, X).
+
+    Each case's shape is rounded half to even, as resampling does, and is at least one voxel.
+    """
+    spacings = np.array(fingerprint.spacings, float)
+    shapes = np.array(fingerprint.shapes_after_crop, float)
+    resampled = np.maximum(np.rint(spacings / np.array(target) * shapes), 1)
+    return tuple(float(value) for value in np.median(resampled, axis=0))

@@ -1,0 +1,170 @@
+"""nnU-Net v2's JSON files: dataset description, fingerprint and plans, read and written.
+
+A plans file does not say what the channels and labels are; the dataset description beside it does.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.dataset import Dataset
+from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.files import write_text
+from segfw.core.labels import LabelSet
+from segfw.core.plan import Fingerprint, Plan
+from segfw.core.plan_checks import check_plan
+from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json
+
+PLANS_NAMES = {
+    "default": "nnUNetPlans",
+    "resenc_m": "nnUNetResEncUNetMPlans",
+    "resenc_l": "nnUNetResEncUNetLPlans",
+    "resenc_xl": "nnUNetResEncUNetXLPlans",
+}
+PLANNER_CLASSES = {
+    "default": "ExperimentPlanner",
+    "resenc_m": "nnUNetPlannerResEncM",
+    "resenc_l": "nnUNetPlannerResEncL",
+    "resenc_xl": "nnUNetPlannerResEncXL",
+}
+READERS = {
+    ".png": "NaturalImage2DIO",
+    ".bmp": "NaturalImage2DIO",
+    ".tif": "NaturalImage2DIO",
+    ".tiff": "Tiff3DIO",
+    ".nii": "NibabelIO",
+}
+_COPIED_KEYS = (
+    "dataset_name",
+    "original_median_spacing_after_transp",
+    "original_median_shape_after_transp",
+    "transpose_forward",
+    "transpose_backward",
+)
+_STATISTICS_KEYS = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
+
+
+def read_dataset_json(path: str | Path) -> Dataset:
+    """Read a `dataset.json`: what the dataset is, without its cases. `DataError` names the file and what is wrong."""
+    path = Path(path)
+    content = _read_object(path)
+    channels = content.get("channel_names", content.get("modality"))
+    _require({**content, "channel_names": channels}, ("channel_names", "labels", "numTraining"), path)
+    if not isinstance(channels, dict | list):
+        raise DataError(f"{path}: channel_names must map indices to names, got {channels!r}")
+    names = channels.values() if isinstance(channels, dict) else channels
+    labels = {"values": content["labels"], "regions_class_order": content.get("regions_class_order")}
+    try:
+        return Dataset(
+            name=str(content.get("name") or path.resolve().parent.name),
+            channel_names=tuple(str(name) for name in names),
+            labels=from_plain(LabelSet, labels, "labels"),
+            num_training=from_plain(int, content["numTraining"], "numTraining"),
+            file_ending=str(content.get("file_ending", ".nii.gz")),
+            licence=str(content.get("licence", "")),
+            reference=str(content.get("reference", "")),
+        )
+    except (UsageError, DataError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_fingerprint(path: str | Path) -> Fingerprint:
+    """Read a `dataset_fingerprint.json`; `DataError` names the file and the key at fault."""
+    path = Path(path)
+    content = _read_object(path)
+    keys = ("spacings", "shapes_after_crop", "median_relative_size_after_cropping")
+    _require(content, (*keys, _STATISTICS_KEYS[0]), path)
+    try:
+        plain = {key: content[key] for key in keys} | {"intensities": _statistics(content[_STATISTICS_KEYS[0]])}
+        return from_plain(Fingerprint, plain)
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_plans(path: str | Path, dataset: Dataset | None = None) -> Plan:
+    """Read a plans file, of older versions too.
+
+    `dataset`: None reads the `dataset.json` beside the file. Raises `ArtefactError` for what this package has no
+    equivalent of, such as another resampling function, naming it.
+    """
+    path = Path(path)
+    content = _read_object(path)
+    if dataset is None:
+        beside = path.with_name("dataset.json")
+        if not beside.is_file():
+            raise ArtefactError(f"{path} does not name its labels: put {beside.name} beside it or pass `dataset`")
+        dataset = read_dataset_json(beside)
+    try:
+        return _plan(content, dataset)
+    except KeyError as error:
+        raise ArtefactError(f"{path}: the key {error} is missing") from error
+    except (UsageError, ArtefactError) as error:
+        raise ArtefactError(f"{path}: {error}") from error
+
+
+def write_plans(plan: Plan, path: str | Path, file_ending: str = ".nii.gz") -> None:
+    """Write a plans file that nnU-Net accepts. `file_ending`: of the images, decides the reader it will use."""
+    write_text(Path(path), json.dumps(plans_to_json(plan, file_ending), indent=4))
+
+
+def plans_to_json(plan: Plan, file_ending: str = ".nii.gz") -> dict[str, Any]:
+    """Return the content of a plans file, keys in nnU-Net's order."""
+    return {
+        "dataset_name": plan.dataset_name,
+        "plans_name": PLANS_NAMES.get(plan.planner, plan.planner),
+        "original_median_spacing_after_transp": list(plan.original_median_spacing_after_transp),
+        "original_median_shape_after_transp": list(plan.original_median_shape_after_transp),
+        "image_reader_writer": READERS.get(file_ending.lower(), "SimpleITKIO"),
+        "transpose_forward": list(plan.transpose_forward),
+        "transpose_backward": list(plan.transpose_backward),
+        "configurations": configurations_to_json(plan.configurations, PLANS_NAMES.get(plan.planner, plan.planner)),
+        "experiment_planner_used": PLANNER_CLASSES.get(plan.planner, plan.planner),
+        "label_manager": "LabelManager",
+        _STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(plan.intensities)},
+    }
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _require(content: dict[str, Any], keys: tuple[str, ...], path: Path) -> None:
+    missing = [key for key in keys if content.get(key) is None]
+    if missing:
+        raise DataError(f"{path}: the keys {missing} are missing; it has {sorted(content)}")
+
+
+def _statistics(content: Any) -> list[Any]:
+    """List the statistics of channels 0, 1, ..., whatever order the file has them in."""
+    if not isinstance(content, dict) or sorted(content) != sorted(str(index) for index in range(len(content))):
+        raise UsageError(f"{_STATISTICS_KEYS[0]} must map 0, 1, ... to statistics, got {content!r}")
+    return [content[str(index)] for index in range(len(content))]
+
+
+def _plan(content: dict[str, Any], dataset: Dataset) -> Plan:
+    planners = {name: planner for planner, name in PLANNER_CLASSES.items()}
+    used = content.get("experiment_planner_used", content["plans_name"])
+    statistics = next((content[key] for key in _STATISTICS_KEYS if key in content), None)
+    plain = {key: content[key] for key in _COPIED_KEYS}
+    plan = from_plain(
+        Plan,
+        {
+            **plain,
+            "planner": planners.get(used, used),
+            "channel_names": dataset.channel_names,
+            "labels": to_plain(dataset.labels),
+            "intensities": _statistics(statistics),
+            "configurations": configurations_from_json(content["configurations"]),
+        },
+    )
+    check_plan(plan)
+    return plan
