@@ -32,6 +32,12 @@ from segfw.training.validation import FoldIO
 log = logging.getLogger(__name__)
 
 CHECKPOINTS, LOG_FILE = "checkpoints", "train.log"
+LIGHTNING_ADVICE = (
+    ".*does not have many workers.*",
+    ".*srun.*",
+    ".*It will use the implementation from `LightningModule` instance.*",
+    ".*LeafSpec.* is deprecated.*",
+)
 EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
 
@@ -146,8 +152,8 @@ def _own_torch_state(device: Device) -> Iterator[None]:
     lightning.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*srun.*")
+            for advice in LIGHTNING_ADVICE:
+                warnings.filterwarnings("ignore", message=advice)
             yield
     finally:
         lightning.setLevel(level)
