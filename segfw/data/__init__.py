@@ -1,0 +1,1 @@
+"""From preprocessed cases to batches: the store, patch sampling, augmentation."""

@@ -1,0 +1,103 @@
+"""What intensity transforms do to planes: `(N, *F)` float32 tensors, each row one channel of one sample, each with its own parameter.
+
+Pure functions of their arguments, the same on every device. What is drawn and when is in `segfw.data.augmentation`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from segfw.core.types import FloatArray
+
+TINY = 1e-7
+
+
+def add_noise(planes: Tensor, sigma: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Add independent Gaussian noise of standard deviation `sigma` (N,), from one generator per row."""
+    noise = torch.empty_like(planes)
+    for row, seed in zip(noise, seeds, strict=True):
+        row.normal_(generator=torch.Generator(planes.device).manual_seed(int(seed)))
+    return planes + noise * _per_row(sigma, planes)
+
+
+def blur_kernel(sigma: FloatArray) -> FloatArray:
+    """Return one half of each normalized Gaussian kernel: (..., R + 1), the center first.
+
+    A kernel has 3 taps below sigma 7/12 voxels, 5 below 11/12, 7 above; taps beyond its length are 0.
+    """
+    radius = np.maximum(1, np.rint(6 * sigma).astype(np.int64) // 2)
+    x = np.arange(radius.max(initial=1) + 1)
+    weights = np.exp(-(x**2) / (2 * sigma[..., None] ** 2)) * (x <= radius[..., None])
+    return np.asarray(weights / (weights[..., :1] + 2 * weights[..., 1:].sum(-1, keepdims=True)), np.float32)
+
+
+def blur(planes: Tensor, sigma: FloatArray) -> Tensor:
+    """Blur with a Gaussian of `sigma` (N, ndim) voxels; separable, reflected at the border.
+
+    Shifted additions: on a CPU five times as fast as convolutions with one channel.
+    """
+    for axis in range(sigma.shape[1]):
+        kernel = torch.from_numpy(blur_kernel(sigma[:, axis])).to(planes.device)
+        radius, n, dim = kernel.shape[1] - 1, planes.shape[1 + axis], 1 + axis
+        padded = planes.index_select(dim, _reflected(n, radius, planes.device))
+        planes = padded.narrow(dim, radius, n) * _per_row(kernel[:, 0], planes)
+        for step in range(1, radius + 1):
+            both = padded.narrow(dim, radius - step, n) + padded.narrow(dim, radius + step, n)
+            planes.addcmul_(both, _per_row(kernel[:, step], planes))
+    return planes
+
+
+def scale_brightness(planes: Tensor, factor: Tensor) -> Tensor:
+    """Multiply each row by its `factor` (N,)."""
+    return planes * _per_row(factor, planes)
+
+
+def scale_contrast(planes: Tensor, factor: Tensor) -> Tensor:
+    """Stretch each row about its mean by `factor` (N,), clamped to the range that it had."""
+    low, high = _range(planes)
+    mean = _per_row(planes.flatten(1).mean(1), planes)
+    return torch.clamp((planes - mean) * _per_row(factor, planes) + mean, low, high)
+
+
+def lower_resolution(planes: Tensor, zoom: Sequence[float], keep_first_axis: bool) -> Tensor:
+    """Shrink each row by its `zoom` to the nearest voxels and enlarge it linearly; the first axis can be left alone."""
+    shape = planes.shape[1:]
+    mode = {2: "bilinear", 3: "trilinear"}[len(shape)]
+    rows = []
+    for row, z in zip(planes, zoom, strict=True):
+        small = [max(1, round(n * z)) for n in shape]
+        small = [shape[0], *small[1:]] if keep_first_axis else small
+        low = functional.interpolate(row[None, None], small, mode="nearest-exact")
+        rows.append(functional.interpolate(low, shape, mode=mode, align_corners=False)[0, 0])
+    return torch.stack(rows)
+
+
+def change_gamma(planes: Tensor, exponent: Tensor) -> Tensor:
+    """Raise each row's share of its range to `exponent` (N,), then give it back its mean and standard deviation."""
+    flat = planes.flatten(1)
+    std, mean = torch.std_mean(flat, dim=1, keepdim=True)
+    low, high = torch.aminmax(flat, dim=1, keepdim=True)
+    size = high - low
+    changed = ((flat - low) / size.clamp(min=TINY)).pow_(exponent[:, None]).mul_(size).add_(low)
+    std_now, mean_now = torch.std_mean(changed, dim=1, keepdim=True)
+    return (changed.sub_(mean_now).mul_(std / std_now.clamp(min=TINY)).add_(mean)).reshape(planes.shape)
+
+
+def _per_row(values: Tensor, planes: Tensor) -> Tensor:
+    return values.reshape(-1, *(1,) * (planes.ndim - 1))
+
+
+def _range(planes: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = torch.aminmax(planes.flatten(1), dim=1)
+    return _per_row(low, planes), _per_row(high, planes)
+
+
+def _reflected(n: int, radius: int, device: torch.device) -> Tensor:
+    """Return the source index of each voxel of an axis padded by `radius`, reflected without repeating the border."""
+    period = max(1, 2 * (n - 1))
+    index: NDArray[np.int64] = np.abs(np.arange(-radius, n + radius)) % period
+    return torch.from_numpy(np.minimum(index, period - index) if n > 1 else index).to(device)

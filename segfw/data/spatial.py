@@ -1,0 +1,257 @@
+"""Rotation, scaling and shift of a patch: the rules, the draw, and reading a transformed patch from a larger array.
+
+Index `o` of a patch of size F shows position `A (o - (F - 1) / 2) + (P - 1) / 2` of the loader patch of size P, from which
+nothing outside is seen. Most patches are neither rotated nor scaled, and a rotated one sees only part of the loader patch:
+only the box that is needed is read.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from segfw.core.settings import AugmentationSettings
+from segfw.core.types import FloatArray, Shape
+
+OUTSIDE = -1  # the label of what lies outside the image or its nonzero region
+TIE = 1e-5  # shares of weight closer than this are equal
+
+
+def is_dummy_2d(patch_size: Shape, settings: AugmentationSettings) -> bool:
+    """Whether a 3D patch is rotated and scaled in plane only: wider than three times its depth, unless the settings say."""
+    if len(patch_size) == 2:
+        return False
+    return max(patch_size) / patch_size[0] > 3 if settings.dummy_2d is None else settings.dummy_2d
+
+
+def largest_rotation(patch_size: Shape, settings: AugmentationSettings) -> float:
+    """Return the largest rotation in degrees: 180 in plane (15 for slices longer than 1.5 times their width), 30 in 3D."""
+    if settings.rotation_degrees is not None:
+        return settings.rotation_degrees
+    if len(patch_size) == 2:
+        return 15.0 if max(patch_size) / min(patch_size) > 1.5 else 180.0
+    return 180.0 if is_dummy_2d(patch_size, settings) else 30.0
+
+
+def loader_patch_size(patch_size: Shape, settings: AugmentationSettings) -> Shape:
+    """Return the extent that a patch may be drawn from, nnU-Net's rule: its box when rotated most, divided by 0.85."""
+    if not (settings.rotation_probability > 0 or settings.scaling_probability > 0):
+        return patch_size
+    angle = (
+        math.radians(min(90.0, largest_rotation(patch_size, settings))) if settings.rotation_probability > 0 else 0.0
+    )
+    c, s = math.cos(angle), math.sin(angle)
+    if len(patch_size) == 2:
+        a, b = patch_size
+        corners: list[tuple[float, ...]] = [(a, b), (a * c + b * s, -a * s + b * c)]
+    else:
+        a, b, g = patch_size
+        corners = [
+            (a, b, g),
+            (a, b * c + g * s, -b * s + g * c),
+            (a * c - g * s, b, a * s + g * c),
+            (a * c + b * s, -a * s + b * c, g),
+        ]
+    size = [int(max(abs(x) for x in axis) / 0.85) for axis in zip(*corners, strict=True)]
+    return (patch_size[0], *size[1:]) if is_dummy_2d(patch_size, settings) else tuple(size)
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialDraw:
+    """What was drawn for one patch.
+
+    `matrix`: A of the module's formula over the last 2 or 3 axes, or None where the patch is neither rotated nor scaled.
+    `shift`: voxels, one per axis.
+    """
+
+    matrix: FloatArray | None
+    shift: Shape
+
+
+def draw_spatial(rng: np.random.Generator, patch_size: Shape, settings: AugmentationSettings) -> SpatialDraw:
+    """Draw a patch's transform; the same number of random numbers is used whatever comes out."""
+    ndim = len(patch_size)
+    rotates, scales, shifts, scale_share, *rest = rng.random(4 + 3 + ndim)
+    shift = (0,) * ndim
+    if shifts < settings.shift_probability:
+        shift = tuple(round((2 * u - 1) * settings.shift_range * n) for u, n in zip(rest[3:], patch_size, strict=True))
+    in_plane = ndim == 2 or is_dummy_2d(patch_size, settings)
+    matrix: FloatArray = np.eye(2 if in_plane else 3)
+    rotates, scales = rotates < settings.rotation_probability, scales < settings.scaling_probability
+    if rotates:
+        largest = math.radians(largest_rotation(patch_size, settings))
+        angles = [(2 * u - 1) * largest for u in rest[:3]]
+        matrix = rotation_2d(angles[0]) if in_plane else rotation_3d(*angles)
+    if scales:
+        low, high = settings.scaling_range
+        matrix = matrix * (low + scale_share * (high - low))
+    return SpatialDraw(matrix if rotates or scales else None, shift)
+
+
+def rotation_2d(angle: float) -> FloatArray:
+    """Return the matrix of a rotation in plane, radians."""
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
+def rotation_3d(x: float, y: float, z: float) -> FloatArray:
+    """Return Rz Ry Rx, radians; Rx turns axes (1, 2), Ry (0, 2), Rz (0, 1)."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos([x, y, z]), np.sin([x, y, z])
+    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    turned: FloatArray = rz @ ry @ rx
+    return turned
+
+
+def crop(array: NDArray[Any], start: Sequence[int], size: Sequence[int], fill: float) -> NDArray[Any]:
+    """Copy a box of the last axes; `start` may be negative and the box may stick out: `fill` goes there."""
+    spatial = array.shape[array.ndim - len(size) :]
+    low = [min(max(0, a), n) for a, n in zip(start, spatial, strict=True)]
+    high = [max(lo, min(n, a + b)) for a, b, n, lo in zip(start, size, spatial, low, strict=True)]
+    box: tuple[Any, ...] = (..., *map(slice, low, high))
+    inside = array[box]
+    if inside.shape[inside.ndim - len(size) :] == tuple(size):
+        return np.array(inside)
+    out = np.full((*array.shape[: array.ndim - len(size)], *size), fill, array.dtype)
+    target: list[Any] = [slice(lo - a, hi - a) for a, lo, hi in zip(start, low, high, strict=True)]
+    out[(..., *target)] = inside
+    return out
+
+
+def read_patch(
+    image: NDArray[np.float32],
+    label: NDArray[np.integer],
+    start: Sequence[int],
+    sizes: tuple[Shape, Shape],
+    draw: SpatialDraw,
+) -> tuple[Tensor, Tensor]:
+    """Read a transformed patch: image (C, *F) float32 and label (1, *F) int16.
+
+    `start`: where the loader patch begins in the arrays' spatial axes; `sizes`: (F, P). Outside, the image is 0, the label -1.
+    """
+    size, loader_size = sizes
+    begin = [a + b for a, b in zip(start, draw.shift, strict=True)]
+    if draw.matrix is None:
+        begin = [a + p // 2 - f // 2 for a, p, f in zip(begin, loader_size, size, strict=True)]
+        return (
+            torch.from_numpy(crop(image, begin, size, 0.0)),
+            torch.from_numpy(crop(label, begin, size, OUTSIDE).astype(np.int16)),
+        )
+    # Axes that the matrix leaves alone (the depth of in-plane transforms) are cut to size first and ride along.
+    rigid = len(size) - len(draw.matrix)
+    positions = sample_positions(draw.matrix, size[rigid:], loader_size[rigid:])
+    low, high = [], []
+    for axis, p in enumerate(positions, start=rigid):
+        first, last = int(p.min().floor()), int(p.max().floor()) + 1
+        low.append(max(first, 0, -begin[axis]))
+        high.append(max(low[-1], min(last + 1, loader_size[axis], image.shape[1 + axis] - begin[axis])))
+    box_start = [*begin[:rigid], *(begin[rigid + i] + a for i, a in enumerate(low))]
+    box_size = [*size[:rigid], *(b - a for a, b in zip(low, high, strict=True))]
+    positions = [p - a for p, a in zip(positions, low, strict=True)]
+    image_box = torch.from_numpy(crop(image, box_start, box_size, 0.0))
+    label_box = torch.from_numpy(crop(label, box_start, box_size, OUTSIDE).astype(np.int16))
+    return sample_image(image_box, positions), sample_label(label_box, positions)
+
+
+def sample_positions(matrix: FloatArray, size: Shape, loader_size: Shape) -> list[Tensor]:
+    """Return, per axis, the position in the loader patch that each voxel of the patch (`size`) shows."""
+    ndim = len(size)
+    offsets = [
+        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2).reshape([-1 if i == j else 1 for j in range(ndim)])
+        for i, n in enumerate(size)
+    ]
+    positions = []
+    for row, extent in zip(matrix.tolist(), loader_size, strict=True):
+        position = offsets[0] * row[0] + (extent - 1) / 2
+        for factor, offset in zip(row[1:], offsets[1:], strict=True):
+            position = position + factor * offset
+        positions.append(position)
+    return positions
+
+
+def sample_image(image: Tensor, positions: Sequence[Tensor]) -> Tensor:
+    """Interpolate `image` (..., *box) linearly at `positions` (one tensor of shape F per axis of the box), 0 outside."""
+    ndim, shape = len(positions), positions[0].shape
+    box = image.shape[-ndim:]
+    leading = image.shape[:-ndim]
+    if 0 in box:
+        return image.new_zeros(*leading, *shape)
+    # grid_sample counts from -1 to 1 over the voxels' outer faces and wants the last axis first.
+    grid = torch.stack(list(positions)[::-1], -1)
+    extent = torch.tensor(box[::-1], dtype=torch.float32)
+    grid.mul_(2 / extent).add_(1 / extent - 1)
+    sampled = functional.grid_sample(image.reshape(1, -1, *box), grid[None], padding_mode="zeros", align_corners=False)
+    return sampled.reshape(*leading, *shape)
+
+
+def sample_label(label: Tensor, positions: Sequence[Tensor]) -> Tensor:
+    """Take at each position the label with the largest share of linear weight; outside counts as -1.
+
+    Ties go to the nearest voxel's label, else to the smallest. Equal to interpolating each label's indicator, at a cost
+    that does not grow with the number of labels: there is a vote only where the 4 or 8 neighbors differ.
+    """
+    ndim, shape = len(positions), positions[0].shape
+    leading, box = label.shape[:-ndim], label.shape[-ndim:]
+    padded = functional.pad(label, (1, 2) * ndim, value=OUTSIDE).reshape(-1, *(n + 3 for n in box))
+    strides = [math.prod(n + 3 for n in box[axis + 1 :]) for axis in range(ndim)]
+    clamped = [p.clamp(-1, n).reshape(-1) for p, n in zip(positions, box, strict=True)]
+    base = [p.floor() for p in clamped]
+    index = torch.zeros(base[0].shape, dtype=torch.int64)
+    for position, stride in zip(base, strides, strict=True):
+        index.add_(position.to(torch.int64), alpha=stride)
+    index += sum(strides)
+    values, mixed = padded.flatten(1), _mixed_cells(padded).flatten(1)
+    out = values.index_select(1, index)
+    planes, voxels = mixed.index_select(1, index).nonzero(as_tuple=True)
+    if len(voxels):
+        corners = [0]
+        for stride in strides:
+            corners = [*corners, *(corner + stride for corner in corners)]
+        first = planes * values.shape[1] + index[voxels]
+        found = torch.stack([values.take(first + corner) for corner in corners])
+        fractions = [p[voxels] - b[voxels] for p, b in zip(clamped, base, strict=True)]
+        out[planes, voxels] = _vote(found, fractions)
+    return out.reshape(*leading, *shape)
+
+
+def _mixed_cells(padded: Tensor) -> Tensor:
+    """Return, for each voxel of (K, *box), whether it and its upper neighbors along all axes hold several labels."""
+    low, high = padded, padded
+    for axis in range(1, padded.ndim):
+        n = padded.shape[axis] - 1
+        pad = (0, 0) * (padded.ndim - 1 - axis) + (0, 1)
+        low = functional.pad(torch.minimum(low.narrow(axis, 0, n), low.narrow(axis, 1, n)), pad)
+        high = functional.pad(torch.maximum(high.narrow(axis, 0, n), high.narrow(axis, 1, n)), pad)
+    return low != high
+
+
+def _vote(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    """Return the winner among `labels` (2**ndim, M); the bits of a row's number say which axes lie on the upper side."""
+    weights = torch.ones(1, labels.shape[1])
+    nearest = torch.zeros(1, labels.shape[1], dtype=torch.int64)
+    for bit, fraction in enumerate(fractions):
+        weights = torch.cat([weights * (1 - fraction), weights * fraction])
+        nearest += (fraction > 0.5).to(torch.int64) << bit
+    low, high = labels.amin(0), labels.amax(0)
+    is_high = labels == high
+    share = (weights * is_high).sum(0)
+    winner = torch.where(share > 0.5, high, low)
+    winner = torch.where((share - 0.5).abs() < TIE, labels.gather(0, nearest)[0], winner)
+    several = (~is_high & (labels != low)).any(0).nonzero()[:, 0]  # few: most borders have two sides
+    if len(several):
+        winner[several] = _vote_among_several(labels[:, several], weights[:, several], nearest[:, several])
+    return winner
+
+
+def _vote_among_several(labels: Tensor, weights: Tensor, nearest: Tensor) -> Tensor:
+    scores = torch.stack([(weights * (labels == row)).sum(0) for row in labels])
+    tied = scores >= scores.amax(0) - TIE
+    smallest = torch.where(tied, labels, torch.iinfo(labels.dtype).max).amin(0)
+    return torch.where(tied.gather(0, nearest)[0], labels.gather(0, nearest)[0], smallest)

@@ -1,0 +1,198 @@
+"""Logits of a whole image from a network that sees windows.
+
+Overlapping windows are weighted by a Gaussian and averaged (nnU-Net's positions and weights, bit for bit). Sums are kept in float32 on
+the network's device and only for the planes that later windows still touch; finished planes leave as float16 on the CPU. nnU-Net adds up
+in float16: its rounding moves single voxels on class boundaries, nothing else.
+
+          planes --->
+    window 0 |=======|
+    window 1     |=======|          buffer of one window's depth,
+             |...|                  these planes are final when window 1 starts
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor, nn
+
+from segfw.core.errors import JobError, UsageError
+from segfw.core.settings import InferenceSettings
+from segfw.core.types import Shape
+
+PEAK_WEIGHT = 10.0
+Window = tuple[slice | int, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Windows that share planes `start` to `start + depth` of axis 0. Window indices count planes from `start`."""
+
+    start: int
+    depth: int
+    windows: tuple[Window, ...]
+
+
+def window_starts(size: int, tile: int, step_size: float) -> tuple[int, ...]:
+    """Return where windows of `tile` voxels begin on an axis of `size` >= `tile`, evenly spread, at most `step_size` windows apart."""
+    if not 0 < step_size <= 1:
+        raise UsageError(f"inference.step_size must be above 0 and at most 1, got {step_size}")
+    count = ceil((size - tile) / (tile * step_size)) + 1
+    return tuple(round((size - tile) / (count - 1) * i) for i in range(count)) if count > 1 else (0,)
+
+
+@lru_cache(maxsize=8)
+def gaussian_weights(tile: Shape) -> NDArray[np.float16]:
+    """Return a window's weights: Gaussian of an eighth of the edge around voxel `tile // 2`, peak 10, nowhere 0. Read only."""
+    weights = np.ones(())
+    for size in tile:
+        impulse = np.zeros(size)
+        impulse[size // 2] = 1
+        weights = np.multiply.outer(weights, gaussian_filter1d(impulse, size / 8, mode="constant"))
+    half = (weights / weights.max() * PEAK_WEIGHT).astype(np.float16)
+    half[half == 0] = half[half > 0].min()
+    half.setflags(write=False)
+    return half
+
+
+def mirrorings(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return every subset of `axes`, the empty one first, in order of size, then lexicographic."""
+    ordered = sorted(axes)
+    return tuple(subset for size in range(len(ordered) + 1) for subset in itertools.combinations(ordered, size))
+
+
+@torch.inference_mode()
+def predict_logits(
+    network: nn.Module,
+    image: Tensor,
+    patch_size: Shape,
+    settings: InferenceSettings,
+    mirror_axes: tuple[int, ...],
+    num_heads: int,
+) -> Tensor:
+    """Return float16 logits `(num_heads, d0, d1, d2)` on the CPU for a preprocessed image `(C, d0, d1, d2)`.
+
+    `patch_size` has two entries for a network that sees slices, else three; `mirror_axes` are axes of the window, empty for none, and count
+    only with `settings.mirror`. An image smaller than the window is padded with 0 around, the odd voxel behind.
+    The network computes where its parameters lie, under autocast on CUDA, and is left in evaluation mode.
+    Raises `JobError` when a logit is not finite.
+    """
+    if any(not 0 <= axis < len(patch_size) for axis in mirror_axes):
+        raise UsageError(f"mirror_axes must be axes of the window, 0 to {len(patch_size) - 1} here, got {mirror_axes}")
+    if settings.window_batch_size < 1:
+        raise UsageError(f"inference.window_batch_size must be at least 1, got {settings.window_batch_size}")
+    network.eval()
+    device = next((parameter.device for parameter in network.parameters()), image.device)
+    inner, padding = _padding(tuple(image.shape[1:]), patch_size)
+    padded = nn.functional.pad(image.to(device, torch.float32), padding)
+    subsets = mirrorings(mirror_axes if settings.mirror else ())
+    layers = _layers(tuple(padded.shape[1:]), patch_size, settings, len(subsets))
+    logits = torch.empty((num_heads, *padded.shape[1:]), dtype=torch.float16)
+    with _autocast(device):
+        for first, planes in _finished_planes(network, padded, layers, _Passes(subsets, settings.window_batch_size, num_heads)):
+            logits[:, first : first + planes.shape[1]] = planes.cpu()
+    return logits[(slice(None), *inner)]
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """How windows go through the network: mirrored how, how many at once, into how many heads."""
+
+    subsets: tuple[tuple[int, ...], ...]
+    batch_size: int
+    num_heads: int
+
+
+def _padding(shape: Shape, tile: Shape) -> tuple[tuple[slice, ...], list[int]]:
+    """Return where the image lies within the padded one, and the pad widths in PyTorch's order (last axis first)."""
+    missing = [0] * (len(shape) - len(tile)) + [max(0, t - n) for n, t in zip(shape[-len(tile) :], tile, strict=True)]
+    inner = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, shape, strict=True))
+    return inner, [width for m in reversed(missing) for width in (m // 2, m - m // 2)]
+
+
+def _layers(shape: Shape, tile: Shape, settings: InferenceSettings, num_passes: int) -> tuple[Layer, ...]:
+    """Group the windows by the planes they share. Slices of a 2d configuration are grouped until they fill a batch."""
+    starts = [window_starts(n, t, settings.step_size) for n, t in zip(shape[-len(tile) :], tile, strict=True)]
+    if len(tile) == 3:
+        in_plane = [_window(corner, tile[1:]) for corner in itertools.product(*starts[1:])]
+        return tuple(Layer(start, tile[0], tuple((slice(0, tile[0]), *w) for w in in_plane)) for start in starts[0])
+    in_plane = [_window(corner, tile) for corner in itertools.product(*starts)]
+    depth = max(1, settings.window_batch_size // (len(in_plane) * num_passes))
+    layers = []
+    for start in range(0, shape[0], depth):
+        planes = min(depth, shape[0] - start)
+        layers.append(Layer(start, planes, tuple((z, *w) for z in range(planes) for w in in_plane)))
+    return tuple(layers)
+
+
+def _window(corner: Sequence[int], tile: Shape) -> Window:
+    return tuple(slice(start, start + size) for start, size in zip(corner, tile, strict=True))
+
+
+def _finished_planes(
+    network: nn.Module, image: Tensor, layers: Sequence[Layer], passes: _Passes
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (first plane, float16 logits (heads, planes, d1, d2)) in order, each plane once."""
+    if len(layers) == 1 and len(layers[0].windows) == 1:
+        ((_, logits),) = _window_logits(network, image, layers[0], passes)
+        yield 0, _checked(logits.reshape(-1, *image.shape[1:]))
+        return
+    tile = tuple(part.stop - part.start for part in layers[0].windows[0] if isinstance(part, slice))
+    weights = torch.from_numpy(gaussian_weights(tile).astype(np.float32)).to(image.device)
+    depth, in_plane = layers[0].depth, image.shape[2:]
+    sums, norm = image.new_zeros((passes.num_heads, depth, *in_plane)), image.new_zeros((depth, *in_plane))
+    for layer, following in itertools.zip_longest(layers, layers[1:]):
+        for window, logits in _window_logits(network, image, layer, passes):
+            sums[(slice(None), *window)].addcmul_(logits, weights)
+            norm[window].add_(weights)
+        final = (following.start if following else layer.start + layer.depth) - layer.start
+        yield layer.start, _checked(sums[:, :final] / norm[:final])
+        if following:
+            sums, norm = sums.roll(-final, 1), norm.roll(-final, 0)
+            sums[:, depth - final :], norm[depth - final :] = 0, 0
+
+
+def _window_logits(network: nn.Module, image: Tensor, layer: Layer, passes: _Passes) -> Iterator[tuple[Window, Tensor]]:
+    """Yield each window of the layer with its float32 logits, averaged over the mirrored passes."""
+    planes = image[:, layer.start : layer.start + layer.depth]
+    for first in range(0, len(layer.windows), passes.batch_size):
+        group = layer.windows[first : first + passes.batch_size]
+        batch = torch.stack([planes[(slice(None), *window)] for window in group])
+        yield from zip(group, _mirrored(network, batch, passes), strict=True)
+
+
+def _mirrored(network: nn.Module, batch: Tensor, passes: _Passes) -> Tensor:
+    """Average the network's logits over mirrored copies of `batch`, as many copies at once as the batch size allows."""
+    at_once = max(1, passes.batch_size // len(batch))
+    total = batch.new_zeros((len(batch), passes.num_heads, *batch.shape[2:]))
+    for first in range(0, len(passes.subsets), at_once):
+        subsets = [tuple(axis + 2 for axis in subset) for subset in passes.subsets[first : first + at_once]]
+        logits = network(torch.cat([batch.flip(axes) for axes in subsets]))
+        if logits.shape[1:] != (passes.num_heads, *batch.shape[2:]):
+            raise JobError(
+                f"the network must return {passes.num_heads} heads of shape {tuple(batch.shape[2:])}, got {tuple(logits.shape[1:])}"
+            )
+        for part, axes in zip(logits.float().chunk(len(subsets)), subsets, strict=True):
+            total.add_(part.flip(axes))
+    return total.div_(len(passes.subsets))
+
+
+def _checked(logits: Tensor) -> Tensor:
+    half = logits.half()
+    if not torch.isfinite(half).all():
+        raise JobError(
+            "the network's logits are not finite (NaN, or beyond 65504); its weights diverged or the image holds extreme values"
+        )
+    return half
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in half precision on CUDA, as in training; elsewhere as it is."""
+    return torch.autocast("cuda") if device.type == "cuda" else nullcontext()

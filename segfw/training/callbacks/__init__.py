@@ -1,0 +1,1 @@
+"""What happens beside the training loop: progress, the log of curves, validation of whole cases."""

@@ -1,0 +1,86 @@
+"""`metrics.csv`, one row per epoch, and `training.png`, its drawing."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from segfw.core.files import write_text
+from segfw.tracking.curves import draw_curves
+
+METRICS_FILE, CURVES_FILE = "metrics.csv", "training.png"
+FIRST_COLUMNS = ("epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema")
+LAST_COLUMN = "seconds"
+SECONDS_BETWEEN_DRAWINGS = 10.0
+
+Row = dict[str, float]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a metrics file, without empty entries; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write the rows at once; the columns are the known ones and, between them, whatever else the rows hold."""
+    known = (*FIRST_COLUMNS, LAST_COLUMN)
+    others = dict.fromkeys(key for row in rows for key in row if key not in known)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, (*FIRST_COLUMNS, *others, LAST_COLUMN), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _text(key, value) for key, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _text(key: str, value: float) -> str:
+    return str(int(value)) if key == "epoch" else f"{value:.7g}"
+
+
+class CurvesLog(Callback):
+    """Write one row per finished epoch and redraw the curves now and then.
+
+    After an interruption the rows of epochs that are done again are dropped, so the file always reads as one training.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.metrics, self.drawing = folder / METRICS_FILE, folder / CURVES_FILE
+        self.rows: list[Row] = []
+        self._epoch, self._epoch_start, self._last_drawn = 0, 0.0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of the epochs that the checkpoint holds."""
+        self.rows = [row for row in read_rows(self.metrics) if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch's number and start its clock."""
+        self._epoch = trainer.current_epoch
+        self._epoch_start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add this epoch's row (Lightning calls this before checkpoints are saved)."""
+        logged = {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seconds = time.monotonic() - self._epoch_start
+        self.rows.append({"epoch": self._epoch, "lr": rate, **logged, LAST_COLUMN: seconds})
+        write_rows(self.metrics, self.rows)
+        if time.monotonic() - self._last_drawn > SECONDS_BETWEEN_DRAWINGS:
+            self._draw()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the whole training."""
+        self._draw()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what there is."""
+        if self.rows:
+            self._draw()
+
+    def _draw(self) -> None:
+        draw_curves(self.rows, self.drawing)
+        self._last_drawn = time.monotonic()

@@ -1,0 +1,68 @@
+"""Batches of a fold: which patches, cut by how many processes.
+
+What is in a batch depends on seed, epoch and position alone, so workers, interruptions and machines change nothing.
+"""
+
+from pathlib import Path
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate, make_patch_spec
+from segfw.data.store import Store
+from segfw.training.devices import Device
+from segfw.training.run import FoldRun
+
+MOST_WORKERS = 12
+
+
+def choose_workers(asked: int | None, device: Device) -> int:
+    """Return how many processes cut training patches.
+
+    None asks for a choice: none where the processor trains, since cutting a patch is a small part of a step there and the cores are taken; beside a
+    GPU one per core, at most 12 (nnU-Net's number).
+    """
+    if asked is not None:
+        return asked
+    return 0 if device.accelerator == "cpu" else min(MOST_WORKERS, device.threads)
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Serve a run's training and on-line validation batches from its store."""
+
+    def __init__(self, run: FoldRun, store: Store, device: Device) -> None:
+        super().__init__()
+        self.run, self.store, self.device = run, store, device
+
+    @classmethod
+    def of_run(cls, run: FoldRun, device: Device) -> "SegmentationDataModule":
+        """Open the run's store; `ArtefactError` when it is not complete."""
+        return cls(run, Store.open(Path(run.store)), device)
+
+    def train_dataloader(self) -> "DataLoader[Sample]":
+        """Serve `trainer.limit_train_batches` augmented batches per epoch."""
+        workers = choose_workers(self.run.data.workers, self.device)
+        return self._loader("training", self.run.trainer.limit_train_batches, workers)
+
+    def val_dataloader(self) -> "DataLoader[Sample] | list[DataLoader[Sample]]":
+        """Serve `run.val_batches` batches as they are, or none where there is nothing to validate on."""
+        if not self.run.val_batches:
+            return []
+        workers = choose_workers(self.run.data.workers, self.device)
+        return self._loader("validation", self.run.val_batches, -(-workers // 2))
+
+    def _loader(self, purpose: str, num_batches: int, workers: int) -> "DataLoader[Sample]":
+        run, training = self.run, purpose == "training"
+        spec = make_patch_spec(run.configuration, run.sampling, run.augmentation if training else None)
+        cases = run.train_cases if training else run.val_cases
+        sampler = EpochBatchSampler(num_batches, spec.batch_size)
+        if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return DataLoader(
+            PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose),
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.accelerator == "cuda",
+        )

@@ -1,0 +1,181 @@
+"""Which device trains and predicts, and the errors a user meets when it is not the one they meant.
+
+An NVIDIA card that PyTorch cannot use is an error, not a silent fall back to the CPU: a training meant for hours would take weeks.
+"""
+
+import math
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from segfw.core.conversion import nearest
+from segfw.core.errors import DeviceError, UsageError
+
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+_DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # NVIDIA, CUDA compatibility: oldest driver of each major version (Linux)
+_UNKNOWN_VERSION = "unknown"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the arithmetic runs. `accelerator` is PyTorch's device type; `precision` is one of Lightning's names."""
+
+    accelerator: Literal["cpu", "cuda", "mps"]
+    name: str
+    precision: str
+    threads: int
+    description: str
+
+
+def visible_driver() -> str | None:
+    """Return the version of the NVIDIA driver whose card this process may use ("unknown" if only the card is seen), or None.
+
+    A driver without a device file is another machine's concern: containers see the host's /proc without its cards.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return None
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        found = re.search(r"\d+\.\d+(\.\d+)?", answer.stdout) if answer.returncode == 0 else None
+        if found:
+            return found.group()
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    if not any(re.fullmatch(r"nvidia\d+", path.name) for path in Path("/dev").glob("nvidia*")):
+        return None
+    return _driver_of_kernel(Path("/proc/driver/nvidia/version"))
+
+
+def _driver_of_kernel(path: Path) -> str:
+    try:
+        found = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d+\.\d+(?:\.\d+)?)", path.read_text(encoding="utf-8"))
+    except OSError:
+        return _UNKNOWN_VERSION
+    return found.group(1) if found else _UNKNOWN_VERSION
+
+
+def cuda_failure() -> str | None:
+    """Return PyTorch's own words if a small sum on the first card fails, else None."""
+    try:
+        torch.ones(2, device="cuda").sum().item()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the processor cores this process may use: affinity, and the quota of its control group (v2 and v1)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota(cgroup)
+    return max(1, min(cores, math.floor(quota) if quota else cores))
+
+
+def _cgroup_quota(cgroup: Path) -> float | None:
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1") or float(period) <= 0:
+        return None
+    return float(quota) / float(period)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the machine is asked; each can be replaced where the answer must be a given one."""
+
+    cuda_available: Callable[[], bool] = torch.cuda.is_available
+    cuda_build: Callable[[], str | None] = lambda: torch.version.cuda
+    cuda_name: Callable[[], str] = torch.cuda.get_device_name
+    cuda_failure: Callable[[], str | None] = cuda_failure
+    mps_available: Callable[[], bool] = torch.backends.mps.is_available
+    driver: Callable[[], str | None] = visible_driver
+    cores: Callable[[], int] = available_cores
+
+
+def choose_device(
+    accelerator: str = "auto", precision: str = "auto", threads: int | None = None, probes: Probes | None = None
+) -> Device:
+    """Return the device that `accelerator` (auto, cpu, gpu, mps) means on this machine.
+
+    Raises `DeviceError` when the device asked for is missing, and for `auto` too when an NVIDIA card is present that PyTorch
+    cannot use; `UsageError` for another word.
+    """
+    probes = probes or Probes()
+    if accelerator not in ACCELERATORS:
+        raise UsageError(f"accelerator must be one of {ACCELERATORS}, got {accelerator!r}{nearest(accelerator, ACCELERATORS)}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
+    threads = threads or probes.cores()
+    if accelerator in ("auto", "gpu"):
+        if probes.cuda_available():
+            return _cuda(precision, threads, probes)
+        _refuse_unusable_card(probes)
+    if accelerator in ("auto", "mps") and probes.mps_available():
+        return Device("mps", "Apple GPU", _precision(precision, "32-true"), threads, "Apple GPU (MPS)")
+    if accelerator == "gpu":
+        raise DeviceError("accelerator=gpu was asked for, but there is no CUDA device; use accelerator=cpu or auto")
+    if accelerator == "mps":
+        raise DeviceError("accelerator=mps was asked for, but PyTorch finds no Apple GPU; use accelerator=cpu or auto")
+    reason = "no CUDA device found" if accelerator == "auto" else "as asked"
+    plural = "" if threads == 1 else "s"
+    return Device("cpu", "CPU", _precision(precision, "32-true"), threads, f"CPU, {threads} thread{plural} ({reason})")
+
+
+def set_threads(device: Device) -> None:
+    """Let PyTorch use the device's share of processor cores in this process."""
+    torch.set_num_threads(device.threads)
+
+
+def _precision(asked: str, default: str) -> str:
+    return default if asked == "auto" else asked
+
+
+def _cuda(precision: str, threads: int, probes: Probes) -> Device:
+    name = probes.cuda_name()
+    failure = probes.cuda_failure()
+    if failure:
+        raise DeviceError(
+            f"{name} is present, but PyTorch {torch.__version__} cannot compute on it: {failure}. "
+            f"Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use accelerator=cpu"
+        )
+    precision = _precision(precision, "16-mixed")
+    return Device("cuda", name, precision, threads, f"{name} (CUDA {probes.cuda_build()}, precision {precision})")
+
+
+def _refuse_unusable_card(probes: Probes) -> None:
+    driver = probes.driver()
+    if driver is None:
+        return
+    build = probes.cuda_build()
+    found = f"an NVIDIA card is present (driver {driver}), but PyTorch {torch.__version__} cannot use it"
+    if build is None:
+        why = f"this is a build without CUDA, and CUDA 12 needs driver {_DRIVER_FOR_CUDA[12]} or newer"
+    else:
+        needed = _DRIVER_FOR_CUDA.get(int(build.split(".")[0]), max(_DRIVER_FOR_CUDA.values()))
+        why = f"it is built for CUDA {build}, which needs driver {needed} or newer"
+    raise DeviceError(f"{found}: {why}. {_remedy(driver)}, or use the processor: accelerator=cpu")
+
+
+def _remedy(driver: str) -> str:
+    major = int(driver.split(".")[0]) if driver != _UNKNOWN_VERSION else _DRIVER_FOR_CUDA[12]
+    if major < _DRIVER_FOR_CUDA[12]:
+        return "Update the driver"
+    index = "cu130" if major >= _DRIVER_FOR_CUDA[13] else "cu126"
+    return f"Install one that fits: pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"

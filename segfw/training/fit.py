@@ -1,0 +1,185 @@
+"""Train one fold: build, fit, validate, and leave a folder that tells all of it.
+
+    checkpoints/{last,best}.ckpt   metrics.csv   training.png   train.log   validation/
+"""
+
+import logging
+import signal
+import threading
+import types
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from segfw.core.metrics import Summary
+from segfw.training.callbacks.curves_log import CurvesLog
+from segfw.training.callbacks.fold_validation import FoldValidation
+from segfw.training.callbacks.progress import TrainingProgress
+from segfw.training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, load_checkpoint
+from segfw.training.datamodule import SegmentationDataModule
+from segfw.training.devices import Device, set_threads
+from segfw.training.module import SegmentationModule, build_module
+from segfw.training.run import FoldRun
+from segfw.training.validation import FoldIO
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS, LOG_FILE = "checkpoints", "train.log"
+LIGHTNING_ADVICE = (
+    ".*does not have many workers.*",
+    ".*srun.*",
+    ".*It will use the implementation from `LightningModule` instance.*",
+    ".*LeafSpec.* is deprecated.*",
+)
+EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a finished fold leaves: its last weights, the on-line estimate and, unless the fold is "full", its scores."""
+
+    checkpoint: Path
+    epochs: int
+    patch_dice_ema: float | None
+    scores: Summary | None
+
+
+def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: Sequence[Callback] = ()) -> FoldResult:
+    """Train `run` in `folder` from where it stands to `trainer.max_epochs`, then validate it on whole cases.
+
+    A folder with checkpoints/last.ckpt is continued; it ends as an uninterrupted training would. Ctrl-C and SIGTERM end the
+    process with a status that is not 0. Raises `JobError` when the loss is no longer finite, `ArtefactError` when checkpoint
+    or store cannot be read.
+    """
+    last = folder / CHECKPOINTS / LAST
+    finished = int(load_checkpoint(last)["epoch"]) + 1 if last.is_file() else 0
+    with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
+        _announce(run, device, finished)
+        module = build_module(run)
+        validation = FoldValidation(run, folder, io, last)
+        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
+        ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent))
+        trainer = _build_trainer(run, folder, device, finished, (*ours, *callbacks))
+        _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if finished else None)
+        epochs = max(finished, run.trainer.max_epochs)
+        return FoldResult(last, epochs, module.patch_dice_ema, validation.summary)
+
+
+def _title(run: FoldRun) -> str:
+    return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
+
+
+def _announce(run: FoldRun, device: Device, finished: int) -> None:
+    cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
+    state = f"{finished} of {run.trainer.max_epochs} epochs done" if finished else f"{run.trainer.max_epochs} epochs"
+    log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
+
+
+def _build_trainer(
+    run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]
+) -> Trainer:
+    settings = run.trainer
+    return Trainer(
+        default_root_dir=folder,
+        accelerator=device.accelerator,
+        devices=1,
+        precision=device.precision,  # type: ignore[arg-type]
+        max_epochs=max(settings.max_epochs, finished),
+        limit_train_batches=settings.limit_train_batches,
+        limit_val_batches=run.val_batches,
+        num_sanity_val_steps=0,
+        gradient_clip_val=settings.gradient_clip_val or None,
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        deterministic=run.deterministic,
+        benchmark=device.accelerator == "cuda" and not run.deterministic,
+    )
+
+
+def _fit(trainer: Trainer, module: SegmentationModule, data: SegmentationDataModule, checkpoint: Path | None) -> None:
+    """Run Lightning's loops without its habit of ending the process on Ctrl-C and of staying deaf to it afterwards."""
+    with _exit_on_sigterm():
+        interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException as error:
+            raise SystemExit(EXIT_AFTER_SIGTERM) from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupt)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """End at once on SIGTERM unless the caller has a rule of its own: Lightning alone would finish the epoch first."""
+
+    def leave(number: int, frame: types.FrameType | None) -> None:
+        raise SystemExit(EXIT_AFTER_SIGTERM)
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _own_torch_state(device: Device) -> Iterator[None]:
+    """Set threads and quiet Lightning's advice for the time of a training; give back what was there."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    set_threads(device)
+    lightning.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for advice in LIGHTNING_ADVICE:
+                warnings.filterwarnings("ignore", message=advice)
+            yield
+    finally:
+        lightning.setLevel(level)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+class _LogFile(logging.FileHandler):
+    """The run's own log file; it takes what is logged, and lines that only it shows."""
+
+    def line(self, text: str) -> None:
+        self.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, text, None, None))
+
+
+@contextmanager
+def _train_log(path: Path) -> Iterator[_LogFile]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _LogFile(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+    package = logging.getLogger("segfw")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
+    try:
+        yield handler
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+        handler.close()

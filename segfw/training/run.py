@@ -1,0 +1,76 @@
+"""Everything that determines the training of one fold, as plain values that can be written down and read back."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Configuration, Plan
+from segfw.core.settings import (
+    AugmentationSettings,
+    DataSettings,
+    InferenceSettings,
+    LossSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    SamplingSettings,
+    ScheduleSettings,
+    TrainerSettings,
+)
+
+FULL: Literal["full"] = "full"
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One fold of one configuration. `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases.
+
+    With fold "full" there are no validation cases: the model learns from every case and has no score.
+    """
+
+    plan: Plan
+    configuration_name: str
+    fold: int | Literal["full"]
+    train_cases: tuple[str, ...]
+    val_cases: tuple[str, ...]
+    store: str
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        self.plan.configuration(self.configuration_name)
+        if not self.train_cases:
+            raise UsageError(f"fold {self.fold} has no training case")
+        both = sorted(set(self.train_cases) & set(self.val_cases))
+        if both:
+            raise UsageError(f"fold {self.fold} has {len(both)} cases in training and validation: {both[:5]}")
+        if self.fold == FULL and self.val_cases:
+            raise UsageError(f"fold 'full' has no validation cases, got {len(self.val_cases)}")
+        for key in ("max_epochs", "limit_train_batches"):
+            if getattr(self.trainer, key) < 1:
+                raise UsageError(f"trainer.{key} must be at least 1, got {getattr(self.trainer, key)}")
+        if self.trainer.limit_val_batches < 0:
+            raise UsageError(f"trainer.limit_val_batches must be at least 0, got {self.trainer.limit_val_batches}")
+
+    @property
+    def configuration(self) -> Configuration:
+        """The plan's configuration that is trained."""
+        return self.plan.configuration(self.configuration_name)
+
+    @property
+    def num_channels(self) -> int:
+        """Image channels that enter the network."""
+        return len(self.plan.channel_names)
+
+    @property
+    def val_batches(self) -> int:
+        """On-line validation iterations per epoch; 0 without validation cases."""
+        return self.trainer.limit_val_batches if self.val_cases else 0

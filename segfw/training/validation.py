@@ -1,0 +1,114 @@
+"""Score a trained fold on its whole validation cases: predict, restore, write, compare with the reference.
+
+Scores are kept as they arise, with a token of what they were made from: an interrupted validation goes on where it stopped, one
+of other weights begins anew.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from segfw.core.conversion import to_plain
+from segfw.core.errors import ArtefactError
+from segfw.core.files import sha256, write_text
+from segfw.core.metrics import (
+    CaseMetrics,
+    Summary,
+    case_metrics,
+    summarize,
+    summary_from_plain,
+    summary_to_csv,
+    summary_to_json,
+    summary_to_plain,
+)
+from segfw.core.types import IntArray, Volume
+from segfw.data.augmentation import mirror_axes
+from segfw.data.store import Store
+from segfw.inference.restoring import restore_segmentation
+from segfw.inference.sliding_window import predict_logits
+from segfw.training.run import FoldRun
+
+log = logging.getLogger(__name__)
+
+VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
+ENDING = ".nii.gz"
+_SCORED = ".scored.json"
+
+
+@dataclass(frozen=True)
+class FoldIO:
+    """How a fold reaches files of raw geometry; the caller knows formats and folders.
+
+    `read_reference(case)` returns the label map as it was annotated; `write_segmentation(case, array (Z, Y, X), path)` writes a
+    segmentation on that case's grid.
+    """
+
+    read_reference: Callable[[str], Volume]
+    write_segmentation: Callable[[str, IntArray, Path], None]
+
+
+def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path) -> Summary | None:
+    """Segment and score every validation case of `run` under `folder`/validation; None if the fold has no validation cases.
+
+    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it had. The
+    metrics files are written when all cases are done.
+    """
+    if not run.val_cases:
+        return None
+    target = folder / VALIDATION
+    token = f"{sha256(checkpoint)} {json.dumps(to_plain(run.inference))}"
+    scored = {case: score for case, score in _load_scored(target, token).items() if (target / f"{case}{ENDING}").is_file()}
+    store = Store.open(Path(run.store))
+    training = network.training
+    network.eval()
+    try:
+        for number, case in enumerate(run.val_cases, 1):
+            if case in scored:
+                continue
+            start = time.monotonic()
+            scored[case] = _validate_case(run, network, store, case, target, io)
+            _save_scored(target, token, scored)
+            dice, seconds = _dice_text(scored[case]), time.monotonic() - start
+            log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
+    finally:
+        network.train(training)
+    summary = summarize([scored[case] for case in run.val_cases])
+    write_text(target / METRICS_CSV, summary_to_csv(summary))
+    write_text(target / METRICS_JSON, summary_to_json(summary))
+    log.info("validation: mean foreground Dice %.4f over %d cases", summary.foreground_mean["dice"], len(run.val_cases))
+    return summary
+
+
+def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, target: Path, io: FoldIO) -> CaseMetrics:
+    configuration, labels = run.configuration, run.plan.labels
+    image = torch.from_numpy(np.array(store.image(case)))
+    axes = mirror_axes(run.augmentation, len(configuration.patch_size))
+    logits = predict_logits(network, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+    segmentation = restore_segmentation(logits, store.record(case), run.plan, configuration)
+    io.write_segmentation(case, segmentation, target / f"{case}{ENDING}")
+    return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
+
+
+def _load_scored(target: Path, token: str) -> dict[str, CaseMetrics]:
+    try:
+        plain = json.loads((target / _SCORED).read_text(encoding="utf-8"))
+        cases = summary_from_plain(plain["summary"]).cases if plain["token"] == token else ()
+    except (OSError, ValueError, KeyError, TypeError, ArtefactError):
+        return {}
+    return {scored.case: scored for scored in cases}
+
+
+def _save_scored(target: Path, token: str, scored: dict[str, CaseMetrics]) -> None:
+    plain = {"token": token, "summary": summary_to_plain(summarize(list(scored.values())))}
+    write_text(target / _SCORED, json.dumps(plain))
+
+
+def _dice_text(metrics: CaseMetrics) -> str:
+    return ", ".join(f"{name} {counts.dice:.4f}" for name, counts in metrics.labels.items())

@@ -1,0 +1,57 @@
+"""The choice among candidates, with ties, undefined scores and missing folds."""
+
+import math
+
+import pytest
+
+from segfw.core.errors import DataError
+from segfw.core.metrics import CaseMetrics, Counts
+from segfw.core.selection import Candidate, select
+
+ABSENT, HALF, FULL = Counts(0, 0, 0, 8), Counts(1, 1, 1, 5), Counts(2, 0, 0, 6)
+
+
+def candidate(name, *counts, folds=(0, 1)):
+    cases = tuple(CaseMetrics(f"case{i}", {"organ": count}) for i, count in enumerate(counts))
+    return Candidate(name, (name,), folds, cases)
+
+
+def test_highest_mean_wins_and_all_are_listed():
+    selection = select([candidate("2d", HALF, FULL), candidate("3d_fullres", FULL, FULL)])
+    assert selection.winner == "3d_fullres"
+    assert [(s.name, s.dice, s.num_cases) for s in selection.scores] == [("2d", 0.75, 2), ("3d_fullres", 1.0, 2)]
+    assert selection.best.dice_per_label == {"organ": 1.0}
+    assert selection.same_cases
+
+
+def test_tie_goes_to_the_first():
+    assert select([candidate("2d", HALF, FULL), candidate("3d_fullres", FULL, HALF)]).winner == "2d"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_nan_is_worst_in_any_order(order):
+    candidates = [candidate("undefined", ABSENT, ABSENT), candidate("bad", Counts(0, 1, 1, 6), ABSENT)][::order]
+    selection = select(candidates)
+    assert selection.winner == "bad"
+    assert selection.best.dice == 0.0
+    assert select(candidates[:1]).scores[0].name == select(candidates[:1]).winner
+
+
+def test_only_nan_takes_the_first():
+    selection = select([candidate("a", ABSENT), candidate("b", ABSENT)])
+    assert selection.winner == "a"
+    assert math.isnan(selection.best.dice)
+
+
+def test_missing_fold_is_told():
+    assert not select([candidate("2d", HALF, FULL), candidate("3d_fullres", FULL, folds=(0,))]).same_cases
+
+
+def test_refusals():
+    with pytest.raises(DataError, match=r"got \[\]"):
+        select([])
+    with pytest.raises(DataError, match="'2d', '2d'"):
+        select([candidate("2d", HALF), candidate("2d", FULL)])
+    twice = CaseMetrics("case7", {"organ": FULL})
+    with pytest.raises(DataError, match="case7"):
+        select([Candidate("2d", ("2d",), (0, 1), (twice, twice))])
