@@ -61,7 +61,9 @@ def _fetch(url: str, part: Path, report: Report) -> None:
         now = part.stat().st_size if part.is_file() else 0
         failures = 0 if now > before else failures + 1
         if failures >= ATTEMPTS:
-            raise JobError(f"cannot fetch {url}: {reason} ({now} bytes are in {part}; the same command goes on from there)")
+            raise JobError(
+                f"cannot fetch {url}: {reason} ({now} bytes are in {part}; the same command goes on from there)"
+            )
         time.sleep(PAUSE)
 
 
@@ -127,7 +129,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         content = list(temporary.iterdir())
         top = content[0] if len(content) == 1 and content[0].is_dir() else temporary
         if not (top / "dataset.json").is_file():
-            raise DataError(f"{archive} holds no dataset: there is no dataset.json in {[path.name for path in content][:5]}")
+            raise DataError(
+                f"{archive} holds no dataset: there is no dataset.json in {[path.name for path in content][:5]}"
+            )
         top.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -87,7 +87,9 @@ def _ending(folder: Path, description: dict[str, Any]) -> str:
     names: Iterable[str] = _listed_names(folder, listed) if isinstance(listed, list) else _files(folder / "imagesTr")
     endings = sorted({ending_of(name) for name in names if _is_image(name)})
     if len(endings) != 1:
-        raise DataError(f"{folder / 'imagesTr'} must hold images of one ending, found {endings}; state file_ending in dataset.json")
+        raise DataError(
+            f"{folder / 'imagesTr'} must hold images of one ending, found {endings}; state file_ending in dataset.json"
+        )
     return endings[0]
 
 
@@ -100,7 +102,9 @@ def _channel_names(task: TaskSettings, folder: Path, description: dict[str, Any]
         return tuple(str(name) for name in declared.values())
     if task.modality:
         return (task.modality,)
-    raise DataError(f"{folder / 'dataset.json'} names no channels (channel_names or modality); give task.channels=[CT] or the like")
+    raise DataError(
+        f"{folder / 'dataset.json'} names no channels (channel_names or modality); give task.channels=[CT] or the like"
+    )
 
 
 def _labels(task: TaskSettings, folder: Path, description: dict[str, Any]) -> LabelSet:
@@ -111,7 +115,9 @@ def _labels(task: TaskSettings, folder: Path, description: dict[str, Any]) -> La
     if all(str(key).isdigit() and isinstance(value, str) for key, value in declared.items()):
         declared = {name: int(value) for value, name in declared.items()}
     values = {str(name): _label_value(name, value, place) for name, value in declared.items()}
-    order = task.regions_class_order or _integers(description.get("regions_class_order"), f"regions_class_order of {folder}")
+    order = task.regions_class_order or _integers(
+        description.get("regions_class_order"), f"regions_class_order of {folder}"
+    )
     return LabelSet(values, order)
 
 
@@ -138,7 +144,9 @@ def _number(folder: Path, description: dict[str, Any], found: int) -> int:
     return declared
 
 
-def _cases(task: TaskSettings, folder: Path, description: dict[str, Any], ending: str, num_channels: int) -> tuple[Case, ...]:
+def _cases(
+    task: TaskSettings, folder: Path, description: dict[str, Any], ending: str, num_channels: int
+) -> tuple[Case, ...]:
     if "dataset" in description:
         cases = _listed_cases(folder, description["dataset"])
     elif isinstance(description.get("training"), list) and "file_ending" not in description:
@@ -146,7 +154,10 @@ def _cases(task: TaskSettings, folder: Path, description: dict[str, Any], ending
     else:
         cases = _scanned_cases(folder, folder / (task.label_folder or "labelsTr"), ending)
     if task.label_folder:
-        cases = [Case(c.name, c.images, str(folder / task.label_folder / Path(c.label).name) if c.label else None) for c in cases]
+        cases = [
+            Case(c.name, c.images, str(folder / task.label_folder / Path(c.label).name) if c.label else None)
+            for c in cases
+        ]
     _require_files(folder, cases)
     odd = [c for c in cases if len(c.images) not in (1, num_channels)]
     if odd:
@@ -166,8 +177,14 @@ def _listed_cases(folder: Path, listed: Any) -> list[Case]:
 
     cases = []
     for name, entry in listed.items() if isinstance(listed, dict) else ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("images"), list) or not isinstance(entry.get("label"), str):
-            raise DataError(f"dataset.{name} in {folder / 'dataset.json'} must be {{images: [...], label: ...}}, got {entry!r}")
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("images"), list)
+            or not isinstance(entry.get("label"), str)
+        ):
+            raise DataError(
+                f"dataset.{name} in {folder / 'dataset.json'} must be {{images: [...], label: ...}}, got {entry!r}"
+            )
         cases.append(Case(str(name), tuple(place(image) for image in entry["images"]), place(entry["label"])))
     return cases
 
@@ -176,7 +193,9 @@ def _decathlon_cases(folder: Path, listed: list[Any], ending: str) -> list[Case]
     cases = []
     for entry in listed:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
-            raise DataError(f"training in {folder / 'dataset.json'} must list {{image: ..., label: ...}}, got {entry!r}")
+            raise DataError(
+                f"training in {folder / 'dataset.json'} must list {{image: ..., label: ...}}, got {entry!r}"
+            )
         name = Path(entry["image"]).name
         if not name.startswith((".", "_")):
             cases.append(Case(name.removesuffix(ending), (str(folder / entry["image"]),), str(folder / entry["label"])))
@@ -209,7 +228,9 @@ def _require_files(folder: Path, cases: list[Case]) -> None:
     expected = [path for case in cases for path in (*case.images, *((case.label,) if case.label else ()))]
     missing = [path for path in expected if not Path(path).is_file()]
     if missing:
-        raise DataError(f"dataset {folder}: {len(missing)} of {len(expected)} files are missing:\n  {_some(missing, separator=chr(10) + '  ')}")
+        raise DataError(
+            f"dataset {folder}: {len(missing)} of {len(expected)} files are missing:\n  {_some(missing, separator=chr(10) + '  ')}"
+        )
 
 
 def _some(names: list[str], separator: str = ", ") -> str:
@@ -225,7 +246,9 @@ def _files(folder: Path) -> list[str]:
 
 
 def _listed_names(folder: Path, listed: list[Any]) -> list[str]:
-    return [Path(entry["image"]).name for entry in listed if isinstance(entry, dict) and isinstance(entry.get("image"), str)]
+    return [
+        Path(entry["image"]).name for entry in listed if isinstance(entry, dict) and isinstance(entry.get("image"), str)
+    ]
 
 
 def _is_image(name: str) -> bool:

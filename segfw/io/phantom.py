@@ -42,7 +42,9 @@ class Grid:
 
     def positions(self) -> FloatArray:
         """Return the place of every voxel in the patient, `(Z, Y, X, 3)`, mm, (x, y, z)."""
-        index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.shape[::-1]), indexing="ij"), axis=-1)
+        index = np.stack(
+            np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.shape[::-1]), indexing="ij"), axis=-1
+        )
         return np.asarray(self.origin + (index[..., ::-1] * self.spacing) @ self.direction.T)
 
 

@@ -35,7 +35,9 @@ def ending_of(path: str | Path) -> str:
     for ending in (*VOLUME_ENDINGS, *NATURAL_ENDINGS):
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[len(name) - len(ending) :]
-    raise DataError(f"{path} is of no known image format; known endings: {', '.join((*VOLUME_ENDINGS, *NATURAL_ENDINGS))}")
+    raise DataError(
+        f"{path} is of no known image format; known endings: {', '.join((*VOLUME_ENDINGS, *NATURAL_ENDINGS))}"
+    )
 
 
 def read_image(paths: Sequence[str | Path]) -> Volume:
@@ -47,9 +49,13 @@ def read_image(paths: Sequence[str | Path]) -> Volume:
     first, *others = (_read(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         if other.shape != first.shape:
-            raise DataError(f"the files of a case differ in shape (Z, Y, X): {paths[0]} has {first.shape}, {path} has {other.shape}")
+            raise DataError(
+                f"the files of a case differ in shape (Z, Y, X): {paths[0]} has {first.shape}, {path} has {other.shape}"
+            )
         if not np.allclose(other.spacing, first.spacing):
-            raise DataError(f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, {path} has {other.spacing}")
+            raise DataError(
+                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, {path} has {other.spacing}"
+            )
     if others:
         array = np.concatenate([first.array, *(other.array for other in others)], dtype=np.float32, casting="unsafe")
     else:
@@ -126,7 +132,9 @@ def _read(path: str | Path) -> Volume:
     elif ndim != 3:
         raise DataError(f"{path}: images have 2, 3 or 4 axes, this one has {ndim} and {components} values per voxel")
     if ending in NATURAL_ENDINGS and ndim != 2:
-        raise DataError(f"{path}: only 2D files of this format are read, this one has shape {array.shape[1:]}; convert it to .nii.gz")
+        raise DataError(
+            f"{path}: only 2D files of this format are read, this one has shape {array.shape[1:]}; convert it to .nii.gz"
+        )
     geometry = _geometry(image, min(ndim, 3))
     try:
         return Volume(array, _volume_spacing(geometry, natural=ending in NATURAL_ENDINGS), geometry)

@@ -11,7 +11,12 @@ from segfw.core.settings import TaskSettings
 from segfw.io.layouts import read_dataset
 
 REAL_DATA = Path(os.environ.get("SEGFW_TEST_DATA", "absent"))
-NNUNET = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "a": 1}, "numTraining": 2, "file_ending": ".nii.gz"}
+NNUNET = {
+    "channel_names": {"0": "T1", "1": "T2"},
+    "labels": {"background": 0, "a": 1},
+    "numTraining": 2,
+    "file_ending": ".nii.gz",
+}
 DECATHLON = {
     "name": "Toy",
     "licence": "CC0",
@@ -19,7 +24,9 @@ DECATHLON = {
     "modality": {"0": "MRI"},
     "labels": {"0": "background", "1": "left", "2": "right"},
     "numTraining": 2,
-    "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in ("toy_2", "toy_10")],
+    "training": [
+        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in ("toy_2", "toy_10")
+    ],
 }
 TASK = TaskSettings(name="Toy")
 
@@ -79,15 +86,28 @@ def test_explicit_list_keeps_its_order_and_expands_variables(tmp_path, monkeypat
 
 def test_regions_and_ignore(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
-    make(tmp_path, NNUNET | {"labels": labels, "regions_class_order": [1, 2]}, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz"])
+    make(
+        tmp_path,
+        NNUNET | {"labels": labels, "regions_class_order": [1, 2]},
+        ["a_0000.nii.gz", "a_0001.nii.gz"],
+        ["a.nii.gz"],
+    )
     found = read_dataset(TASK, tmp_path).labels
     assert found.foreground == (("whole", (1, 2)), ("core", (2,)))
     assert found.ignore_value == 3
 
 
 def test_task_overrides_the_description(tmp_path):
-    make(tmp_path, DECATHLON, ["toy_2.nii.gz", "toy_10.nii.gz"], ["toy_2.nii.gz", "toy_10.nii.gz"], label_folder="labels_B")
-    task = TaskSettings(name="X", folder="Toy", label_folder="labels_B", channels=("CT",), labels={"background": 0, "both": [1, 2]})
+    make(
+        tmp_path,
+        DECATHLON,
+        ["toy_2.nii.gz", "toy_10.nii.gz"],
+        ["toy_2.nii.gz", "toy_10.nii.gz"],
+        label_folder="labels_B",
+    )
+    task = TaskSettings(
+        name="X", folder="Toy", label_folder="labels_B", channels=("CT",), labels={"background": 0, "both": [1, 2]}
+    )
     with pytest.raises(DataError, match="regions_class_order"):
         read_dataset(task, tmp_path)
     dataset = read_dataset(TaskSettings(**(vars(task) | {"regions_class_order": (1,)})), tmp_path)
@@ -105,7 +125,12 @@ def test_folder_without_description_needs_only_task_keys(tmp_path):
 
 
 def test_labels_of_another_ending_are_found(tmp_path):
-    make(tmp_path, NNUNET | {"file_ending": ".jpg", "channel_names": {"0": "R", "1": "G", "2": "B"}}, ["a.jpg"], ["a.png"])
+    make(
+        tmp_path,
+        NNUNET | {"file_ending": ".jpg", "channel_names": {"0": "R", "1": "G", "2": "B"}},
+        ["a.jpg"],
+        ["a.png"],
+    )
     assert read_dataset(TASK, tmp_path).cases[0].label.endswith("a.png")
 
 
@@ -141,7 +166,12 @@ def test_missing_files_are_counted_and_ten_are_named(tmp_path):
 
 
 def test_wrong_number_of_channel_files(tmp_path):
-    make(tmp_path, NNUNET | {"channel_names": {"0": "A", "1": "B", "2": "C"}}, ["a_0000.nii.gz", "a_0002.nii.gz"], ["a.nii.gz"])
+    make(
+        tmp_path,
+        NNUNET | {"channel_names": {"0": "A", "1": "B", "2": "C"}},
+        ["a_0000.nii.gz", "a_0002.nii.gz"],
+        ["a.nii.gz"],
+    )
     with pytest.raises(DataError, match=r"needs 3 image files.*1 cases do not have them: a \(2\)"):
         read_dataset(TASK, tmp_path)
 
@@ -180,7 +210,8 @@ def test_missing_subfolder_and_empty_dataset(tmp_path):
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="SEGFW_TEST_DATA names no folder")
 @pytest.mark.parametrize(
-    ("name", "count"), [("Task04_Hippocampus", 260), ("Dataset027_ACDC", 40), ("Dataset120_Nuclei", 79), ("Dataset121_Membranes", 30)]
+    ("name", "count"),
+    [("Task04_Hippocampus", 260), ("Dataset027_ACDC", 40), ("Dataset120_Nuclei", 79), ("Dataset121_Membranes", 30)],
 )
 def test_real_datasets(name, count):
     dataset = read_dataset(TaskSettings(name=name), REAL_DATA)

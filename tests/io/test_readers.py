@@ -47,7 +47,9 @@ def test_3d_axes_are_z_y_x_and_spacing_follows(tmp_path):
     assert volume.array.dtype == np.float32
     np.testing.assert_array_equal(volume.array, array[np.newaxis])
     assert volume.spacing == (3.0, 0.75, 0.5)
-    assert volume.geometry == Geometry((3.0, 0.75, 0.5), (1.0, 2.0, 3.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    assert volume.geometry == Geometry(
+        (3.0, 0.75, 0.5), (1.0, 2.0, 3.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    )
 
 
 def test_2d_nifti_is_one_slice_far_from_its_neighbors(tmp_path):
@@ -151,7 +153,9 @@ def test_exact_floats_are_labels(tmp_path):
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
 def test_other_floats_are_not_rounded_to_labels(tmp_path, value):
     path = save(tmp_path / "a.mha", np.array([[[0.0, value, 3.0]]], np.float32))
-    with pytest.raises(DataError, match=r"a\.mha: label values must be integers, 1 voxels are not, such as \[(0\.5|nan|inf)\]"):
+    with pytest.raises(
+        DataError, match=r"a\.mha: label values must be integers, 1 voxels are not, such as \[(0\.5|nan|inf)\]"
+    ):
         read_label(path)
 
 
@@ -181,7 +185,9 @@ def test_label_values_outside_uint16_are_refused(tmp_path, array):
 
 def test_jpeg_labels_are_refused(tmp_path):
     with pytest.raises(UsageError, match="JPEG would change label values"):
-        write_label(tmp_path / "a.jpg", np.zeros((1, 3, 4), int), Geometry((1.0, 1.0), (0.0, 0.0), ((0.0, 1.0), (1.0, 0.0))))
+        write_label(
+            tmp_path / "a.jpg", np.zeros((1, 3, 4), int), Geometry((1.0, 1.0), (0.0, 0.0), ((0.0, 1.0), (1.0, 0.0)))
+        )
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
@@ -234,7 +240,12 @@ def test_4d_image_geometry_writes_3d_labels(tmp_path):
     image.SetDirection([1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
     sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
     write_label(tmp_path / "b.nii.gz", np.ones((2, 3, 4), np.uint8), read_image([tmp_path / "a.nii.gz"]).geometry)
-    assert itk_geometry(tmp_path / "b.nii.gz") == ((4, 3, 2), (1.0,) * 3, (0.0,) * 3, (1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+    assert itk_geometry(tmp_path / "b.nii.gz") == (
+        (4, 3, 2),
+        (1.0,) * 3,
+        (0.0,) * 3,
+        (1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0),
+    )
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="SEGFW_TEST_DATA names no folder")
