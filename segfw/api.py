@@ -20,7 +20,8 @@ from segfw.core.types import Volume
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.layouts import read_dataset
-from segfw.io.readers import image_from_volume, read_image, volume_from_image
+from segfw.io.images import image_from_label, volume_from_image
+from segfw.io.readers import read_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
 from segfw.training.devices import choose_device
@@ -51,11 +52,11 @@ class Predictor:
         cls,
         path: str | Path,
         device: str = "auto",
-        settings: InferenceSettings = InferenceSettings(),  # noqa: B008 - frozen
+        settings: InferenceSettings | None = None,
         threads: int | None = None,
     ) -> "Predictor":
         """Open a model folder or `.zip`. `device`: auto, cpu, gpu or mps; `threads`: CPU threads, None for all cores."""
-        chosen = choose_device(device, threads)
+        chosen = choose_device(device, threads=threads)
         return cls(CasePredictor(load_bundle(Path(path)), chosen.accelerator, settings))
 
     @property
@@ -86,7 +87,7 @@ class Predictor:
         prediction = self.predict_volume(volume, probabilities)
         if volume.geometry is None:
             raise DataError("the image states no geometry")
-        return Result(image_from_volume(prediction.segmentation, volume.geometry), prediction.probabilities)
+        return Result(image_from_label(prediction.segmentation, volume.geometry), prediction.probabilities)
 
     def _predict_array(self, array: NDArray[Any], spacing: Sequence[float] | None, probabilities: bool) -> Result:
         if spacing is None:

@@ -1,4 +1,4 @@
-"""Image files to volumes and label maps to files. The only place that knows ITK's (x, y, z) order.
+"""Image files to volumes and label maps to files.
 
 Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999 times the
 largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have spacing
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
+from segfw.io.images import image_from_label, volume_from_image
 from segfw.io.completeness import require_whole
 from segfw.io.nifti_header import restore_direction
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
 NATURAL_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 LOSSY_ENDINGS = (".jpg", ".jpeg")
-SLICE_SPACING = 999.0
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
@@ -86,16 +86,10 @@ def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
     path = Path(path)
     if ending_of(path).lower() in LOSSY_ENDINGS:
         raise UsageError(f"{path}: JPEG would change label values; write .png")
-    if geometry.ndim == 2 and len(array) != 1:
-        raise UsageError(f"{path}: the geometry is that of one slice, the label map has {len(array)}")
-    largest = int(array.max(initial=0))
-    if largest > np.iinfo(np.uint16).max or int(array.min(initial=0)) < 0:
-        raise UsageError(f"{path}: label values must lie in 0 to 65535, got {int(array.min())} to {largest}")
-    values = array.astype(np.uint8 if largest < 255 else np.uint16)
-    image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)
-    image.SetSpacing(geometry.spacing[::-1])
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(np.array(geometry.direction[::-1]).T.ravel().tolist())
+    try:
+        image = image_from_label(array, geometry)
+    except DataError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
     with atomic_path(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -115,51 +109,16 @@ def _read(path: str | Path) -> Volume:
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {_reason(error)}") from error
     require_whole(Path(path), ending, image)
-    array = sitk.GetArrayFromImage(image)
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{path}: pixels must be integers or real numbers, got {image.GetPixelIDTypeAsString()}")
-    components = image.GetNumberOfComponentsPerPixel()
-    if components == 1:
-        array = array[np.newaxis]
-    else:
-        array = np.moveaxis(array, -1, 0)
-        array = array[:1] if _is_grey_bitmap(path, ending) else _without_opaque_alpha(array)
-    ndim = image.GetDimension()
-    if ndim == 4 and components == 1:
-        array = array[0]
-    elif ndim == 2:
-        array = array[:, np.newaxis]
-    elif ndim != 3:
-        raise DataError(f"{path}: images have 2, 3 or 4 axes, this one has {ndim} and {components} values per voxel")
-    if ending in NATURAL_ENDINGS and ndim != 2:
-        raise DataError(
-            f"{path}: only 2D files of this format are read, this one has shape {array.shape[1:]}; convert it to .nii.gz"
-        )
-    geometry = _geometry(image, min(ndim, 3))
+    natural = ending in NATURAL_ENDINGS
+    if natural and image.GetDimension() != 2:
+        raise DataError(f"{path}: only 2D files of this format are read, this one has size {image.GetSize()}; convert it to .nii.gz")
     try:
-        return Volume(array, _volume_spacing(geometry, natural=ending in NATURAL_ENDINGS), geometry)
-    except ValueError as error:
+        volume = volume_from_image(image, natural)
+    except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def _geometry(image: sitk.Image, ndim: int) -> Geometry:
-    """Take ITK's numbers in array order; of a 4D image, those of its three axes in space."""
-    columns = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:ndim, :ndim].T
-    direction = tuple(tuple(float(v) for v in column) for column in columns[::-1])
-    return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
-
-
-def _volume_spacing(geometry: Geometry, natural: bool) -> Spacing:
-    if natural:
-        return (SLICE_SPACING, 1.0, 1.0)
-    spacing = tuple(abs(s) for s in geometry.spacing)
-    return spacing if geometry.ndim == 3 else (SLICE_SPACING * max(spacing), *spacing)
-
-
-def _without_opaque_alpha(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Drop the fourth channel of a colour image `(C, ...)` where it is at its maximum everywhere: it says nothing."""
-    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == np.iinfo(array.dtype).max).all())
-    return array[:3] if opaque else array
+    if _is_grey_bitmap(path, ending):
+        return Volume(volume.array[:1], volume.spacing, volume.geometry)
+    return volume
 
 
 def _is_grey_bitmap(path: str | Path, ending: str) -> bool:

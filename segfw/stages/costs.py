@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from segfw.core.cost import forward_flops
-from segfw.training.devices import Device, measure_flops_per_second
+from segfw.training.devices import Device
+from segfw.training.throughput import measure_flops_per_second
 from segfw.training.run import FoldRun
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ statistics are then taken from that file and it is removed.
 
 import logging
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -77,9 +77,9 @@ def _sample_case(samples: SampleFile, numbered: tuple[int, Case]) -> CaseFingerp
     if case.label is None:
         raise DataError(f"case {case.name}: has no label map, so it cannot be trained on")
     result = fingerprint_case(case.name, read_image(case.images), read_label(case.label), samples.per_case)
-    if result.samples.size:
+    if result.has_foreground:
         start = number * samples.per_case
         mapped = samples.open("r+")
         mapped[:, start : start + samples.per_case] = result.samples
         mapped.flush()
-    return replace(result, samples=np.empty((0, result.samples.size), np.float32))
+    return result.without_samples()

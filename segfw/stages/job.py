@@ -3,6 +3,7 @@
 `prepare` reads the dataset once; stages then ask the job for artefacts, which are loaded, checked and kept.
 """
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,11 +13,12 @@ from typing import TypeVar
 from segfw.core.conversion import from_plain
 from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.files import write_text
 from segfw.core.overrides import apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
-from segfw.core.splits import Fold, check_splits, make_splits, read_splits
+from segfw.core.splits import Fold, check_splits, make_splits
 from segfw.stages.raw import DatasetRecord, load_or_scan
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
@@ -179,11 +181,10 @@ def _prepare_splits(settings: ExperimentSettings, workspace: Workspace, dataset:
     """Write splits.json unless it already says the same; refuse to replace one that a person may have made."""
     from_file = settings.split.file
     names = [case.name for case in dataset.cases]
-    if from_file is not None:
-        wanted = read_splits(Path(from_file))
-        check_splits(wanted, names)
-    else:
-        wanted = make_splits(names, settings.split.num_folds, settings.split.seed)
+    wanted = (
+        make_splits(names, settings.split.num_folds, settings.split.seed) if from_file is None else read_splits(Path(from_file))
+    )
+    check_splits(wanted, names)
     if workspace.splits.exists():
         present = read_splits(workspace.splits)
         if present == wanted:
@@ -195,13 +196,21 @@ def _prepare_splits(settings: ExperimentSettings, workspace: Workspace, dataset:
                 f"split.file={workspace.splits}; to make it anew, delete it (trained folds then no longer match)"
             )
         log.info("splits.json is made anew: the dataset's cases changed")
+    workspace.root.mkdir(parents=True, exist_ok=True)
     write_splits(workspace.splits, wanted)
 
 
+def read_splits(path: Path) -> tuple[Fold, ...]:
+    """Read folds in nnU-Net's form, a JSON list of {train, val}."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"split.file: there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read as JSON: {error}") from error
+    return from_plain(tuple[Fold, ...], content, path.name)
+
+
 def write_splits(path: Path, folds: tuple[Fold, ...]) -> None:
-    """Write folds in nnU-Net's form, a list of {train, val}."""
-    import json
-
-    from segfw.core.files import write_text
-
+    """Write folds in nnU-Net's form."""
     write_text(path, json.dumps([{"train": list(f.train), "val": list(f.val)} for f in folds], indent=1) + "\n")

@@ -8,7 +8,8 @@ from pathlib import Path
 from segfw.api import Predictor
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import PredictSettings
-from segfw.io.readers import image_files, is_image, read_image, split_ending, write_label
+from segfw.io.listing import image_files, is_image, split_ending
+from segfw.io.readers import read_image, write_label
 
 log = logging.getLogger(__name__)
 

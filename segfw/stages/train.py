@@ -12,17 +12,19 @@ from pathlib import Path
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import write_text
+from segfw.core.files import sha256, write_text
 from segfw.core.locks import Lock, hold
 from segfw.core.plan import Plan
-from segfw.core.types import Volume
+from segfw.core.types import IntArray, Volume
+from segfw.io.listing import read_geometry
 from segfw.io.readers import read_label, write_label
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import open_store
 from segfw.training.devices import Device, choose_device
-from segfw.training.fit import FoldIO, fit_fold
+from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.run import FoldRun
+from segfw.training.validation import FoldIO
 from segfw.workspace import digest, load_yaml, to_yaml
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def run(job: Job) -> None:
                 log.info("train %s fold %s: nothing to do, it is finished", configuration, fold)
     if not waiting:
         return
-    device = choose_device(settings.trainer.accelerator, settings.trainer.threads)
+    device = choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     log.info("train: %s", device.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
     announce_cost(runs, device)
@@ -164,7 +166,7 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
         _begin(job, folder, fold_run)
         started = time.time()
         result = fit_fold(fold_run, folder, device, _io(job))
-        _finish(job, folder, lock, {"epochs": result.epochs, "seconds": round(time.time() - started), **result.scores})
+        _finish(job, folder, lock, result, time.time() - started)
         log.info("train %s: finished, %s", what, folder)
 
 
@@ -179,10 +181,20 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     write_text(folder / "config.yaml", to_yaml(_config(job, fold_run), "Everything that determined this run."))
 
 
-def _finish(job: Job, folder: Path, lock: Lock, content: dict[str, object]) -> None:
+def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: float) -> None:
+    """Write done.yaml: how long was trained, on what the scores rest, and the scores."""
+    mean = result.scores.mean if result.scores else {}
+    content = {
+        "epochs": result.epochs,
+        "seconds_of_last_command": round(seconds),
+        "weights": sha256(result.checkpoint),
+        "inference": digest(job.settings.inference),
+        "patch_dice_ema": result.patch_dice_ema,
+        "dice": None if result.scores is None else result.scores.foreground_mean["dice"],
+        "dice_per_label": {name: row["dice"] for name, row in mean.items()},
+    }
     lock.check()
-    text = to_yaml({**content, "inference": digest(job.settings.inference)}, "Written last: this fold is finished.")
-    write_text(folder / "done.yaml", text)
+    write_text(folder / "done.yaml", to_yaml(content, "Written last: this fold is finished."))
 
 
 def _io(job: Job) -> FoldIO:
@@ -194,4 +206,7 @@ def _io(job: Job) -> FoldIO:
             raise DataError(f"case {name}: has no label map to validate against")
         return read_label(label)
 
-    return FoldIO(read_reference=reference, write_segmentation=write_label)
+    def write(name: str, segmentation: IntArray, path: Path) -> None:
+        write_label(path, segmentation, read_geometry(job.dataset.case(name).images[0]))
+
+    return FoldIO(read_reference=reference, write_segmentation=write)
