@@ -11,11 +11,18 @@ ConfigurationChoice = Literal["auto"] | tuple[str, ...]
 FoldChoice = Literal["cv", "full"] | tuple[int, ...]
 
 
-def setting(default: Any, help: str) -> Any:  # noqa: A002 - the word users know
-    """Declare a setting with its default and its meaning (with unit and range)."""
+STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
+
+
+def setting(default: Any, help: str, literal: bool = False) -> Any:  # noqa: A002 - the word users know
+    """Declare a setting with its default and its meaning (with unit and range).
+
+    `literal`: a path or an address, which the command line takes as it is typed, whatever characters it holds.
+    """
+    metadata = {"help": help, "literal": literal}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,9 @@ class TaskSettings:
     """What a dataset is. What is not given comes from the dataset's own `dataset.json`."""
 
     name: str | None = setting(None, "name of the dataset; names the folder under output_root")
-    folder: str | None = setting(None, "folder of the dataset, under data_root or absolute")
-    label_folder: str | None = setting(None, "folder of label maps to use instead of labelsTr")
-    url: str | None = setting(None, "where `download` finds the archive")
+    folder: str | None = setting(None, "folder of the dataset, under data_root or absolute", literal=True)
+    label_folder: str | None = setting(None, "folder of label maps to use instead of labelsTr", literal=True)
+    url: str | None = setting(None, "where `download` finds the archive", literal=True)
     md5: str | None = setting(None, "MD5 of the archive, hexadecimal")
     synthetic: Literal["phantom"] | None = setting(None, "make the dataset on first use instead of downloading it")
     channels: tuple[str, ...] | None = setting(None, "name of each channel; decides its normalisation (CT, MRI, ...)")
@@ -40,7 +47,7 @@ class SplitSettings:
 
     num_folds: int = setting(5, "number of folds")
     seed: int = setting(12345, "seed of the shuffle (nnU-Net's)")
-    file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is")
+    file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is", literal=True)
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,9 @@ class PlannerSettings:
 
     name: Literal["default", "resenc_m", "resenc_l", "resenc_xl"] = setting("default", "planner")
     gpu_memory_gb: float | None = setting(None, "memory target in GB; None takes the planner's own")
-    target_spacing: tuple[float, ...] | None = setting(None, "mm, (Z, Y, X) of the image; None follows the spacing rule")
+    target_spacing: tuple[float, ...] | None = setting(None, "mm, (Z, Y, X); None follows the spacing rule")
     transpose: bool = setting(True, "move the axis of largest spacing to the front")
-    plan_file: str | None = setting(None, "use this plan (YAML) instead of generating one")
+    plan_file: str | None = setting(None, "use this plan (YAML) instead of generating one", literal=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class PlanOverrides:
     strides: tuple[tuple[int, ...], ...] | None = setting(None, "stride of each stage, the first all ones")
     n_conv_per_stage: tuple[int, ...] | None = setting(None, "convolutions (or residual blocks) of each encoder stage")
     n_conv_per_stage_decoder: tuple[int, ...] | None = setting(None, "convolutions of each decoder stage")
-    normalization_schemes: tuple[str, ...] | None = setting(None, "per channel: ct, zscore, nonorm, rescale_to_0_1, rgb_to_0_1")
+    normalization_schemes: tuple[str, ...] | None = setting(None, "per channel: ct, zscore, nonorm, ...")
     use_mask_for_norm: tuple[bool, ...] | None = setting(None, "per channel: normalise inside the nonzero mask only")
     batch_dice: bool | None = setting(None, "Dice over the whole batch instead of per sample")
 
@@ -84,7 +91,7 @@ class AugmentationSettings:
 
     name: str = setting("default", "name of this set")
     rotation_probability: float = setting(0.2, "probability of a rotation, per sample")
-    rotation_degrees: float | None = setting(None, "largest angle per axis; None follows the patch's shape (nnU-Net's rule)")
+    rotation_degrees: float | None = setting(None, "largest angle per axis; None follows the patch's shape")
     scaling_probability: float = setting(0.2, "probability of a change of scale, per sample")
     scaling_range: tuple[float, float] = setting((0.7, 1.4), "factor, one for all axes; above 1 shrinks objects")
     dummy_2d: bool | None = setting(None, "rotate and scale in plane only; None: patches three times as wide as deep")
@@ -105,7 +112,7 @@ class AugmentationSettings:
     gamma_inverted_probability: float = setting(0.1, "probability of a gamma change of the inverted image, per sample")
     gamma_probability: float = setting(0.3, "probability of a gamma change, per sample")
     gamma_range: tuple[float, float] = setting((0.7, 1.5), "the exponent, per channel")
-    mirror_axes: tuple[int, ...] | None = setting(None, "axes that may be mirrored, here and in prediction; None: all; []: none")
+    mirror_axes: tuple[int, ...] | None = setting(None, "axes to mirror, here and in prediction; None: all")
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ class ScheduleSettings:
 
     name: Literal["poly", "cosine", "one_cycle", "constant"] = setting("poly", "shape of the schedule")
     exponent: float = setting(0.9, "poly: power of the remaining share")
-    warmup: float = setting(0.0, "share of the training in which the rate rises linearly from 0 (one_cycle: cosine from lr / 25)")
+    warmup: float = setting(0.0, "share of the training in which the rate rises from 0 (one_cycle: from lr / 25)")
     interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes")
 
 
@@ -194,8 +201,8 @@ class ExperimentSettings:
 
     task: TaskSettings = field(default_factory=TaskSettings)
     name: str = setting("main", "name of this variant; runs, selection and model lie under it")
-    data_root: str = setting("data", "where datasets lie")
-    output_root: str = setting("outputs", "where everything generated goes")
+    data_root: str = setting("data", "where datasets lie", literal=True)
+    output_root: str = setting("outputs", "where everything generated goes", literal=True)
     stages: Any = setting("all", "all, or some of fingerprint, plan, preprocess, train, select, report")
     configurations: Any = setting("auto", "auto (all the plan offers) or a list such as [2d,3d_fullres]")
     folds: Any = setting("cv", "cv (all folds), a fold, a list of folds, or full (one model on every case)")
@@ -223,9 +230,9 @@ class ExperimentSettings:
 class PredictSettings:
     """Segment new images with a packaged model."""
 
-    model: str | None = setting(None, "model folder or .zip")
-    input: str | None = setting(None, "an image file or a folder of images")
-    output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)")
+    model: str | None = setting(None, "model folder or .zip", literal=True)
+    input: str | None = setting(None, "an image file or a folder of images", literal=True)
+    output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)", literal=True)
     overwrite: bool = setting(False, "segment again what is already there")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
     threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
@@ -236,9 +243,9 @@ class PredictSettings:
 class EvaluateSettings:
     """Score segmentations against references."""
 
-    predictions: str | None = setting(None, "folder of predicted label maps")
-    references: str | None = setting(None, "folder of reference label maps, same file names")
-    output: str | None = setting(None, "JSON file to write; a CSV goes beside it (default: metrics.json in predictions)")
+    predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
+    references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
+    output: str | None = setting(None, "JSON file, with a CSV beside it; None: metrics.json in predictions", literal=True)
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
@@ -248,4 +255,4 @@ class DownloadSettings:
     """Fetch a dataset."""
 
     task: TaskSettings = field(default_factory=TaskSettings)
-    data_root: str = setting("data", "folder to unpack into")
+    data_root: str = setting("data", "folder to unpack into", literal=True)

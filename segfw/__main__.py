@@ -1,0 +1,238 @@
+"""The program: `python -m segfw`, or `segfw`. Reads the command line, composes and checks the configuration, runs the job.
+
+The configuration is composed twice: first here, to answer a wrong one at once, in the user's words and with exit status 2;
+then by Hydra's own entry, which knows run folders, sweeps and launchers. Stages are imported only when a job runs, so that
+help and mistakes are answered without loading PyTorch.
+"""
+
+import hashlib
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from segfw import config
+from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
+from segfw.core.conversion import nearest
+from segfw.core.errors import SegfwError, UsageError
+from segfw.core.settings import ExperimentSettings
+
+INTERRUPTED = 130
+failures = logging.getLogger("segfw.failures")
+
+
+class _Reporting:
+    """Explain whatever ends the block: one line for the user, the traceback for the log; then leave with the exit status."""
+
+    def __enter__(self) -> "_Reporting":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None or isinstance(error, SystemExit | KeyboardInterrupt | JobFailed):
+            return
+        job = HydraConfig.get() if HydraConfig.initialized() else None
+        expected = isinstance(error, SegfwError)
+        status = error.exit_status if isinstance(error, SegfwError) else 1
+        message = str(error) if expected else f"unexpected {type(error).__name__}: {error}".splitlines()[0]
+        if job is None and isinstance(error, HydraException | config.CompositionError):
+            message, status = " ".join(str(error).split()), UsageError.exit_status
+        if job is not None:
+            failures.error(message, exc_info=(type(error), error, trace))
+            if not expected:
+                message += f"; the traceback is in {job.runtime.output_dir}/{job.job.name}.log"
+        elif status == 1 and not expected and not isinstance(error, OSError):
+            traceback.print_exception(error)  # no log was opened yet
+        complain(message)
+        if job is not None and job.mode == RunMode.MULTIRUN:
+            raise JobFailed(status, message) from error
+        raise SystemExit(status) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 the job failed, 2 the command line or configuration is wrong."""
+    # Threads that wait for work would otherwise spin, which halves the speed of whatever shares the cores with them.
+    # It has to stand before PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        with _Reporting():
+            return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
+    except JobFailed as error:
+        return int(error.args[0])
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def complain(message: str) -> None:
+    """Write one message to stderr."""
+    sys.stderr.write(f"segfw: {message}\n")
+    sys.stderr.flush()
+
+
+def _run(command: Command) -> int:
+    if command.help and command.verb is None:
+        sys.stdout.write(overview() + "\n")
+        return 0
+    name = command.verb or "experiment"
+    verb, page = VERBS[name], command.config_name or name
+    for key, known in VERBS.items():
+        ConfigStore.instance().store(key, config.schema(known.page or known.settings), group="schema", package="_global_")
+    if command.informs:
+        _hand_over(page, _job(verb, ()), list(command.flags))
+        return 0
+    try:
+        own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
+        overrides = [*own, *_search_path(command)]
+        composed, swept = _compose(verb, page, overrides, command.multirun)
+    except (HydraException, config.CompositionError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+    if command.help:
+        sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
+        return 0
+    _check_required(name, verb, composed)
+    config.load(verb.settings, composed, verb.page)
+    _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
+    return 0
+
+
+def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str]) -> None:
+    """Let Hydra's entry run `job`: it makes the run folder, sets logging up, and runs sweeps through their launcher."""
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [sys.argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed as tracebacks
+    try:
+        hydra.main(config_path=str(config_folder()), config_name=name, version_base="1.3")(job)()
+    finally:
+        sys.argv = before[0]
+        if before[1] is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+def _job(verb: Verb, swept: tuple[str, ...]) -> Callable[[Any], float | None]:
+    def job(composed: Any) -> float | None:
+        with _Reporting():
+            settings = config.load(verb.settings, composed, verb.page)
+            if isinstance(settings, ExperimentSettings):
+                settings = _named_variant(settings, swept)
+            module, function = verb.job.split(":")
+            result = getattr(importlib.import_module(module), function)(settings)
+            return None if result is None else float(result)
+
+    return job
+
+
+def _named_variant(settings: ExperimentSettings, swept: tuple[str, ...]) -> ExperimentSettings:
+    """Give each job of a sweep a name of its own, unless only folds and configurations vary, which share one."""
+    job = HydraConfig.get()
+    searched = {*swept, *(job.sweeper.get("params") or {})} - {"folds", "configurations"}
+    if job.mode != RunMode.MULTIRUN or not searched or "name" in searched:
+        return settings
+    parsed = OverridesParser.create().parse_overrides(list(job.overrides.task))
+    varied = sorted(each.input_line or "" for each in parsed if each.key_or_group in searched)
+    digest = hashlib.sha256("\n".join(varied).encode()).hexdigest()[:8]
+    return replace(settings, name=f"{settings.name}_{digest}")
+
+
+def config_folder() -> Path:
+    """Return the folder of YAML files: inside the package when installed from a wheel, else beside it."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _search_path(command: Command) -> list[str]:
+    """Return the override that adds the user's folders of YAML files: hydra.searchpath, --config-dir, ./configs."""
+    parsed = OverridesParser.create().parse_overrides(list(command.overrides))
+    given = [each.value() for each in parsed if each.key_or_group == "hydra.searchpath"]
+    folders = [str(item) for value in given if isinstance(value, list) for item in value]
+    if command.config_dir is not None:
+        if not Path(command.config_dir).is_dir():
+            raise UsageError(f"--config-dir: there is no folder {command.config_dir!r}")
+        folders.append(f"file://{Path(command.config_dir).absolute()}")
+    own = Path.cwd() / "configs"
+    if own.is_dir() and own.resolve() != config_folder():
+        folders.append(f"file://{own}")
+    return [f"hydra.searchpath=[{','.join(map(quote, folders))}]"] if folders else []
+
+
+def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, tuple[str, ...]]:
+    """Compose the configuration (of a sweep: its first job) and return it with the keys that are swept."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
+        chosen = {each.override_key for each in loader.compute_defaults_list(name, paths, RunMode.RUN).defaults}
+        for override in parsed:
+            group = override.key_or_group
+            options = loader.get_group_options(group, overrides=paths)
+            if options and group != "schema":
+                _check_choice(override, options, group in chosen, verb)
+            elif not override.is_hydra_override():
+                config.check_key(verb.page or verb.settings, group)
+        swept = tuple(each.key_or_group for each in parsed if each.is_sweep_override())
+        if swept and not multirun:
+            raise UsageError(
+                f"{swept[0]} is given several values; add -m to run once for each of them, "
+                f"or put them in brackets, {swept[0]}=[...], if they are one list"
+            )
+        return hydra.compose(name, [_first_value(each) for each in parsed]), swept
+
+
+def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
+    """Refuse a choice that a group of YAML files does not offer, and a plus too many or too few."""
+    group, plus = override.key_or_group, override.is_add() or override.is_force_add()
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    for name in names:
+        if name is not None and not override.is_delete() and str(name) not in options:
+            known = ", ".join(options)
+            raise UsageError(f"unknown {group} {str(name)!r}{nearest(str(name), options)}; there are {known}")
+    line = str(override.input_line).lstrip("+")
+    if not plus and not chosen and not override.is_delete() and group in {key.dotted for key in verb.keys}:
+        raise UsageError(f"{group} has no default that could be replaced; write it with a plus: +{line}")
+    if plus and chosen:
+        raise UsageError(f"{group} has a default that is replaced; write it without the plus: {line}")
+
+
+def _first_value(override: Override) -> str:
+    """Return the override of the first job of a sweep, or the override itself where it sweeps nothing."""
+    if override.is_interval_sweep():
+        value = str(getattr(override.value(), "start", ""))
+    elif override.is_sweep_override():
+        first = next(iter(override.sweep_string_iterator()), None)
+        if first is None:
+            raise UsageError(f"{override.input_line!r} names no value")
+        value = first
+    else:
+        return str(override.input_line)
+    return f"{override.get_key_element()}={value}"
+
+
+def _check_required(name: str, verb: Verb, composed: Any) -> None:
+    missing = [key for key in verb.required if composed.get(key) in (None, "")]
+    if missing:
+        raise UsageError(f"{name} needs {' and '.join(f'{key}=' for key in missing)}, as in: {verb.example}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a command line says, before Hydra reads it: the verb, the flags, the overrides, and paths made literal."""
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+from segfw.config import Key, keys
+from segfw.core.conversion import nearest
+from segfw.core.errors import UsageError
+from segfw.core.settings import (
+    DownloadSettings,
+    EvaluateSettings,
+    ExperimentSettings,
+    PredictSettings,
+)
+
+USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing the program does.
+
+    `job`: `module:function`, imported only when it runs; `required`: keys without default; `page`: the settings that its YAML
+    page holds, where the job takes only some of them.
+    """
+
+    summary: str
+    settings: type
+    job: str
+    example: str
+    required: tuple[str, ...] = ()
+    page: type | None = None
+
+    @property
+    def keys(self) -> list[Key]:
+        """Every key that may be given."""
+        return list(keys(self.page or self.settings))
+
+
+VERBS = {
+    "experiment": Verb(
+        "every stage, from raw images to a selected, packaged model (the default)",
+        ExperimentSettings,
+        "segfw.stages.pipeline:run",
+        "python -m segfw +task=Task04",
+    ),
+    "predict": Verb(
+        "segment new images with a packaged model",
+        PredictSettings,
+        "segfw.stages.predict:run",
+        "python -m segfw predict model=PATH input=PATH output=PATH",
+        ("model", "input", "output"),
+    ),
+    "evaluate": Verb(
+        "score segmentations against references",
+        EvaluateSettings,
+        "segfw.stages.evaluate:run",
+        "python -m segfw evaluate predictions=DIR references=DIR",
+        ("predictions", "references"),
+    ),
+    "download": Verb(
+        "fetch, check and unpack a dataset",
+        DownloadSettings,
+        "segfw.stages.download:run",
+        "python -m segfw download +task=Task04",
+        page=ExperimentSettings,
+    ),
+    "report": Verb(
+        "build the HTML report again from what is on disk",
+        ExperimentSettings,
+        "segfw.stages.report:run",
+        "python -m segfw report +task=Task04",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line taken apart.
+
+    `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra itself.
+    """
+
+    verb: str | None
+    flags: tuple[str, ...]
+    overrides: tuple[str, ...]
+    help: bool = False
+    multirun: bool = False
+    informs: bool = False
+    config_dir: str | None = None
+    config_name: str | None = None
+
+
+class JobFailed(Exception):
+    """A job of a sweep has failed and has said why (arguments: exit status, message); the other jobs go on."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see python -m segfw --help")
+
+
+def parse_command(arguments: Sequence[str]) -> Command:
+    """Take a command line apart. `verb` is None where it was not given; `UsageError` for one that does not exist."""
+    verb = None
+    if arguments and not re.search(r"[=+]|^[-~]", arguments[0]):
+        verb, *arguments = arguments
+        if verb not in VERBS:
+            raise UsageError(f"unknown verb {verb!r}{nearest(verb, VERBS)}; the verbs are {', '.join(VERBS)}")
+    known, rest = _flag_parser().parse_known_args(list(arguments))
+    unreadable = [word for word in rest if "=" not in word and not word.startswith(("-", "~"))]
+    if unreadable:
+        raise UsageError(f"cannot read {unreadable[0]!r}; settings are given as key=value, see python -m segfw --help")
+    unknown = [word for word in rest if word.startswith("-")]
+    if unknown:
+        raise UsageError(f"unknown option {unknown[0]!r}; settings are given as key=value, see python -m segfw --help")
+    valued = dict(known.valued or ())
+    folder, page = valued.pop("--config-dir", None), valued.pop("--config-name", None)
+    flags = [*(known.switches or ()), *(f"{name}={value}" for name, value in valued.items())]
+    literal = [key.dotted for key in VERBS[verb or "experiment"].keys if key.literal]
+    return Command(
+        verb=verb,
+        flags=(*flags, *(["--multirun"] if known.multirun else [])),
+        overrides=tuple(quote_literals(rest, literal)),
+        help=known.help,
+        multirun=known.multirun,
+        informs=any(flag in ("--version", "--hydra-help", "--shell-completion") for flag in flags),
+        config_dir=folder,
+        config_name=page,
+    )
+
+
+def quote_literals(overrides: Iterable[str], literal_keys: Iterable[str]) -> list[str]:
+    """Quote the values of `literal_keys` for Hydra, so that every character of them means itself.
+
+    `null` stays Hydra's null; a file of that name is `./null`.
+    """
+    pattern = re.compile(rf"((?:\+\+?)?(?:{'|'.join(map(re.escape, literal_keys))}))=(.*)", re.DOTALL)
+    quoted = []
+    for override in overrides:
+        match = pattern.fullmatch(override)
+        if match and match[2] != "null":
+            override = f"{match[1]}={quote(match[2])}"
+        quoted.append(override)
+    return quoted
+
+
+def quote(text: str) -> str:
+    """Return `text` as a quoted Hydra value that comes out of composition as it went in.
+
+    Two grammars read it. OmegaConf takes `${` for an interpolation unless a backslash precedes it, and then halves the
+    backslashes before that one. Hydra ends at the next quote unless a backslash precedes it, and likewise.
+    """
+    if text == "???":  # OmegaConf's mark of a missing value, which cannot be escaped
+        text = "./???"
+    if "${" in text:
+        text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
+    text = re.sub(r"\\+$", lambda found: found[0] * 2, text)
+    return f"'{text}'"
+
+
+def overview() -> str:
+    """Return the help of the whole program: its verbs and how to learn more."""
+    lines = [f"usage: {USAGE}", "", "verbs:"]
+    lines += [f"  {name:<12}{verb.summary}" for name, verb in VERBS.items()]
+    lines += [
+        "",
+        "examples:",
+        *(f"  {verb.example}" for verb in VERBS.values()),
+        "",
+        "python -m segfw VERB --help lists the settings of a verb with their values.",
+        "-m runs once for each of several values, such as -m folds=0,1,2; --config-dir adds a folder of YAML files.",
+    ]
+    return "\n".join(lines)
+
+
+def _named(name: str, value: str) -> tuple[str, str]:
+    return name, value
+
+
+def _flag_parser() -> _Parser:
+    parser = _Parser(prog="segfw", add_help=False, allow_abbrev=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    for names in (("--run", "-r"), ("--resolve",), ("--version",), ("--hydra-help",), ("--shell-completion", "-sc")):
+        parser.add_argument(*names, dest="switches", action="append_const", const=names[0])
+    for names in (("--config-dir", "-cd"), ("--config-name", "-cn"), ("--cfg", "-c"), ("--package", "-p"), ("--info", "-i")):
+        parser.add_argument(*names, dest="valued", action="append", type=partial(_named, names[0]))
+    return parser

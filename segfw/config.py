@@ -1,0 +1,151 @@
+"""From a composed configuration to typed settings; the only module that knows OmegaConf.
+
+OmegaConf can merge neither into nested frozen dataclasses nor into `Literal` and tuples, so that Hydra composes onto mutable
+twins of `segfw.core.settings`, made here. They only hold keys and defaults: what a value may be is decided once, in
+`load`, after composition.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+from collections.abc import Iterator
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import UsageError
+from segfw.core.settings_checks import check_settings
+
+T = TypeVar("T")
+CompositionError = OmegaConfBaseException
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key of a verb's configuration. `node`: it holds further keys; `free`: whatever lies below it is the user's."""
+
+    dotted: str
+    help: str
+    node: bool
+    free: bool
+    literal: bool
+
+
+def schema(kind: type) -> Any:
+    """Return the OmegaConf node that holds every key of the settings class `kind` with its default."""
+    return OmegaConf.structured(_twin(kind))
+
+
+def keys(kind: type, place: str = "") -> Iterator[Key]:
+    """Yield every key of the settings class `kind`, parents before their children."""
+    hints = get_type_hints(kind)
+    for declared in dataclasses.fields(kind):
+        hint, dotted = hints[declared.name], f"{place}{declared.name}"
+        if dataclasses.is_dataclass(hint):
+            summary = (hint.__doc__ or "").splitlines()[0]
+            yield Key(dotted, summary, node=True, free=False, literal=False)
+            yield from keys(hint, f"{dotted}.")
+        else:
+            metadata = declared.metadata
+            yield Key(dotted, metadata["help"], False, _is_mapping(hint), bool(metadata.get("literal")))
+
+
+def check_key(kind: type, dotted: str) -> None:
+    """Raise `UsageError` with the nearest valid key unless `dotted` is a key of `kind` or lies below a free-form one."""
+    known = {key.dotted: key for key in keys(kind)}
+    if dotted in known or any(dotted.startswith(f"{name}.") for name, key in known.items() if key.free):
+        return
+    close = _nearest_key(dotted, list(known))
+    raise UsageError(f"unknown key {dotted!r}" + (f", did you mean {close!r}?" if close else ""))
+
+
+def load(kind: type[T], container: Any, page: type | None = None) -> T:
+    """Turn a composed configuration into checked settings of class `kind`.
+
+    `page`: the class whose keys the configuration may hold, where `kind` takes only some of them.
+    Raises `UsageError` for an unknown key, a value of the wrong type or out of range, or a reference to nothing.
+    """
+    try:
+        plain = OmegaConf.to_container(container, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key or 'configuration'}: {(error.msg or str(error)).splitlines()[0]}") from error
+    if not isinstance(plain, dict):
+        raise UsageError(f"a configuration must be a mapping, got {plain!r}")
+    plain.pop("hydra", None)
+    _check_keys(page or kind, plain, "", page or kind)
+    if page is not None:
+        check_settings(from_plain(page, plain))
+        plain = {key: value for key, value in plain.items() if key in get_type_hints(kind)}
+    return check_settings(from_plain(kind, plain))
+
+
+def describe(kind: type, container: Any) -> str:
+    """Return the configuration as YAML, each key followed by its meaning."""
+    plain = OmegaConf.to_container(container, resolve=False)
+    lines = []
+    for key in keys(kind):
+        *parents, name = key.dotted.split(".")
+        value: Any = plain
+        for part in (*parents, name):
+            value = value.get(part) if isinstance(value, dict) else None
+        shown = f"{'  ' * len(parents)}{name}:" + ("" if key.node else f" {json.dumps(value, ensure_ascii=False)}")
+        lines.append(f"{shown:<44} # {key.help}")
+    return "\n".join(lines)
+
+
+def _twin(kind: type) -> type:
+    """Return a mutable copy of `kind` in which text stays text and all else is open, its defaults as plain values."""
+    hints = get_type_hints(kind)
+    members = []
+    for declared in dataclasses.fields(kind):
+        hint = hints[declared.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            twin = _twin(hint)
+            members.append((declared.name, twin, dataclasses.field(default_factory=twin)))
+            continue
+        factory = declared.default_factory
+        default = to_plain(declared.default if factory is dataclasses.MISSING else factory())
+        held: Any = {str: str, str | None: str | None}.get(hint, Any)
+        if isinstance(default, dict | list):
+            member = dataclasses.field(default_factory=lambda value=default: type(value)(value))
+        else:
+            member = dataclasses.field(default=default)
+        members.append((declared.name, held, member))
+    return dataclasses.make_dataclass(kind.__name__, members)
+
+
+def _is_mapping(hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_is_mapping(argument) for argument in get_args(hint))
+    return get_origin(hint) is dict
+
+
+def _check_keys(root: type, plain: dict[Any, Any], place: str, kind: type) -> None:
+    hints = get_type_hints(kind)
+    for name, value in plain.items():
+        dotted = f"{place}{name}"
+        if name not in hints:
+            check_key(root, dotted)
+        elif dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            _check_keys(root, value, f"{dotted}.", hints[name])
+
+
+def _nearest_key(dotted: str, known: list[str]) -> str | None:
+    """Return the most likely intended key: the same word elsewhere, a similar one beside it, a similar one anywhere."""
+    parent, _, word = dotted.rpartition(".")
+    same_word = [key for key in known if key.rpartition(".")[2] == word]
+    if len(same_word) == 1:
+        return same_word[0]
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
+    near = difflib.get_close_matches(word, list(beside), n=1, cutoff=0.6)
+    if near:
+        return beside[near[0]]
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.6)
+    if near:
+        return near[0]
+    words = {key.rpartition(".")[2]: key for key in known}
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.75)
+    return words[near[0]] if near else None

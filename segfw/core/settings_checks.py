@@ -1,0 +1,185 @@
+"""What the types of the settings cannot say: ranges of numbers, words that are allowed, and the forms that
+`stages`, `configurations` and `folds` may take on a command line.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from segfw.core.conversion import nearest
+from segfw.core.errors import UsageError
+from segfw.core.settings import STAGES, ConfigurationChoice, ExperimentSettings, FoldChoice, TaskSettings
+
+T = TypeVar("T")
+Rule = tuple[Callable[[float], bool], str]
+
+ABOVE_0: Rule = (lambda value: value > 0, "above 0")
+AT_LEAST_0: Rule = (lambda value: value >= 0, "at least 0")
+AT_LEAST_1: Rule = (lambda value: value >= 1, "at least 1")
+AT_LEAST_2: Rule = (lambda value: value >= 2, "at least 2")
+SHARE: Rule = (lambda value: 0 <= value <= 1, "between 0 and 1")
+SHARE_BELOW_1: Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
+STEP: Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+AXIS: Rule = (lambda value: value in (0, 1, 2), "an axis: 0, 1 or 2")
+SEED: Rule = (lambda value: 0 <= value < 2**32, "between 0 and 4294967295")
+
+# Dotted key -> rule that each of its numbers has to keep. A key that ends in `*` stands for all that begin so.
+NUMBER_RULES: dict[str, Rule] = {
+    "split.num_folds": AT_LEAST_2,
+    "split.seed": SEED,
+    "planner.gpu_memory_gb": ABOVE_0,
+    "planner.target_spacing": ABOVE_0,
+    "plan.spacing": ABOVE_0,
+    "plan.*": AT_LEAST_1,
+    "augmentation.rotation_degrees": AT_LEAST_0,
+    "augmentation.shift_range": SHARE,
+    "augmentation.noise_range": AT_LEAST_0,
+    "augmentation.mirror_axes": AXIS,
+    "augmentation.low_resolution_range": STEP,
+    "augmentation.scaling_range": ABOVE_0,
+    "augmentation.blur_range": ABOVE_0,
+    "augmentation.brightness_range": ABOVE_0,
+    "augmentation.contrast_range": ABOVE_0,
+    "augmentation.gamma_range": ABOVE_0,
+    "augmentation.*": SHARE,
+    "loss.*": AT_LEAST_0,
+    "optimizer.lr": ABOVE_0,
+    "optimizer.momentum": SHARE_BELOW_1,
+    "optimizer.betas": SHARE_BELOW_1,
+    "optimizer.weight_decay": AT_LEAST_0,
+    "schedule.exponent": ABOVE_0,
+    "schedule.warmup": SHARE_BELOW_1,
+    "sampling.foreground_fraction": SHARE,
+    "data.workers": AT_LEAST_0,
+    "trainer.gradient_clip_val": AT_LEAST_0,
+    "trainer.*": AT_LEAST_1,
+    "inference.step_size": STEP,
+    "inference.window_batch_size": AT_LEAST_1,
+    "executor.workers": AT_LEAST_0,
+    "workers": AT_LEAST_0,
+    "threads": AT_LEAST_1,
+    "seed": SEED,
+}
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("auto", "16-mixed", "bf16-mixed", "32-true", "64-true", "16-true", "bf16-true", "16", "bf16", "32", "64")
+WORDS = {"trainer.accelerator": ACCELERATORS, "accelerator": ACCELERATORS, "trainer.precision": PRECISIONS}
+
+
+def check_settings(settings: T) -> T:
+    """Return `settings` with stages, configurations and folds as values; `UsageError` for what is not allowed."""
+    for key, value in _leaves(settings, ""):
+        _check_value(key, value)
+    task = getattr(settings, "task", None)
+    if isinstance(task, TaskSettings):
+        task = _checked_task(task)
+        settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
+    if isinstance(settings, ExperimentSettings):
+        _check_folder_name("name", settings.name)
+        return dataclasses.replace(
+            settings,
+            stages=parse_stages(settings.stages),
+            configurations=parse_configurations(settings.configurations),
+            folds=parse_folds(settings.folds, None if settings.split.file else settings.split.num_folds),
+        )
+    return settings
+
+
+def parse_stages(value: Any) -> tuple[str, ...]:
+    """Return the named stages in the order in which they run: `all`, one name, or a list of names."""
+    if value == "all":
+        return STAGES
+    names = _as_list(value)
+    if not names:
+        raise UsageError(f"stages must be all or some of {list(STAGES)}, got {value!r}")
+    for name in names:
+        if name not in STAGES:
+            raise UsageError(f"unknown stage {name!r} in stages{nearest(str(name), STAGES)}; there are {list(STAGES)}")
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+def parse_configurations(value: Any) -> ConfigurationChoice:
+    """Return `auto` or the named configurations, each once. Whether the plan offers them is known only later."""
+    if value == "auto":
+        return "auto"
+    names = _as_list(value)
+    if not names or not all(isinstance(name, str) and name for name in names) or "auto" in names:
+        raise UsageError(f"configurations must be auto or names such as [2d,3d_fullres], got {value!r}")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
+    """Return `cv`, `full` or fold numbers, each once. `num_folds`: how many there are, None when a file decides it."""
+    if value in ("cv", "full"):
+        return value  # type: ignore[no-any-return]
+    if value == "all" or value == ["all"]:
+        raise UsageError(
+            "folds=all is ambiguous here: folds=full trains one model on every case, without a validation score "
+            "(nnU-Net's `all`); folds=cv, the default, trains every fold of the split"
+        )
+    allowed = "cv, full, one fold or a list of folds"
+    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
+    if not folds or not all(isinstance(fold, int) and not isinstance(fold, bool) and fold >= 0 for fold in folds):
+        raise UsageError(f"folds must be {allowed} such as [0,1], got {value!r}")
+    if num_folds is not None and max(folds) >= num_folds:
+        raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
+    return tuple(dict.fromkeys(folds))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _leaves(settings: Any, place: str) -> Iterator[tuple[str, Any]]:
+    for declared in dataclasses.fields(settings):
+        value, key = getattr(settings, declared.name), f"{place}{declared.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _check_value(key: str, value: Any) -> None:
+    words = WORDS.get(key)
+    if words and value not in words:
+        raise UsageError(f"{key} must be one of {list(words)}, got {value!r}{nearest(str(value), words)}")
+    rule = NUMBER_RULES.get(key) or NUMBER_RULES.get(f"{key.split('.')[0]}.*")
+    if rule is None:
+        return
+    holds, allowed = rule
+    for number in _numbers(value):
+        if not (math.isfinite(number) and holds(number)):
+            raise UsageError(f"{key} must be {allowed}, got {_shown(value)}")
+    if key.startswith("augmentation.") and key.endswith("_range") and isinstance(value, tuple) and value[0] > value[1]:
+        raise UsageError(f"{key} must be [low, high], got {_shown(value)}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _checked_task(task: TaskSettings) -> TaskSettings:
+    if not task.name:
+        raise UsageError(
+            "no task given: name a file of configs/task with +task=, such as +task=Task04, "
+            "or describe a folder of your own with task.name=Mine task.folder=Mine"
+        )
+    _check_folder_name("task.name", task.name)
+    if task.md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", task.md5):
+        raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {task.md5!r}")
+    return dataclasses.replace(task, folder=task.folder or task.name)
+
+
+def _check_folder_name(key: str, value: str) -> None:
+    if value != value.strip() or value in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", value):
+        raise UsageError(f"{key} names a folder, so it must be a word without slashes, got {value!r}")

@@ -1,0 +1,89 @@
+"""Taking a command line apart, and paths that mean exactly what was typed."""
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from segfw.command_line import VERBS, overview, parse_command, quote, quote_literals
+from segfw.core.errors import UsageError
+
+PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=30)
+NASTY = st.text(st.sampled_from("\\'\"${}[]()=,:;~#?*&@! \tabé中"), max_size=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page(tmp_path_factory):
+    """A folder with one page, on which a value is composed as the program composes it."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "page.yaml").write_text("model: null\nother: 1\n")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        ([], None),
+        (["+task=Task04"], None),
+        (["-m", "+task=Task04"], None),
+        (["folds=0"], None),
+        (["--help"], None),
+        (["predict", "model=x"], "predict"),
+        (["experiment", "--help"], "experiment"),
+    ],
+)
+def test_the_verb_is_the_first_word_unless_that_is_a_setting_or_a_flag(words, verb):
+    assert parse_command(words).verb == verb
+
+
+def test_an_unknown_verb_names_the_verbs_and_the_nearest():
+    with pytest.raises(UsageError, match="unknown verb 'predicts', did you mean 'predict'.*experiment, predict, evaluate"):
+        parse_command(["predicts", "model=x"])
+
+
+def test_flags_may_stand_anywhere():
+    command = parse_command(["+task=Task04", "-m", "folds=0,1", "--config-dir", "mine", "-c", "job", "seed=1"])
+    assert command.multirun
+    assert command.overrides == ("+task=Task04", "folds=0,1", "seed=1")
+    assert command.config_dir == "mine"
+    assert command.flags == ("--cfg=job", "--multirun")
+
+
+@pytest.mark.parametrize("words", [["+task=Task04", "--folds"], ["+task=Task04", "folds"], ["-c"]])
+def test_words_that_mean_nothing_are_refused(words):
+    with pytest.raises(UsageError):
+        parse_command(words)
+
+
+def test_the_overview_lists_each_verb_once():
+    lines = overview().splitlines()
+    assert all(sum(line.startswith(f"  {name} ") for line in lines) == 1 for name in VERBS)
+
+
+def test_only_paths_are_quoted():
+    words = ["model=a,b", "++model=a b", "seed=1,2", "other.model=a,b", "~model", "model=null"]
+    assert quote_literals(words, ["model"]) == [
+        "model='a,b'", "++model='a b'", "seed=1,2", "other.model=a,b", "~model", "model=null",
+    ]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(PATHS | NASTY)
+@example("${oc.env:HOME}")
+@example("\\${x}\\\\")
+@example("a\\'b\\")
+@example("'")
+def test_a_path_comes_out_of_composition_as_it_was_typed(path):
+    if path in ("null", "???"):
+        return
+    composed = hydra.compose("page", quote_literals([f"model={path}"], ["model"]), return_hydra_config=True)
+    assert OmegaConf.to_container(composed.hydra.overrides, resolve=True)
+    assert composed.model == path
+
+
+def test_a_file_that_is_called_like_a_missing_value_is_the_same_file():
+    assert hydra.compose("page", [f"model={quote('???')}"]).model == "./???"

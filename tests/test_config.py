@@ -1,0 +1,175 @@
+"""The schema, the checks and the messages of `segfw.config`."""
+
+import dataclasses
+
+import pytest
+from omegaconf import OmegaConf
+
+from segfw import config
+from segfw.core.errors import UsageError
+from segfw.core.settings import (
+    DownloadSettings,
+    EvaluateSettings,
+    ExperimentSettings,
+    PredictSettings,
+    TaskSettings,
+)
+from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
+
+STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
+
+
+def loaded(**changes):
+    """Load the experiment's schema with dotted keys changed (`__` for a dot)."""
+    node = config.schema(ExperimentSettings)
+    OmegaConf.update(node, "task.name", "Mine")
+    for key, value in changes.items():
+        OmegaConf.update(node, key.replace("__", "."), value, force_add=True)
+    return config.load(ExperimentSettings, node)
+
+
+@pytest.mark.parametrize("kind", [PredictSettings, EvaluateSettings])
+def test_schema_alone_loads_to_the_declared_defaults(kind):
+    assert config.load(kind, config.schema(kind)) == kind()
+
+
+def test_schema_of_the_experiment_loads_to_the_declared_defaults():
+    wanted = dataclasses.replace(ExperimentSettings(), task=TaskSettings(name="Mine", folder="Mine"), stages=STAGES)
+    assert loaded() == wanted
+
+
+def test_lists_become_tuples_and_whole_numbers_stay_whole():
+    settings = loaded(plan__patch_size=[64, 32, 16], trainer__max_epochs=1e3, plan__kernel_sizes=[[3, 3, 3], [1, 3, 3]])
+    assert settings.plan.patch_size == (64, 32, 16)
+    assert settings.plan.kernel_sizes == ((3, 3, 3), (1, 3, 3))
+    assert settings.trainer.max_epochs == 1000
+    assert isinstance(settings.trainer.max_epochs, int)
+
+
+def test_words_that_look_like_numbers_stay_words():
+    assert loaded(name=2024).name == "2024"
+
+
+def test_two_loads_share_no_container():
+    first, second = config.schema(ExperimentSettings), config.schema(ExperimentSettings)
+    OmegaConf.update(first, "callbacks.mine", {"_target_": "a.B"}, force_add=True)
+    assert second.callbacks == {}
+
+
+def test_callbacks_and_labels_are_free_form():
+    settings = loaded(callbacks__mine={"_target_": "a.B", "depth": 3}, task__labels={"background": 0, "whole": [1, 2]})
+    assert settings.callbacks == {"mine": {"_target_": "a.B", "depth": 3}}
+    assert settings.task.labels == {"background": 0, "whole": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("trainer__max_epoch", 3, "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
+        ("max_epochs", 3, "unknown key 'max_epochs', did you mean 'trainer.max_epochs'?"),
+        ("traner", {"max_epochs": 3}, "unknown key 'traner', did you mean 'trainer'?"),
+        ("xyzzy", 3, "unknown key 'xyzzy'"),
+        ("trainer__max_epochs", 0, "trainer.max_epochs must be at least 1, got 0"),
+        ("trainer__max_epochs", "many", "trainer.max_epochs must be an integer, got 'many'"),
+        ("trainer__accelerator", "gpus", "trainer.accelerator must be one of .* did you mean 'gpu'?"),
+        ("inference__step_size", 0, r"inference.step_size must be above 0 and at most 1, got 0"),
+        ("inference__step_size", 1.5, "inference.step_size must be above 0 and at most 1, got 1.5"),
+        ("optimizer__lr", float("inf"), "optimizer.lr must be above 0, got inf"),
+        ("optimizer__lr", float("nan"), "optimizer.lr must be above 0, got nan"),
+        ("optimizer__name", "adam", "optimizer.name must be one of .* did you mean 'adamw'?"),
+        ("augmentation__gamma_range", [1.5, 0.7], r"augmentation.gamma_range must be \[low, high\], got \[1.5, 0.7\]"),
+        ("augmentation__mirror_axes", [3], "augmentation.mirror_axes must be an axis"),
+        ("plan__patch_size", 64, "plan.patch_size must be a list, got 64"),
+        ("plan__patch_size", [64, 0, 64], r"plan.patch_size must be at least 1, got \[64, 0, 64\]"),
+        ("overwrite", "yes", "overwrite must be true or false, got 'yes'"),
+        ("trainer", 3, "trainer must be a mapping"),
+        ("name", "../elsewhere", "name names a folder"),
+        ("name", "", "name names a folder"),
+        ("task__name", "a/b", "task.name names a folder"),
+        ("task__md5", "123", "task.md5 must be 32 hexadecimal digits, got '123'"),
+        ("seed", -1, "seed must be between 0 and 4294967295, got -1"),
+        ("seed", "${nowhere}", "nowhere"),
+    ],
+)
+def test_wrong_values_are_refused_with_key_value_and_what_is_allowed(key, value, message):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
+        if key == "trainer":
+            config.load(ExperimentSettings, OmegaConf.create({"task": {"name": "Mine"}, key: value}))
+        else:
+            loaded(**{key: value})
+
+
+def test_no_task_says_how_to_give_one():
+    with pytest.raises(UsageError, match=r"\+task=.*task\.name=Mine task\.folder=Mine"):
+        config.load(ExperimentSettings, config.schema(ExperimentSettings))
+
+
+@pytest.mark.parametrize(
+    ("value", "stages"),
+    [
+        ("all", STAGES),
+        ("plan", ("plan",)),
+        (["train", "plan"], ("plan", "train")),
+        (["plan", "plan"], ("plan",)),
+    ],
+)
+def test_stages_run_in_their_own_order(value, stages):
+    assert parse_stages(value) == stages
+
+
+@pytest.mark.parametrize("value", [[], "trian", ["plan", "trian"], 3, None])
+def test_unknown_stages_are_refused(value):
+    with pytest.raises(UsageError, match="stage"):
+        parse_stages(value)
+
+
+def test_configurations_are_auto_or_names():
+    assert parse_configurations("auto") == "auto"
+    assert parse_configurations("2d") == ("2d",)
+    assert parse_configurations(["3d_fullres", "mine", "3d_fullres"]) == ("3d_fullres", "mine")
+    for wrong in ([], [2], ["auto", "2d"], None):
+        with pytest.raises(UsageError, match="configurations must be auto or names"):
+            parse_configurations(wrong)
+
+
+def test_folds_are_words_or_numbers():
+    assert parse_folds("cv", 5) == "cv"
+    assert parse_folds("full", 5) == "full"
+    assert parse_folds(0, 5) == (0,)
+    assert parse_folds(["4", 0, 4], 5) == (4, 0)
+    assert parse_folds(9, None) == (9,)
+
+
+@pytest.mark.parametrize("value", [5, -1, [0, 5], True, "first", [], None, 0.5])
+def test_other_folds_are_refused(value):
+    with pytest.raises(UsageError, match="folds must"):
+        parse_folds(value, 5)
+
+
+@pytest.mark.parametrize("value", ["all", ["all"]])
+def test_folds_all_explains_full(value):
+    with pytest.raises(UsageError, match=r"folds=full.*nnU-Net's `all`.*folds=cv"):
+        parse_folds(value, 5)
+
+
+def test_check_key_knows_nodes_leaves_and_free_form_keys():
+    for key in ("trainer", "trainer.max_epochs", "callbacks.mine._target_", "task.labels.liver"):
+        config.check_key(ExperimentSettings, key)
+    for key in ("trainer.max_epochs.x", "nothing", "trainer.nothing"):
+        with pytest.raises(UsageError, match="unknown key"):
+            config.check_key(ExperimentSettings, key)
+
+
+def test_a_verb_may_take_a_part_of_a_larger_page():
+    node = config.schema(ExperimentSettings)
+    OmegaConf.update(node, "task.name", "Mine")
+    settings = config.load(DownloadSettings, node, page=ExperimentSettings)
+    assert settings == DownloadSettings(task=TaskSettings(name="Mine", folder="Mine"))
+
+
+def test_every_key_says_what_it_means_and_every_path_is_literal():
+    for kind in (ExperimentSettings, PredictSettings, EvaluateSettings, DownloadSettings):
+        assert all(key.help for key in config.keys(kind))
+    literal = {key.dotted for key in config.keys(ExperimentSettings) if key.literal}
+    assert {"data_root", "output_root", "task.folder", "planner.plan_file", "split.file"} <= literal
+    assert {key.dotted for key in config.keys(PredictSettings) if key.literal} == {"model", "input", "output"}

@@ -1,0 +1,109 @@
+"""Every YAML file under configs/ composes to valid settings, and the defaults are those that the settings declare."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+
+from segfw import config
+from segfw.__main__ import config_folder
+from segfw.command_line import VERBS
+from segfw.core.settings import STAGES, ExperimentSettings, TaskSettings
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+GROUPS = ("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment")
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
+
+
+def composed(verb, *overrides):
+    for name, known in VERBS.items():
+        ConfigStore.instance().store(name, config.schema(known.page or known.settings), group="schema", package="_global_")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return config.load(VERBS[verb].settings, hydra.compose(verb, list(overrides)), VERBS[verb].page)
+
+
+def test_the_folder_is_found_beside_the_package():
+    assert config_folder() == CONFIGS
+
+
+def test_the_plain_command_is_the_published_recipe_as_declared():
+    task = TaskSettings(name="Mine", folder="Mine")
+    declared = dataclasses.replace(ExperimentSettings(), task=task, stages=STAGES)
+    assert composed("experiment", "task.name=Mine") == declared
+    assert composed("report", "task.name=Mine") == declared
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_the_page_of_a_verb_repeats_the_declared_defaults(verb):
+    assert composed(verb) == VERBS[verb].settings()
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_of_every_group_is_valid(group, choice):
+    settings = composed("experiment", "+task=Task04", f"{group}={choice}")
+    node = getattr(settings, group, None)
+    if hasattr(node, "name"):
+        assert node.name == choice
+
+
+@pytest.mark.parametrize("choice", ["fast", "demo", "smoke"])
+def test_a_recipe_names_its_variant_and_the_command_line_has_the_last_word(choice):
+    settings = composed("experiment", "+task=Task04", f"experiment={choice}", "trainer.max_epochs=7")
+    assert settings.name == choice
+    assert settings.trainer.max_epochs == 7
+    assert composed("experiment", "+task=Task04", f"experiment={choice}", "name=mine").name == "mine"
+
+
+def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
+    settings = composed("experiment", "+task=Task04", "experiment=fast")
+    assert settings.trainer.max_epochs * settings.trainer.limit_train_batches == 600
+    assert (settings.optimizer.name, settings.optimizer.lr, settings.optimizer.weight_decay) == ("adamw", 0.003, 0.01)
+    assert (settings.schedule.name, settings.schedule.warmup, settings.schedule.interval) == ("one_cycle", 0.15, "step")
+    assert (settings.loss.batch_dice, settings.loss.deep_supervision) == (True, False)
+    assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
+
+
+def test_none_switches_every_transform_off():
+    settings = composed("experiment", "+task=Task04", "augmentation=none").augmentation
+    probabilities = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if "probability" in f.name}
+    assert {name: p for name, p in probabilities.items() if p and "channel" not in name} == {}
+    assert settings.mirror_axes == ()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_says_what_its_dataset_is_and_can_be_downloaded_with_the_same_words(task):
+    settings = composed("experiment", f"+task={task}")
+    assert composed("download", f"+task={task}").task == settings.task
+    assert settings.task.folder == settings.task.name
+    if task == "Demo":
+        assert (settings.task.name, settings.task.synthetic) == ("Demo", "phantom")
+        return
+    assert settings.task.name.startswith(f"{task}_")
+    assert settings.task.url.endswith(f"/{settings.task.name}.tar")
+    assert re.fullmatch(r"[0-9a-f]{32}", settings.task.md5)
+    assert list(settings.task.labels.values()) == list(range(len(settings.task.labels)))
+    assert settings.task.labels["background"] == 0
+    assert settings.task.modality in {"CT", "MRI"}
+
+
+def test_there_are_the_ten_tasks_of_the_decathlon_and_the_demo():
+    assert TASKS == ["Demo", *(f"Task{number:02d}" for number in range(1, 11))]
+
+
+def test_the_demo_brings_its_recipe_and_an_explicit_one_wins():
+    assert composed("experiment", "+task=Demo").name == "demo"
+    assert composed("experiment", "+task=Demo", "experiment=smoke").name == "smoke"
+    assert composed("experiment", "experiment=published", "+task=Demo").name == "main"
+    assert composed("experiment", "+task=Demo", "optimizer=sgd").optimizer.name == "sgd"
+
+
+def test_a_task_needs_no_file():
+    settings = composed("experiment", "task.name=Mine", "task.folder=/data/mine", "task.labels={background: 0, liver: 1}")
+    assert settings.task.labels == {"background": 0, "liver": 1}
+    assert settings.task.folder == "/data/mine"
