@@ -1,0 +1,75 @@
+"""Values in the place of planned ones."""
+
+import pytest
+
+from segfw.core.dataset import Dataset
+from segfw.core.errors import UsageError
+from segfw.core.labels import LabelSet
+from segfw.core.overrides import apply_overrides
+from segfw.core.plan import Fingerprint, IntensityStatistics
+from segfw.core.planning import make_plan
+from segfw.core.settings import PlanOverrides
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """Plan a dataset of 40 x 56 x 40 voxels: 4 stages in 2D and in 3D."""
+    dataset = Dataset("Synthetic", ("MRI",), LabelSet({"background": 0, "organ": 1}), 200)
+    statistics = IntensityStatistics(10.0, 9.0, 2.0, 0.0, 20.0, 19.0, 1.0)
+    return make_plan(dataset, Fingerprint(((1.0, 1.0, 1.0),), ((40, 56, 40),), (statistics,), 1.0))
+
+
+def test_given_fields_change_in_named_configurations_only(plan):
+    overrides = PlanOverrides(patch_size=(24, 24, 24), features_per_stage=(4, 8, 16, 32), batch_dice=True)
+    changed = apply_overrides(plan, overrides, ("3d_fullres",))
+    old, new = plan.configuration("3d_fullres"), changed.configuration("3d_fullres")
+    assert (new.patch_size, new.features_per_stage, new.batch_dice) == ((24, 24, 24), (4, 8, 16, 32), True)
+    assert (new.strides, new.batch_size, new.spacing) == (old.strides, old.batch_size, old.spacing)
+    assert changed.configuration("2d") == plan.configuration("2d")
+
+
+def test_nothing_given_changes_nothing(plan):
+    assert apply_overrides(plan, PlanOverrides(), ("2d", "3d_fullres")) == plan
+
+
+def test_values_without_axes_fit_2d_and_3d_together(plan):
+    changed = apply_overrides(plan, PlanOverrides(batch_size=4), ("2d", "3d_fullres"))
+    assert {c.batch_size for c in changed.configurations.values()} == {4}
+
+
+def test_new_strides_with_everything_they_need(plan):
+    overrides = PlanOverrides(
+        strides=((1, 1, 1), (2, 2, 2)),
+        kernel_sizes=((3, 3, 3), (3, 3, 3)),
+        features_per_stage=(8, 16),
+        n_conv_per_stage=(1, 1),
+        n_conv_per_stage_decoder=(1,),
+    )
+    assert apply_overrides(plan, overrides, ("3d_fullres",)).configuration("3d_fullres").divisor == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "configurations", "message"),
+    [
+        ({"patch_size": (24, 24, 24)}, ("2d", "3d_fullres"), r"got 3 values.*choose configurations=\[3d_fullres\]"),
+        ({"spacing": (1.0, 1.0)}, ("2d", "3d_fullres"), r"got 2 values.*choose configurations=\[2d\]"),
+        ({"patch_size": (24, 24)}, ("3d_fullres",), r"3d_fullres has 3 axes, got 2 values: \[24, 24\]$"),
+        ({"features_per_stage": (4, 8)}, ("3d_fullres",), r"3d_fullres has 4 stages, got 2 values: \[4, 8\]"),
+        ({"features_per_stage": (4, 8, 16, 32, 64)}, ("2d",), "2d has 4 stages, got 5 values"),
+        ({"n_conv_per_stage_decoder": (2,) * 4}, ("2d",), "2d has 3 decoder stages, got 4 values"),
+        ({"strides": ((1, 1), (2, 2))}, ("2d",), "has 2 stages, got 4 values .because plan.strides"),
+        ({"patch_size": (20, 24, 24)}, ("3d_fullres",), r"3d_fullres: .*divisible .* axis 0 has 20"),
+        (
+            {"features_per_stage": (4, 8, 0, 32)},
+            ("2d",),
+            r"features_per_stage must be at least 1 .* got \(4, 8, 0, 32\)",
+        ),
+        ({"kernel_sizes": ((3, 3), (3, 3), (3, 3), (3, 2))}, ("2d",), "kernel_sizes must be odd"),
+        ({"normalization_schemes": ("ct", "ct")}, ("2d",), "one entry for each of 1 channels"),
+        ({"normalization_schemes": ("cat",)}, ("2d",), r"got \['cat'\]"),
+        ({"batch_size": 2}, ("3d_full",), "the plan has no configuration '3d_full'"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(plan, given, configurations, message):
+    with pytest.raises(UsageError, match=message):
+        apply_overrides(plan, PlanOverrides(**given), configurations)

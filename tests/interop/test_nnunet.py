@@ -1,0 +1,209 @@
+"""nnU-Net's JSON files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segfw.core.errors import ArtefactError, DataError
+from segfw.core.planning import make_plan
+from segfw.interop.nnunet import plans_to_json, read_dataset_json, read_fingerprint, read_plans, write_plans
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
+CASE = GOLDEN / "case038"  # regions, a cascade
+OPTIONAL_NAMES = {"plans_name", "dataset_name", "image_reader_writer"}
+
+
+def edited(tmp_path, change, source=CASE / "plans_default.json"):
+    """Copy a golden plans file, changed by `change`, with its dataset description beside it."""
+    content = json.loads(source.read_text())
+    change(content)
+    (tmp_path / "dataset.json").write_text((source.parent / "dataset.json").read_text())
+    path = tmp_path / "plans.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*/plans_*.json")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_reading_then_writing_gives_the_same_plans(golden):
+    def numbers(content):
+        for entry in content["configurations"].values():
+            entry.pop("data_identifier", None)
+        return {key: value for key, value in content.items() if key not in OPTIONAL_NAMES}
+
+    theirs = json.loads(golden.read_text())
+    ours = json.loads(json.dumps(plans_to_json(read_plans(golden))))
+    assert list(ours) == list(theirs)
+    assert numbers(ours) == numbers(theirs)
+
+
+def test_names_of_a_plain_and_a_residual_plan():
+    plain, residual = (
+        plans_to_json(read_plans(CASE / f"plans_{name}.json"), ".png") for name in ("default", "ResEncL")
+    )
+    assert plain["plans_name"] == "nnUNetPlans"
+    assert residual["plans_name"] == "nnUNetResEncUNetLPlans"
+    assert plain["image_reader_writer"] == "NaturalImage2DIO"
+    data = {name: entry.get("data_identifier") for name, entry in residual["configurations"].items()}
+    assert data["2d"] == "nnUNetPlans_2d"
+    assert data["3d_lowres"] == "nnUNetResEncUNetLPlans_3d_lowres"
+    assert data["3d_cascade_fullres"] is None
+
+
+def test_written_plans_hold_integers_and_floats_as_the_reference_does(tmp_path):
+    dataset, fingerprint = read_dataset_json(CASE / "dataset.json"), read_fingerprint(CASE / "dataset_fingerprint.json")
+    plan = make_plan(dataset, fingerprint)
+    write_plans(plan, tmp_path / "plans.json")
+    assert read_plans(tmp_path / "plans.json", dataset) == plan
+    entries = json.loads((tmp_path / "plans.json").read_text())["configurations"]
+    assert {type(edge) for edge in entries["3d_lowres"]["median_image_size_in_voxels"]} == {int}
+    assert {type(edge) for edge in entries["3d_fullres"]["median_image_size_in_voxels"]} == {float}
+    assert entries["3d_cascade_fullres"] == {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+
+
+def test_plans_of_older_versions_are_read(tmp_path):
+    def age(content):
+        for entry in content["configurations"].values():
+            if "architecture" not in entry:
+                continue
+            arguments = entry.pop("architecture")["arch_kwargs"]
+            entry["UNet_class_name"] = "PlainConvUNet"
+            entry["UNet_base_num_features"] = 32
+            entry["unet_max_num_features"] = 512 if len(entry["patch_size"]) == 2 else 320
+            entry["n_conv_per_stage_encoder"] = arguments["n_conv_per_stage"]
+            entry["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"]
+            entry["pool_op_kernel_sizes"] = arguments["strides"]
+            entry["conv_kernel_sizes"] = arguments["kernel_sizes"]
+        content["foreground_intensity_properties_by_modality"] = content.pop(
+            "foreground_intensity_properties_per_channel"
+        )
+
+    assert read_plans(edited(tmp_path, age)) == read_plans(CASE / "plans_default.json")
+
+
+def test_single_numbers_stand_for_all_stages(tmp_path):
+    def shorten(content):
+        arguments = content["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+        arguments |= {"n_conv_per_stage": 2, "n_conv_per_stage_decoder": 2, "kernel_sizes": 3}
+
+    source = GOLDEN / "hippocampus" / "plans_default.json"
+    assert read_plans(edited(tmp_path, shorten, source)) == read_plans(source)
+
+
+def test_inheritance_is_resolved_through_several_levels(tmp_path):
+    def extend(content):
+        content["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 7}
+        content["configurations"]["yours"] = {"inherits_from": "mine", "patch_size": [64, 64, 64]}
+
+    plan = read_plans(edited(tmp_path, extend))
+    assert plan.configuration("yours").batch_size == 7
+    assert plan.configuration("yours").patch_size == (64, 64, 64)
+    assert plan.configuration("3d_cascade_fullres").previous_stage == "3d_lowres"
+
+
+def at(*keys, value):
+    """Make a change that sets one nested key."""
+
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+FULL = ("configurations", "3d_fullres")
+NETWORK = (*FULL, "architecture", "arch_kwargs")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            at(*FULL, "inherits_from", value="3d_cascade_fullres"),
+            "circle: 3d_fullres -> 3d_cascade_fullres -> 3d_fullres",
+        ),
+        (
+            at("configurations", "3d_cascade_fullres", "inherits_from", value="3d"),
+            "inherits from '3d', which is not among",
+        ),
+        (at(*FULL, "resampling_fn_data", value="resample_torch_fornnunet"), "got 'resample_torch_fornnunet'"),
+        (at(*FULL, "resampling_fn_seg_kwargs", "order_z", value=1), "order_z and force_separate_z differ"),
+        (at(*FULL, "normalization_schemes", value=["Mine"]), "no equivalent of 'Mine'"),
+        (
+            at(*FULL, "architecture", "network_class_name", value="a.b.Primus"),
+            "no equivalent of the network 'a.b.Primus'",
+        ),
+        (at(*NETWORK, "norm_op", value="torch.nn.BatchNorm3d"), "norm_op must be an InstanceNorm"),
+        (at(*NETWORK, "dropout_op", value="torch.nn.Dropout3d"), "dropout_op must be null"),
+        (at(*FULL, "batch_size", value="two"), "3d_fullres.batch_size must be an integer, got 'two'"),
+        (at("transpose_backward", value=[2, 1, 0]), "transpose_backward must undo"),
+        (at("foreground_intensity_properties_per_channel", value={"1": {}}), "must map 0, 1, ... to statistics"),
+        (lambda content: content["configurations"]["2d"].pop("spacing"), "the key 'spacing' is missing"),
+    ],
+)
+def test_plans_without_equivalent_are_refused_by_name(tmp_path, change, message):
+    with pytest.raises(ArtefactError, match=message):
+        read_plans(edited(tmp_path, change))
+
+
+def test_plans_need_the_dataset_description(tmp_path):
+    path = edited(tmp_path, lambda content: None)
+    path.with_name("dataset.json").unlink()
+    with pytest.raises(ArtefactError, match=r"does not name its labels: put dataset.json beside it"):
+        read_plans(path)
+    assert read_plans(path, read_dataset_json(CASE / "dataset.json")) == read_plans(CASE / "plans_default.json")
+
+
+def description(tmp_path, **changes):
+    """Write a dataset description; None removes a key."""
+    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "a": 1}, "numTraining": 3} | changes
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+def test_dataset_descriptions_with_regions_and_older_keys(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
+    path = description(
+        tmp_path, channel_names=None, modality={"0": "T1", "1": "T2"}, labels=labels, regions_class_order=[1, 2]
+    )
+    dataset = read_dataset_json(path)
+    assert dataset.channel_names == ("T1", "T2")
+    assert dataset.labels.foreground == (("whole", (1, 2)), ("core", (2,)))
+    assert (dataset.name, dataset.num_training, dataset.file_ending) == (tmp_path.name, 3, ".nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": None}, r"dataset.json: the keys \['labels'\] are missing"),
+        ({"numTraining": "many"}, "numTraining must be an integer, got 'many'"),
+        ({"labels": {"background": 0, "a": "one"}}, "labels.values.a must be an integer, got 'one'"),
+        ({"labels": {"background": 0, "a": 2}}, r"renumber them: \{2: 1\}"),
+        ({"channel_names": "CT"}, "channel_names must map indices to names, got 'CT'"),
+    ],
+)
+def test_bad_dataset_descriptions_are_refused(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_dataset_json(description(tmp_path, **changes))
+
+
+def test_channels_are_matched_by_index_whatever_the_order_of_the_file(tmp_path):
+    source = GOLDEN / "case000" / "dataset_fingerprint.json"
+    content = json.loads(source.read_text())
+    key = "foreground_intensity_properties_per_channel"
+    content[key] = dict(reversed(content[key].items()))
+    (tmp_path / "fingerprint.json").write_text(json.dumps(content))
+    assert read_fingerprint(tmp_path / "fingerprint.json") == read_fingerprint(source)
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file .*absent.json"):
+        read_fingerprint(tmp_path / "absent.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(DataError, match=r"broken.json is no JSON"):
+        read_fingerprint(tmp_path / "broken.json")
+    (tmp_path / "partial.json").write_text('{"spacings": []}')
+    with pytest.raises(DataError, match=r"the keys \['shapes_after_crop', "):
+        read_fingerprint(tmp_path / "partial.json")
