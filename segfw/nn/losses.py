@@ -1,0 +1,177 @@
+"""The training loss: cross-entropy plus negative soft Dice, at every resolution of the decoder.
+
+A perfect segmentation scores -1. Everything is computed in float32 whatever the precision of the network.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segfw.core.errors import UsageError
+from segfw.core.labels import LabelSet
+from segfw.core.settings import LossSettings
+from segfw.core.types import Shape
+
+SMALLEST_DENOMINATOR = 1e-8
+
+
+class DiceCrossEntropy(nn.Module):
+    """Softmax cross-entropy and Dice without background, for exclusive labels.
+
+    `logits` `(B, C, *space)`, `target` `(B, 1, *space)` integer. Voxels whose value is none of the C labels, as the
+    ignore label's, count nowhere; if no voxel is left the cross-entropy is 0.
+    """
+
+    def __init__(self, settings: LossSettings, labels: LabelSet, batch_dice: bool) -> None:
+        super().__init__()
+        self.settings = settings
+        self.batch_dice = batch_dice
+        self.ignores = labels.ignore_value is not None
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        values = torch.arange(logits.shape[1], device=target.device, dtype=target.dtype)
+        one_hot = (target == values.view(1, -1, *[1] * (target.ndim - 2))).float()
+        log_probabilities = F.log_softmax(logits.float(), dim=1)
+        probabilities = log_probabilities.exp()
+        truth = _sum_over_space(one_hot)
+        cross_entropy = -(one_hot * log_probabilities).sum() / truth.sum().clamp_min(1)
+        overlap = _sum_over_space(one_hot * probabilities)
+        if self.ignores:
+            probabilities = probabilities * one_hot.sum(1, keepdim=True)
+        dice = mean_dice(
+            overlap[:, 1:], _sum_over_space(probabilities)[:, 1:], truth[:, 1:], self.settings.smooth, self.batch_dice
+        )
+        return self.settings.ce_weight * cross_entropy - self.settings.dice_weight * dice
+
+
+class DiceBinaryCrossEntropy(nn.Module):
+    """Sigmoid cross-entropy and Dice of every channel, for regions, which may overlap.
+
+    `logits` `(B, R, *space)`, `target` `(B, R, *space)` of 0 and 1; with an ignore label one more channel, 1 where
+    voxels count nowhere. As in nnU-Net the masked cross-entropy is a sum over channels and the unmasked one a mean.
+    """
+
+    def __init__(self, settings: LossSettings, labels: LabelSet, batch_dice: bool) -> None:
+        super().__init__()
+        self.settings = settings
+        self.batch_dice = batch_dice
+        self.ignores = labels.ignore_value is not None
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        logits, target = logits.float(), target.float()
+        probabilities = logits.sigmoid()
+        if self.ignores:
+            valid = 1 - target[:, -1:]
+            target = target[:, :-1] * valid
+            probabilities = probabilities * valid
+            entropies = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            cross_entropy = (entropies * valid).sum() / valid.sum().clamp_min(SMALLEST_DENOMINATOR)
+        else:
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+        overlap = _sum_over_space(probabilities * target)
+        dice = mean_dice(
+            overlap, _sum_over_space(probabilities), _sum_over_space(target), self.settings.smooth, self.batch_dice
+        )
+        return self.settings.ce_weight * cross_entropy - self.settings.dice_weight * dice
+
+
+class DeepSupervisionLoss(nn.Module):
+    """The weighted sum of a loss over the decoder's resolutions, full resolution first.
+
+    Outputs of weight 0 are not looked at and may be absent from the lists.
+    """
+
+    def __init__(self, loss: nn.Module, num_outputs: int) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weights = tuple(weight for weight in deep_supervision_weights(num_outputs) if weight > 0)
+
+    def forward(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """Return the loss of a batch, a scalar; `targets` come from `deep_supervision_targets`."""
+        if min(len(outputs), len(targets)) < len(self.weights):
+            raise ValueError(f"expected {len(self.weights)} outputs and targets, got {len(outputs)} and {len(targets)}")
+        terms = [w * self.loss(o, t) for w, o, t in zip(self.weights, outputs, targets, strict=False)]
+        return torch.stack(terms).sum()
+
+
+def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> nn.Module:
+    """Build the loss for `labels`: softmax for exclusive labels, sigmoid for regions.
+
+    `batch_dice` is the plan's; `settings.batch_dice` overrules it.
+    """
+    if settings.batch_dice is not None:
+        batch_dice = settings.batch_dice
+    if settings.name not in LOSSES:
+        raise UsageError(f"loss.name must be one of {sorted(LOSSES)}, got {settings.name!r}")
+    exclusive, overlapping = LOSSES[settings.name]
+    return (overlapping if labels.has_regions else exclusive)(settings, labels, batch_dice)
+
+
+LOSSES = {"dice_ce": (DiceCrossEntropy, DiceBinaryCrossEntropy)}
+
+
+def deep_supervision_weights(num_outputs: int) -> tuple[float, ...]:
+    """Return the weight of each output, full resolution first: halved each time, the last one 0, their sum 1.
+
+    A single output has the weight 1.
+    """
+    if num_outputs == 1:
+        return (1.0,)
+    raw = [0.5**depth for depth in range(num_outputs - 1)]
+    return (*(weight / sum(raw) for weight in raw), 0.0)
+
+
+def deep_supervision_targets(target: Tensor, strides: Sequence[Shape]) -> list[Tensor]:
+    """Return `target` `(B, C, *space)` at each decoder resolution, full resolution first, as views.
+
+    `strides`: the configuration's, one row per stage. Nearest voxel: output voxel i of a reduction by s looks at (i +
+    1/2) s, rounded down.
+    """
+    factors, targets = [1] * len(strides[0]), []
+    for row in strides[:-1]:
+        factors = [factor * stride for factor, stride in zip(factors, row, strict=True)]
+        window = tuple(slice(factor // 2, None, factor) for factor in factors)
+        targets.append(target[(slice(None), slice(None), *window)])
+    return targets
+
+
+def mean_dice(overlap: Tensor, predicted: Tensor, truth: Tensor, smooth: float, batch_dice: bool) -> Tensor:
+    """Return the mean soft Dice from sums over space, each `(B, C)`.
+
+    With `batch_dice` the sums go over the batch first, on all ranks of a distributed run, so that its loss and gradient
+    are those of one large batch. A class that is neither predicted nor there scores 1.
+    """
+    sums = torch.stack((overlap, predicted, truth))
+    if batch_dice:
+        sums = sums.sum(1)
+        if dist.is_available() and dist.is_initialized():
+            sums = _SumOverRanks.apply(sums)  # type: ignore[no-untyped-call]
+    overlap, predicted, truth = sums.unbind()
+    return ((2 * overlap + smooth) / (predicted + truth + smooth).clamp_min(SMALLEST_DENOMINATOR)).mean()
+
+
+def _sum_over_space(values: Tensor) -> Tensor:
+    """Sum `(B, C, *space)` over space."""
+    return values.flatten(2).sum(2)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce by sum whose gradient is the sum of the ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total

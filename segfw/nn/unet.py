@@ -1,0 +1,112 @@
+"""The U-Net: an encoder, a decoder that joins its outputs from the coarsest up, and a head at each resolution.
+
+With strides s1, s2 (three stages; the heads are numbered as the decoder's stages, from the bottom):
+
+```
+image ── stage 0 ───────────────────────────── join ── stages.1 ── head 1 ── logits at full resolution
+            └─ /s1 ─ stage 1 ────── join ── stages.0 ─┴─ head 0 ── logits at 1/s1
+                        └─ /s2 ─ stage 2 ─┘
+```
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segfw.core.plan import Configuration
+from segfw.nn.blocks import CONVOLUTIONS, TRANSPOSED, ConvStack
+
+
+class PlainEncoder(nn.Module):
+    """Stacks of convolutions, each stage beginning with the strided one."""
+
+    def __init__(self, configuration: Configuration, num_channels: int) -> None:
+        super().__init__()
+        features = configuration.features_per_stage
+        stages = zip(
+            configuration.n_conv_per_stage,
+            (num_channels, *features[:-1]),
+            features,
+            configuration.kernel_sizes,
+            configuration.strides,
+            strict=True,
+        )
+        self.stages = nn.ModuleList(nn.Sequential(ConvStack(*stage)) for stage in stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return each stage's features, full resolution first."""
+        outputs: list[Tensor] = []
+        for stage in self.stages:
+            outputs.append(stage(outputs[-1] if outputs else image))
+        return outputs
+
+
+class Decoder(nn.Module):
+    """Upsamples, joins with the encoder's features and convolves, from the coarsest stage to full resolution.
+
+    `stages`, `transpconvs` and `seg_layers` are indexed from the bottom. Every resolution has a head, used or not, so
+    that weights load whatever the deep supervision.
+    """
+
+    def __init__(self, configuration: Configuration, num_heads: int) -> None:
+        super().__init__()
+        features, kernels, strides = configuration.features_per_stage, configuration.kernel_sizes, configuration.strides
+        ndim = len(strides[0])
+        one = (1,) * ndim
+        stages, upsamplings, heads = [], [], []
+        for count, level in zip(
+            configuration.n_conv_per_stage_decoder, reversed(range(len(features) - 1)), strict=True
+        ):
+            here, below, stride = features[level], features[level + 1], strides[level + 1]
+            upsamplings.append(TRANSPOSED[ndim](below, here, stride, stride))
+            stages.append(ConvStack(count, 2 * here, here, kernels[level], one))
+            heads.append(CONVOLUTIONS[ndim](here, num_heads, one))
+        self.stages = nn.ModuleList(stages)
+        self.transpconvs = nn.ModuleList(upsamplings)
+        self.seg_layers = nn.ModuleList(heads)
+
+    def forward(self, skips: Sequence[Tensor], num_outputs: int) -> list[Tensor]:
+        """Return the logits of the `num_outputs` finest resolutions, full resolution first."""
+        features, outputs = skips[-1], []
+        first_head = len(self.stages) - num_outputs
+        layers = zip(self.transpconvs, self.stages, self.seg_layers, reversed(skips[:-1]), strict=True)
+        for depth, (upsampling, stage, head, skip) in enumerate(layers):
+            features = stage(torch.cat((upsampling(features), skip), dim=1))
+            if depth >= first_head:
+                outputs.append(head(features))
+        return outputs[::-1]
+
+
+class UNet(nn.Module):
+    """A network from `(B, num_channels, *patch)` to logits `(B, num_heads, *patch)`.
+
+    In evaluation mode, or with `deep_supervision` false: one tensor. In training mode with `deep_supervision`: a
+    list, full resolution first, one entry per decoder stage; `skip_lowest_head` leaves out the coarsest one (unless
+    it is the only one), whose weight in the loss is 0. Both attributes may be changed at any time. Every axis of the
+    patch must be divisible by the product of its strides.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: Decoder, *, deep_supervision: bool = True, skip_lowest_head: bool = True
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.deep_supervision = deep_supervision
+        self.skip_lowest_head = skip_lowest_head
+
+    @property
+    def num_outputs(self) -> int:
+        """How many resolutions the next forward pass in training mode returns."""
+        if not self.deep_supervision:
+            return 1
+        total = len(self.decoder.stages)
+        return max(1, total - 1) if self.skip_lowest_head else total
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Return logits: one tensor, or in training with deep supervision a list of them."""
+        skips = self.encoder(image)
+        if self.training and self.deep_supervision:
+            return self.decoder(skips, self.num_outputs)  # type: ignore[no-any-return]
+        return self.decoder(skips, 1)[0]  # type: ignore[no-any-return]
