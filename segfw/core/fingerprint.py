@@ -106,15 +106,16 @@ def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | No
 def _pooled_row(cases: Sequence[CaseFingerprint], samples: FloatArray | None, channel: int) -> FloatArray:
     """Join one channel's samples, in float64 if a case is empty: what numpy makes of the reference's empty list."""
     some_case_empty = not all(case.has_foreground for case in cases)
-    if samples is not None and not some_case_empty:
-        return samples[channel]
+    row: FloatArray
     if samples is None:
         parts = [case.samples[channel] for case in cases if case.has_foreground]
-    else:
+        row = np.concatenate(parts)
+    elif some_case_empty:
         per_case = np.split(samples[channel], len(cases))
-        parts = [part for part, case in zip(per_case, cases, strict=True) if case.has_foreground]
-    row: FloatArray = np.concatenate(parts, dtype=np.float64 if some_case_empty else np.float32)
-    return row
+        row = np.concatenate([part for part, case in zip(per_case, cases, strict=True) if case.has_foreground])
+    else:
+        row = samples[channel]
+    return row.astype(np.float64 if some_case_empty else np.float32, copy=False)
 
 
 def _statistics(row: FloatArray) -> IntensityStatistics:

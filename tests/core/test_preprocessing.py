@@ -225,7 +225,8 @@ def test_uncrop_pads_with_zeros_and_keeps_the_type() -> None:
 )
 def test_what_does_not_fit_is_refused(image_shape: tuple, label_shape: tuple, message: str) -> None:
     plan = simple_plan()
-    image, label = Volume(np.ones(image_shape, np.float32), (1, 1, 1)), Volume(np.ones(label_shape, np.int16), (1, 1, 1))
+    image = Volume(np.ones(image_shape, np.float32), (1, 1, 1))
+    label = Volume(np.ones(label_shape, np.int16), (1, 1, 1))
     with pytest.raises(DataError, match=message):
         preprocess_case(image, label, plan, plan.configuration("3d_fullres"))
 
