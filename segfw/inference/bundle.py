@@ -37,14 +37,16 @@ Fold = int | Literal["full"]
 class Provenance:
     """Where a model comes from.
 
-    `created`: date; `dataset`: hash of the dataset's description, never its location; `versions`: of the packages that trained it;
-    `scores`: cross-validated figures by name.
+    `created`: date; `dataset`: hash of the dataset's content, never its location; `versions`: of the packages that trained it;
+    `scores`: cross-validated figures by name; `settings`: what it was trained with; `made_from`: hashes of its runs.
     """
 
     created: str = ""
     dataset: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,17 @@ def load_bundle(path: Path) -> Bundle:
             return _load(path, lambda name: archive.read(top + name))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ArtefactError(f"{path} is no .zip that can be read: {error}") from error
+
+
+def load_provenance(folder: Path) -> Provenance | None:
+    """Return where the model in `folder` comes from without reading its weights; None where there is no complete model."""
+    try:
+        manifest = _manifest(folder, (folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return None
+    if any(not (folder / entry.file).is_file() for entry in manifest.members):
+        return None
+    return manifest.provenance
 
 
 def _top_folder(path: Path, archive: zipfile.ZipFile) -> str:

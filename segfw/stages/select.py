@@ -4,21 +4,25 @@ A pure function of what lies under runs/<name>: any later command may call it ag
 """
 
 import logging
+import math
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from segfw import __version__
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
 from segfw.core.metrics import Summary, summary_from_plain
 from segfw.core.selection import Candidate, Score, Selection, select
-from segfw.inference.bundle import Bundle, Weights, bundle_inputs, save_bundle
+from segfw.data.augmentation import mirror_axes
+from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.training.checkpoints import load_network_weights
+from segfw.training.checkpoints import LAST, network_weights
+from segfw.training.fit import CHECKPOINTS
 from segfw.training.run import FoldRun
 from segfw.workspace import MadeFrom, State, digest, load_yaml, save_artefact, standing, to_yaml
 
@@ -124,44 +128,40 @@ def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
 def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
     """Write models/<name>/ from the members' final weights, unless the one on disk was made from the same."""
     folder = job.workspace.model(job.settings.name)
-    if bundle_inputs(folder) == inputs:
-        log.info("select: the model is up to date: %s", folder)
+    there = load_provenance(folder)
+    if there is not None and there.made_from == inputs:
+        log.info("select: nothing to do, the model %s is up to date", folder)
         return
     first = members[0].run
-    weights = tuple(
-        Weights(
-            configuration=member.run.configuration_name,
-            fold=member.run.fold,
-            network=member.run.network.name,
-            tensors=load_network_weights(member.folder / "checkpoints" / "last.ckpt"),
-        )
-        for member in members
-    )
-    scores = members[0].scores
     bundle = Bundle(
         plan=first.plan,
-        mirror_axes=first.augmentation.mirror_axes,
+        members=tuple(_member(member) for member in members),
+        mirror_axes=mirror_axes(first.augmentation, len(first.configuration.patch_size)),
         inference=first.inference,
-        weights=weights,
-        made_from=inputs,
-        provenance=_provenance(job, members),
-        scores=None if scores is None else _mean_scores(members),
+        provenance=_provenance(job, members, inputs),
     )
     save_bundle(folder, bundle)
     log.info("select: wrote %s (%s, %d member%s)", folder, members[0].candidate, len(members), "s" if len(members) > 1 else "")
 
 
-def _mean_scores(members: list[FinishedFold]) -> dict[str, float]:
-    best = select([_candidate("winner", members)]).best
-    return {"dice": best.dice, **{f"dice/{name}": value for name, value in best.dice_per_label.items()}}
+def _member(fold: FinishedFold) -> Member:
+    weights = network_weights(fold.folder / CHECKPOINTS / LAST)
+    return Member(fold.run.configuration_name, fold.run.fold, fold.run.network.name, weights)
 
 
-def _provenance(job: Job, members: list[FinishedFold]) -> dict[str, object]:
-    """What made the model: versions, the dataset's hash, the settings. No case names, paths or hosts."""
+def _provenance(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> Provenance:
+    """Say what made the model: versions, the dataset's hash, the settings. No case names, paths or hosts."""
     run = to_plain(members[0].run)
-    settings = {key: run[key] for key in ("augmentation", "loss", "optimizer", "schedule", "sampling", "trainer", "seed")}
-    return {
-        "dataset_content": job.record.content,
-        "packages": {"segfw": version("segfw"), "torch": torch.__version__, "python": platform.python_version()},
-        "settings": settings,
-    }
+    groups = ("augmentation", "loss", "optimizer", "schedule", "sampling", "trainer", "seed")
+    scores = {}
+    if members[0].scores is not None:
+        best = select([_candidate("winner", members)]).best
+        scores = {"dice": best.dice, **{f"dice/{name}": value for name, value in best.dice_per_label.items()}}
+    return Provenance(
+        created=datetime.now(UTC).date().isoformat(),
+        dataset=job.record.content,
+        versions={"segfw": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        scores={name: value for name, value in scores.items() if not math.isnan(value)},
+        settings={group: run[group] for group in groups},
+        made_from=inputs,
+    )
