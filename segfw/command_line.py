@@ -72,7 +72,7 @@ VERBS = {
     "report": Verb(
         "build the HTML report again from what is on disk",
         ExperimentSettings,
-        "segfw.stages.report:run",
+        "segfw.stages.report:run_verb",
         "python -m segfw report +task=Task04",
     ),
 }

@@ -1,5 +1,6 @@
 """Stage `plan`: apply the planner's rules to the fingerprint, or take the plan that a person has written or edited."""
 
+import io
 import logging
 
 from rich.console import Console
@@ -70,6 +71,6 @@ def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
             f"{parameter_count(c, channels, heads) / 1e6:.2f} M",
             f"{3 * c.batch_size * forward_flops(c, channels, heads) / 1e12:.3g}",
         )
-    console = Console(width=120, file=None, record=True, quiet=True)
-    console.print(table)
-    log.info("%s", console.export_text().rstrip())
+    text = io.StringIO()
+    Console(file=text, width=120).print(table)
+    log.info("%s", text.getvalue().rstrip())

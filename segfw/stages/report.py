@@ -1,2 +1,129 @@
-"""Stage `report`: one page with everything (filled in when tracking lands)."""
-def run(job): ...
+"""Stage and verb `report`: gather what is on disk into one self-contained page.
+
+It ends with an example prediction by the packaged model, made as a user would make it, so that the page's last line is known to work.
+"""
+
+import csv
+import logging
+import math
+import platform
+from pathlib import Path
+
+import torch
+
+from segfw import __version__
+from segfw.api import Predictor
+from segfw.core.cost import parameter_count
+from segfw.core.errors import ArtefactError
+from segfw.core.files import write_text
+from segfw.core.locks import hold
+from segfw.core.plan import Plan
+from segfw.core.settings import ExperimentSettings
+from segfw.io.listing import split_ending
+from segfw.io.readers import read_image, write_label
+from segfw.stages.job import Job, prepare
+from segfw.stages.select import FinishedFold, finished_folds, load_selection
+from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores, build_report
+from segfw.workspace import digest
+
+log = logging.getLogger(__name__)
+
+
+def run_verb(settings: ExperimentSettings) -> None:
+    """Build the page again from what is on disk."""
+    run(prepare(settings))
+
+
+def run(job: Job) -> None:
+    """Write report/index.html, and an example prediction beside it once there is a model."""
+    page = job.workspace.report
+    with hold(job.workspace.lock("report"), "the report"):
+        text = build_report(_content(job))
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            write_text(page, text)
+            log.info("report: wrote %s", page)
+        else:
+            log.info("report: nothing to do, %s is up to date", page)
+        _example(job)
+
+
+def _content(job: Job) -> ReportContent:
+    folds = finished_folds(job)
+    selection = load_selection(job)
+    plan = _optional_plan(job)
+    dataset = job.dataset
+    return ReportContent(
+        dataset_name=dataset.name,
+        run_name=job.settings.name,
+        num_cases=len(dataset.cases),
+        channel_names=dataset.channel_names,
+        labels=dataset.labels,
+        fingerprint=job.fingerprint if plan is not None and job.settings.planner.plan_file is None else None,
+        plan=plan,
+        num_parameters={} if plan is None else _parameters(plan),
+        curves=tuple(FoldCurves(fold.candidate, str(fold.run.fold), _rows(fold.folder / "metrics.csv")) for fold in folds),
+        validations=_validations(folds),
+        candidates=()
+        if selection is None
+        else tuple(CandidateScore(s.name, s.num_cases, s.dice, s.dice_per_label) for s in selection.scores),
+        winner=None if selection is None else selection.winner,
+        same_cases=selection is None or selection.same_cases,
+        versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
+    )
+
+
+def _optional_plan(job: Job) -> Plan | None:
+    """Return the plan that is run, None before there is one that can be used."""
+    try:
+        return job.plan
+    except ArtefactError as error:
+        log.info("report: without the plan: %s", error)
+        return None
+
+
+def _parameters(plan: Plan) -> dict[str, int]:
+    channels, heads = len(plan.channel_names), plan.labels.num_heads
+    return {name: parameter_count(c, channels, heads) for name, c in plan.configurations.items()}
+
+
+def _rows(path: Path) -> tuple[dict[str, float], ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple({key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file))
+
+
+def _validations(folds: list[FinishedFold]) -> tuple[ValidationScores, ...]:
+    scored = [fold for fold in folds if fold.scores is not None]
+    entries = []
+    for name in dict.fromkeys(fold.candidate for fold in scored):
+        own = [fold for fold in scored if fold.candidate == name]
+        cases = [case for fold in own if fold.scores for case in fold.scores.cases]
+        labels = list(cases[0].labels) if cases else []
+        dice = {label: tuple(case.labels[label].dice for case in cases) for label in labels}
+        entries.append(ValidationScores(name, tuple(str(fold.run.fold) for fold in own), dice))
+    return tuple(entries)
+
+
+def _example(job: Job) -> None:
+    """Segment one image with the packaged model: a validation case, which its first member has not seen."""
+    model = job.workspace.model(job.settings.name)
+    if not (model / "model.yaml").exists():
+        return
+    folds = finished_folds(job)
+    names = [name for fold in folds for name in fold.run.val_cases] or [job.dataset.cases[0].name]
+    case = job.dataset.case(names[0])
+    ending = split_ending(Path(case.images[0]))[1]
+    target = job.workspace.report.parent / f"example_{job.settings.name}_{case.name}{ending}"
+    stamp = target.parent / f".{target.name}.made_from"
+    made_from = digest([(model / "model.yaml").read_text(encoding="utf-8"), job.record.content])
+    if target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == made_from:
+        return
+    volume = read_image(case.images)
+    settings = job.settings.trainer
+    predictor = Predictor.load(model, settings.accelerator, threads=settings.threads)
+    segmentation = predictor.predict_volume(volume).segmentation
+    if volume.geometry is None:
+        raise ArtefactError(f"{case.images[0]} states no geometry")
+    write_label(target, segmentation, volume.geometry)
+    write_text(stamp, made_from)
+    log.info("report: wrote an example prediction, %s; as a command:", target)
+    log.info("  python -m segfw predict model=%s input=%s output=FOLDER", model, case.images[0])
