@@ -68,13 +68,13 @@ def _draw_dice(panel: Axes, rows: Rows, palette: Palette) -> None:
     panel.set_ylim(0, 1)
 
 
-def _plot(
-    panel: Axes, rows: Rows, key: str, label: str, color: str, width: float, alpha: float = 1.0
-) -> None:
+def _plot(panel: Axes, rows: Rows, key: str, label: str, color: str, width: float, alpha: float = 1.0) -> None:
     """Draw one column against the number of finished epochs, with marks while there are few of them."""
     values = [row.get(key, math.nan) for row in rows]
     if all(math.isnan(value) for value in values):
         return
     epochs = [row["epoch"] + 1 for row in rows]
     marker = "o" if len(rows) <= MARKED_EPOCHS else None
-    panel.plot(epochs, values, label=plain(label), color=color, linewidth=width, alpha=alpha, marker=marker, markersize=3)
+    panel.plot(
+        epochs, values, label=plain(label), color=color, linewidth=width, alpha=alpha, marker=marker, markersize=3
+    )

@@ -1,7 +1,8 @@
 """The look of every figure, and figures as PNG files or as SVG that follows a page's colors.
 
-A figure is drawn with one of two palettes: `PAPER` has colors, `PAGE` has stand-ins that `to_svg` replaces by CSS variables,
-so that one inline SVG serves light and dark pages. Figures are made without pyplot: no global state, no display.
+A figure is drawn with one of two palettes: `PAPER` has colors, `PAGE` has stand-ins that `to_svg` replaces by CSS
+variables, so that one inline SVG serves light and dark pages. Figures are made without pyplot: no global state, no
+display.
 """
 
 import io
@@ -9,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -52,7 +54,7 @@ _VARIABLES = {
     PAGE.background: "var(--card)",
     **{color: f"var(--series-{number})" for number, color in enumerate(PAGE.series, 1)},
 }
-# what matplotlib writes for files of their own and a page does not need: its own style, fonts, fixed size, names of parts
+# what matplotlib writes for files of their own and a page does not need: style, fonts, fixed size, names of parts
 _CLEANING = (
     (r"<metadata>.*?</metadata>|<style.*?</style>", ""),
     (r' id="[\w.]+_\d+"', ""),
@@ -91,7 +93,7 @@ def set_title(panel: Axes, palette: Palette, title: str, unit: str = "") -> None
     panel.set_title(plain(f"{title} ({unit})" if unit else title), loc="left", fontsize=10, color=palette.ink, pad=9)
 
 
-def add_legend(panel: Axes, palette: Palette, place: str) -> None:
+def add_legend(panel: Axes, palette: Palette, place: Literal["upper right", "lower right"]) -> None:
     """Add a legend without a frame, in two columns when it is long."""
     columns = 2 if len(panel.get_legend_handles_labels()[1]) > 4 else 1
     panel.legend(loc=place, frameon=False, fontsize=8.5, labelcolor=palette.ink, ncols=columns, handlelength=1.4)
@@ -116,8 +118,8 @@ def to_png(figure: Figure, path: Path) -> None:
 def to_svg(figure: Figure, name: str, description: str) -> str:
     """Return `figure`, drawn with `PAGE`, as an `<svg>` element whose colors are the page's.
 
-    `name` keeps the identifiers of several figures on one page apart; `description` is read to those who do not see it. The same
-    figure gives the same text.
+    `name` keeps the identifiers of several figures on one page apart; `description` is read to those who do not see
+    it. The same figure gives the same text.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

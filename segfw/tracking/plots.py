@@ -20,7 +20,11 @@ def geometry_figure(fingerprint: Fingerprint, palette: Palette) -> Figure:
         [spacing * size for spacing, size in zip(*case, strict=True)]
         for case in zip(fingerprint.spacings, fingerprint.shapes_after_crop, strict=True)
     ]
-    facts = (("Spacing", "mm", fingerprint.spacings), ("Shape", "voxels", fingerprint.shapes_after_crop), ("Extent", "mm", extents))
+    facts = (
+        ("Spacing", "mm", fingerprint.spacings),
+        ("Shape", "voxels", fingerprint.shapes_after_crop),
+        ("Extent", "mm", extents),
+    )
     for panel, (title, unit, rows) in zip(panels, facts, strict=True):
         set_title(panel, palette, title, unit)
         columns = list(zip(*rows, strict=True))
@@ -35,8 +39,8 @@ def geometry_figure(fingerprint: Fingerprint, palette: Palette) -> Figure:
 def intensity_figure(channels: Sequence[str], intensities: Sequence[IntensityStatistics], palette: Palette) -> Figure:
     """Draw the foreground's intensities, a row per channel in its own unit.
 
-    The bar goes from the 0.5th to the 99.5th percentile, the thin line from minimum to maximum where it lies within the panel,
-    the tick is the median, the dot the mean.
+    The bar goes from the 0.5th to the 99.5th percentile, the thin line from minimum to maximum within the panel, the
+    tick is the median, the dot the mean.
     """
     heights = (1.0,) * max(len(intensities), 1)
     figure, panels = make_axes(palette, (12.0, 0.45 + 0.62 * len(heights)), heights=heights)
@@ -55,24 +59,21 @@ def intensity_figure(channels: Sequence[str], intensities: Sequence[IntensitySta
 
 
 def dice_figure(dice: Mapping[str, Sequence[float]], palette: Palette) -> Figure:
-    """Draw the cases' Dice per label: box from quartile to quartile, median, whiskers to the farthest case within 1.5 boxes.
+    """Draw the cases' Dice, a row per label: box (quartiles), median, whiskers (last case within 1.5 boxes).
 
-    NaN (label neither there nor predicted) is left out. Few labels stand side by side; the scale ends at 1 and begins where the
-    lowest case lies.
+    NaN (label neither there nor predicted) is left out. The scale ends at 1 and begins where the lowest case lies.
     """
-    figure, (panel,) = make_axes(palette, (12.0, 3.4))
-    set_title(panel, palette, "Dice of whole cases")
+    figure, (panel,) = make_axes(palette, (12.0, 0.8 + 0.46 * max(len(dice), 1)))
     known = [[value for value in values if not math.isnan(value)] for values in dice.values()]
     for position, values in enumerate(known):
         if values:
             _box(panel, position, values, palette)
-    panel.set_xticks(range(len(dice)), [plain(name) for name in dice], color=palette.ink, fontsize=9.5)
-    if len(dice) > 8:
-        for text in panel.get_xticklabels():
-            text.set(rotation=35, ha="right", rotation_mode="anchor")
-    panel.set_xlim(-0.6, max(len(dice), 3) - 0.4)
+    panel.grid(visible=False, axis="y")
+    panel.grid(visible=True, axis="x", color=palette.grid, linewidth=0.8)
+    panel.set_yticks(range(len(dice)), [plain(name) for name in dice], color=palette.ink, fontsize=9.5)
+    panel.set_ylim(max(len(dice), 1) - 0.4, -0.6)
     lowest = min((value for values in known for value in values), default=0.0)
-    panel.set_ylim(max(0.0, math.floor((lowest - 0.02) * 10) / 10), 1.005)
+    panel.set_xlim(max(0.0, math.floor((lowest - 0.02) * 10) / 10), 1.005)
     return figure
 
 
@@ -89,14 +90,15 @@ def _strip(panel: Axes, position: int, values: Sequence[float], palette: Palette
 
 
 def _box(panel: Axes, position: int, values: Sequence[float], palette: Palette) -> None:
+    """Draw one label's row: a dot per case under a box."""
     color = palette.series[position % len(palette.series)]
-    panel.scatter(
-        [position + 0.36 * offset for offset in jitter(len(values))], values, s=9, color=color, alpha=0.4, linewidths=0
-    )
+    where = [position + 0.4 * offset for offset in jitter(len(values))]
+    panel.scatter(values, where, s=9, color=color, alpha=0.4, linewidths=0)
     panel.boxplot(
         [values],
         positions=[position],
-        widths=0.42,
+        widths=0.5,
+        orientation="horizontal",
         showfliers=False,
         showcaps=False,
         manage_ticks=False,

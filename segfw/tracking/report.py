@@ -28,7 +28,7 @@ class FoldCurves:
 
 @dataclass(frozen=True)
 class ValidationScores:
-    """Whole-case Dice of all finished folds of a configuration: label or region name -> one value per case, NaN if undefined."""
+    """Whole-case Dice of a configuration's finished folds: label name -> one value per case, NaN where undefined."""
 
     configuration: str
     folds: tuple[str, ...]
@@ -123,7 +123,13 @@ def _fingerprint(content: ReportContent) -> str:
         intensity_figure(content.channel_names, fingerprint.intensities, PAGE), "intensity", "Foreground intensities"
     )
     rows = [
-        (name, *(_number(value, 5) for value in (s.mean, s.std, s.min, s.percentile_00_5, s.median, s.percentile_99_5, s.max)))
+        (
+            name,
+            *(
+                _number(value, 5)
+                for value in (s.mean, s.std, s.min, s.percentile_00_5, s.median, s.percentile_99_5, s.max)
+            ),
+        )
         for name, s in zip(content.channel_names, fingerprint.intensities, strict=False)
     ]
     return (
@@ -169,11 +175,18 @@ def _configuration_facts(configuration: Configuration, num_parameters: int | Non
 def _training(content: ReportContent) -> str:
     if not content.curves:
         return paragraph("No fold is finished yet.", quiet=True)
-    parts = [table(("configuration, fold", "epochs", "loss", "validation loss", "patch Dice", "hours"), _last_rows(content.curves))]
+    parts = [
+        table(
+            ("configuration, fold", "epochs", "loss", "validation loss", "patch Dice", "hours"),
+            _last_rows(content.curves),
+        )
+    ]
     for number, run in enumerate(content.curves):
         title = f"{run.configuration}, fold {run.fold}"
         svg = to_svg(curves_figure(run.rows, PAGE), f"curves-{number}", f"Training curves of {title}")
-        parts.append(foldable(title, figure(svg, "Patch Dice is an estimate from random patches."), is_open=number == 0))
+        parts.append(
+            foldable(title, figure(svg, "Patch Dice is an estimate from random patches."), is_open=number == 0)
+        )
     return "".join(parts)
 
 
@@ -229,12 +242,14 @@ def _selection(content: ReportContent) -> str:
         for row in content.candidates
     ]
     best = next((number for number, row in enumerate(content.candidates) if row.name == content.winner), None)
-    warning = "" if content.same_cases else paragraph("The candidates were scored on different cases: folds are missing.")
+    warning = (
+        "" if content.same_cases else paragraph("The candidates were scored on different cases: folds are missing.")
+    )
     return warning + table(("candidate", "cases", "mean Dice", *labels), rows, best, "selected")
 
 
 def _number(value: float | None, digits: int) -> str:
-    """Write a number with `digits` significant digits, below 1 in size with as many decimals; a dash for none or NaN."""
+    """Write `digits` significant digits, below 1 in size as many decimals; a dash for none or NaN."""
     if value is None or math.isnan(value):
         return NOTHING
     return f"{value:.{digits}f}" if abs(value) < 1 else f"{value:.{digits}g}"
