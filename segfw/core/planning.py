@@ -96,7 +96,7 @@ def _check(dataset: Dataset, fingerprint: Fingerprint, planner: str, gpu_memory_
 def mask_normalization(schemes: Sequence[str], relative_size: float) -> tuple[bool, ...]:
     """Say per channel whether only the nonzero region is normalised.
 
-    Rule: where cropping to nonzero removed a quarter of the volume or more, z-scoring leaves out the zeros.
+    Rule: where cropping to nonzero removed more than a quarter of the volume, z-scoring leaves out the zeros.
     """
     return tuple(scheme == "zscore" and relative_size < MASK_NORMALIZATION_BELOW for scheme in schemes)
 
@@ -176,8 +176,9 @@ def _shrink_to_memory(givens: Givens, spacing: Spacing, median: tuple[float, ...
         if not axes:
             break
         axis = max(axes, key=lambda i: (patch[i] / median[i], i))
-        tentative = make_topology(spacing, _cut(patch, axis, divisor[axis]))
-        topology = make_topology(spacing, _cut(patch, axis, tentative.divisor[axis]))
+        topology = make_topology(spacing, _cut(patch, axis, divisor[axis]))
+        if topology.divisor[axis] != divisor[axis]:
+            topology = make_topology(spacing, _cut(patch, axis, topology.divisor[axis]))
         if topology.patch_size in seen:
             break
         seen.add(topology.patch_size)

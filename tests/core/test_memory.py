@@ -11,7 +11,7 @@ def test_stage_voxels_divide_edge_by_edge():
 
 
 def test_a_network_counted_by_hand():
-    # voxels 16 and 4, features 2 and 3, 3 outputs. Encoder 2*2*16 + 2*3*4 = 88; decoder (1 + 1)*2*16 = 64; head 3*16 = 48
+    # 16 and 4 voxels, 2 and 3 features, 3 outputs: encoder 2*2*16 + 2*3*4 = 88, decoder (1 + 1)*2*16 = 64, head 48
     assert memory_estimate((4, 4), ((1, 1), (2, 2)), (2, 3), (2, 2), (1,), 3, "unet") == 200
     # stem 32; blocks 1*2*2*16 + 1*2*3*4 = 88; shortcut of the strided stage 3*4 = 12; decoder 64; head 48
     assert memory_estimate((4, 4), ((1, 1), (2, 2)), (2, 3), (1, 1), (1,), 3, "residual_unet") == 244
