@@ -32,7 +32,7 @@ OPEN_CASES = 64  # three file descriptors each: below the 256 that macOS grants 
 
 
 def save_case(folder: Path, name: str, case: PreprocessedCase) -> None:
-    """Write the files of case `name`, its record last. A store that was complete is no longer so until committed again."""
+    """Write the files of case `name`, its record last. A committed store has to be committed again."""
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / f"{name}{RECORD_ENDING}").unlink(missing_ok=True)
     members: dict[str, NDArray[Any]] = {"image": np.asarray(case.image, np.float32)}
@@ -60,7 +60,7 @@ def saved_cases(folder: Path) -> set[str]:
 
 
 def commit_store(folder: Path, description: dict[str, Any]) -> None:
-    """Write the manifest over every saved case. `description` says what the store was made from; it is kept as given."""
+    """Write the manifest over every saved case. `description` says what the store was made from; it is kept."""
     cases = {}
     for name in sorted(saved_cases(folder)):
         record = folder / f"{name}{RECORD_ENDING}"
@@ -70,7 +70,7 @@ def commit_store(folder: Path, description: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class StoredCase:
-    """One case's arrays, memory-mapped read-only, and its record. `locations` are flat indices into the spatial shape."""
+    """One case's arrays, memory-mapped read-only, and its record. `locations`: flat indices into the spatial shape."""
 
     image: NDArray[np.float32]
     label: NDArray[np.integer] | None
