@@ -1,0 +1,95 @@
+"""Bringing intensities of all cases to one scale, per channel. The schemes and their constants are nnU-Net's."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from segfw.core.errors import DataError
+from segfw.core.plan import NORMALIZATIONS, IntensityStatistics
+from segfw.core.types import BoolArray, FloatArray, IntArray
+
+EPSILON = 1e-8
+"""Smallest divisor, so that a constant image becomes zeros."""
+
+Scheme = Callable[[FloatArray, BoolArray | None, IntensityStatistics], FloatArray]
+
+
+def scheme_for_channel(channel_name: str) -> str:
+    """Return the scheme that a channel's name asks for, in any case; z-score for names that ask for none."""
+    name = channel_name.casefold()
+    return name if name in NORMALIZATIONS else "zscore"
+
+
+def normalize(
+    image: FloatArray,
+    label: IntArray,
+    schemes: tuple[str, ...],
+    use_mask: tuple[bool, ...],
+    intensities: tuple[IntensityStatistics, ...],
+) -> FloatArray:
+    """Return the image `(C, ...)` with each channel normalized by its scheme, float32.
+
+    `label` `(1, ...)` is -1 outside the nonzero region, which `use_mask` leaves out of z-scores. Hand over views of the
+    array that was read, not copies: float32 sums depend on the memory layout, by about 1e-6.
+    """
+    if not len(image) == len(schemes) == len(use_mask) == len(intensities):
+        raise DataError(
+            f"the image has {len(image)} channels, but the plan has {len(schemes)} normalization schemes, "
+            f"{len(use_mask)} mask flags and statistics of {len(intensities)} channels"
+        )
+    normalized = np.empty(image.shape, np.float32)
+    inside = label[0] >= 0 if any(use_mask) else None
+    for channel, scheme in enumerate(schemes):
+        voxels = image[channel].astype(np.float32, copy=False)
+        mask = inside if use_mask[channel] else None
+        normalized[channel] = NORMALIZERS[scheme](voxels, mask, intensities[channel])
+    return normalized
+
+
+def _zscore(voxels: FloatArray, mask: BoolArray | None, _: IntensityStatistics) -> FloatArray:
+    if mask is None:
+        return _standardized(voxels)
+    scaled = voxels.copy()
+    if mask.any():
+        scaled[mask] = _standardized(voxels[mask])
+    return scaled
+
+
+def _standardized(voxels: FloatArray) -> FloatArray:
+    mean, std = voxels.mean(), voxels.std()
+    centered: FloatArray = voxels - mean
+    centered /= max(std, EPSILON)
+    return centered
+
+
+def _ct(voxels: FloatArray, _: BoolArray | None, over_dataset: IntensityStatistics) -> FloatArray:
+    clipped: FloatArray = np.clip(voxels, over_dataset.percentile_00_5, over_dataset.percentile_99_5)
+    clipped -= over_dataset.mean
+    clipped /= max(over_dataset.std, EPSILON)
+    return clipped
+
+
+def _unchanged(voxels: FloatArray, _: BoolArray | None, __: IntensityStatistics) -> FloatArray:
+    return voxels
+
+
+def _rescale_to_0_1(voxels: FloatArray, _: BoolArray | None, __: IntensityStatistics) -> FloatArray:
+    shifted: FloatArray = voxels - voxels.min()
+    shifted /= max(shifted.max(), EPSILON)
+    return shifted
+
+
+def _rgb_to_0_1(voxels: FloatArray, _: BoolArray | None, __: IntensityStatistics) -> FloatArray:
+    low, high = float(voxels.min()), float(voxels.max())
+    if low < 0 or high > 255:
+        raise DataError(f"rgb_to_0_1 needs intensities between 0 and 255, got {low} to {high}")
+    return voxels / np.float32(255)
+
+
+NORMALIZERS: dict[str, Scheme] = {
+    "ct": _ct,
+    "zscore": _zscore,
+    "nonorm": _unchanged,
+    "rescale_to_0_1": _rescale_to_0_1,
+    "rgb_to_0_1": _rgb_to_0_1,
+}
