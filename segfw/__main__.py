@@ -5,6 +5,7 @@ then by Hydra's own entry, which knows run folders, sweeps and launchers. Stages
 help and mistakes are answered without loading PyTorch.
 """
 
+import functools
 import hashlib
 import importlib
 import logging
@@ -23,14 +24,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 
 from segfw import config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
-from segfw.core.conversion import nearest
 from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings import ExperimentSettings
+from segfw.core.settings_checks import unknown_choice
 
 INTERRUPTED = 130
 failures = logging.getLogger("segfw.failures")
@@ -92,8 +93,7 @@ def _run(command: Command) -> int:
         return 0
     name = command.verb or "experiment"
     verb, page = VERBS[name], command.config_name or name
-    for key, known in VERBS.items():
-        ConfigStore.instance().store(key, config.schema(known.page or known.settings), group="schema", package="_global_")
+    register_schemas()
     if command.informs:
         _hand_over(page, _job(verb, ()), list(command.flags))
         return 0
@@ -101,15 +101,24 @@ def _run(command: Command) -> int:
         own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
         overrides = [*own, *_search_path(command)]
         composed, swept = _compose(verb, page, overrides, command.multirun)
+    except OverrideParseException as error:
+        raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
     except (HydraException, config.CompositionError) as error:
         raise UsageError(" ".join(str(error).split())) from error
     if command.help:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
     _check_required(name, verb, composed)
-    config.load(verb.settings, composed, verb.page)
+    _check_run_folder(config.load(verb.settings, composed, verb.page))
     _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
     return 0
+
+
+@functools.cache
+def register_schemas() -> None:
+    """Let Hydra find the schema of each verb, on which its YAML page is laid."""
+    for name, verb in VERBS.items():
+        ConfigStore.instance().store(name, config.schema(verb.page or verb.settings), group="schema", package="_global_")
 
 
 def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str]) -> None:
@@ -205,8 +214,7 @@ def _check_choice(override: Override, options: list[str], chosen: bool, verb: Ve
     names = [name for value in values for name in (value if isinstance(value, list) else [value])]
     for name in names:
         if name is not None and not override.is_delete() and str(name) not in options:
-            known = ", ".join(options)
-            raise UsageError(f"unknown {group} {str(name)!r}{nearest(str(name), options)}; there are {known}")
+            raise unknown_choice(group, str(name), options)
     line = str(override.input_line).lstrip("+")
     if not plus and not chosen and not override.is_delete() and group in {key.dotted for key in verb.keys}:
         raise UsageError(f"{group} has no default that could be replaced; write it with a plus: +{line}")
@@ -232,6 +240,13 @@ def _check_required(name: str, verb: Verb, composed: Any) -> None:
     missing = [key for key in verb.required if composed.get(key) in (None, "")]
     if missing:
         raise UsageError(f"{name} needs {' and '.join(f'{key}=' for key in missing)}, as in: {verb.example}")
+
+
+def _check_run_folder(settings: Any) -> None:
+    """Refuse the one pair of characters that Hydra cannot have in the absolute name of its run folder."""
+    folder = Path.cwd() / getattr(settings, "output_root", "outputs")
+    if "${" in str(folder):
+        raise UsageError(f"output_root must not hold '${{' (Hydra would read it as a reference), got {str(folder)!r}")
 
 
 if __name__ == "__main__":

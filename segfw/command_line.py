@@ -8,7 +8,6 @@ from functools import partial
 from typing import NoReturn
 
 from segfw.config import Key, keys
-from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
 from segfw.core.settings import (
     DownloadSettings,
@@ -16,6 +15,7 @@ from segfw.core.settings import (
     ExperimentSettings,
     PredictSettings,
 )
+from segfw.core.settings_checks import unknown_choice
 
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 
@@ -110,7 +110,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     if arguments and not re.search(r"[=+]|^[-~]", arguments[0]):
         verb, *arguments = arguments
         if verb not in VERBS:
-            raise UsageError(f"unknown verb {verb!r}{nearest(verb, VERBS)}; the verbs are {', '.join(VERBS)}")
+            raise unknown_choice("verb", verb, VERBS)
     known, rest = _flag_parser().parse_known_args(list(arguments))
     unreadable = [word for word in rest if "=" not in word and not word.startswith(("-", "~"))]
     if unreadable:

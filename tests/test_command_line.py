@@ -3,7 +3,8 @@
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from hypothesis import example, given, settings
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -41,7 +42,7 @@ def test_the_verb_is_the_first_word_unless_that_is_a_setting_or_a_flag(words, ve
 
 
 def test_an_unknown_verb_names_the_verbs_and_the_nearest():
-    with pytest.raises(UsageError, match="unknown verb 'predicts', did you mean 'predict'.*experiment, predict, evaluate"):
+    with pytest.raises(UsageError, match="unknown verb 'predicts', did you mean 'predict'.* There are experiment, predict, evaluate"):
         parse_command(["predicts", "model=x"])
 
 
@@ -71,15 +72,20 @@ def test_only_paths_are_quoted():
     ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(PATHS | NASTY)
-@example("${oc.env:HOME}")
-@example("\\${x}\\\\")
-@example("a\\'b\\")
-@example("'")
-def test_a_path_comes_out_of_composition_as_it_was_typed(path):
+def test_any_text_survives_both_grammars(path):
     if path in ("null", "???"):
         return
+    (word,) = quote_literals([f"model={path}"], ["model"])
+    override = OverridesParser.create().parse_override(word)
+    assert not override.is_sweep_override()
+    assert OmegaConf.create({"model": override.value()}).model == path
+    assert OmegaConf.create([word])[0]  # Hydra keeps the words of the command line in its own configuration
+
+
+@pytest.mark.parametrize("path", ["${oc.env:HOME}", "\\${x}\\\\", "a\\'b\\", "'", '"', "a,b", "", "[x]=~#$ {y}", "\\", "1e3", "true"])
+def test_a_path_comes_out_of_composition_as_it_was_typed(path):
     composed = hydra.compose("page", quote_literals([f"model={path}"], ["model"]), return_hydra_config=True)
     assert OmegaConf.to_container(composed.hydra.overrides, resolve=True)
     assert composed.model == path

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from segfw import config
-from segfw.__main__ import config_folder
+from segfw.__main__ import config_folder, register_schemas
 from segfw.command_line import VERBS
 from segfw.core.settings import STAGES, ExperimentSettings, TaskSettings
 
@@ -21,8 +20,7 @@ TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
 
 def composed(verb, *overrides):
-    for name, known in VERBS.items():
-        ConfigStore.instance().store(name, config.schema(known.page or known.settings), group="schema", package="_global_")
+    register_schemas()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         return config.load(VERBS[verb].settings, hydra.compose(verb, list(overrides)), VERBS[verb].page)

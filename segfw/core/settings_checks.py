@@ -5,7 +5,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from segfw.core.conversion import nearest
@@ -87,6 +87,12 @@ def check_settings(settings: T) -> T:
     return settings
 
 
+def unknown_choice(what: str, word: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a `word` that is not among the `known` ones, naming the nearest and all."""
+    known = list(known)
+    return UsageError(f"unknown {what} {word!r}{nearest(word, known) or '.'} There are {', '.join(known)}")
+
+
 def parse_stages(value: Any) -> tuple[str, ...]:
     """Return the named stages in the order in which they run: `all`, one name, or a list of names."""
     if value == "all":
@@ -96,7 +102,7 @@ def parse_stages(value: Any) -> tuple[str, ...]:
         raise UsageError(f"stages must be all or some of {list(STAGES)}, got {value!r}")
     for name in names:
         if name not in STAGES:
-            raise UsageError(f"unknown stage {name!r} in stages{nearest(str(name), STAGES)}; there are {list(STAGES)}")
+            raise unknown_choice("stage", str(name), STAGES)
     return tuple(stage for stage in STAGES if stage in names)
 
 

@@ -1,0 +1,223 @@
+"""The program from the outside: exit status, messages, run folders, sweeps."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import segfw.__main__ as program
+from segfw.command_line import VERBS
+from segfw.core.errors import DataError
+from segfw.core.settings import EvaluateSettings, ExperimentSettings, PredictSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path, monkeypatch):
+    """Run in an empty folder, and give logging back as it was: Hydra sets it up for each job."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """Put one class in the place of every stage; return the settings it was called with, and it (`act` is what it does)."""
+    calls = []
+
+    class Stage:
+        act = staticmethod(lambda settings: None)
+
+        @classmethod
+        def run(cls, settings):
+            calls.append(settings)
+            return cls.act(settings)
+
+    for verb in VERBS.values():
+        monkeypatch.setitem(sys.modules, verb.job.partition(":")[0], Stage)
+    return calls, Stage
+
+
+def run(capsys, *words):
+    """Run the program and return exit status, stdout and stderr."""
+    status = program.main(words)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+task=Task04", "trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
+        (["+task=Task04", "+trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
+        (["+task=Task04", "++trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
+        (["task=Task04"], "write it with a plus: +task=Task04"),
+        (["+task=Task4"], "unknown task 'Task4', did you mean 'Task04'? There are Demo, Task01, Task02"),
+        (["+task=Task04", "planner=resenc"], "unknown planner 'resenc'"),
+        (["+task=Task04", "+planner=resenc_m"], "write it without the plus: planner=resenc_m"),
+        (["+task=Task04", "+seed=3"], "'seed=3'"),
+        ([], "no task given"),
+        (["+task=Task04", "folds=all"], "folds=full"),
+        (["+task=Task04", "folds=0,1"], "add -m"),
+        (["+task=Task04", "-m", "folds=all,0"], "folds=full"),
+        (["+task=Task04", "-m", "planner=default,nope"], "unknown planner 'nope'"),
+        (["+task=Task04", "trainer.max_epochs=[1"], "trainer.max_epochs"),
+        (["+task=Task04", "folds"], "cannot read 'folds'"),
+        (["+task=Task04", "stages=[plan,trian]"], "unknown stage 'trian', did you mean 'train'?"),
+        (["+task=Task04", "seed=${nope}"], "nope"),
+        (["+task=Task04", "output_root=${nope}"], "output_root must not hold '${'"),
+        (["+task=Task04", "--config-dir", "nowhere"], "there is no folder 'nowhere'"),
+        (["trian"], "unknown verb 'trian'"),
+        (["predict", "model=a"], "predict needs input= and output="),
+        (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
+        (["evaluate"], "evaluate needs predictions= and references="),
+    ],
+)
+def test_a_wrong_command_line_is_explained_in_one_line_with_status_2(capsys, jobs, tmp_path, words, message):
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("segfw: ")
+    assert len(err.splitlines()) == 1
+    assert jobs[0] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_job_gets_typed_settings_and_a_folder_for_its_log(capsys, jobs, tmp_path):
+    def talk(settings):
+        logging.getLogger("segfw.somewhere").info("working")
+        return 0.5
+
+    jobs[1].act = talk
+    status, out, err = run(capsys, "+task=Task04", "folds=[0,1]", "stages=plan")
+    assert (status, out, err) == (0, "working\n", "")
+    (settings,) = jobs[0]
+    assert isinstance(settings, ExperimentSettings)
+    assert (settings.folds, settings.stages, settings.name) == ((0, 1), ("plan",), "main")
+    (log,) = tmp_path.glob("outputs/Task04_Hippocampus/logs/*/segfw.log")
+    assert "INFO segfw.somewhere: working" in log.read_text()
+
+
+def test_paths_are_taken_as_they_are_typed(capsys, jobs, tmp_path):
+    path = "/a b,c=d[1]{2}~#'\"$x ${y}/münchen/中\\"
+    status, _, err = run(capsys, "predict", f"model={path}", f"input={path}", "output=~")
+    assert (status, err) == (0, "")
+    assert (jobs[0][0].model, jobs[0][0].input, jobs[0][0].output) == (path, path, "~")
+    assert isinstance(jobs[0][0], PredictSettings)
+
+
+def test_odd_output_folders_and_sweeps_with_odd_paths_work(capsys, jobs, tmp_path):
+    root = tmp_path / "a, b=$c [d] 'e'"
+    words = ["-m", "task.name=Mine", "task.folder=x,y", f"output_root={root}", "folds=0,1"]
+    status, _, err = run(capsys, *words)
+    assert (status, err) == (0, "")
+    assert [(s.folds, s.task.folder, s.output_root, s.name) for s in jobs[0]] == [
+        ((0,), "x,y", str(root), "main"), ((1,), "x,y", str(root), "main"),
+    ]  # fmt: skip
+    assert len(list(root.glob("Mine/sweeps/*/1/segfw.log"))) == 1
+
+
+def test_an_expected_failure_is_one_line_and_its_traceback_is_in_the_log(capsys, jobs, tmp_path):
+    def fail(settings):
+        raise DataError("case 7: no label")
+
+    jobs[1].act = fail
+    assert run(capsys, "+task=Task04") == (1, "", "segfw: case 7: no label\n")
+    (log,) = tmp_path.glob("outputs/*/logs/*/segfw.log")
+    assert "Traceback" in log.read_text()
+
+
+def test_a_bug_is_one_line_that_names_the_log(capsys, jobs, tmp_path):
+    def fail(settings):
+        raise ZeroDivisionError("division by\nzero")
+
+    jobs[1].act = fail
+    status, out, err = run(capsys, "+task=Task04")
+    (log,) = tmp_path.glob("outputs/*/logs/*/segfw.log")
+    assert (status, out) == (1, "")
+    assert err == f"segfw: unexpected ZeroDivisionError: division by; the traceback is in {log}\n"
+    assert "Traceback" in log.read_text()
+
+
+def test_an_interrupt_is_status_130(capsys, jobs):
+    def interrupt(settings):
+        raise KeyboardInterrupt
+
+    jobs[1].act = interrupt
+    assert run(capsys, "+task=Task04") == (130, "", "segfw: interrupted\n")
+
+
+def test_a_failed_job_of_a_sweep_does_not_stop_the_others(capsys, jobs):
+    def fail(settings):
+        if settings.folds == (0,):
+            raise DataError("fold 0 is broken")
+
+    jobs[1].act = fail
+    status, _, err = run(capsys, "-m", "+task=Task04", "folds=0,1")
+    assert status == 1
+    assert "segfw: fold 0 is broken\n" in err
+    assert "Traceback" not in err
+    assert len(jobs[0]) == 2
+
+
+def test_jobs_of_a_sweep_have_names_of_their_own_unless_only_folds_vary(capsys, jobs):
+    assert run(capsys, "-m", "+task=Task04", "folds=0,1", "optimizer.lr=0.1,0.2")[0] == 0
+    names = [settings.name for settings in jobs[0]]
+    assert len(set(names)) == 2
+    assert all(name.startswith("main_") and len(name) == len("main_") + 8 for name in names)
+    rates = {(settings.name, settings.optimizer.lr) for settings in jobs[0]}
+    assert len(rates) == 2
+
+
+def test_yaml_files_of_the_working_folder_and_of_config_dir_are_found(capsys, jobs, tmp_path):
+    for folder, name in (("configs", "Here"), ("else, where", "There")):
+        (tmp_path / folder / "task").mkdir(parents=True)
+        (tmp_path / folder / "task" / f"{name}.yaml").write_text(f"name: {name}\nfolder: {name}\n")
+    assert run(capsys, "+task=Here")[0] == 0
+    assert run(capsys, "+task=There", "--config-dir", "else, where")[0] == 0
+    assert run(capsys, "-m", "+task=Here,There", "--config-dir=else, where")[0] == 0
+    assert [settings.task.name for settings in jobs[0]] == ["Here", "There", "Here", "There"]
+
+
+def test_each_verb_has_its_job(capsys, jobs):
+    assert run(capsys, "evaluate", "predictions=a", "references=b")[0] == 0
+    assert run(capsys, "download", "+task=Task09")[0] == 0
+    assert run(capsys, "report", "+task=Task09")[0] == 0
+    first, second, third = jobs[0]
+    assert isinstance(first, EvaluateSettings)
+    assert second.task.name == "Task09_Spleen"
+    assert isinstance(third, ExperimentSettings)
+
+
+def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
+    status, out, _ = run(capsys, "experiment", "+task=Task04", "experiment=fast", "--help")
+    assert status == 0
+    lines = {line.split("#")[0].strip(): line.split("#")[-1].strip() for line in out.splitlines()}
+    assert lines["max_epochs: 20"] == "epochs; raising it extends a run"
+    assert jobs[0] == []
+
+
+def _segfw(*words, cwd):
+    started = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "segfw", *words]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return done, time.perf_counter() - started
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["+task=Task04", "trainer.max_epoch=3"], 2)])
+def test_help_and_mistakes_are_answered_without_loading_the_heavy_libraries(tmp_path, words, status):
+    done, _ = _segfw(*words, cwd=tmp_path)
+    assert done.returncode == status
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "hydra" in imported
+    assert not imported & {"torch", "lightning", "pytorch_lightning", "SimpleITK", "scipy"}
+    assert list(tmp_path.iterdir()) == []
