@@ -1,7 +1,8 @@
 """Resizing one axis as a matrix: scipy's edge-continuing grid-mode spline zoom, column by column.
 
-Sample `j` of `n_out` lies at `(j + 0.5) * n_in / n_out - 0.5`. The zoom is linear in its input and treats one axis after another, so
-what scipy answers to each unit vector is a column of the axis' matrix, and a volume is resized by one product per axis.
+Sample `j` of `n_out` lies at `(j + 0.5) * n_in / n_out - 0.5`. The zoom is linear in its input and treats one axis at a
+time, so scipy's answer to each unit vector is a column of the axis' matrix, and a volume is resized by one product for
+each axis.
 """
 
 from functools import lru_cache
@@ -18,7 +19,7 @@ NEGLIGIBLE = 1e-15
 
 
 class LinearAxis(NamedTuple):
-    """The two source samples of each output sample and their weights; one neighbour twice where the second weighs nothing."""
+    """The two source samples of each output sample and their weights."""
 
     low: IntArray
     high: IntArray
@@ -38,19 +39,27 @@ def axis_operator(n_in: int, n_out: int, order: int) -> NDArray[np.float64]:
 
 def nearest_indices(n_in: int, n_out: int) -> IntArray:
     """Return the source index of each output sample; positions halfway between two samples take the higher one."""
-    positions = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    return np.clip(np.floor(positions + 0.5).astype(np.intp), 0, n_in - 1)
+    return np.clip(np.floor(_positions(n_in, n_out) + 0.5).astype(np.intp), 0, n_in - 1)
 
 
 def linear_axis(n_in: int, n_out: int) -> LinearAxis:
-    """Return the order-1 operator as neighbours and weights, bit for bit what scipy computes."""
-    operator = axis_operator(n_in, n_out, 1)
-    low = (operator > 0).argmax(axis=1)
-    high = n_in - 1 - (operator > 0)[:, ::-1].argmax(axis=1)
-    rows = np.arange(n_out)
-    return LinearAxis(low, high, operator[rows, low], np.where(high > low, operator[rows, high], 0.0))
+    """Return the order-1 operator as neighbours and weights, bit for bit those scipy works with.
+
+    Beyond the outermost samples both neighbours are the edge, and the weights stay what they are.
+    """
+    positions = _positions(n_in, n_out)
+    below = np.floor(positions)
+    low_weight = 1.0 - (positions - below)
+    low = np.clip(below.astype(np.intp), 0, n_in - 1)
+    high = np.where(low_weight < 1, np.clip(below.astype(np.intp) + 1, 0, n_in - 1), low)
+    return LinearAxis(low, high, low_weight, 1.0 - low_weight)
+
+
+def _positions(n_in: int, n_out: int) -> NDArray[np.float64]:
+    return (np.arange(n_out, dtype=np.float64) + 0.5) * (n_in / n_out) - 0.5
 
 
 def _zoom(samples: NDArray[np.float64], n_out: int, order: int) -> NDArray[np.float64]:
-    zoomed: NDArray[np.float64] = ndimage.zoom(samples, n_out / len(samples), order=order, mode="nearest", grid_mode=True)
-    return zoomed
+    factor = n_out / len(samples)
+    zoomed = ndimage.zoom(samples, factor, order=order, mode="nearest", grid_mode=True)
+    return np.asarray(zoomed, np.float64)

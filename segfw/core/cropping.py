@@ -1,7 +1,7 @@
 """Cropping to what is not zero, and marking what lies outside it.
 
-nnU-Net's rule: background voxels outside the hole-filled nonzero region carry the label -1, so that normalization can leave
-them out and the network never learns from them as foreground context.
+nnU-Net's rule: background voxels outside the hole-filled nonzero region carry the label -1, so that normalization can
+tell them from background inside the body.
 """
 
 import numpy as np
@@ -40,26 +40,26 @@ def bounding_box(mask: BoolArray) -> Box:
 
 
 def box_slices(box: Box) -> tuple[slice, ...]:
-    """Return the index that cuts `box` out of an array's last axes."""
-    return (..., *(slice(start, stop) for start, stop in box))  # type: ignore[return-value]
+    """Return the index that cuts `box` out of a spatial array."""
+    return tuple(slice(start, stop) for start, stop in box)
 
 
 def crop_to_nonzero(image: FloatArray, label: IntArray | None) -> tuple[FloatArray, IntArray, Box]:
     """Cut image and label map `(1, ...)` to the nonzero region and mark background outside it with -1.
 
-    The image comes back as a view, the label map as a copy of a signed type; without one it is int8, 0 inside and -1 outside.
-    Labels other than 0 stay where they are, even outside.
+    The image comes back as a view, the label map as a copy of a signed type; without one it is int8, 0 inside and -1
+    outside. Labels other than 0 stay where they are, even outside.
     """
     mask = _any_nonzero(image)
     box = bounding_box(mask)
-    cut = box_slices(box)
+    cut, all_cut = box_slices(box), (slice(None), *box_slices(box))
     # Filling after the cut is the same: what lies outside the box reaches the outside of the array in a straight line.
     outside = ~fill_holes(mask[cut])
     if label is None:
-        return image[cut], -outside[None].astype(np.int8), box
-    cropped = label[cut].astype(np.promote_types(label.dtype, np.int8))
+        return image[all_cut], -outside[None].astype(np.int8), box
+    cropped = label[all_cut].astype(np.promote_types(label.dtype, np.int8))
     cropped[(cropped == 0) & outside] = -1
-    return image[cut], cropped, box
+    return image[all_cut], cropped, box
 
 
 def _any_nonzero(image: FloatArray) -> BoolArray:

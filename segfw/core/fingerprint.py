@@ -4,7 +4,7 @@ Every number equals nnU-Net's bit for bit: seeds, sampling with replacement, and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,8 +24,8 @@ PERCENTILES = np.array((0.5, 50.0, 99.5))
 class CaseFingerprint:
     """One case's part of the fingerprint.
 
-    `spacing` (mm) and `shape_after_crop` are (Z, Y, X); `relative_size`: share of the voxels that the crop keeps; `samples`:
-    float32 `(C, n)` intensities of foreground voxels, `(C, 0)` without foreground or when they are kept elsewhere.
+    `spacing` (mm) and `shape_after_crop` are (Z, Y, X); `relative_size`: share of the voxels that the crop keeps;
+    `samples`: float32 `(C, n)` intensities of foreground voxels, `(C, 0)` without foreground or when kept elsewhere.
     """
 
     name: str
@@ -34,6 +34,10 @@ class CaseFingerprint:
     relative_size: float
     has_foreground: bool
     samples: FloatArray
+
+    def without_samples(self) -> "CaseFingerprint":
+        """Return the small part, to be passed between processes once the samples are written elsewhere."""
+        return replace(self, samples=np.empty((len(self.samples), 0), np.float32))
 
 
 def samples_per_case(num_cases: int) -> int:
@@ -74,9 +78,10 @@ def fingerprint_case(name: str, image: Volume, label: Volume, num_samples: int) 
 def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | None = None) -> Fingerprint:
     """Put the cases of a dataset together, in their order.
 
-    `samples`: float32 `(C, n * len(cases))`, typically memory-mapped, where case `i` has filled columns `i * n` to `(i + 1) * n`; columns of
-    cases without foreground are not read. None takes the samples that the cases carry. Beside the samples the peak is two copies
-    of one channel's row. `DataError` when no case has foreground.
+    `samples`: float32 `(C, n * len(cases))`, typically memory-mapped, where case `i` has filled columns `i * n` to
+    `(i + 1) * n`; columns of cases without foreground are not read. None takes the samples that the cases carry.
+    Memory beside the samples: one copy of a channel's row (400 MB), three times that in float64 when a case is empty.
+    `DataError` when no case has foreground.
     """
     kept = [case for case in cases if case.has_foreground]
     if not kept:
@@ -87,7 +92,7 @@ def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | No
     num_channels = len(kept[0].samples)
     odd = [case.name for case in kept if len(case.samples) != num_channels]
     if odd:
-        raise DataError(f"case {kept[0].name!r} has {num_channels} channels, but these cases have another number: {odd}")
+        raise DataError(f"case {kept[0].name!r} has {num_channels} channels, these cases have another number: {odd}")
     rows = (_pooled_row(cases, samples, channel) for channel in range(num_channels))
     return Fingerprint(
         spacings=tuple(case.spacing for case in cases),
@@ -99,16 +104,18 @@ def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | No
 
 
 def _pooled_row(cases: Sequence[CaseFingerprint], samples: FloatArray | None, channel: int) -> FloatArray:
-    """Join one channel's samples; in float64 if a case is empty, as the reference's list of an empty list turns out."""
+    """Join one channel's samples, in float64 if a case is empty: what numpy makes of the reference's empty list."""
     some_case_empty = not all(case.has_foreground for case in cases)
-    if samples is not None and not some_case_empty:
-        return samples[channel]
+    row: FloatArray
     if samples is None:
         parts = [case.samples[channel] for case in cases if case.has_foreground]
-    else:
+        row = np.concatenate(parts)
+    elif some_case_empty:
         per_case = np.split(samples[channel], len(cases))
-        parts = [part for part, case in zip(per_case, cases, strict=True) if case.has_foreground]
-    return np.concatenate(parts, dtype=np.float64 if some_case_empty else np.float32)
+        row = np.concatenate([part for part, case in zip(per_case, cases, strict=True) if case.has_foreground])
+    else:
+        row = samples[channel]
+    return row.astype(np.float64 if some_case_empty else np.float32, copy=False)
 
 
 def _statistics(row: FloatArray) -> IntensityStatistics:
@@ -123,6 +130,3 @@ def _statistics(row: FloatArray) -> IntensityStatistics:
         percentile_99_5=float(high),
         percentile_00_5=float(low),
     )
-
-
-__all__ = ["CaseFingerprint", "fingerprint_case", "pool_fingerprints", "samples_per_case"]

@@ -1,7 +1,7 @@
 """Resizing label maps: each label's indicator is interpolated, the label with the highest score wins.
 
-An exact tie goes to the nearest neighbour if it is among the winners, else to the smallest label (batchgenerators 0.25.5, which
-nnU-Net calls). The marker -1 is a label like any other.
+An exact tie goes to the nearest neighbour if it is among the winners, else to the smallest label, as batchgenerators
+0.25.5 does for nnU-Net. The marker -1 is a label like any other.
 """
 
 from itertools import product
@@ -26,7 +26,7 @@ def resize_label(label: IntArray, shape: Shape, order: int) -> IntArray:
 
 
 def map_label_axis(label: IntArray, axis: int, extent: int, order: int) -> IntArray:
-    """Resize one axis as nnU-Net's separate treatment of a coarse axis does: nearest, or labels painted above 0.5 in turn."""
+    """Resize a coarse axis: by nearest neighbours, or for higher orders each label painted above 0.5, ascending."""
     if label.shape[axis] == extent:
         return label
     if order == 0:
@@ -44,7 +44,7 @@ def _nearest(label: IntArray, shape: Shape) -> IntArray:
 
 
 def _resize_linear(label: IntArray, shape: Shape) -> IntArray:
-    """Vote only where the (up to eight) source voxels around a sample disagree: at surfaces, a few per cent of a volume."""
+    """Vote only where the source voxels around a sample disagree: at surfaces, a few per cent of a volume."""
     axes = [linear_axis(n_in, n_out) for n_in, n_out in zip(label.shape, shape, strict=True)]
     smallest = largest = label
     for axis, neighbours in enumerate(axes):
@@ -59,7 +59,7 @@ def _resize_linear(label: IntArray, shape: Shape) -> IntArray:
 
 
 def _vote(label: IntArray, axes: list[LinearAxis], voxels: tuple[IntArray, ...], shape: Shape) -> IntArray:
-    """Return the winning label of each output voxel. Weights are multiplied and added in scipy's order, so ties are its ties."""
+    """Return the winner at each output voxel, with weights multiplied and added in scipy's order: its ties are ours."""
     values, weights = [], []
     for corner in product((0, 1), repeat=len(axes)):
         weight: NDArray[np.float64] = np.ones(len(voxels[0]))
@@ -69,7 +69,7 @@ def _vote(label: IntArray, axes: list[LinearAxis], voxels: tuple[IntArray, ...],
             weight = weight * (axis.high_weight if side else axis.low_weight)[position]
         values.append(label[tuple(index)])
         weights.append(weight)
-    scores = [sum(np.where(other == value, weight, 0.0) for other, weight in zip(values, weights, strict=True)) for value in values]
+    scores = [_score(value, values, weights) for value in values]
     best = np.max(scores, axis=0)
     sources = [nearest_indices(n_in, n_out) for n_in, n_out in zip(label.shape, shape, strict=True)]
     nearest = label[tuple(source[position] for source, position in zip(sources, voxels, strict=True))]
@@ -80,6 +80,13 @@ def _vote(label: IntArray, axes: list[LinearAxis], voxels: tuple[IntArray, ...],
         winner = np.where(at_best, np.minimum(winner, value), winner)
         nearest_wins |= at_best & (value == nearest)
     return np.where(nearest_wins, nearest, winner)
+
+
+def _score(wanted: IntArray, values: list[IntArray], weights: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    total = np.zeros(len(wanted))
+    for value, weight in zip(values, weights, strict=True):
+        total += np.where(value == wanted, weight, 0.0)
+    return total
 
 
 def _resize_by_scores(label: IntArray, shape: Shape, order: int) -> IntArray:

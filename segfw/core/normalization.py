@@ -5,13 +5,11 @@ from collections.abc import Callable
 import numpy as np
 
 from segfw.core.errors import DataError
-from segfw.core.plan import IntensityStatistics
+from segfw.core.plan import NORMALIZATIONS, IntensityStatistics
 from segfw.core.types import BoolArray, FloatArray, IntArray
 
 EPSILON = 1e-8
 """Smallest divisor, so that a constant image becomes zeros."""
-
-_CHANNEL_SCHEMES = ("ct", "nonorm", "zscore", "rescale_to_0_1", "rgb_to_0_1")
 
 Scheme = Callable[[FloatArray, BoolArray | None, IntensityStatistics], FloatArray]
 
@@ -19,7 +17,7 @@ Scheme = Callable[[FloatArray, BoolArray | None, IntensityStatistics], FloatArra
 def scheme_for_channel(channel_name: str) -> str:
     """Return the scheme that a channel's name asks for, in any case; z-score for names that ask for none."""
     name = channel_name.casefold()
-    return name if name in _CHANNEL_SCHEMES else "zscore"
+    return name if name in NORMALIZATIONS else "zscore"
 
 
 def normalize(
@@ -31,8 +29,8 @@ def normalize(
 ) -> FloatArray:
     """Return the image `(C, ...)` with each channel normalized by its scheme, float32.
 
-    `label` `(1, ...)` is -1 outside the nonzero region, which `use_mask` leaves out of z-scores. Hand over views of the array
-    that was read, not copies: float32 sums depend on the memory layout, by about 1e-6.
+    `label` `(1, ...)` is -1 outside the nonzero region, which `use_mask` leaves out of z-scores. Hand over views of the
+    array that was read, not copies: float32 sums depend on the memory layout, by about 1e-6.
     """
     if not len(image) == len(schemes) == len(use_mask) == len(intensities):
         raise DataError(

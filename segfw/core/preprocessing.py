@@ -1,7 +1,7 @@
 """From a case as it was read to what the network sees, and back onto the original grid.
 
-Order (nnU-Net's): transpose, crop to nonzero, normalize, resample, note where each class lies. One function serves training and
-prediction.
+Order (nnU-Net's): transpose, crop to nonzero, normalize, resample, note where each class lies. One function serves
+training and prediction.
 """
 
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ class CropRecord:
 class PreprocessedCase:
     """A case in the plan's axis order and spacing.
 
-    `image`: float32 `(C, d0, d1, d2)`; `label`: int16 `(1, d0, d1, d2)`, -1 outside the nonzero region, None where none was given;
-    `locations`: C-order flat indices into `(d0, d1, d2)` of voxels of each class or region.
+    `image`: float32 `(C, d0, d1, d2)`; `label`: int16 `(1, d0, d1, d2)`, -1 outside the nonzero region, None where none
+    was given; `locations`: C-order flat indices into `(d0, d1, d2)` of voxels of each class or region.
     """
 
     image: FloatArray
     label: IntArray | None
-    locations: dict[LabelKey, IntArray]
+    locations: dict[LabelKey, NDArray[np.int64]]
     record: CropRecord
 
 
@@ -81,7 +81,7 @@ def preprocess_case(image: Volume, label: Volume | None, plan: Plan, configurati
 
 
 def configuration_spacing(configuration: Configuration, spacing: Spacing, transpose_forward: Shape) -> Spacing:
-    """Return three target spacings in the planned axis order; slices of a 2D configuration keep the case's own distance.
+    """Return three target spacings in the planned axis order; slices of a 2D configuration keep the case's distance.
 
     `spacing`: of the raw image, mm, (Z, Y, X).
     """
@@ -93,8 +93,8 @@ def configuration_spacing(configuration: Configuration, spacing: Spacing, transp
 def class_locations(label: IntArray, keys: tuple[LabelKey, ...]) -> dict[LabelKey, NDArray[np.int64]]:
     """Draw voxels of each key without replacement, as C-order flat indices into `label`'s spatial shape.
 
-    A key gets 10,000 voxels, or 1 % of its voxels if that is more, or all it has. Same draws as nnU-Net's: one generator for all
-    keys in their order, a key's labels one after another in the key's order. No voxel: an empty array and nothing drawn.
+    A key gets 10,000 voxels, or 1 % of its voxels if that is more, or all it has. Same draws as nnU-Net's: one
+    generator for all keys in their order, a key's labels one after another. No voxel: an empty array, nothing drawn.
     """
     generator = np.random.RandomState(LOCATIONS_SEED)
     blocks = _voxels_by_label(label.reshape(-1), {value for key in keys for value in key})

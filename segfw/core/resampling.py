@@ -1,4 +1,4 @@
-"""Changing the voxel grid: splines for images, a vote for label maps, nearest neighbours across a coarse axis (nnU-Net's rules)."""
+"""Changing the voxel grid by nnU-Net's rules: splines for images, a vote for labels, nearest across a coarse axis."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ def resampled_shape(shape: Shape, spacing: Spacing, new_spacing: Spacing) -> Sha
 def separate_axis(spacing: Spacing, new_spacing: Spacing, force: bool | None = None) -> int | None:
     """Return the coarse axis that is resampled apart from the others, or None.
 
-    `force`: None follows the anisotropy of the old spacing, then of the new one; true takes the old spacing's coarsest axis whatever
-    its ratio; false never separates. Two or three equally coarse axes are not separated.
+    `force`: None follows the anisotropy of the old spacing, then of the new one; true takes the old spacing's coarsest
+    axis whatever its ratio; false never separates. Two or three equally coarse axes are not separated.
     """
     if force is False:
         return None
@@ -85,7 +85,7 @@ def _resize_volume(volume: FloatArray, shape: Shape, axis: int | None, order: in
 
 
 def _resize_limited(volume: FloatArray, shape: Shape, order: int, axes: tuple[int, ...]) -> FloatArray:
-    """Resize and limit to the range of values over `axes`: of the volume, or of each slice where one axis is left out."""
+    """Resize `axes` and limit to the values over them: the volume's range, or each slice's where one is left out."""
     changed = [axis for axis in axes if volume.shape[axis] != shape[axis]]
     resized = volume
     for axis in sorted(changed, key=lambda axis: shape[axis] / volume.shape[axis]):  # the smallest product comes first
@@ -100,7 +100,7 @@ def _resize_limited(volume: FloatArray, shape: Shape, order: int, axes: tuple[in
 
 
 def _apply_operator(volume: FloatArray, axis: int, operator: NDArray[np.float64]) -> FloatArray:
-    """Multiply the lines of a contiguous volume along `axis`, as one matrix product without copies (batched for inner axes)."""
+    """Multiply the lines of a volume along `axis`: one matrix product, batched for inner axes, without copies."""
     matrix = operator.astype(volume.dtype)
     before, n_in, after = int(np.prod(volume.shape[:axis])), volume.shape[axis], int(np.prod(volume.shape[axis + 1 :]))
     if after == 1:

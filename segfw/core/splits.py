@@ -19,8 +19,8 @@ class Fold:
 def make_splits(case_names: Iterable[str], num_folds: int, seed: int) -> tuple[Fold, ...]:
     """Shuffle the sorted names and cut them into `num_folds` validation sets, each ascending.
 
-    Same folds as nnU-Net's (scikit-learn's shuffled KFold with the legacy generator). The first folds hold one case more
-    where the number does not divide. `DataError` with fewer cases than folds.
+    Same folds as nnU-Net's (scikit-learn's shuffled KFold with the legacy generator). The first folds hold one case
+    more where the number does not divide. `DataError` with fewer cases than folds.
     """
     names = sorted(case_names)
     if num_folds < 2:
@@ -42,7 +42,7 @@ def make_splits(case_names: Iterable[str], num_folds: int, seed: int) -> tuple[F
 
 
 def check_splits(folds: Sequence[Fold], case_names: Iterable[str]) -> None:
-    """Raise `DataError` where a fold leaks a case, names one twice or not in the dataset, or has nothing to train or validate on."""
+    """Raise `DataError` for a case both in train and val, named twice or unknown, and for an empty fold."""
     known = set(case_names)
     if not folds:
         raise DataError("the splits hold no fold")

@@ -1,9 +1,9 @@
 """Random changes of training batches, and the targets made of their label maps.
 
-Drawing and applying are apart: `draw` turns one generator per sample into plain arrays on the host, `apply` is batched torch on any
-device and takes no decision of its own, so that a batch can be replayed and its samples do not depend on their neighbors.
-Order, ranges and probabilities: nnU-Net's, see `AugmentationSettings`. Rotation, scaling and shift happen earlier, when the
-patch is read (`segfw.data.spatial`).
+Drawing and applying are apart: `draw` turns one generator per sample into plain arrays on the host, `apply` is batched
+torch on any device and takes no decision of its own, so that a batch can be replayed and a sample does not depend on its
+neighbors. Order, ranges and probabilities: nnU-Net's, see `AugmentationSettings`. Rotation, scaling and shift happen
+earlier, when the patch is read (`segfw.data.spatial`).
 """
 
 from collections.abc import Callable, Sequence
@@ -128,7 +128,7 @@ def mirror_axes(settings: AugmentationSettings, ndim: int) -> tuple[int, ...]:
 
 
 def mirror(batch: Tensor, flips: BoolArray) -> Tensor:
-    """Flip each sample of (B, C, *F) along the axes that `flips` (B, ndim) names; one copy per combination that occurs."""
+    """Flip each sample of (B, C, *F) along the axes that `flips` (B, ndim) names; one copy per combination."""
     combinations, which = np.unique(flips, axis=0, return_inverse=True)
     if not combinations.any():
         return batch
@@ -143,8 +143,8 @@ def mirror(batch: Tensor, flips: BoolArray) -> Tensor:
 def encode_target(label: Tensor, labels: LabelSet) -> Tensor:
     """Turn label maps (B, 1, *F) into what losses take; -1 (outside) counts as background.
 
-    Labels: (B, 1, *F) int64 with the ignore value kept. Regions: (B, R, *F) bool, one channel per region, and with an ignore
-    label a last channel that is true where it stands.
+    Labels: (B, 1, *F) int64 with the ignore value kept. Regions: (B, R, *F) bool, one channel per region, and with an
+    ignore label a last channel that is true where it stands.
     """
     if not labels.has_regions:
         return label.clamp(min=0).to(torch.int64)

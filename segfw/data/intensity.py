@@ -1,6 +1,6 @@
-"""What intensity transforms do to planes: `(N, *F)` float32 tensors, each row one channel of one sample, each with its own parameter.
+"""What intensity transforms do to planes: `(N, *F)` float32, each row one channel of one sample with its own parameter.
 
-Pure functions of their arguments, the same on every device. What is drawn and when is in `segfw.data.augmentation`.
+Pure functions of their arguments, the same on every device. What is drawn and how often: `segfw.data.augmentation`.
 """
 
 from collections.abc import Sequence

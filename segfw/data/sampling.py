@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
@@ -31,17 +32,17 @@ class PatchSpec:
     foreground_fraction: float = 0.33
     spatial: AugmentationSettings | None = None
 
-    @property
+    @cached_property
     def loader_size(self) -> Shape:
         """The extent that a patch may be drawn from, in the axes of `patch_size`."""
         return self.patch_size if self.spatial is None else loader_patch_size(self.patch_size, self.spatial)
 
-    @property
+    @cached_property
     def box_size(self) -> Shape:
         """`patch_size` in the three axes of the store: a slice is one voxel deep."""
         return (1,) * (3 - len(self.patch_size)) + self.patch_size
 
-    @property
+    @cached_property
     def loader_box(self) -> Shape:
         """`loader_size` in the three axes of the store."""
         return (1,) * (3 - len(self.patch_size)) + self.loader_size
@@ -55,7 +56,7 @@ def make_patch_spec(
 
 
 def is_forced(position: int, batch_size: int, foreground_fraction: float) -> bool:
-    """Whether the sample at `position` of a batch must show foreground: the last ones, their number rounded half to even."""
+    """Whether the sample at `position` of a batch must show foreground: the last ones, as many as the share says."""
     return position >= round(batch_size * (1 - foreground_fraction))
 
 
@@ -76,9 +77,9 @@ def draw_start(
     locations: dict[LabelKey, IntArray],
     keys: Sequence[LabelKey],
 ) -> list[int]:
-    """Draw where a loader patch begins: around a stored voxel of one of `keys` (equally likely), or anywhere if all are empty.
+    """Draw where a loader patch begins: around a stored voxel of one of `keys`, or anywhere if all of them are empty.
 
-    A patch around a voxel may stick out at the far end of the image.
+    Keys are equally likely, however many voxels they have. A patch around a voxel may stick out at the far end.
     """
     lowest, highest = start_bounds(shape, spec.box_size, spec.loader_box)
     keys = [key for key in keys if len(locations.get(key, ()))]
@@ -90,9 +91,10 @@ def draw_start(
 
 
 def keys_to_show(labels: LabelSet, locations: dict[LabelKey, IntArray], forced: bool) -> list[LabelKey]:
-    """Return what a patch may be centered on: any foreground if forced, else what is annotated where that is not all, else nothing.
+    """Return what a patch may be centered on: the case's foreground if it is forced, else what is annotated.
 
-    All annotated voxels serve a forced patch only where the case has no foreground.
+    Empty means anywhere. What is annotated matters only with an ignore label; it also serves forced patches of a case
+    without foreground.
     """
     annotated = [] if labels.ignore_value is None else [labels.annotated_key]
     if not forced:
@@ -113,7 +115,7 @@ class Sample(TypedDict):
 
 
 class PatchDataset(Dataset[Sample]):
-    """Patches of a fold's cases, asked for by (epoch, index), where index counts the samples of an epoch over all ranks."""
+    """Patches of a fold's cases, asked for by (epoch, index); index counts the samples of an epoch over all ranks."""
 
     def __init__(
         self, store: Store, cases: Sequence[str], spec: PatchSpec, labels: LabelSet, seed: int, purpose: str
@@ -168,15 +170,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yield a rank's share of `num_batches` batches as lists of (epoch, index).
 
-    Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them one longer, so that the
-    samples of all ranks together are those of one device. `UsageError` when there are more ranks than samples.
+    Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them one longer, so
+    that the samples of all ranks together are those of one device. `UsageError` when there are more ranks than samples.
     """
 
     def __init__(self, num_batches: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         if batch_size < world_size:
-            raise UsageError(
-                f"a batch of {batch_size} cannot be shared by {world_size} devices; use at most {batch_size}"
-            )
+            raise UsageError(f"a batch of {batch_size} cannot be shared by {world_size} devices")
         self.num_batches, self.batch_size, self.epoch = num_batches, batch_size, 0
         share, longer = divmod(batch_size, world_size)
         self.first = rank * share + min(rank, longer)

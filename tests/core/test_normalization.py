@@ -70,7 +70,7 @@ def test_one_scheme_per_channel() -> None:
 
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [("CT", "ct"), ("T1", "zscore"), ("noNorm", "nonorm"), ("RGB_to_0_1", "rgb_to_0_1"), ("rescale_to_0_1", "rescale_to_0_1")],
+    [("CT", "ct"), ("T1", "zscore"), ("noNorm", "nonorm"), ("RGB_to_0_1", "rgb_to_0_1"), ("zscore", "zscore")],
 )
 def test_channel_names_choose_the_scheme(name: str, scheme: str) -> None:
     assert scheme_for_channel(name) == scheme

@@ -1,4 +1,4 @@
-"""Resampling: golden arrays (labels exactly, images to 1e-6 of their range), scipy's zoom as the law, worked examples."""
+"""Resampling: golden arrays (labels exactly, images to 1e-6 of their range), the law of scipy's zoom, and examples."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def zoom(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
 
 
 def label_by_zoom(label: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-    """The reference's definition, word for word: scores per label by zoom, ties to the nearest, then to the smallest."""
+    """The definition, word for word: scores per label by zoom, ties to the nearest, then to the smallest."""
     nearest = zoom(label, shape, 0).astype(label.dtype)
     values = np.unique(label)
     scores = np.stack([np.clip(zoom(label == value, shape, order), 0, 1) for value in values])

@@ -1,0 +1,204 @@
+"""Cases, places and foreground shares of patches."""
+
+import itertools
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from segfw.core.errors import UsageError
+from segfw.core.labels import LabelSet
+from segfw.core.settings import AugmentationSettings
+from segfw.data.sampling import (
+    EpochBatchSampler,
+    PatchDataset,
+    PatchSpec,
+    collate,
+    draw_start,
+    is_forced,
+    keys_to_show,
+    start_bounds,
+)
+from segfw.data.store import Store
+
+STILL = AugmentationSettings(rotation_probability=0, scaling_probability=0)
+IGNORING = LabelSet({"background": 0, "front": 1, "back": 2, "ignore": 3})
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "forced"),
+    [(2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (7, 2), (8, 3), (9, 3), (10, 3), (12, 4), (24, 8), (49, 16), (366, 121)],
+)
+def test_forced_share_equals_the_reference(batch_size: int, forced: int) -> None:
+    flags = [is_forced(position, batch_size, 0.33) for position in range(batch_size)]
+    assert flags == [False] * (batch_size - forced) + [True] * forced
+
+
+@pytest.mark.parametrize(
+    ("n", "f", "p", "lowest", "highest"),
+    [
+        (10, 4, 4, 0, 6),  # nothing to pad: every place inside
+        (10, 4, 7, -2, 5),  # need 3: floor(-1.5) = -2; 10 + 1 + 1 - 7
+        (3, 4, 4, -1, 0),  # smaller than the patch: need 1
+        (5, 4, 9, -3, -1),  # need 5 already covers it: floor(-2.5); 5 + 2 + 1 - 9
+        (2, 4, 9, -4, -3),  # need 7: floor(-3.5); 2 + 3 + 1 - 9
+    ],
+)
+def test_bounds_by_hand(n: int, f: int, p: int, lowest: int, highest: int) -> None:
+    assert start_bounds((n,), (f,), (p,)) == ([lowest], [highest])
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 20))
+def test_bounds_are_never_empty(n: int, f: int, extra: int) -> None:
+    (low,), (high,) = start_bounds((n,), (f,), (f + extra,))
+    assert low <= high
+
+
+def test_random_starts_fill_the_bounds() -> None:
+    rng = np.random.default_rng(0)
+    spec = PatchSpec((4, 4, 4), 2)
+    starts = np.array([draw_start(rng, (6, 4, 3), spec, {}, []) for _ in range(300)])
+    assert [sorted(set(axis)) for axis in starts.T] == [[0, 1, 2], [0], [-1, 0]]
+
+
+def test_start_around_a_voxel() -> None:
+    rng = np.random.default_rng(0)
+    shape = (20, 20, 20)
+    voxel = {(1,): np.array([np.ravel_multi_index((1, 10, 19), shape)])}
+    # 1 - 3 is below the first place 0; the last axis may stick out: 19 - 3 + 6 > 20.
+    assert draw_start(rng, shape, PatchSpec((6, 6, 6), 2), voxel, [(1,)]) == [0, 7, 16]
+    # A slice: the first axis is the voxel's own.
+    assert draw_start(rng, shape, PatchSpec((6, 6), 2), voxel, [(1,)]) == [1, 7, 16]
+
+
+def test_keys_are_equally_likely() -> None:
+    rng = np.random.default_rng(0)
+    locations = {(1,): np.zeros(1, np.int32), (2,): np.full(5000, 999, np.int32), (3,): np.zeros(0, np.int32)}
+    starts = [
+        draw_start(rng, (10, 10, 10), PatchSpec((2, 2, 2), 2), locations, [(1,), (2,), (3,)]) for _ in range(2000)
+    ]
+    share = Counter(map(tuple, starts))[(0, 0, 0)] / 2000
+    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(2000)
+
+
+def test_keys_to_show() -> None:
+    full = {(1,): np.arange(3), (2,): np.arange(0), (-1, 0, 1, 2): np.arange(9)}
+    bare = {(1,): np.arange(0), (2,): np.arange(0), (-1, 0, 1, 2): np.arange(9)}
+    assert keys_to_show(LABELS, full, forced=False) == []
+    assert keys_to_show(LABELS, full, forced=True) == [(1,)]
+    assert keys_to_show(IGNORING, full, forced=False) == [(-1, 0, 1, 2)]
+    assert keys_to_show(IGNORING, full, forced=True) == [(1,)]
+    assert keys_to_show(IGNORING, bare, forced=True) == [(-1, 0, 1, 2)]
+
+
+@pytest.mark.parametrize("size", [(6, 8, 8), (8, 6)])
+@pytest.mark.parametrize("spatial", [None, AugmentationSettings(rotation_probability=0.5)])
+def test_samples_have_the_patch_size(store: Store, size: tuple[int, ...], spatial: AugmentationSettings | None) -> None:
+    dataset = PatchDataset(store, store.cases, PatchSpec(size, 4, 0.33, spatial), LABELS, 0, "train")
+    for index in range(8):
+        sample = dataset[(0, index)]
+        assert sample["image"].shape == (1, *size)
+        assert sample["label"].shape == (1, *size)
+        assert (sample["image"].dtype, sample["label"].dtype) == (torch.float32, torch.int16)
+        assert sample["forced"] == (index % 4 == 3)
+        if sample["forced"] and spatial is None:
+            assert (sample["label"] > 0).any()
+
+
+def test_unmoved_patch_is_a_cut_of_the_stored_case(store: Store) -> None:
+    dataset = PatchDataset(store, ["case_2"], PatchSpec((4, 4, 4), 2, 0.0, STILL), LABELS, 0, "train")
+    image = store.image("case_2")
+    for index in range(5):
+        patch = dataset[(0, index)]["image"].numpy()
+        places = itertools.product(*(range(n - 3) for n in image.shape[1:]))
+        cuts = (image[:, a : a + 4, b : b + 4, c : c + 4] for a, b, c in places)
+        assert sum(np.array_equal(cut, patch) for cut in cuts) == 1
+
+
+def test_samples_depend_on_seed_purpose_epoch_and_index_only(store: Store) -> None:
+    spec = PatchSpec((6, 8, 8), 4, 0.33, AugmentationSettings())
+    one = PatchDataset(store, store.cases, spec, LABELS, 0, "train")
+    two = pickle.loads(pickle.dumps(one))
+    assert torch.equal(one[(3, 5)]["image"], two[(3, 5)]["image"])
+    others = [
+        one[(4, 5)],
+        one[(3, 6)],
+        PatchDataset(store, store.cases, spec, LABELS, 1, "train")[(3, 5)],
+        PatchDataset(store, store.cases, spec, LABELS, 0, "validation")[(3, 5)],
+    ]
+    assert not any(torch.equal(one[(3, 5)]["image"], other["image"]) for other in others)
+
+
+def test_cases_are_equally_likely(store: Store) -> None:
+    dataset = PatchDataset(store, store.cases, PatchSpec((4, 4), 2), LABELS, 0, "train")
+    counts = Counter(dataset[(0, index)]["case"] for index in range(600))
+    assert all(abs(count - 200) < 4 * np.sqrt(600 * 2 / 9) for count in counts.values())
+
+
+def test_no_cases() -> None:
+    with pytest.raises(UsageError, match="no case to draw patches from for train"):
+        PatchDataset(None, [], PatchSpec((4, 4), 2), LABELS, 0, "train")  # type: ignore[arg-type]
+
+
+def test_workers_do_not_change_the_batches(store: Store) -> None:
+    dataset = PatchDataset(
+        store, store.cases, PatchSpec((6, 8, 8), 2, 0.33, AugmentationSettings()), LABELS, 0, "train"
+    )
+    epochs = []
+    for workers in (0, 2):
+        sampler = EpochBatchSampler(3, 2)
+        loader = DataLoader(
+            dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
+        )
+        for epoch in range(2):
+            loader.batch_sampler.set_epoch(epoch)
+            epochs.append(list(loader))
+    for alone, shared in zip(epochs[0] + epochs[1], epochs[2] + epochs[3], strict=True):
+        assert torch.equal(alone["image"], shared["image"])
+        assert torch.equal(alone["label"], shared["label"])
+        assert alone["cases"] == shared["cases"]
+        assert alone["epoch"] == shared["epoch"]
+    assert [batch["epoch"] for batch in epochs[3]] == [1, 1, 1]
+    assert [batch["indices"].tolist() for batch in epochs[3]] == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size", "forced"),
+    [
+        (2, 2, [(1, 0), (1, 1)]),
+        (3, 2, [(2, 0), (1, 1)]),
+        (4, 2, [(2, 0), (2, 1)]),
+        (5, 2, [(3, 0), (2, 2)]),
+        (9, 4, [(3, 0), (2, 0), (2, 1), (2, 2)]),
+        (12, 2, [(6, 0), (6, 4)]),
+        (12, 4, [(3, 0), (3, 0), (3, 1), (3, 3)]),
+    ],
+)
+def test_ranks_share_a_batch_as_the_reference_does(
+    batch_size: int, world_size: int, forced: list[tuple[int, int]]
+) -> None:
+    shares = [list(EpochBatchSampler(2, batch_size, rank, world_size)) for rank in range(world_size)]
+    for step in range(2):
+        indices = [index for share in shares for _, index in share[step]]
+        assert indices == list(range(step * batch_size, (step + 1) * batch_size))
+    positions = [[index % batch_size for _, index in share[1]] for share in shares]
+    counts = [(len(p), sum(is_forced(position, batch_size, 0.33) for position in p)) for p in positions]
+    assert counts == forced
+
+
+def test_more_ranks_than_samples() -> None:
+    with pytest.raises(UsageError, match="a batch of 2 cannot be shared by 3 devices"):
+        EpochBatchSampler(1, 2, 0, 3)
+
+
+def test_epoch_sampler_is_found_by_lightning() -> None:
+    sampler = EpochBatchSampler(2, 3)
+    sampler.sampler.set_epoch(4)
+    assert list(sampler) == [[(4, 0), (4, 1), (4, 2)], [(4, 3), (4, 4), (4, 5)]]
+    assert len(sampler) == 2

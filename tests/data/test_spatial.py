@@ -1,0 +1,250 @@
+"""Rules of rotation and loader size, and reading of transformed patches against slow, plain arithmetic."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segfw.core.settings import AugmentationSettings
+from segfw.data.spatial import (
+    SpatialDraw,
+    crop,
+    draw_spatial,
+    is_dummy_2d,
+    largest_rotation,
+    loader_patch_size,
+    read_patch,
+    rotation_2d,
+    rotation_3d,
+    sample_image,
+    sample_label,
+)
+
+DEFAULT = AugmentationSettings()
+GOLDEN = json.loads((Path(__file__).parent.parent / "golden/augmentation/initial_patch_size.json").read_text())
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: "x".join(map(str, g["patch_size"])))
+def test_loader_size_equals_the_reference(golden: dict) -> None:
+    size = tuple(golden["patch_size"])
+    assert largest_rotation(size, DEFAULT) == golden["rotation_deg"]
+    assert is_dummy_2d(size, DEFAULT) == golden["dummy_2d"]
+    assert loader_patch_size(size, DEFAULT) == tuple(golden["initial_patch_size"])
+
+
+@pytest.mark.parametrize(
+    ("size", "dummy", "degrees"),
+    [
+        ((10, 30, 30), False, 30.0),
+        ((10, 31, 30), True, 180.0),
+        ((31, 10, 31), False, 30.0),
+        ((30, 20), False, 180.0),
+        ((31, 20), False, 15.0),
+    ],
+)
+def test_rotation_rule_at_its_thresholds(size: tuple[int, ...], dummy: bool, degrees: float) -> None:
+    assert is_dummy_2d(size, DEFAULT) is dummy
+    assert largest_rotation(size, DEFAULT) == degrees
+
+
+def test_settings_overrule_the_rules() -> None:
+    settings = AugmentationSettings(rotation_degrees=7.0, dummy_2d=True)
+    assert largest_rotation((8, 8, 8), settings) == 7.0
+    assert is_dummy_2d((8, 8, 8), settings)
+    assert not is_dummy_2d((8, 8), settings)
+    still = AugmentationSettings(rotation_probability=0, scaling_probability=0)
+    assert loader_patch_size((40, 56, 40), still) == (40, 56, 40)
+    # 17 / 0.85 = 20 exactly: no rotation, so only the division is left.
+    assert loader_patch_size((17, 17, 17), AugmentationSettings(rotation_probability=0)) == (20, 20, 20)
+
+
+def test_draw_frequencies_and_ranges() -> None:
+    rng = np.random.default_rng(0)
+    draws = [draw_spatial(rng, (8, 8, 8), DEFAULT) for _ in range(4000)]
+    matrices = [d.matrix for d in draws if d.matrix is not None]
+    # 1 - 0.8 * 0.8 = 0.36; standard error sqrt(0.36 * 0.64 / 4000) = 0.0076
+    assert abs(len(matrices) / 4000 - 0.36) < 4 * 0.0076
+    factors = np.array([np.cbrt(np.linalg.det(m)) for m in matrices])
+    scaled = factors[np.abs(factors - 1) > 1e-9]
+    assert abs(len(scaled) / 4000 - 0.2) < 4 * 0.0063
+    assert 0.7 <= scaled.min() < 0.72
+    assert 1.38 < scaled.max() <= 1.4
+    assert abs(scaled.mean() - 1.05) < 0.03
+    assert all(d.shift == (0, 0, 0) for d in draws)
+
+
+def test_angles_reach_their_limit_and_no_further() -> None:
+    settings = AugmentationSettings(rotation_probability=1, scaling_probability=0, rotation_degrees=90)
+    rng = np.random.default_rng(1)
+    matrices = [draw_spatial(rng, (8, 8), settings).matrix for _ in range(1000)]
+    angles = np.degrees([math.atan2(m[1, 0], m[0, 0]) for m in matrices])
+    assert np.abs(angles).max() <= 90
+    assert np.abs(angles).max() > 89
+    assert abs(angles.mean()) < 4 * 90 / math.sqrt(3 * 1000)
+
+
+def test_shift_in_whole_voxels() -> None:
+    settings = AugmentationSettings(shift_probability=1, shift_range=0.25)
+    rng = np.random.default_rng(2)
+    shifts = np.array([draw_spatial(rng, (8, 16), settings).shift for _ in range(500)])
+    assert np.abs(shifts).max(0).tolist() == [2, 4]
+    assert len(np.unique(shifts[:, 1])) == 9
+
+
+def test_outcomes_use_the_same_number_of_draws() -> None:
+    for settings in (DEFAULT, AugmentationSettings(rotation_probability=1, shift_probability=1)):
+        rng = np.random.default_rng(3)
+        draw_spatial(rng, (8, 8, 8), settings)
+        assert rng.random() == np.random.default_rng(3).random(11)[10]
+
+
+@given(st.tuples(*[st.floats(-3, 3)] * 3))
+def test_rotations_are_rotations(angles: tuple[float, float, float]) -> None:
+    matrix = rotation_3d(*angles)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(matrix) == pytest.approx(1)
+
+
+def test_rotations_turn_the_axes_they_name() -> None:
+    quarter = math.pi / 2
+    np.testing.assert_allclose(rotation_2d(quarter), [[0, -1], [1, 0]], atol=1e-12)
+    np.testing.assert_allclose(rotation_3d(quarter, 0, 0) @ [0, 1, 0], [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(rotation_3d(0, quarter, 0) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation_3d(0, 0, quarter) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+
+
+@given(st.integers(-6, 9), st.integers(-6, 9), st.integers(1, 8), st.integers(1, 8))
+def test_crop_equals_padding_then_cutting(a: int, b: int, height: int, width: int) -> None:
+    array = np.arange(1, 31).reshape(1, 5, 6)
+    padded = np.pad(array, ((0, 0), (20, 20), (20, 20)), constant_values=-1)
+    expected = padded[:, 20 + a : 20 + a + height, 20 + b : 20 + b + width]
+    np.testing.assert_array_equal(crop(array, (a, b), (height, width), -1), expected)
+
+
+def slow_sample(image: np.ndarray, label: np.ndarray, start: tuple, sizes: tuple, matrix: np.ndarray) -> tuple:
+    """The definition, voxel by voxel: linear image, per-label linear shares, zero and -1 beyond the loader patch."""
+    size, loader = sizes
+    loaded_image = crop(image, start, loader, 0)[0]
+    loaded_label = crop(label, start, loader, -1)[0]
+    out_image, shares = np.zeros(size), {int(v): np.zeros(size) for v in np.unique([-1, *label.ravel()])}
+    for o in itertools.product(*map(range, size)):
+        x = matrix @ (np.array(o) - (np.array(size) - 1) / 2) + (np.array(loader) - 1) / 2
+        base = np.floor(x).astype(int)
+        for corner in itertools.product((0, 1), repeat=len(size)):
+            weight = np.prod(np.where(corner, x - base, 1 - (x - base)))
+            at = tuple(base + corner)
+            inside = all(0 <= i < n for i, n in zip(at, loader, strict=True))
+            out_image[o] += weight * loaded_image[at] if inside else 0
+            shares[int(loaded_label[at]) if inside else -1][o] += weight
+    values = sorted(shares)
+    stacked = np.stack([shares[v] for v in values])
+    margin = np.diff(np.sort(stacked, axis=0)[-2:], axis=0)[0]
+    return out_image, np.array(values)[stacked.argmax(0)], margin
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_reading_equals_the_definition(ndim: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape, size, loader = (9, 7, 8)[:ndim], (6, 5, 4)[:ndim], (9, 8, 7)[:ndim]
+    image = rng.standard_normal((1, *shape)).astype(np.float32)
+    label = rng.integers(-1, 5, (1, *shape)).astype(np.int8)
+    start = tuple(rng.integers(-4, 4, ndim).tolist())
+    matrix = rotation_2d(0.4 + seed) if ndim == 2 else rotation_3d(0.3, -0.4, seed)
+    matrix = matrix * (0.7 + 0.3 * seed)
+    got_image, got_label = read_patch(image, label, start, (size, loader), SpatialDraw(matrix, (0,) * ndim))
+    want_image, want_label, margin = slow_sample(image, label, start, (size, loader), matrix)
+    np.testing.assert_allclose(got_image[0], want_image, atol=2e-5)
+    decided = margin > 1e-4
+    assert decided.mean() > 0.7
+    np.testing.assert_array_equal(got_label[0].numpy()[decided], want_label[decided])
+    assert got_label.dtype == torch.int16
+    assert got_image.dtype == torch.float32
+
+
+def test_identity_matrix_equals_the_central_crop() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((2, 12, 11, 10)).astype(np.float32)
+    label = rng.integers(-1, 4, (1, 12, 11, 10)).astype(np.int8)
+    sizes = ((5, 4, 3), (9, 8, 7))
+    plain = read_patch(image, label, (-2, 1, 5), sizes, SpatialDraw(None, (0, 0, 0)))
+    turned = read_patch(image, label, (-2, 1, 5), sizes, SpatialDraw(np.eye(3), (0, 0, 0)))
+    torch.testing.assert_close(plain[0], turned[0])
+    assert torch.equal(plain[1], turned[1])
+
+
+def test_central_crop_and_shift_by_hand() -> None:
+    image = np.arange(10, dtype=np.float32).reshape(1, 1, 10)
+    label = np.zeros((1, 1, 10), np.int8)
+    # Loader patch at 2 of size 6, patch of 3: begins at 2 + 6 // 2 - 3 // 2 = 4; shifted by -5 it sticks out at the start.
+    sizes = ((1, 3), (1, 6))
+    assert read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, 0)))[0].tolist() == [[[4, 5, 6]]]
+    shifted = read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, -5)))
+    assert shifted[0].tolist() == [[[0, 0, 1]]]
+    assert shifted[1].tolist() == [[[-1, 0, 0]]]
+
+
+def test_quarter_turn_moves_image_and_label_together() -> None:
+    label = np.zeros((1, 7, 7), np.int8)
+    label[0, 1, 2] = 3
+    image = label.astype(np.float32)
+    out_image, out_label = read_patch(
+        image, label, (0, 0), ((7, 7), (7, 7)), SpatialDraw(rotation_2d(math.pi / 2), (0, 0))
+    )
+    # Index o shows A o: offset (-2, -1) from the center is seen at A^T (-2, -1) = (-1, 2), index (2, 5).
+    assert (out_label[0] == 3).nonzero().tolist() == [[2, 5]]
+    torch.testing.assert_close(out_image, out_label.float(), atol=1e-5, rtol=0)
+
+
+@given(st.floats(-3, 3), st.floats(0.7, 1.4), st.integers(0, 1000))
+def test_label_follows_the_image(angle: float, scale: float, seed: int) -> None:
+    mask = (np.random.default_rng(seed).random((1, 8, 9)) > 0.5).astype(np.int8)
+    # Where the label is 0 or 1 and nothing is outside, the winner is the side of 0.5 the linear image lies on.
+    padded = np.pad(mask, ((0, 0), (12, 12), (12, 12)))
+    draw = SpatialDraw(rotation_2d(angle) * scale, (0, 0))
+    image, label = read_patch(padded.astype(np.float32), padded, (0, 0), ((8, 8), (32, 33)), draw)
+    decided = (image - 0.5).abs() > 1e-4
+    assert torch.equal((image > 0.5)[decided], (label == 1)[decided])
+
+
+def test_in_plane_transform_leaves_the_depth_alone() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.standard_normal((2, 5, 12, 12)).astype(np.float32)
+    label = rng.integers(0, 3, (1, 5, 12, 12)).astype(np.int8)
+    draw, flat = SpatialDraw(rotation_2d(0.5), (0, 0, 0)), SpatialDraw(rotation_2d(0.5), (0, 0))
+    out_image, out_label = read_patch(image, label, (1, 0, 0), ((5, 8, 8), (5, 12, 12)), draw)
+    for depth in range(4):
+        one = read_patch(image[:, depth + 1], label[:, depth + 1], (0, 0), ((8, 8), (12, 12)), flat)
+        torch.testing.assert_close(out_image[:, depth], one[0])
+        assert torch.equal(out_label[:, depth], one[1])
+    assert (out_image[:, 4] == 0).all()
+    assert (out_label[:, 4] == -1).all()
+
+
+def test_patch_wholly_outside_the_image() -> None:
+    image, label = np.ones((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int8)
+    out = read_patch(image, label, (50, 50), ((3, 3), (5, 5)), SpatialDraw(rotation_2d(0.3), (0, 0)))
+    assert (out[0] == 0).all()
+    assert (out[1] == -1).all()
+
+
+def test_label_ties_go_to_the_nearest_then_the_smallest() -> None:
+    label = torch.tensor([[[5, 3], [3, 5]]], dtype=torch.int16)
+    # Shares at (0.4, 0.5): 5 has 0.6 * 0.5 + 0.4 * 0.5 = 0.5, 3 the same. The nearest voxel is (0, 0) or (0, 1).
+    tie = sample_label(label, [torch.tensor([0.4]), torch.tensor([0.5])])
+    assert tie.tolist() == [[5]]
+    four = torch.tensor([[[4, 2], [3, 1]]], dtype=torch.int16)
+    assert sample_label(four, [torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.8])]).tolist() == [[4, 1]]
+
+
+def test_image_is_zero_beyond_its_border() -> None:
+    image = torch.ones(1, 3, 3)
+    positions = [torch.tensor([-0.25, 1.0, 2.5, 9.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])]
+    sampled = sample_image(image, [p.reshape(2, 2) for p in positions])
+    torch.testing.assert_close(sampled, torch.tensor([[[0.75, 1.0], [0.5, 0.0]]]))

@@ -1,0 +1,179 @@
+"""A packaged model comes back as it was, and anything wrong with it is told."""
+
+import dataclasses
+import pickle
+import shutil
+import zipfile
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from segfw.core.errors import ArtefactError, UsageError
+from segfw.inference.bundle import Member, load_bundle, save_bundle
+
+
+def assert_same(loaded, bundle):
+    for name in ("plan", "mirror_axes", "inference", "provenance"):
+        assert getattr(loaded, name) == getattr(bundle, name)
+    assert list(loaded.plan.labels.values) == list(bundle.plan.labels.values)
+    for ours, theirs in zip(loaded.members, bundle.members, strict=True):
+        assert (ours.configuration, ours.fold, ours.network) == (theirs.configuration, theirs.fold, theirs.network)
+        assert ours.weights.keys() == theirs.weights.keys()
+        assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
+
+
+def zip_folder(folder, archive, prefix=""):
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.iterdir()):
+            file.write(path, prefix + path.name)
+
+
+@pytest.fixture
+def saved(bundle, tmp_path):
+    save_bundle(tmp_path / "model", bundle)
+    return tmp_path / "model"
+
+
+def edit(saved, change):
+    plain = yaml.safe_load((saved / "model.yaml").read_text())
+    change(plain)
+    (saved / "model.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+
+
+def test_folder_comes_back(saved, bundle):
+    assert_same(load_bundle(saved), bundle)
+    assert sorted(path.suffix for path in saved.iterdir()) == [".safetensors"] * 3 + [".yaml"]
+
+
+@pytest.mark.parametrize("prefix", ["", "main/"])
+def test_zip_comes_back(saved, bundle, tmp_path, prefix):
+    zip_folder(saved, tmp_path / "model.zip", prefix)
+    assert_same(load_bundle(tmp_path / "model.zip"), bundle)
+
+
+def test_saving_again_replaces_the_members(saved, bundle):
+    member = Member("3d_fullres", 0, "unet", {"weight": torch.ones(2)})
+    save_bundle(saved, dataclasses.replace(bundle, members=(member,)))
+    assert len(list(saved.iterdir())) == 2
+    assert load_bundle(saved).members[0].weights["weight"].tolist() == [1, 1]
+
+
+def test_crash_while_saving_keeps_the_old_model(saved, bundle, monkeypatch):
+    broken = dataclasses.replace(bundle.members[1], weights={"weight": "no tensor"})
+    changed = Member("2d", 0, "unet", {"weight": torch.ones(2)})
+    with pytest.raises(AttributeError):
+        save_bundle(saved, dataclasses.replace(bundle, members=(changed, broken)))
+    assert_same(load_bundle(saved), bundle)
+
+
+def test_no_manifest_no_model(saved, tmp_path):
+    (saved / "model.yaml").unlink()
+    with pytest.raises(ArtefactError, match=r"incomplete: model\.yaml is missing"):
+        load_bundle(saved)
+    zip_folder(saved, tmp_path / "model.zip")
+    with pytest.raises(ArtefactError, match=r"model\.zip holds no model\.yaml"):
+        load_bundle(tmp_path / "model.zip")
+    with pytest.raises(ArtefactError, match="no model at .*nowhere"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_missing_member_is_named(saved):
+    victim = next(saved.glob("2d*"))
+    victim.unlink()
+    with pytest.raises(ArtefactError, match=f"{victim.name} is missing"):
+        load_bundle(saved)
+
+
+def test_changed_byte_is_found(saved):
+    victim = next(saved.glob("2d*"))
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(ArtefactError, match=rf"{victim.name} is damaged.*SHA-256"):
+        load_bundle(saved)
+
+
+def test_pickle_is_never_loaded(saved, bundle):
+    class Payload:
+        def __reduce__(self):
+            return pytest.fail, ("unpickled",)
+
+    import hashlib
+
+    victim = next(saved.glob("2d*"))
+    content = pickle.dumps(Payload())
+    victim.write_bytes(content)
+    edit(saved, lambda plain: plain["members"][2].update(sha256=hashlib.sha256(content).hexdigest()))
+    with pytest.raises(ArtefactError, match="holds no safetensors"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "weights.pth", "C:x.safetensors"])
+def test_no_path_leaves_the_folder(saved, name):
+    safetensors.torch.save_file({"w": torch.ones(1)}, saved.parent / "other.safetensors")
+    edit(saved, lambda plain: plain["members"][0].update(file=name))
+    with pytest.raises(ArtefactError, match="files beside it, got"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.update(format_version=2), "format_version 2, this segfw reads up to 1: update"),
+        (lambda p: p.pop("format_version"), "format_version from 1 to 1, got None"),
+        (lambda p: p.update(format_version="1"), "got '1'"),
+        (lambda p: p.update(planner="default"), "unknown key 'planner', did you mean 'plan'"),
+        (lambda p: p["members"][0].update(folds=1), r"'members\[0\]\.folds', did you mean 'fold'"),
+        (lambda p: p["members"][0].update(fold="all"), r"members\[0\]\.fold"),
+        (lambda p: p["members"][0].update(configuration="3d_lowres"), "no configuration '3d_lowres'"),
+        (lambda p: p["members"].append(p["members"][0]), "each fold of a configuration once"),
+        (lambda p: p.update(members=[]), "at least one member"),
+        (lambda p: p["plan"].pop("labels"), r"missing key 'plan\.labels'"),
+        (lambda p: p["plan"]["labels"]["values"].update(background=1), "background"),
+    ],
+)
+def test_wrong_manifest_is_explained(saved, change, message):
+    edit(saved, change)
+    with pytest.raises(ArtefactError, match=message):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_manifest_of_another_kind(saved, text):
+    (saved / "model.yaml").write_text(text)
+    with pytest.raises(ArtefactError, match=r"model\.yaml"):
+        load_bundle(saved)
+
+
+def test_python_objects_in_yaml_are_refused(saved):
+    (saved / "model.yaml").write_text("format_version: !!python/object/apply:os.getpid []\n")
+    with pytest.raises(ArtefactError, match="no YAML"):
+        load_bundle(saved)
+
+
+def test_broken_zip(saved, tmp_path):
+    archive = tmp_path / "model.zip"
+    zip_folder(saved, archive)
+    content = archive.read_bytes()
+    archive.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
+        load_bundle(archive)
+    archive.write_bytes(content.replace(b"Dataset", b"Datasat", 1))
+    with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
+        load_bundle(archive)
+
+
+def test_model_does_not_tell_where_it_was_made(saved):
+    text = (saved / "model.yaml").read_text()
+    assert str(saved.parent) not in text
+    shutil.move(saved, saved.with_name("elsewhere"))
+    assert load_bundle(saved.with_name("elsewhere")).members
+
+
+def test_contradictions_are_refused_before_saving(bundle):
+    with pytest.raises(UsageError, match="at least one member"):
+        dataclasses.replace(bundle, members=())
+    with pytest.raises(UsageError, match="no configuration 'x'"):
+        dataclasses.replace(bundle, members=(dataclasses.replace(bundle.members[0], configuration="x"),))

@@ -1,0 +1,107 @@
+"""Whole cases: geometry, folds averaged as logits, configurations as probabilities."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.preprocessing import preprocess_case
+from segfw.core.settings import InferenceSettings
+from segfw.core.types import Volume
+from segfw.inference.bundle import load_bundle, save_bundle
+from segfw.inference.predictor import CasePredictor, logit_map
+from segfw.inference.restoring import restore_segmentation
+from segfw.nn.build import build_network
+
+
+@pytest.fixture
+def volume():
+    array = np.zeros((2, 9, 12, 11), np.float32)
+    array[:, 1:8, 2:, 1:10] = np.random.default_rng(0).normal(size=(2, 7, 10, 9))
+    return Volume(array, (1.2, 1.0, 2.0))
+
+
+def with_members(bundle, *indices):
+    return dataclasses.replace(bundle, members=tuple(bundle.members[i] for i in indices))
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(0))
+    return exponentials / exponentials.sum(0)
+
+
+@pytest.mark.parametrize("members", [(0,), (2,), (0, 1, 2)])
+def test_prediction_has_the_image_geometry(bundle, volume, members):
+    before = volume.array.copy()
+    prediction = CasePredictor(with_members(bundle, *members), "cpu").predict(volume, probabilities=True)
+    assert prediction.segmentation.shape == volume.shape
+    assert prediction.segmentation.dtype == np.uint8
+    assert prediction.segmentation[:, :2].max() == 0  # outside the nonzero region
+    assert prediction.probabilities.shape == (3, *volume.shape)
+    np.testing.assert_allclose(prediction.probabilities.sum(0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(prediction.probabilities.argmax(0), prediction.segmentation)
+    np.testing.assert_array_equal(volume.array, before)
+
+
+def test_probabilities_only_when_asked(bundle, volume):
+    assert CasePredictor(with_members(bundle, 2), "cpu").predict(volume).probabilities is None
+
+
+def test_folds_are_averaged_on_logits(bundle, volume):
+    plan = bundle.plan
+    case = preprocess_case(volume, None, plan, plan.configuration("3d_fullres"))
+    maps = []
+    for member in bundle.members[:2]:
+        network = build_network(plan.configuration("3d_fullres"), 2, 3)
+        network.load_state_dict(member.weights)
+        maps.append(logit_map(network, case, plan, "3d_fullres", bundle.inference, (0, 1, 2)))
+    mean = torch.stack([entry.logits.float() for entry in maps]).mean(0)
+    best = mean.topk(2, dim=0).values
+    expected = restore_segmentation(mean, case.record, plan, plan.configuration("3d_fullres"))
+    both = CasePredictor(with_members(bundle, 0, 1), "cpu").predict(volume).segmentation
+    assert (both == expected).mean() > 0.999
+    assert (best[0] - best[1]).max() > 0.1  # the networks do prefer something
+    alone = CasePredictor(with_members(bundle, 0), "cpu").predict(volume).segmentation
+    assert (both != alone).any()
+
+
+def test_configurations_are_averaged_on_probabilities(bundle, volume):
+    first, second, both = (
+        CasePredictor(with_members(bundle, *members), "cpu").predict(volume, probabilities=True).probabilities
+        for members in ((0,), (2,), (0, 2))
+    )
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
+
+
+def test_saved_model_predicts_the_same(bundle, volume, tmp_path):
+    save_bundle(tmp_path / "model", bundle)
+    expected = CasePredictor(bundle, "cpu").predict(volume).segmentation
+    np.testing.assert_array_equal(CasePredictor(load_bundle(tmp_path / "model"), "cpu").predict(volume).segmentation, expected)
+
+
+def test_settings_overrule_the_model(bundle, volume):
+    plain = CasePredictor(with_members(bundle, 0), "cpu", InferenceSettings(mirror=False))
+    assert plain.settings.mirror is False
+    mirrored = CasePredictor(with_members(bundle, 0), "cpu")
+    assert (plain.predict(volume).segmentation != mirrored.predict(volume).segmentation).any()
+
+
+def test_wrong_number_of_channels(bundle, volume):
+    single = Volume(volume.array[:1], volume.spacing)
+    with pytest.raises(DataError, match=r"2 channels \['T1', 'mask'\], got 1"):
+        CasePredictor(with_members(bundle, 2), "cpu").predict(single)
+
+
+def test_weights_of_another_network(bundle):
+    wrong = dataclasses.replace(bundle.members[0], weights=bundle.members[2].weights)
+    with pytest.raises(ArtefactError, match="weights of 3d_fullres, fold 0, do not fit"):
+        CasePredictor(dataclasses.replace(bundle, members=(wrong,)), "cpu")
+
+
+def test_cascade_is_refused(bundle):
+    configuration = dataclasses.replace(bundle.plan.configuration("3d_fullres"), previous_stage="3d_lowres")
+    plan = dataclasses.replace(bundle.plan, configurations={"3d_fullres": configuration})
+    with pytest.raises(UsageError, match="takes the segmentation of '3d_lowres'"):
+        CasePredictor(dataclasses.replace(bundle, plan=plan, members=bundle.members[:1]), "cpu")
