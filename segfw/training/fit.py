@@ -62,7 +62,7 @@ def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: 
     finished = int(load_checkpoint(last)["epoch"]) + 1 if last.is_file() else 0
     with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
         _announce(run, device, finished)
-        module = build_module(run)
+        module = build_module(run, device)
         validation = FoldValidation(run, folder, io, last)
         progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
         ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent))

@@ -17,6 +17,7 @@ from segfw.data.randomness import sample_generators
 from segfw.nn.build import build_network, initialize
 from segfw.nn.losses import DeepSupervisionLoss, build_loss, deep_supervision_targets
 from segfw.nn.schedules import learning_rate_factor
+from segfw.training.devices import Device
 from segfw.training.patch_dice import PatchDice, mean_dice, moving_average
 from segfw.training.run import FoldRun
 
@@ -163,12 +164,16 @@ class SegmentationModule(LightningModule):
             )
 
 
-def build_module(run: FoldRun) -> SegmentationModule:
-    """Build the module of a run with fresh weights drawn from its seed."""
+def build_module(run: FoldRun, device: Device) -> SegmentationModule:
+    """Build the module of a run with fresh weights drawn from its seed, laid out and compiled as suits the device."""
     configuration, labels = run.configuration, run.plan.labels
     supervised = run.loss.deep_supervision
     network = build_network(configuration, run.num_channels, labels.num_heads, supervised, run.network.name)
     initialize(network, run.seed)
+    if device.accelerator == "cpu":  # measured on two AVX2 cores, Hippocampus: 0.72 s a step instead of 0.77 to 0.86
+        network.to(memory_format=torch.channels_last if configuration.is_2d else torch.channels_last_3d)
+    if run.trainer.compile and device.accelerator == "cuda":
+        network.compile()
     loss = build_loss(run.loss, labels, configuration.batch_dice)
     if supervised:
         loss = DeepSupervisionLoss(loss, len(configuration.strides) - 1)
