@@ -30,9 +30,7 @@ def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float:
     """Return the seconds that training takes at `flops_per_second`, from the networks' arithmetic alone."""
     total = 0.0
     for run in runs:
-        forward = run.configuration.batch_size * forward_flops(
-            run.configuration, run.num_channels, run.plan.labels.num_heads
-        )
+        forward = forward_flops(run.configuration, run.num_channels, run.plan.labels.num_heads)
         steps = PASSES * run.trainer.limit_train_batches + run.val_batches
         total += run.trainer.max_epochs * steps * forward
     return total / flops_per_second

@@ -69,7 +69,7 @@ def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
             str(c.batch_size),
             " ".join(map(str, c.features_per_stage)),
             f"{parameter_count(c, channels, heads) / 1e6:.2f} M",
-            f"{3 * c.batch_size * forward_flops(c, channels, heads) / 1e12:.3g}",
+            f"{3 * forward_flops(c, channels, heads) / 1e12:.3g}",
         )
     text = io.StringIO()
     Console(file=text, width=120).print(table)
