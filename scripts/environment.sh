@@ -1,8 +1,8 @@
 # Sourced by run and test: makes .venv in the checkout once and keeps it as pyproject.toml and constraints.txt state.
 #
 #   SEGFW_PYTHON       the interpreter to build on (default python3)
-#   SEGFW_TORCH_INDEX  where PyTorch comes from; https://download.pytorch.org/whl/cpu spares machines without a GPU the
-#                      CUDA packages (default PyPI)
+#   SEGFW_TORCH_INDEX  package index that PyTorch is taken from, such as its own index of CPU builds, which spares
+#                      machines without a GPU the CUDA packages (default: pip's)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv

@@ -108,4 +108,5 @@ class LabelSet:
 
     def mask(self, label_map: IntArray, key: LabelKey) -> BoolArray:
         """Where `label_map` holds one of `key`'s values."""
-        return label_map == key[0] if len(key) == 1 else np.isin(label_map, key)
+        mask: BoolArray = label_map == key[0] if len(key) == 1 else np.isin(label_map, key)
+        return mask

@@ -1,0 +1,255 @@
+"""The main job through the program itself, from images to a packaged model and a prediction, on the synthetic dataset."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import yaml
+
+from segfw import Predictor
+from segfw.__main__ import main
+from segfw.core.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+TINY = (
+    "+task=Demo",
+    "experiment=published",
+    "configurations=[3d_fullres]",
+    "folds=0",
+    "plan.patch_size=[24,24,24]",
+    "plan.features_per_stage=[4,8,8,8]",
+    "plan.batch_size=2",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches=1",
+    "trainer.accelerator=cpu",
+    "inference.mirror=false",
+    "executor.workers=0",
+)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("pipeline")
+    return f"data_root={folder / 'data'}", f"output_root={folder / 'out'}"
+
+
+@pytest.fixture(scope="module")
+def output(roots: tuple[str, str]) -> Path:
+    """The folder that the main job leaves."""
+    done = subprocess.run([sys.executable, "-m", "segfw", *TINY, *roots], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return Path(roots[1].removeprefix("output_root=")) / "Demo"
+
+
+@pytest.fixture
+def segfw(roots: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run the program in this process with changed settings; return its exit status and what it said."""
+
+    def run(*changes: str) -> tuple[int, str]:
+        keys = {change.split("=")[0] for change in changes}
+        kept = [argument for argument in (*TINY, *roots) if argument.split("=")[0] not in keys]
+        status = main([*kept, *changes])
+        said = capfd.readouterr()
+        return status, said.out + said.err
+
+    return run
+
+
+def run_folder(output: Path, name: str = "main") -> Path:
+    return output / "runs" / name / "default" / "planned" / "3d_fullres" / "fold_0"
+
+
+def state(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts}
+
+
+def test_everything_the_contract_names_is_there(output):
+    for name in ("dataset.yaml", "splits.json", "fingerprint.yaml", "plans/default.yaml", "report/index.html"):
+        assert (output / name).is_file(), name
+    run = run_folder(output)
+    for name in ("config.yaml", "metrics.csv", "training.png", "train.log", "done.yaml", "checkpoints/last.ckpt"):
+        assert (run / name).is_file(), name
+    for name in ("checkpoints/best.ckpt", "validation/metrics.json", "validation/metrics.csv"):
+        assert (run / name).is_file(), name
+    assert (output / "selection" / "main.yaml").is_file()
+    assert list((output / "models" / "main").glob("*.safetensors"))
+    assert list((output / "report").glob("example_main_demo_*.nii.gz"))
+
+
+def test_splits_are_in_nnunets_form(output):
+    folds = json.loads((output / "splits.json").read_text())
+    assert [sorted(fold) for fold in folds] == [["train", "val"]] * 5
+    assert sorted(name for fold in folds for name in fold["val"]) == [f"demo_{i:02d}" for i in range(20)]
+
+
+def test_the_model_tells_nothing_of_cases_paths_or_hosts(output):
+    text = (output / "models" / "main" / "model.yaml").read_text()
+    assert "demo_" not in text
+    assert str(output.parent) not in text
+    assert os.uname().nodename not in text
+    content = yaml.safe_load(text)
+    assert content["format_version"] == 1
+    assert content["provenance"]["scores"]["dice"] >= 0
+
+
+def test_whole_cases_are_validated_on_their_own_grid(output):
+    cases = {path.name for path in (run_folder(output) / "validation").glob("*.nii.gz")}
+    folds = json.loads((output / "splits.json").read_text())
+    assert cases == {f"{name}.nii.gz" for name in folds[0]["val"]}
+    for name in cases:
+        image = sitk.ReadImage(str(output.parent.parent / "data" / "Demo" / "imagesTr" / name))
+        predicted = sitk.ReadImage(str(run_folder(output) / "validation" / name))
+        assert same_grid(image, predicted)
+
+
+def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    return (
+        one.GetSize() == other.GetSize()
+        and one.GetSpacing() == other.GetSpacing()
+        and one.GetOrigin() == other.GetOrigin()
+        and one.GetDirection() == other.GetDirection()
+    )
+
+
+def test_a_second_run_redoes_nothing(output, segfw):
+    before = state(output)
+    status, said = segfw()
+    assert status == 0
+    assert said.count("nothing to do") >= 5
+    assert state(output) == before
+
+
+def test_a_training_relevant_key_needs_another_name(output, segfw):
+    before = state(output / "runs")
+    status, said = segfw("optimizer.lr=0.5", "sampling.foreground_fraction=0.5")
+    assert status == 2
+    assert "optimizer.lr: 0.01 there, 0.5 now" in said
+    assert "sampling.foreground_fraction: 0.33 there, 0.5 now" in said
+    assert "name=ANOTHER" in said
+    assert state(output / "runs") == before
+
+
+def test_more_epochs_extend_the_run(output, segfw):
+    status, said = segfw("trainer.max_epochs=3", "data.workers=1")
+    assert status == 0, said
+    rows = list(csv.DictReader((run_folder(output) / "metrics.csv").open()))
+    assert [int(float(row["epoch"])) for row in rows] in ([0, 1, 2], [1, 2, 3])
+    assert yaml.safe_load((run_folder(output) / "done.yaml").read_text())["epochs"] == 3
+
+
+def test_a_missing_input_names_its_stage(output, segfw, tmp_path):
+    status, said = segfw("stages=[plan]", f"output_root={tmp_path}")
+    assert status == 1
+    assert "fingerprint.yaml is missing" in said
+    assert "stages=[fingerprint,...]" in said
+
+
+def test_an_edited_plan_is_used_announced_and_kept(output, segfw, tmp_path):
+    assert segfw("stages=[fingerprint,plan]", f"output_root={tmp_path}")[0] == 0
+    plan = tmp_path / "Demo" / "plans" / "default.yaml"
+    edited = plan.read_text().replace("batch_dice: false", "batch_dice: true")
+    assert edited != plan.read_text()
+    plan.write_text(edited)
+    status, said = segfw("stages=[fingerprint,plan]", f"output_root={tmp_path}")
+    assert status == 0
+    assert "edited by hand" in said
+    assert plan.read_text() == edited
+
+
+def test_changed_raw_data_makes_artefacts_stale(output, segfw, tmp_path):
+    data = tmp_path / "data"
+    assert segfw("stages=[fingerprint]", f"data_root={data}", f"output_root={tmp_path}")[0] == 0
+    path = data / "Demo" / "imagesTr" / "demo_03.nii.gz"
+    image = sitk.ReadImage(str(path))
+    image[5, 5, 5] = 77
+    sitk.WriteImage(image, str(path))
+    status, said = segfw("stages=[plan]", f"data_root={data}", f"output_root={tmp_path}")
+    assert (status, "stale (dataset changed since)" in said) == (1, True), said
+    status, said = segfw("stages=[fingerprint]", f"data_root={data}", f"output_root={tmp_path}")
+    assert (status, "made anew, dataset changed since" in said) == (0, True), said
+
+
+def test_other_splits_are_not_mixed_in(output, segfw):
+    status, said = segfw("split.num_folds=4")
+    assert status == 1
+    assert "splits.json holds other folds" in said
+
+
+def test_a_fold_that_is_not_there_is_refused(output, segfw):
+    status, said = segfw("folds=7")
+    assert status == 2
+    assert "fold 7 is not among 0 to 4" in said
+
+
+def test_full_trains_on_every_case_without_a_score(output, segfw):
+    status, said = segfw("folds=full", "name=everything", "stages=[train,select]", "trainer.max_epochs=1")
+    assert status == 0, said
+    assert "nothing was validated" in said
+    model = yaml.safe_load((output / "models" / "everything" / "model.yaml").read_text())
+    assert [member["fold"] for member in model["members"]] == ["full"]
+    assert model["provenance"]["scores"] == {}
+
+
+def test_predict_and_evaluate(output, tmp_path, capfd):
+    data = output.parent.parent / "data" / "Demo"
+    some = tmp_path / "in"
+    some.mkdir()
+    for name in ("demo_00.nii.gz", "demo_01.nii.gz"):
+        (some / name).symlink_to(data / "imagesTr" / name)
+    (some / "broken.nii.gz").write_bytes(b"no image")
+    model = f"model={output / 'models' / 'main'}"
+    target = tmp_path / "out with, comma"
+    assert main(["predict", model, f"input={some}", f"output={target}", "accelerator=cpu"]) == 1
+    said = "".join(capfd.readouterr())
+    assert "broken" in said
+    assert "Traceback" not in said
+    predicted = {path.name for path in target.glob("*.nii.gz")}
+    assert predicted == {"demo_00.nii.gz", "demo_01.nii.gz"}
+    for name in predicted:
+        assert same_grid(sitk.ReadImage(str(some / name)), sitk.ReadImage(str(target / name)))
+    assert main(["evaluate", f"predictions={target}", f"references={data / 'labelsTr'}", "workers=0"]) == 0
+    metrics = json.loads((target / "metrics.json").read_text())
+    assert [case["case"] for case in metrics["cases"]] == ["demo_00", "demo_01"]
+    assert (target / "metrics.csv").is_file()
+
+
+def test_the_python_interface_agrees_with_itself(output):
+    path = output.parent.parent / "data" / "Demo" / "imagesTr" / "demo_02.nii.gz"
+    predictor = Predictor.load(output / "models" / "main", device="cpu")
+    image = sitk.ReadImage(str(path))
+    from_path = predictor.predict(path).segmentation
+    from_image = predictor.predict(image).segmentation
+    from_array = predictor.predict(sitk.GetArrayFromImage(image), spacing=image.GetSpacing()[::-1])
+    assert same_grid(from_path, image)
+    assert np.array_equal(sitk.GetArrayFromImage(from_path), sitk.GetArrayFromImage(from_image))
+    assert np.array_equal(sitk.GetArrayFromImage(from_path), from_array.segmentation)
+    with_probabilities = predictor.predict(path, probabilities=True).probabilities
+    assert with_probabilities is not None
+    assert np.allclose(with_probabilities.sum(0), 1, atol=1e-3)
+    with pytest.raises(DataError, match="1 channels.*got 2"):
+        predictor.predict(np.zeros((2, 8, 8, 8)), spacing=(1, 1, 1))
+
+
+def test_a_killed_run_is_continued(roots, tmp_path):
+    """Three kills at growing distances, then the same command completes."""
+    command = [sys.executable, "-m", "segfw", *TINY, roots[0], f"output_root={tmp_path}"]
+    for seconds in (4, 8, 12):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "Demo" / "models" / "main" / "model.yaml").is_file()
+    assert not list((tmp_path / "Demo").rglob(".tmp-*/manifest.json"))
