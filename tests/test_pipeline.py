@@ -189,7 +189,7 @@ def test_other_splits_are_not_mixed_in(output, segfw):
 def test_a_fold_that_is_not_there_is_refused(output, segfw):
     status, said = segfw("folds=7")
     assert status == 2
-    assert "fold 7 is not among 0 to 4" in said
+    assert "folds must lie between 0 and 4" in said
 
 
 def test_full_trains_on_every_case_without_a_score(output, segfw):

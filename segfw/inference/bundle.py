@@ -37,13 +37,9 @@ Fold = int | Literal["full"]
 class Provenance:
     """Where a model comes from.
 
-<<<<<<< HEAD
-    `created`: date; `dataset`: hash of the dataset's content, never its location; `versions`: of the packages that trained it;
-    `scores`: cross-validated figures by name; `settings`: what it was trained with; `made_from`: hashes of its runs.
-=======
-    `created`: date; `dataset`: hash of the dataset's description, never its location; `versions`: of the packages that
-    trained it; `scores`: cross-validated figures by name.
->>>>>>> part-e
+    `created`: date; `dataset`: hash of the dataset's content, never its location; `versions`: of the packages that
+    trained it; `scores`: cross-validated figures by name; `settings`: what it was trained with; `made_from`: hashes of
+    its runs.
     """
 
     created: str = ""
