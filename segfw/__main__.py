@@ -1,8 +1,8 @@
-"""The program: `python -m segfw`, or `segfw`. Reads the command line, composes and checks the configuration, runs the job.
+"""The program, `python -m segfw` or `segfw`: reads the command line, composes and checks the settings, runs the job.
 
-The configuration is composed twice: first here, to answer a wrong one at once, in the user's words and with exit status 2;
-then by Hydra's own entry, which knows run folders, sweeps and launchers. Stages are imported only when a job runs, so that
-help and mistakes are answered without loading PyTorch.
+The configuration is composed twice: first here, to answer a wrong one at once, in the user's words and with exit
+status 2; then by Hydra's own entry, which knows run folders, sweeps and launchers. Stages are imported only when a job
+runs, so that help and mistakes are answered without loading PyTorch.
 """
 
 import functools
@@ -38,12 +38,14 @@ failures = logging.getLogger("segfw.failures")
 
 
 class _Reporting:
-    """Explain whatever ends the block: one line for the user, the traceback for the log; then leave with the exit status."""
+    """Explain whatever ends the block, a line for the user and the traceback for the log, and leave with its status."""
 
     def __enter__(self) -> "_Reporting":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None or isinstance(error, SystemExit | KeyboardInterrupt | JobFailed):
             return
         job = HydraConfig.get() if HydraConfig.initialized() else None
@@ -65,7 +67,7 @@ class _Reporting:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 the job failed, 2 the command line or configuration is wrong."""
+    """Run one command and return its exit status: 0 done, 1 the job failed, 2 the command line is wrong."""
     # Threads that wait for work would otherwise spin, which halves the speed of whatever shares the cores with them.
     # It has to stand before PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -118,7 +120,8 @@ def _run(command: Command) -> int:
 def register_schemas() -> None:
     """Let Hydra find the schema of each verb, on which its YAML page is laid."""
     for name, verb in VERBS.items():
-        ConfigStore.instance().store(name, config.schema(verb.page or verb.settings), group="schema", package="_global_")
+        node = config.schema(verb.page or verb.settings)
+        ConfigStore.instance().store(name, node, group="schema", package="_global_")
 
 
 def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str]) -> None:
@@ -139,7 +142,7 @@ def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[st
 def _job(verb: Verb, swept: tuple[str, ...]) -> Callable[[Any], float | None]:
     def job(composed: Any) -> float | None:
         with _Reporting():
-            settings = config.load(verb.settings, composed, verb.page)
+            settings: Any = config.load(verb.settings, composed, verb.page)
             if isinstance(settings, ExperimentSettings):
                 settings = _named_variant(settings, swept)
             module, function = verb.job.split(":")
@@ -190,7 +193,8 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
-        chosen = {each.override_key for each in loader.compute_defaults_list(name, paths, RunMode.RUN).defaults}
+        defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
+        chosen = {each.override_key for each in defaults}
         for override in parsed:
             group = override.key_or_group
             options = loader.get_group_options(group, overrides=paths)

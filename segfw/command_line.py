@@ -17,6 +17,7 @@ from segfw.core.settings import (
 )
 from segfw.core.settings_checks import unknown_choice
 
+VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 
 
@@ -24,8 +25,8 @@ USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 class Verb:
     """One thing the program does.
 
-    `job`: `module:function`, imported only when it runs; `required`: keys without default; `page`: the settings that its YAML
-    page holds, where the job takes only some of them.
+    `job`: `module:function`, imported only when it runs; `required`: keys without default; `page`: the settings that
+    its YAML page holds, where the job takes only some of them.
     """
 
     summary: str
@@ -82,7 +83,7 @@ VERBS = {
 class Command:
     """A command line taken apart.
 
-    `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra itself.
+    `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra.
     """
 
     verb: str | None
@@ -189,6 +190,6 @@ def _flag_parser() -> _Parser:
     parser.add_argument("--multirun", "-m", action="store_true")
     for names in (("--run", "-r"), ("--resolve",), ("--version",), ("--hydra-help",), ("--shell-completion", "-sc")):
         parser.add_argument(*names, dest="switches", action="append_const", const=names[0])
-    for names in (("--config-dir", "-cd"), ("--config-name", "-cn"), ("--cfg", "-c"), ("--package", "-p"), ("--info", "-i")):
-        parser.add_argument(*names, dest="valued", action="append", type=partial(_named, names[0]))
+    for long, short in VALUED_FLAGS.items():
+        parser.add_argument(long, short, dest="valued", action="append", type=partial(_named, long))
     return parser

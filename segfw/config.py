@@ -1,15 +1,17 @@
 """From a composed configuration to typed settings; the only module that knows OmegaConf.
 
-OmegaConf can merge neither into nested frozen dataclasses nor into `Literal` and tuples, so that Hydra composes onto mutable
-twins of `segfw.core.settings`, made here. They only hold keys and defaults: what a value may be is decided once, in
-`load`, after composition.
+OmegaConf can merge neither into nested frozen dataclasses nor into `Literal` and tuples, so that Hydra composes onto
+mutable twins of `segfw.core.settings`, made here. They only hold keys and defaults: what a value may be is decided
+once, in `load`, after composition.
 """
 
+import copy
 import dataclasses
 import difflib
 import json
 import types
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -25,7 +27,7 @@ CompositionError = OmegaConfBaseException
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One key of a verb's configuration. `node`: it holds further keys; `free`: whatever lies below it is the user's."""
+    """One key of a verb's configuration. `node`: it holds further keys; `free`: what lies below it is the user's."""
 
     dotted: str
     help: str
@@ -44,7 +46,7 @@ def keys(kind: type, place: str = "") -> Iterator[Key]:
     hints = get_type_hints(kind)
     for declared in dataclasses.fields(kind):
         hint, dotted = hints[declared.name], f"{place}{declared.name}"
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             summary = (hint.__doc__ or "").splitlines()[0]
             yield Key(dotted, summary, node=True, free=False, literal=False)
             yield from keys(hint, f"{dotted}.")
@@ -54,7 +56,7 @@ def keys(kind: type, place: str = "") -> Iterator[Key]:
 
 
 def check_key(kind: type, dotted: str) -> None:
-    """Raise `UsageError` with the nearest valid key unless `dotted` is a key of `kind` or lies below a free-form one."""
+    """Raise `UsageError` with the nearest valid key unless `dotted` is a key of `kind` or lies below a free one."""
     known = {key.dotted: key for key in keys(kind)}
     if dotted in known or any(dotted.startswith(f"{name}.") for name, key in known.items() if key.free):
         return
@@ -110,7 +112,7 @@ def _twin(kind: type) -> type:
         default = to_plain(declared.default if factory is dataclasses.MISSING else factory())
         held: Any = {str: str, str | None: str | None}.get(hint, Any)
         if isinstance(default, dict | list):
-            member = dataclasses.field(default_factory=lambda value=default: type(value)(value))
+            member = dataclasses.field(default_factory=partial(copy.deepcopy, default))
         else:
             member = dataclasses.field(default=default)
         members.append((declared.name, held, member))

@@ -42,7 +42,7 @@ def test_the_verb_is_the_first_word_unless_that_is_a_setting_or_a_flag(words, ve
 
 
 def test_an_unknown_verb_names_the_verbs_and_the_nearest():
-    with pytest.raises(UsageError, match="unknown verb 'predicts', did you mean 'predict'.* There are experiment, predict, evaluate"):
+    with pytest.raises(UsageError, match=r"unknown verb 'predicts', did you mean 'predict'\? There are experiment, "):
         parse_command(["predicts", "model=x"])
 
 
@@ -84,7 +84,10 @@ def test_any_text_survives_both_grammars(path):
     assert OmegaConf.create([word])[0]  # Hydra keeps the words of the command line in its own configuration
 
 
-@pytest.mark.parametrize("path", ["${oc.env:HOME}", "\\${x}\\\\", "a\\'b\\", "'", '"', "a,b", "", "[x]=~#$ {y}", "\\", "1e3", "true"])
+ODD = ["${oc.env:HOME}", "\\${x}\\\\", "a\\'b\\", "'", '"', "a,b", "", "[x]=~#$ {y}", "\\", "1e3", "true"]
+
+
+@pytest.mark.parametrize("path", ODD)
 def test_a_path_comes_out_of_composition_as_it_was_typed(path):
     composed = hydra.compose("page", quote_literals([f"model={path}"], ["model"]), return_hydra_config=True)
     assert OmegaConf.to_container(composed.hydra.overrides, resolve=True)

@@ -82,7 +82,6 @@ def test_callbacks_and_labels_are_free_form():
         ("plan__patch_size", 64, "plan.patch_size must be a list, got 64"),
         ("plan__patch_size", [64, 0, 64], r"plan.patch_size must be at least 1, got \[64, 0, 64\]"),
         ("overwrite", "yes", "overwrite must be true or false, got 'yes'"),
-        ("trainer", 3, "trainer must be a mapping"),
         ("name", "../elsewhere", "name names a folder"),
         ("name", "", "name names a folder"),
         ("task__name", "a/b", "task.name names a folder"),
@@ -93,10 +92,13 @@ def test_callbacks_and_labels_are_free_form():
 )
 def test_wrong_values_are_refused_with_key_value_and_what_is_allowed(key, value, message):
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
-        if key == "trainer":
-            config.load(ExperimentSettings, OmegaConf.create({"task": {"name": "Mine"}, key: value}))
-        else:
-            loaded(**{key: value})
+        loaded(**{key: value})
+
+
+def test_a_value_in_the_place_of_a_node_is_refused():
+    composed = OmegaConf.create({"task": {"name": "Mine"}, "trainer": 3})
+    with pytest.raises(UsageError, match="trainer must be a mapping"):
+        config.load(ExperimentSettings, composed)
 
 
 def test_no_task_says_how_to_give_one():

@@ -14,6 +14,7 @@ from segfw.command_line import VERBS
 from segfw.core.errors import DataError
 from segfw.core.settings import EvaluateSettings, ExperimentSettings, PredictSettings
 
+MISSPELT = "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,7 +31,7 @@ def _surroundings(tmp_path, monkeypatch):
 
 @pytest.fixture
 def jobs(monkeypatch):
-    """Put one class in the place of every stage; return the settings it was called with, and it (`act` is what it does)."""
+    """Put one class in the place of every stage; return the settings it was called with, and it (`act` is its work)."""
     calls = []
 
     class Stage:
@@ -56,9 +57,9 @@ def run(capsys, *words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["+task=Task04", "trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
-        (["+task=Task04", "+trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
-        (["+task=Task04", "++trainer.max_epoch=3"], "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
+        (["+task=Task04", "trainer.max_epoch=3"], MISSPELT),
+        (["+task=Task04", "+trainer.max_epoch=3"], MISSPELT),
+        (["+task=Task04", "++trainer.max_epoch=3"], MISSPELT),
         (["task=Task04"], "write it with a plus: +task=Task04"),
         (["+task=Task4"], "unknown task 'Task4', did you mean 'Task04'? There are Demo, Task01, Task02"),
         (["+task=Task04", "planner=resenc"], "unknown planner 'resenc'"),

@@ -245,7 +245,7 @@ class EvaluateSettings:
 
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
-    output: str | None = setting(None, "JSON file, with a CSV beside it; None: metrics.json in predictions", literal=True)
+    output: str | None = setting(None, "JSON file, a CSV beside it; None: metrics.json in predictions", literal=True)
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
