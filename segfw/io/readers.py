@@ -1,8 +1,8 @@
 """Image files to volumes and label maps to files. The only place that knows ITK's (x, y, z) order.
 
-Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999 times the
-largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have spacing
-`(999, 1, 1)`; one colour file gives its colours as channels; the first axis of a 4D file is the channel axis.
+Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999
+times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have spacing
+`(999, 1, 1)`; one color file gives its colors as channels; the first axis of a 4D file is the channel axis.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ def ending_of(path: str | Path) -> str:
 def read_image(paths: Sequence[str | Path]) -> Volume:
     """Read one case's image: one file per channel, or files that hold several; channels are stacked in the order given.
 
-    Spacing and geometry are the first file's. Raises `DataError` for an unreadable file, for files that differ in shape or
-    spacing, and for values that are no real numbers.
+    Spacing and geometry are the first file's. Raises `DataError` for an unreadable file, for files that differ in shape
+    or spacing, and for values that are no real numbers.
     """
     first, *others = (_read(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
@@ -54,7 +54,8 @@ def read_image(paths: Sequence[str | Path]) -> Volume:
             )
         if not np.allclose(other.spacing, first.spacing):
             raise DataError(
-                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, {path} has {other.spacing}"
+                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, "
+                f"{path} has {other.spacing}"
             )
     if others:
         array = np.concatenate([first.array, *(other.array for other in others)], dtype=np.float32, casting="unsafe")
@@ -133,7 +134,7 @@ def _read(path: str | Path) -> Volume:
         raise DataError(f"{path}: images have 2, 3 or 4 axes, this one has {ndim} and {components} values per voxel")
     if ending in NATURAL_ENDINGS and ndim != 2:
         raise DataError(
-            f"{path}: only 2D files of this format are read, this one has shape {array.shape[1:]}; convert it to .nii.gz"
+            f"{path}: only 2D is read of this format, this one has shape {array.shape[1:]}; convert it to .nii.gz"
         )
     geometry = _geometry(image, min(ndim, 3))
     try:
