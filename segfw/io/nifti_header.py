@@ -51,7 +51,9 @@ def _float32_vector(direction: NDArray[np.float64], length: float) -> NDArray[np
     entry = np.float32(direction[largest] * length)
     for step in range(-NEIGHBORS, NEIGHBORS + 1):
         neighbor = float(entry) + step * float(np.spacing(entry))
-        vector = (direction * (neighbor / direction[largest])).astype(np.float32).astype(np.float64)
+        vector: NDArray[np.float64] = (
+            (direction * (neighbor / direction[largest])).astype(np.float32).astype(np.float64)
+        )
         if _direction(vector) == tuple(direction):
             return vector
     return None

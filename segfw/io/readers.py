@@ -1,8 +1,8 @@
 """Image files to volumes and label maps to files. The only place that knows ITK's (x, y, z) order.
 
 Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999
-times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have spacing
-`(999, 1, 1)`; one color file gives its colors as channels; the first axis of a 4D file is the channel axis.
+times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have
+spacing `(999, 1, 1)`; one color file gives its colors as channels; the first axis of a 4D file is the channel axis.
 """
 
 from collections.abc import Sequence
@@ -159,7 +159,7 @@ def _volume_spacing(geometry: Geometry, natural: bool) -> Spacing:
 
 def _without_opaque_alpha(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Drop the fourth channel of a colour image `(C, ...)` where it is at its maximum everywhere: it says nothing."""
-    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == np.iinfo(array.dtype).max).all())
+    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == 2 ** (8 * array.itemsize) - 1).all())
     return array[:3] if opaque else array
 
 
