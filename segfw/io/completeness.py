@@ -15,7 +15,10 @@ JPEG_END = b"\xff\xd9"
 
 
 def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
-    """Raise `DataError` if the file at `path`, from which `image` was read, is shorter than it should be. `ending` in lower case."""
+    """Raise `DataError` if the file at `path`, from which `image` was read, is shorter than it should be.
+
+    `ending` in lower case.
+    """
     size = path.stat().st_size
     if ending == ".nii.gz":
         _require_whole_gzip(path, _nifti_size(image))

@@ -26,9 +26,10 @@ PAUSE = 1.0  # seconds between attempts
 def download_task(task: TaskSettings, data_root: Path, report: Report) -> Path:
     """Fetch the dataset of `task` into `data_root` and return its folder; one that is there is left as it is.
 
-    `report(done, total)` is told of the bytes fetched; `total` is None where the server does not say. What was fetched stays
-    in a `.part` file until it is whole, so a second call goes on where the first was cut off. Raises `JobError` when
-    the network or the disk fails, `DataError` for a wrong checksum or an archive with links or with paths outside.
+    `report(done, total)` is told of the bytes fetched; `total` is None where the server does not say. What was
+    fetched stays in a `.part` file until it is whole, so a second call goes on where the first was cut off. Raises
+    `JobError` when the network or the disk fails, `DataError` for a wrong checksum or an archive with links or with
+    paths outside.
     """
     folder = dataset_folder(task, data_root)
     if folder.is_dir():
@@ -101,8 +102,8 @@ def _require_space(folder: Path, missing: int, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if missing and free < needed:
         raise JobError(
-            f"{folder} has {free / 1e9:.1f} GB free; the archive and what it holds need {needed / 1e9:.1f} GB; free some or give "
-            f"data_root=FOLDER on another disk"
+            f"{folder} has {free / 1e9:.1f} GB free; the archive and what it holds need {needed / 1e9:.1f} GB; "
+            "free some or give data_root=FOLDER on another disk"
         )
 
 
@@ -140,7 +141,8 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
     """Write one regular file or folder; macOS's hidden twins (`._name`) are left out. Anything else is refused.
 
-    Only names and bytes are taken over: no links, devices, owners or modes, which is stricter than tarfile's data filter.
+    Only names and bytes are taken over: no links, devices, owners or modes, which is stricter than tarfile's data
+    filter.
     """
     path = PurePosixPath(member.name)
     target = (folder / path).resolve()

@@ -1,8 +1,8 @@
 """Dataset folders to `Dataset` values: the Medical Segmentation Decathlon's layout and nnU-Net v2's.
 
-A Decathlon folder lists its cases under `training` in dataset.json, one file per case, which may hold several channels. An
-nnU-Net v2 folder holds `imagesTr/<case>_<channel, four digits><ending>` and `labelsTr/<case><ending>`, or lists files under
-`dataset`. What the task's settings state overrides what dataset.json states.
+A Decathlon folder lists its cases under `training` in dataset.json, one file per case, which may hold several
+channels. An nnU-Net v2 folder holds `imagesTr/<case>_<channel, four digits><ending>` and `labelsTr/<case><ending>`,
+or lists files under `dataset`. What the task's settings state overrides what dataset.json states.
 """
 
 import json
@@ -24,7 +24,7 @@ LISTED = 10  # missing files named in one message
 
 
 def dataset_folder(task: TaskSettings, data_root: Path) -> Path:
-    """Return where the dataset of `task` lies: `task.folder` (else `task.name`) under `data_root`, unless it is absolute."""
+    """Return where the dataset of `task` lies: `task.folder` (else `task.name`), under `data_root` or absolute."""
     folder = task.folder or task.name
     if not folder:
         raise UsageError("no dataset is named; give +task=NAME, or task.name=NAME task.folder=FOLDER")
@@ -34,9 +34,9 @@ def dataset_folder(task: TaskSettings, data_root: Path) -> Path:
 def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
     """Read what the dataset of `task` is and find the files of its training cases.
 
-    Cases are sorted by name, except that an explicit `dataset` list keeps its order. Raises `DataError` for a missing folder
-    (with the command that fetches it), a description that is incomplete or wrong, and missing files (all of them, up to ten
-    by name).
+    Cases are sorted by name, except that an explicit `dataset` list keeps its order. Raises `DataError` for a missing
+    folder (with the command that fetches it), a description that is incomplete or wrong, and missing files (all of
+    them, up to ten by name).
     """
     folder = dataset_folder(task, data_root)
     if not folder.is_dir():
@@ -94,7 +94,7 @@ def _ending(folder: Path, description: dict[str, Any]) -> str:
 
 
 def _channel_names(task: TaskSettings, folder: Path, description: dict[str, Any]) -> tuple[str, ...]:
-    """Return names in the order in which they are written, which is the order of the normalization schemes (nnU-Net's)."""
+    """Return names in the order in which they are written, the order of the normalization schemes (nnU-Net's)."""
     if task.channels:
         return task.channels
     declared = description.get("channel_names", description.get("modality"))
@@ -170,13 +170,15 @@ def _cases(
 
 
 def _listed_cases(folder: Path, listed: Any) -> list[Case]:
-    """Return nnU-Net's explicit list `{case: {images: [...], label: ...}}`; environment variables in paths are replaced."""
+    """Return nnU-Net's explicit list `{case: {images: [...], label: ...}}`, environment variables replaced."""
 
     def place(path: str) -> str:
         return str(folder / os.path.expandvars(path))
 
+    if not isinstance(listed, dict):
+        raise DataError(f"dataset in {folder / 'dataset.json'} must map case names to files, got {listed!r}")
     cases = []
-    for name, entry in listed.items() if isinstance(listed, dict) else ():
+    for name, entry in listed.items():
         if (
             not isinstance(entry, dict)
             or not isinstance(entry.get("images"), list)
@@ -228,9 +230,8 @@ def _require_files(folder: Path, cases: list[Case]) -> None:
     expected = [path for case in cases for path in (*case.images, *((case.label,) if case.label else ()))]
     missing = [path for path in expected if not Path(path).is_file()]
     if missing:
-        raise DataError(
-            f"dataset {folder}: {len(missing)} of {len(expected)} files are missing:\n  {_some(missing, separator=chr(10) + '  ')}"
-        )
+        names = _some(missing, separator="\n  ")
+        raise DataError(f"dataset {folder}: {len(missing)} of {len(expected)} files are missing:\n  {names}")
 
 
 def _some(names: list[str], separator: str = ", ") -> str:

@@ -1,9 +1,10 @@
 """Make an oblique NIfTI file give back the very direction it was written with.
 
-NIfTI keeps the grid's axes as float32 vectors of the length of the spacing; ITK reads an axis as such a vector divided by its own
-length. What ITK writes for a direction it has read is therefore often one float32 step beside the vector it read, and the
-directions differ in the eighth digit: enough for programs that compare geometries to call the two files different grids. Here
-the vector that was read is found again (few float32 vectors have exactly this direction) and put into the header's sform.
+NIfTI keeps the grid's axes as float32 vectors of the length of the spacing; ITK reads an axis as such a vector
+divided by its own length. What ITK writes for a direction it has read is therefore often one float32 step beside the
+vector it read, and the directions differ in the eighth digit: enough for programs that compare geometries to call the
+two files different grids. Here the vector that was read is found again (few float32 vectors have exactly this
+direction) and put into the header's sform.
 """
 
 import gzip
@@ -20,10 +21,10 @@ NEIGHBORS = 16
 
 
 def restore_direction(path: Path, direction: tuple[float, ...]) -> None:
-    """Rewrite the sform of the `.nii` or `.nii.gz` file that ITK wrote at `path`, so that ITK reads `direction` from it.
+    """Rewrite the sform of the `.nii` or `.nii.gz` file that ITK wrote at `path` to give `direction`.
 
-    `direction` is ITK's: row by row, the columns are the axes. A file that already gives it back, or a direction that no
-    float32 vectors give (it came from another format), leaves the file as it is.
+    `direction` is ITK's: row by row, the columns are the axes. A file that already gives it back, or a direction that
+    no float32 vectors give (it came from another format), leaves the file as it is.
     """
     compressed = path.name.lower().endswith(".gz")
     content = bytearray(gzip.decompress(path.read_bytes()) if compressed else path.read_bytes())
@@ -50,7 +51,9 @@ def _float32_vector(direction: NDArray[np.float64], length: float) -> NDArray[np
     entry = np.float32(direction[largest] * length)
     for step in range(-NEIGHBORS, NEIGHBORS + 1):
         neighbor = float(entry) + step * float(np.spacing(entry))
-        vector = (direction * (neighbor / direction[largest])).astype(np.float32).astype(np.float64)
+        vector: NDArray[np.float64] = (
+            (direction * (neighbor / direction[largest])).astype(np.float32).astype(np.float64)
+        )
         if _direction(vector) == tuple(direction):
             return vector
     return None

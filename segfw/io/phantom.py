@@ -1,9 +1,9 @@
 """A small made-up dataset, so that the whole way can be walked without a download.
 
-Each case is a body (an ellipsoid) with a large bright left organ, a small dark right one, and a bright core with a tube
-that leads out of the body. Networks see arrays in the order of the file and mirrored besides, so left and right differ in
-brightness and size, not in position alone. Sizes, places, contrast, spacing and orientation differ from case to case; the grids are
-really sampled along their (flipped, permuted, tilted) axes.
+Each case is a body (an ellipsoid) with a large bright left organ, a small dark right one, and a bright core with a
+tube that leads out of the body. Networks see arrays in the order of the file and mirrored besides, so left and right
+differ in brightness and size, not in position alone. Sizes, places, contrast, spacing and orientation differ from case
+to case; the grids are really sampled along their (flipped, permuted, tilted) axes.
 """
 
 import json
@@ -29,7 +29,7 @@ NOISE = 28.0
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where a case's voxels lie: `shape`, `spacing` and the columns of `direction` belong to the axes (x, y, z) of the file."""
+    """Where a case's voxels lie. Entries and columns of `direction` belong to the axes (x, y, z) of the file."""
 
     shape: tuple[int, ...]
     spacing: FloatArray
@@ -49,9 +49,9 @@ class Grid:
 
 
 def make_phantom_dataset(folder: Path) -> None:
-    """Make the dataset in `folder`, Decathlon layout, the same bits every time. A folder that is there is left as it is.
+    """Make the dataset in `folder`, Decathlon layout, the same bits every time.
 
-    The folder appears complete or not at all.
+    A folder that is there is left as it is; a new one appears complete or not at all.
     """
     if folder.exists():
         return
@@ -122,13 +122,15 @@ def _rotation(angles: FloatArray) -> FloatArray:
 
 
 def _draw_case(rng: np.random.Generator, positions: FloatArray) -> tuple[NDArray[np.int16], IntArray]:
-    """Draw the anatomy and the picture of one case at `positions`: image int16 and label map uint8, both `(Z, Y, X)`."""
+    """Draw anatomy and picture of one case at `positions`: image int16 and label map uint8, `(Z, Y, X)`."""
     shift = rng.uniform(-2, 2, 3)
     size = rng.uniform(0.9, 1.1, (4, 3))
     body = _ellipsoid(positions, shift, np.array([24, 19, 23]) * size[0])
-    left = _ellipsoid(positions, shift + [11, 2, 1] + rng.uniform(-1, 1, 3), np.array([7.5, 9, 11]) * size[1])
-    right = _ellipsoid(positions, shift + [-12, -1, -2] + rng.uniform(-1, 1, 3), np.array([5.5, 7, 8]) * size[2])
-    middle = shift + [-1, 3, -5] + rng.uniform(-1, 1, 3)
+    left = _ellipsoid(positions, shift + np.array([11, 2, 1]) + rng.uniform(-1, 1, 3), np.array([7.5, 9, 11]) * size[1])
+    right = _ellipsoid(
+        positions, shift + np.array([-12, -1, -2]) + rng.uniform(-1, 1, 3), np.array([5.5, 7, 8]) * size[2]
+    )
+    middle = shift + np.array([-1, 3, -5]) + rng.uniform(-1, 1, 3)
     core = _ellipsoid(positions, middle, np.array([5, 5, 6]) * size[3])
     core |= _tube(positions, middle, radius=2.6 * size[3, 0], sway=rng.uniform(1, 3))
     core &= body

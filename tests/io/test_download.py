@@ -16,7 +16,7 @@ from segfw.io.download import download_task
 
 
 class Server(ThreadingHTTPServer):
-    """Serve one archive. `drops`: how many answers break off in the middle; `ranges`: whether parts may be asked for."""
+    """Serve one archive; the first `drops` answers break off; `ranges`: whether parts may be asked for."""
 
     def __init__(self, content, drops=0, ranges=True):
         super().__init__(("127.0.0.1", 0), Answer)

@@ -139,7 +139,7 @@ def test_unknown_format_lists_the_known():
 
 def test_stack_of_pages_is_refused(tmp_path):
     path = save(tmp_path / "a.tif", np.zeros((5, 3, 4), np.uint8))
-    with pytest.raises(DataError, match=r"a\.tif: only 2D.*\(5, 3, 4\)"):
+    with pytest.raises(DataError, match=r"a\.tif: only 2D is read.*\(5, 3, 4\)"):
         read_image([path])
 
 
