@@ -1,7 +1,7 @@
 """How well label maps agree: counts of voxels, overlap measures, and their summary over cases.
 
-One joint histogram of (reference value, predicted value) holds every count of every label and region, so each case's voxels
-are looked at once, in blocks of bounded size.
+One joint histogram of (reference value, predicted value) holds every count of every label and region, so each case's
+voxels are looked at once, in blocks of bounded size.
 """
 
 import csv
@@ -65,8 +65,9 @@ class Summary:
     """Metrics of several cases.
 
     `mean[label][metric]`: mean over the cases in which the metric is defined, NaN if there are none.
-    `foreground_mean[metric]`: mean of these over the labels in which it is defined. A label that no reference and no prediction has
-    leaves the others' mean alone (in nnU-Net it turns the whole mean into NaN); otherwise the figures equal nnU-Net's.
+    `foreground_mean[metric]`: mean of these over the labels in which it is defined. A label that no reference and no
+    prediction has leaves the others' mean alone (in nnU-Net it turns the whole mean into NaN); otherwise the figures
+    equal nnU-Net's.
     """
 
     cases: tuple[CaseMetrics, ...]
@@ -77,7 +78,8 @@ class Summary:
 def confusion(reference: IntArray, prediction: IntArray, labels: LabelSet) -> dict[str, Counts]:
     """Count the agreement of two maps of the same shape for each foreground entry of `labels`, by name.
 
-    Voxels whose reference is the ignore label are left out. `DataError` for different shapes or maps that hold no integers.
+    Voxels whose reference is the ignore label are left out. `DataError` for different shapes or maps that hold no
+    integers.
     """
     return count_overlaps(reference, prediction, dict(labels.foreground), labels.ignore_value)
 
@@ -130,7 +132,9 @@ def summarize(cases: Sequence[CaseMetrics]) -> Summary:
 
 
 def summary_to_plain(summary: Summary) -> dict[str, Any]:
-    """Return the content of `metrics.json`: `foreground_mean`, `mean` per label, `cases`; None stands for NaN, which JSON lacks."""
+    """Return the content of `metrics.json`: `foreground_mean`, `mean` per label, `cases`; None stands for NaN, which
+    JSON lacks.
+    """
     return {
         "foreground_mean": _without_nan(summary.foreground_mean),
         "mean": {name: _without_nan(row) for name, row in summary.mean.items()},
@@ -147,12 +151,17 @@ def summary_from_plain(plain: Any) -> Summary:
         cases = [
             CaseMetrics(
                 str(entry["case"]),
-                {str(name): Counts(*(int(row[key]) for key in ("tp", "fp", "fn", "tn"))) for name, row in entry["labels"].items()},
+                {
+                    str(name): Counts(*(int(row[key]) for key in ("tp", "fp", "fn", "tn")))
+                    for name, row in entry["labels"].items()
+                },
             )
             for entry in plain["cases"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtefactError(f"these metrics lack or garble an entry: {error!r}; each case needs 'case' and 'labels'") from error
+        raise ArtefactError(
+            f"these metrics lack or garble an entry: {error!r}; each case needs 'case' and 'labels'"
+        ) from error
     return summarize(cases)
 
 
@@ -174,7 +183,9 @@ def summary_to_csv(summary: Summary) -> str:
 
 
 def _joint_histogram(reference: IntArray, prediction: IntArray, values: Sequence[int]) -> IntArray:
-    """Count voxels by (index of reference in `values`, index of prediction); the last row and column hold all other values."""
+    """Count voxels by (index of reference in `values`, index of prediction); the last row and column hold all other
+    values.
+    """
     size = len(values) + 1
     table = np.zeros(size * size, np.int64)
     flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
@@ -186,7 +197,9 @@ def _joint_histogram(reference: IntArray, prediction: IntArray, values: Sequence
 
 
 def _indices(block: IntArray, values: Sequence[int]) -> IntArray:
-    """Replace each voxel by its position in `values` (not negative, ascending), or by their number if it is not among them."""
+    """Replace each voxel by its position in `values` (not negative, ascending), or by their number if it is not
+    among them.
+    """
     limit = values[-1] + 1 if values else 0
     lookup = np.full(limit + 1, len(values), np.int64)
     lookup[list(values)] = np.arange(len(values))

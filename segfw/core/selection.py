@@ -34,7 +34,8 @@ class Score:
 class Selection:
     """The winner and every candidate, in the order in which they were given.
 
-    `same_cases`: whether all were scored on the same cases; if not (a fold is missing), their means are no fair comparison.
+    `same_cases`: whether all were scored on the same cases; if not (a fold is missing), their means are no fair
+    comparison.
     """
 
     winner: str
@@ -48,7 +49,9 @@ class Selection:
 
 
 def score(candidate: Candidate) -> Score:
-    """Average the candidate's Dice over its cases per label, then over labels. `DataError` if a case was scored twice."""
+    """Average the candidate's Dice over its cases per label, then over labels. `DataError` if a case was scored
+    twice.
+    """
     names = [case.case for case in candidate.cases]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:

@@ -1,9 +1,9 @@
 """Random changes of training batches, and the targets made of their label maps.
 
 Drawing and applying are apart: `draw` turns one generator per sample into plain arrays on the host, `apply` is batched
-torch on any device and takes no decision of its own, so that a batch can be replayed and a sample does not depend on its
-neighbors. Order, ranges and probabilities: nnU-Net's, see `AugmentationSettings`. Rotation, scaling and shift happen
-earlier, when the patch is read (`segfw.data.spatial`).
+torch on any device and takes no decision of its own, so that a batch can be replayed and a sample does not depend on
+its neighbors. Order, ranges and probabilities: nnU-Net's, see `AugmentationSettings`. Rotation, scaling and shift
+happen earlier, when the patch is read (`segfw.data.spatial`).
 """
 
 from collections.abc import Callable, Sequence
@@ -93,7 +93,7 @@ class Augmentation:
 
     def apply(self, image: Tensor, label: Tensor, draw: AugmentationDraw) -> tuple[Tensor, Tensor]:
         """Return the batch as `draw` wants it. The arguments are left as they are."""
-        image = image.clone()
+        image = image.clone(memory_format=torch.contiguous_format)  # so that planes are a view of it
         planes = image.flatten(0, 1)
         _change(planes, draw.noise, lambda x, sigma: intensity.add_noise(x, sigma, draw.noise_seeds.tolist()))
         _change(planes, draw.blur, lambda x, _: intensity.blur(x, draw.blur.values))

@@ -170,8 +170,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yield a rank's share of `num_batches` batches as lists of (epoch, index).
 
-    Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them one longer, so
-    that the samples of all ranks together are those of one device. `UsageError` when there are more ranks than samples.
+    Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them longer by 1:
+    the samples of all ranks together are those of one device. `UsageError` when there are more ranks than samples.
     """
 
     def __init__(self, num_batches: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:

@@ -1,8 +1,8 @@
 """Rotation, scaling and shift of a patch: the rules, the draw, and reading a transformed patch from a larger array.
 
-Index `o` of a patch of size F shows position `A (o - (F - 1) / 2) + (P - 1) / 2` of the loader patch of size P, from which
-nothing outside is seen. Most patches are neither rotated nor scaled, and a rotated one sees only part of the loader patch:
-only the box that is needed is read.
+Index `o` of a patch of size F shows position `A (o - (F - 1) / 2) + (P - 1) / 2` of the loader patch of size P, beyond
+which nothing is seen. Most patches are neither rotated nor scaled, and a rotated one sees only part of the loader
+patch: only the box that is needed is read.
 """
 
 import math
@@ -24,14 +24,14 @@ TIE = 1e-5  # shares of weight closer than this are equal
 
 
 def is_dummy_2d(patch_size: Shape, settings: AugmentationSettings) -> bool:
-    """Whether a 3D patch is rotated and scaled in plane only: wider than three times its depth, unless the settings say."""
+    """Whether a 3D patch is rotated and scaled in plane only: wider than thrice its depth, unless the settings say."""
     if len(patch_size) == 2:
         return False
     return max(patch_size) / patch_size[0] > 3 if settings.dummy_2d is None else settings.dummy_2d
 
 
 def largest_rotation(patch_size: Shape, settings: AugmentationSettings) -> float:
-    """Return the largest rotation in degrees: 180 in plane (15 for slices longer than 1.5 times their width), 30 in 3D."""
+    """Return the largest rotation in degrees: 30 in 3D, 180 in plane, 15 for slices over 1.5 times as long as wide."""
     if settings.rotation_degrees is not None:
         return settings.rotation_degrees
     if len(patch_size) == 2:
@@ -66,7 +66,7 @@ def loader_patch_size(patch_size: Shape, settings: AugmentationSettings) -> Shap
 class SpatialDraw:
     """What was drawn for one patch.
 
-    `matrix`: A of the module's formula over the last 2 or 3 axes, or None where the patch is neither rotated nor scaled.
+    `matrix`: A of the module's formula over the last 2 or 3 axes, None where the patch is neither rotated nor scaled.
     `shift`: voxels, one per axis.
     """
 
@@ -134,7 +134,8 @@ def read_patch(
 ) -> tuple[Tensor, Tensor]:
     """Read a transformed patch: image (C, *F) float32 and label (1, *F) int16.
 
-    `start`: where the loader patch begins in the arrays' spatial axes; `sizes`: (F, P). Outside, the image is 0, the label -1.
+    `start`: where the loader patch begins in the arrays' spatial axes; `sizes`: (F, P). Outside, the image is 0 and
+    the label -1.
     """
     size, loader_size = sizes
     begin = [a + b for a, b in zip(start, draw.shift, strict=True)]
@@ -177,7 +178,7 @@ def sample_positions(matrix: FloatArray, size: Shape, loader_size: Shape) -> lis
 
 
 def sample_image(image: Tensor, positions: Sequence[Tensor]) -> Tensor:
-    """Interpolate `image` (..., *box) linearly at `positions` (one tensor of shape F per axis of the box), 0 outside."""
+    """Interpolate `image` (..., *box) linearly at `positions`, one tensor of shape F per axis of the box; 0 outside."""
     ndim, shape = len(positions), positions[0].shape
     box = image.shape[-ndim:]
     leading = image.shape[:-ndim]
@@ -233,7 +234,7 @@ def _mixed_cells(padded: Tensor) -> Tensor:
 
 
 def _vote(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
-    """Return the winner among `labels` (2**ndim, M); the bits of a row's number say which axes lie on the upper side."""
+    """Return the winner among `labels` (2**ndim, M); bit i of a row's number: the upper neighbor along axis i."""
     weights = torch.ones(1, labels.shape[1])
     nearest = torch.zeros(1, labels.shape[1], dtype=torch.int64)
     for bit, fraction in enumerate(fractions):
@@ -241,7 +242,7 @@ def _vote(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
         nearest += (fraction > 0.5).to(torch.int64) << bit
     low, high = labels.amin(0), labels.amax(0)
     is_high = labels == high
-    share = (weights * is_high).sum(0)
+    share = torch.where(is_high, weights, 0).sum(0)
     winner = torch.where(share > 0.5, high, low)
     winner = torch.where((share - 0.5).abs() < TIE, labels.gather(0, nearest)[0], winner)
     several = (~is_high & (labels != low)).any(0).nonzero()[:, 0]  # few: most borders have two sides

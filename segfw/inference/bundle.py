@@ -4,8 +4,8 @@
     3d_fullres_fold_0-1a2b3c4d.safetensors  one file per member; its name carries its hash, so that a new model never
                                             overwrites a file that the old `model.yaml` still names
 
-Members are written first and `model.yaml` last, at once: a folder that has it is complete. A `.zip` of the folder is as good.
-No case names, paths or hosts are in it.
+Members are written first and `model.yaml` last, at once: a folder that has it is complete. A `.zip` of the folder is as
+good. No case names, paths or hosts are in it.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ Fold = int | Literal["full"]
 class Provenance:
     """Where a model comes from.
 
-    `created`: date; `dataset`: hash of the dataset's description, never its location; `versions`: of the packages that trained it;
-    `scores`: cross-validated figures by name.
+    `created`: date; `dataset`: hash of the dataset's description, never its location; `versions`: of the packages that
+    trained it; `scores`: cross-validated figures by name.
     """
 
     created: str = ""
@@ -61,8 +61,8 @@ class Member:
 class Bundle:
     """A model: its plan, as it was trained with, and its members.
 
-    `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at most.
-    Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
+    `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
+    most. Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
     """
 
     plan: Plan
@@ -121,8 +121,12 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         with atomic_path(folder / file) as temporary:
             temporary.write_bytes(content)
         entries.append(_Entry(member.configuration, member.fold, member.network, file, digest))
-    manifest = _Manifest(FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance)
-    text = yaml.dump(to_plain(manifest), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    manifest = _Manifest(
+        FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
+    )
+    text = yaml.dump(
+        to_plain(manifest), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True
+    )
     write_text(folder / MANIFEST, "# A packaged segmentation model. The weights lie beside it.\n" + text)
     named = {entry.file for entry in entries}
     for stale in folder.glob(f"*{SUFFIX}"):
@@ -133,8 +137,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
 def load_bundle(path: Path) -> Bundle:
     """Read a model from a folder or a `.zip` of one, all weights included (on the CPU).
 
-    Raises `ArtefactError` when it is missing, incomplete, damaged (hash), written by a newer version, or when `model.yaml` has an
-    unknown or wrong entry. Only files that lie directly beside `model.yaml` are read, and nothing is extracted.
+    Raises `ArtefactError` when it is missing, incomplete, damaged (hash), written by a newer version, or when
+    `model.yaml` has an unknown or wrong entry. Only files that lie directly beside `model.yaml` are read, and nothing
+    is extracted.
     """
     if path.is_dir():
         return _load(path, lambda name: (path / name).read_bytes())
@@ -165,7 +170,8 @@ def _load(path: Path, read: Callable[[str], bytes]) -> Bundle:
         digest = hashlib.sha256(content).hexdigest()
         if digest != entry.sha256:
             raise ArtefactError(
-                f"{path}: {entry.file} is damaged or was exchanged: its SHA-256 is {digest}, {MANIFEST} says {entry.sha256}"
+                f"{path}: {entry.file} is damaged or was exchanged: its SHA-256 is {digest}, "
+                f"{MANIFEST} says {entry.sha256}"
             )
         try:
             weights = safetensors.torch.load(content)
@@ -185,7 +191,9 @@ def _manifest(path: Path, content: bytes) -> _Manifest:
         raise ArtefactError(f"{path}: {MANIFEST} is no YAML: {error}") from error
     version = plain.get("format_version") if isinstance(plain, dict) else None
     if not isinstance(version, int) or version < 1:
-        raise ArtefactError(f"{path}: {MANIFEST} must state a format_version from 1 to {FORMAT_VERSION}, got {version!r}")
+        raise ArtefactError(
+            f"{path}: {MANIFEST} must state a format_version from 1 to {FORMAT_VERSION}, got {version!r}"
+        )
     if version > FORMAT_VERSION:
         raise ArtefactError(
             f"{path}: {MANIFEST} has format_version {version}, this segfw reads up to {FORMAT_VERSION}: update segfw"

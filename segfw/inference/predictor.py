@@ -1,7 +1,8 @@
 """Whole cases through trained networks: preprocess, slide windows, average folds, restore.
 
-Folds of one configuration are averaged as logits, window by window: averaging is linear, so this equals averaging whole maps, and only one map
-of logits is ever held. Different configurations see different grids and are averaged as probabilities on the image's.
+Folds of one configuration are averaged as logits, window by window: averaging is linear, so this equals averaging whole
+maps, and only one map of logits is ever held. Different configurations see different grids and are averaged as
+probabilities on the image's.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ from segfw.nn.build import build_network
 class Prediction:
     """What a model says of one image, on the image's own grid.
 
-    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first) or per region,
-    None unless asked for.
+    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
+    or per region, None unless asked for.
     """
 
     segmentation: IntArray
@@ -53,8 +54,8 @@ class AveragedNetwork(nn.Module):
 class CasePredictor:
     """A packaged model, ready to segment volumes on `device`.
 
-    `settings`: None takes the model's own. Networks are built once, here. Raises `ArtefactError` when weights do not fit their network,
-    `UsageError` for a configuration that needs another one's segmentation as input.
+    `settings`: None takes the model's own. Networks are built once, here. Raises `ArtefactError` when weights do not
+    fit their network, `UsageError` for a configuration that needs another one's segmentation as input.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device | str, settings: InferenceSettings | None = None) -> None:
@@ -70,12 +71,11 @@ class CasePredictor:
         }
 
     def predict(self, volume: Volume, probabilities: bool = False) -> Prediction:
-        """Segment one image `(C, Z, Y, X)` as it was read. `DataError` when it has not as many channels as the model."""
+        """Segment one image `(C, Z, Y, X)` as it was read; `DataError` for a wrong number of channels."""
         plan = self.bundle.plan
-        if volume.array.shape[0] != len(plan.channel_names):
-            raise DataError(
-                f"the model takes {len(plan.channel_names)} channels {list(plan.channel_names)}, got {volume.array.shape[0]}"
-            )
+        names, found = list(plan.channel_names), volume.array.shape[0]
+        if found != len(names):
+            raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
         maps = []
         for name, network in self._networks.items():
             case = preprocess_case(volume, None, plan, plan.configuration(name))
@@ -107,8 +107,8 @@ def _load_network(plan: Plan, member: Member) -> nn.Module:
     configuration = plan.configuration(member.configuration)
     if configuration.previous_stage is not None:
         raise UsageError(
-            f"configuration {member.configuration!r} takes the segmentation of {configuration.previous_stage!r} as input, "
-            "which prediction does not provide; choose a model of another configuration"
+            f"configuration {member.configuration!r} takes the segmentation of {configuration.previous_stage!r} as "
+            "input, which prediction does not provide; choose a model of another configuration"
         )
     network = build_network(
         configuration, len(plan.channel_names), plan.labels.num_heads, deep_supervision=False, network=member.network
@@ -116,5 +116,7 @@ def _load_network(plan: Plan, member: Member) -> nn.Module:
     try:
         network.load_state_dict(dict(member.weights))
     except RuntimeError as error:
-        raise ArtefactError(f"the weights of {member.configuration}, fold {member.fold}, do not fit: {error}") from error
+        raise ArtefactError(
+            f"the weights of {member.configuration}, fold {member.fold}, do not fit: {error}"
+        ) from error
     return network

@@ -1,17 +1,19 @@
 """From logits on the network's grid to a segmentation on the image's own: the inverse of preprocessing.
 
-Nothing of size heads x volume is made on the image's grid (unless probabilities are asked for). Rows are worked through in bands; within one,
-each source plane is resized in plane once, and an output plane is the blend of its two neighbors:
+Nothing of size heads x volume is made on the image's grid (unless probabilities are asked for). Rows are worked through
+in bands; within one, each source plane is resized in plane once, and an output plane is the blend of its two neighbors:
 
     source planes      k          k+1
                        |---- z ----|        blend per head, keep the best head so far (the first maximum wins)
 
-Interpolation in float32; nnU-Net's is float64 rounded to float16, so only voxels whose two best heads all but tie can differ.
-Linear interpolation between samples and at the edge never leaves the input's range: the clipping of the rule has nothing to do.
+Interpolation in float32; nnU-Net's is float64 rounded to float16, so only voxels whose two best heads all but tie can
+differ. Linear interpolation between samples and at the edge never leaves the input's range: the clipping of the rule
+has nothing to do.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,14 +45,14 @@ class LogitMap:
 def restore_segmentation(
     logits: Tensor | NDArray[np.floating], record: CropRecord, plan: Plan, configuration: Configuration
 ) -> IntArray:
-    """Return the label map `(Z, Y, X)` of the raw image for logits `(heads, d0, d1, d2)`; background outside the crop."""
+    """Return the label map `(Z, Y, X)` for logits `(heads, d0, d1, d2)`; background outside the crop."""
     return restore_ensemble([LogitMap(torch.as_tensor(logits), record, configuration)], plan)
 
 
 def restore_probabilities(
     logits: Tensor | NDArray[np.floating], record: CropRecord, plan: Plan, configuration: Configuration
 ) -> NDArray[np.float32]:
-    """Return probabilities `(heads, Z, Y, X)` of the raw image, all in memory; outside the crop background is certain."""
+    """Return float32 probabilities `(heads, Z, Y, X)`, all in memory; outside the crop background is certain."""
     return restore_ensemble_probabilities([LogitMap(torch.as_tensor(logits), record, configuration)], plan)
 
 
@@ -58,7 +60,8 @@ def restore_probabilities(
 def restore_ensemble(maps: Sequence[LogitMap], plan: Plan) -> IntArray:
     """Return the label map `(Z, Y, X)` of one case from the logits of one or several configurations.
 
-    Several are averaged as probabilities on the image's grid (folds of one configuration are to be averaged before, as logits).
+    Several are averaged as probabilities on the image's grid (folds of one configuration are to be averaged before, as
+    logits).
     """
     labels, shape = plan.labels, maps[0].record.shape_after_cropping
     dtype = np.uint8 if max(labels.all_values) < 255 else np.uint16
@@ -92,7 +95,7 @@ def restore_ensemble_probabilities(maps: Sequence[LogitMap], plan: Plan) -> NDAr
 
 
 class _Axis(NamedTuple):
-    """Source samples of each output sample along one axis, and the weight of the higher one (None: the lower one alone)."""
+    """Source samples of each output sample on one axis, and the weight of `high` (None: `low` alone counts)."""
 
     low: Tensor
     high: Tensor
@@ -100,7 +103,10 @@ class _Axis(NamedTuple):
 
 
 class _Blend(NamedTuple):
-    """Rows of an output plane: `low + weight * (high - low)`, each `(heads, rows, d2)`. Overwritten when the next is asked for."""
+    """Rows of an output plane: `low + weight * (high - low)`, each `(heads, rows, d2)`.
+
+    Overwritten when the next is asked for.
+    """
 
     low: Tensor
     high: Tensor
@@ -113,11 +119,11 @@ def _bands(maps: Sequence[LogitMap], planes: int) -> list[slice]:
     size = max(MIN_BAND_ROWS, BAND_BYTES // (4 * planes * len(maps[0].logits) * columns))
     count = -(-rows // size)
     edges = [round(i * rows / count) for i in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def _axes(logit_map: LogitMap, plan: Plan) -> tuple[_Axis, _Axis, _Axis]:
-    """Decide per axis how it is resized: linearly, or to the nearest sample along an axis that is coarse (see `separate_axis`)."""
+    """Decide how each axis is resized: linearly, or along a coarse one (`separate_axis`) to the nearest sample."""
     record, resampling = logit_map.record, logit_map.configuration.resampling
     spacing = configuration_spacing(logit_map.configuration, record.spacing, plan.transpose_forward)
     new_spacing = tuple(record.spacing[axis] for axis in plan.transpose_forward)
@@ -146,8 +152,14 @@ def _axis(n_in: int, n_out: int, order: int, device: torch.device) -> _Axis:
 def _blends(logit_map: LogitMap, plan: Plan, rows: slice) -> Iterator[_Blend]:
     """Yield the given rows of each output plane in order."""
     across, down, along = _axes(logit_map, plan)
-    resizer = _PlaneResizer(logit_map.logits, _Axis(*(None if part is None else part[rows] for part in down)), along)
-    planes = logit_map.logits.new_empty(2, len(logit_map.logits), rows.stop - rows.start, len(along.low), dtype=torch.float32)
+    resizer = _PlaneResizer(
+        logit_map.logits,
+        _Axis(down.low[rows], down.high[rows], None if down.weight is None else down.weight[rows]),
+        along,
+    )
+    planes = logit_map.logits.new_empty(
+        2, len(logit_map.logits), rows.stop - rows.start, len(along.low), dtype=torch.float32
+    )
     held = [-1, -1]
     low, high = across.low.tolist(), across.high.tolist()
     weights = [0.0] * len(low) if across.weight is None else across.weight.tolist()
@@ -160,7 +172,7 @@ def _blends(logit_map: LogitMap, plan: Plan, rows: slice) -> Iterator[_Blend]:
 
 
 class _PlaneResizer:
-    """Resizes planes of logits in plane, head by head, with scratch memory of its own (allocating costs more than the sums)."""
+    """Resizes planes of logits, head by head, in scratch memory of its own: allocating costs more than the sums."""
 
     def __init__(self, logits: Tensor, down: _Axis, along: _Axis) -> None:
         self._logits = logits
@@ -200,7 +212,10 @@ def _interpolate(plane: Tensor, dim: int, axis: _Axis, out: Tensor, scratch: Ten
 
 
 def _best_heads(blends: Iterator[_Blend]) -> Iterator[Tensor]:
-    """Yield the head of the largest value, the first among equals, for each plane. Overwritten when the next is asked for."""
+    """Yield for each plane the head of the largest value, the first among equals.
+
+    Overwritten when the next is asked for.
+    """
     best = value = found = heads = torch.empty(0)
     for low, high, weight in blends:
         if not heads.numel():

@@ -1,8 +1,8 @@
 """Logits of a whole image from a network that sees windows.
 
-Overlapping windows are weighted by a Gaussian and averaged (nnU-Net's positions and weights, bit for bit). Sums are kept in float32 on
-the network's device and only for the planes that later windows still touch; finished planes leave as float16 on the CPU. nnU-Net adds up
-in float16: its rounding moves single voxels on class boundaries, nothing else.
+Overlapping windows are weighted by a Gaussian and averaged (nnU-Net's positions and weights, bit for bit). Sums are
+kept in float32 on the network's device and only for the planes that later windows still touch; finished planes leave as
+float16 on the CPU. nnU-Net adds up in float16: its rounding moves single voxels on class boundaries, nothing else.
 
           planes --->
     window 0 |=======|
@@ -41,7 +41,7 @@ class Layer:
 
 
 def window_starts(size: int, tile: int, step_size: float) -> tuple[int, ...]:
-    """Return where windows of `tile` voxels begin on an axis of `size` >= `tile`, evenly spread, at most `step_size` windows apart."""
+    """Return where windows begin on an axis of `size` >= `tile`: evenly spread, at most `step_size` tiles apart."""
     if not 0 < step_size <= 1:
         raise UsageError(f"inference.step_size must be above 0 and at most 1, got {step_size}")
     count = ceil((size - tile) / (tile * step_size)) + 1
@@ -50,13 +50,13 @@ def window_starts(size: int, tile: int, step_size: float) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8)
 def gaussian_weights(tile: Shape) -> NDArray[np.float16]:
-    """Return a window's weights: Gaussian of an eighth of the edge around voxel `tile // 2`, peak 10, nowhere 0. Read only."""
+    """Return a window's weights: a Gaussian around voxel `tile // 2`, sigma an eighth of the edge, peak 10, no 0."""
     weights = np.ones(())
     for size in tile:
         impulse = np.zeros(size)
         impulse[size // 2] = 1
         weights = np.multiply.outer(weights, gaussian_filter1d(impulse, size / 8, mode="constant"))
-    half = (weights / weights.max() * PEAK_WEIGHT).astype(np.float16)
+    half: NDArray[np.float16] = (weights / weights.max() * PEAK_WEIGHT).astype(np.float16)
     half[half == 0] = half[half > 0].min()
     half.setflags(write=False)
     return half
@@ -79,9 +79,9 @@ def predict_logits(
 ) -> Tensor:
     """Return float16 logits `(num_heads, d0, d1, d2)` on the CPU for a preprocessed image `(C, d0, d1, d2)`.
 
-    `patch_size` has two entries for a network that sees slices, else three; `mirror_axes` are axes of the window, empty for none, and count
-    only with `settings.mirror`. An image smaller than the window is padded with 0 around, the odd voxel behind.
-    The network computes where its parameters lie, under autocast on CUDA, and is left in evaluation mode.
+    `patch_size` has two entries for a network that sees slices, else three; `mirror_axes` are axes of the window, empty
+    for none, and count only with `settings.mirror`. An image smaller than the window is padded with 0 around, the odd
+    voxel behind. The network computes where its parameters lie, under autocast on CUDA, and is left in evaluation mode.
     Raises `JobError` when a logit is not finite.
     """
     if any(not 0 <= axis < len(patch_size) for axis in mirror_axes):
@@ -96,7 +96,9 @@ def predict_logits(
     layers = _layers(tuple(padded.shape[1:]), patch_size, settings, len(subsets))
     logits = torch.empty((num_heads, *padded.shape[1:]), dtype=torch.float16)
     with _autocast(device):
-        for first, planes in _finished_planes(network, padded, layers, _Passes(subsets, settings.window_batch_size, num_heads)):
+        for first, planes in _finished_planes(
+            network, padded, layers, _Passes(subsets, settings.window_batch_size, num_heads)
+        ):
             logits[:, first : first + planes.shape[1]] = planes.cpu()
     return logits[(slice(None), *inner)]
 
@@ -175,10 +177,8 @@ def _mirrored(network: nn.Module, batch: Tensor, passes: _Passes) -> Tensor:
     for first in range(0, len(passes.subsets), at_once):
         subsets = [tuple(axis + 2 for axis in subset) for subset in passes.subsets[first : first + at_once]]
         logits = network(torch.cat([batch.flip(axes) for axes in subsets]))
-        if logits.shape[1:] != (passes.num_heads, *batch.shape[2:]):
-            raise JobError(
-                f"the network must return {passes.num_heads} heads of shape {tuple(batch.shape[2:])}, got {tuple(logits.shape[1:])}"
-            )
+        if logits.shape[1:] != total.shape[1:]:
+            raise JobError(f"the network must return heads of {tuple(total.shape[1:])}, got {tuple(logits.shape[1:])}")
         for part, axes in zip(logits.float().chunk(len(subsets)), subsets, strict=True):
             total.add_(part.flip(axes))
     return total.div_(len(passes.subsets))
@@ -188,7 +188,8 @@ def _checked(logits: Tensor) -> Tensor:
     half = logits.half()
     if not torch.isfinite(half).all():
         raise JobError(
-            "the network's logits are not finite (NaN, or beyond 65504); its weights diverged or the image holds extreme values"
+            "the network's logits are not finite (NaN, or beyond 65504): "
+            "its weights diverged or the image holds extreme values"
         )
     return half
 

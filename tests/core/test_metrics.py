@@ -19,7 +19,16 @@ from segfw.core.metrics import CaseMetrics, Counts, case_metrics, confusion, cou
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 LABELS = LabelSet({"background": 0, "a": 1, "b": 2, "c": 3})
-THEIR_NAMES = {"Dice": "dice", "IoU": "iou", "TP": "tp", "FP": "fp", "FN": "fn", "TN": "tn", "n_pred": "n_pred", "n_ref": "n_ref"}
+THEIR_NAMES = {
+    "Dice": "dice",
+    "IoU": "iou",
+    "TP": "tp",
+    "FP": "fp",
+    "FN": "fn",
+    "TN": "tn",
+    "n_pred": "n_pred",
+    "n_ref": "n_ref",
+}
 KINDS = {
     "labels": ({"1": (1,), "2": (2,), "3": (3,)}, None),
     "regions": ({"(1, 2, 3)": (1, 2, 3), "(2, 3)": (2, 3), "(3,)": (3,)}, None),
@@ -35,7 +44,9 @@ def test_counts_equal_the_reference(entry, kind):
     assert counts.keys() == entry["metrics"][kind].keys()
     for name, theirs in entry["metrics"][kind].items():
         for their_metric, our_metric in THEIR_NAMES.items():
-            assert getattr(counts[name], our_metric) == pytest.approx(theirs[their_metric], abs=0, rel=1e-15, nan_ok=True)
+            assert getattr(counts[name], our_metric) == pytest.approx(
+                theirs[their_metric], abs=0, rel=1e-15, nan_ok=True
+            )
 
 
 def test_summary_equals_the_reference():
@@ -107,10 +118,12 @@ def test_refusals_name_case_shape_and_type():
 def summary_of_two():
     """Label a: Dice 1 and 0.5. Label b: absent, then 2/3. Label c: absent everywhere."""
     absent = Counts(0, 0, 0, 9)
-    return summarize([
-        CaseMetrics("x", {"a": Counts(4, 0, 0, 5), "b": absent, "c": absent}),
-        CaseMetrics("y", {"a": Counts(1, 1, 1, 6), "b": Counts(1, 1, 0, 7), "c": absent}),
-    ])
+    return summarize(
+        [
+            CaseMetrics("x", {"a": Counts(4, 0, 0, 5), "b": absent, "c": absent}),
+            CaseMetrics("y", {"a": Counts(1, 1, 1, 6), "b": Counts(1, 1, 0, 7), "c": absent}),
+        ]
+    )
 
 
 def test_means_skip_what_is_undefined():
@@ -135,7 +148,9 @@ def test_json_has_null_for_nan_and_comes_back():
     assert metrics.summary_to_json(back) == metrics.summary_to_json(summary)
 
 
-@pytest.mark.parametrize("plain", [None, {}, {"cases": [{"case": "x"}]}, {"cases": [{"case": "x", "labels": {"a": {"tp": "?"}}}]}])
+@pytest.mark.parametrize(
+    "plain", [None, {}, {"cases": [{"case": "x"}]}, {"cases": [{"case": "x", "labels": {"a": {"tp": "?"}}}]}]
+)
 def test_garbled_metrics_are_refused(plain):
     with pytest.raises(ArtefactError, match="lack or garble"):
         metrics.summary_from_plain(plain)

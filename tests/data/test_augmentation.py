@@ -1,6 +1,7 @@
 """What is drawn how often, that applying is deterministic, and that image and label stay together."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -32,6 +33,7 @@ OFF = AugmentationSettings(**dict.fromkeys(PROBABILITIES, 0.0))
 TRANSFORMS = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma_inverted", "gamma")
 
 
+@functools.cache
 def draw_many(settings: AugmentationSettings, batch: int = 4000, channels: int = 2) -> AugmentationDraw:
     augmentation = Augmentation(settings, (0, 1, 2))
     return augmentation.draw(sample_generators(0, "test", 0, range(batch)), channels, 3)
@@ -154,6 +156,14 @@ def test_results_do_not_depend_on_batch_grouping() -> None:
         assert torch.equal(alone[1], together[1][part])
 
 
+def test_memory_layout_does_not_matter() -> None:
+    image, label = make_batch()
+    augmentation = Augmentation(AugmentationSettings(gamma_probability=1), (0, 1, 2))
+    draw = augmentation.draw(sample_generators(0, "x", 1, range(4)), 2, 3)
+    last = image.contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(augmentation.apply(image, label, draw)[0], augmentation.apply(last, label, draw)[0])
+
+
 def test_a_draw_can_be_replayed() -> None:
     image, label = make_batch()
     augmentation = Augmentation(AugmentationSettings(), (0, 1, 2))
@@ -163,7 +173,7 @@ def test_a_draw_can_be_replayed() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=4, max_size=4))
 def test_mirrored_twice_is_the_identity(flips: list[tuple[bool, bool, bool]]) -> None:
-    image, label = make_batch()
+    image, _ = make_batch()
     once = mirror(image, np.array(flips))
     assert torch.equal(mirror(once, np.array(flips)), image)
     for row, axes in enumerate(flips):

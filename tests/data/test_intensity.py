@@ -87,7 +87,7 @@ def test_gamma_keeps_mean_and_deviation(planes: torch.Tensor) -> None:
 
 def test_gamma_by_hand() -> None:
     row = torch.tensor([[[1.0, 2.0, 5.0]]])
-    # Shares of the range 0, 1/4, 1 squared are 0, 1/16, 1; times 4 plus 1: 1, 1.25, 5. Then mean and deviation of the input.
+    # Shares of the range 0, 1/4, 1 squared are 0, 1/16, 1; times 4 plus 1: 1, 1.25, 5. Then the old mean and std.
     squared = np.array([1.0, 1.25, 5.0])
     want = (squared - squared.mean()) / squared.std(ddof=1) * np.std([1, 2, 5], ddof=1) + 8 / 3
     np.testing.assert_allclose(change_gamma(row, torch.tensor([2.0]))[0, 0], want, rtol=1e-5)

@@ -182,7 +182,7 @@ def test_identity_matrix_equals_the_central_crop() -> None:
 def test_central_crop_and_shift_by_hand() -> None:
     image = np.arange(10, dtype=np.float32).reshape(1, 1, 10)
     label = np.zeros((1, 1, 10), np.int8)
-    # Loader patch at 2 of size 6, patch of 3: begins at 2 + 6 // 2 - 3 // 2 = 4; shifted by -5 it sticks out at the start.
+    # Loader patch of 6 at 2, patch of 3: begins at 2 + 6 // 2 - 3 // 2 = 4; shifted by -5 it sticks out.
     sizes = ((1, 3), (1, 6))
     assert read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, 0)))[0].tolist() == [[[4, 5, 6]]]
     shifted = read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, -5)))

@@ -1,5 +1,6 @@
 """What is saved comes back, mapped; what is incomplete or damaged is refused by name."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_few_cases_stay_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     store.case("case_2")
     assert store.case("case_0") is first
     assert len(store._open) == 2
+
+
+def test_mapped_arrays_are_read_only(store: Store) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        store.image("case_0")[:] = 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files where the system lists them")
+def test_mapped_arrays_keep_no_file_open(store: Store) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    cases = [store.case(name) for name in store.cases]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert all(case.image.size for case in cases)
 
 
 def test_unknown_case(store: Store) -> None:

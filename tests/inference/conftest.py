@@ -12,8 +12,10 @@ from segfw.nn.build import build_network, initialize
 
 def tiny_configuration(ndim):
     return Configuration(
-        spacing=(1.0, 1.5, 1.0)[-ndim:], patch_size=(8,) * ndim, batch_size=2, median_image_size_in_voxels=(8.0,) * ndim,
-        architecture="unet", features_per_stage=(4, 6), kernel_sizes=((3,) * ndim,) * 2, strides=((1,) * ndim, (2,) * ndim),
+        spacing=(1.0, 1.5, 1.0)[-ndim:], patch_size=(8,) * ndim, batch_size=2,
+        median_image_size_in_voxels=(8.0,) * ndim,
+        architecture="unet", features_per_stage=(4, 6), kernel_sizes=((3,) * ndim,) * 2,
+        strides=((1,) * ndim, (2,) * ndim),
         n_conv_per_stage=(1, 1), n_conv_per_stage_decoder=(1,), normalization_schemes=("zscore", "nonorm"),
         use_mask_for_norm=(False, False), batch_dice=True,
     )  # fmt: skip
@@ -24,7 +26,8 @@ def plan():
     statistics = IntensityStatistics(0.0, 0.0, 1.0, -1.0, 1.0, 1.0, -1.0)
     return Plan(
         "Dataset", "default", ("T1", "mask"), LabelSet({"background": 0, "a": 1, "b": 2}), (1.0, 1.0, 2.0), (8, 9, 10),
-        (2, 0, 1), (1, 2, 0), (statistics, statistics), {"2d": tiny_configuration(2), "3d_fullres": tiny_configuration(3)},
+        (2, 0, 1), (1, 2, 0), (statistics, statistics),
+        {"2d": tiny_configuration(2), "3d_fullres": tiny_configuration(3)},
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_no_manifest_no_model(saved, tmp_path):
     zip_folder(saved, tmp_path / "model.zip")
     with pytest.raises(ArtefactError, match=r"model\.zip holds no model\.yaml"):
         load_bundle(tmp_path / "model.zip")
-    with pytest.raises(ArtefactError, match="no model at .*nowhere"):
+    with pytest.raises(ArtefactError, match=r"no model at .*nowhere"):
         load_bundle(tmp_path / "nowhere")
 
 
@@ -110,7 +110,9 @@ def test_pickle_is_never_loaded(saved, bundle):
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "weights.pth", "C:x.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["../other.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "weights.pth", "C:x.safetensors"]
+)
 def test_no_path_leaves_the_folder(saved, name):
     safetensors.torch.save_file({"w": torch.ones(1)}, saved.parent / "other.safetensors")
     edit(saved, lambda plain: plain["members"][0].update(file=name))

@@ -78,7 +78,9 @@ def test_configurations_are_averaged_on_probabilities(bundle, volume):
 def test_saved_model_predicts_the_same(bundle, volume, tmp_path):
     save_bundle(tmp_path / "model", bundle)
     expected = CasePredictor(bundle, "cpu").predict(volume).segmentation
-    np.testing.assert_array_equal(CasePredictor(load_bundle(tmp_path / "model"), "cpu").predict(volume).segmentation, expected)
+    np.testing.assert_array_equal(
+        CasePredictor(load_bundle(tmp_path / "model"), "cpu").predict(volume).segmentation, expected
+    )
 
 
 def test_settings_overrule_the_model(bundle, volume):

@@ -31,8 +31,10 @@ REGIONS = LabelSet({"background": 0, "whole": (1, 2, 3), "core": (2, 3), "tip": 
 def make_configuration(spacing=(1.0, 1.0, 1.0), resampling=None):
     ones = (1,) * len(spacing)
     return Configuration(
-        spacing=spacing, patch_size=(4,) * len(spacing), batch_size=2, median_image_size_in_voxels=(8.0,) * len(spacing),
-        architecture="unet", features_per_stage=(4,), kernel_sizes=(tuple(3 * o for o in ones),), strides=(ones,), n_conv_per_stage=(1,),
+        spacing=spacing, patch_size=(4,) * len(spacing), batch_size=2,
+        median_image_size_in_voxels=(8.0,) * len(spacing),
+        architecture="unet", features_per_stage=(4,), kernel_sizes=((3,) * len(ones),), strides=(ones,),
+        n_conv_per_stage=(1,),
         n_conv_per_stage_decoder=(), normalization_schemes=("nonorm",), use_mask_for_norm=(False,), batch_dice=True,
         resampling=resampling or Resampling(),
     )  # fmt: skip
@@ -55,7 +57,9 @@ def random_logits(shape, heads=3, seed=0):
 
 
 def zoomed(volume, shape):
-    """Resize in float64 as the specification words it: scipy's zoom, order 1, edge continued, limited to the input's range."""
+    """Resize in float64 as the specification words it: scipy's zoom, order 1, edge continued, limited to the input's
+    range.
+    """
     volume = volume.astype(np.float64)
     factors = [n_out / n_in for n_in, n_out in zip(volume.shape, shape, strict=True)]
     return np.clip(ndimage.zoom(volume, factors, order=1, mode="nearest", grid_mode=True), volume.min(), volume.max())
@@ -70,7 +74,10 @@ def agree_up_to_ties(segmentation, logits):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 12)] * 3), st.integers(1, 4), st.sampled_from([1, 400, 10**9])
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.integers(1, 12)] * 3),
+    st.integers(1, 4),
+    st.sampled_from([1, 400, 10**9]),
 )
 def test_segmentation_equals_resampling_everything(source, target, heads, budget):
     logits = random_logits(source, heads)
@@ -84,7 +91,9 @@ def test_segmentation_equals_resampling_everything(source, target, heads, budget
     best, second = (np.sort(full, axis=0)[::-1][:2]) if heads > 1 else (full[0] + 1, full[0])
     clear = best - second > 1e-4
     assert (segmentation == full.argmax(0))[clear].all()
-    probabilities = restore_probabilities(torch.from_numpy(logits), record, make_plan(configuration, labels), configuration)
+    probabilities = restore_probabilities(
+        torch.from_numpy(logits), record, make_plan(configuration, labels), configuration
+    )
     exponentials = np.exp(full - full.max(0))
     np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(0), atol=1e-5)
 
@@ -112,15 +121,21 @@ def test_coarse_axis_takes_the_nearest_plane():
     logits = np.zeros((2, 8, 2, 2), np.float32)
     logits[1, [1, 5]] = 1
     configuration = make_configuration((5.0, 1.0, 1.0))
-    segmentation = restore_segmentation(logits, make_record((4, 2, 2), (10.0, 1.0, 1.0)), make_plan(configuration), configuration)
+    segmentation = restore_segmentation(
+        logits, make_record((4, 2, 2), (10.0, 1.0, 1.0)), make_plan(configuration), configuration
+    )
     np.testing.assert_array_equal(segmentation[:, 0, 0], [1, 0, 1, 0])
 
 
 def test_2d_configuration_keeps_its_slices():
-    """Spacing (0.5, .. ) of the slices' own is no target: axis 0 is identity, and thin slices do not change the rule in plane."""
+    """Spacing (0.5, .. ) of the slices' own is no target: axis 0 is identity, and thin slices do not change the rule
+    in plane.
+    """
     logits = random_logits((5, 4, 6))
     configuration = make_configuration((2.0, 2.0))
-    segmentation = restore_segmentation(logits, make_record((5, 8, 9), (9.0, 1.0, 1.0)), make_plan(configuration), configuration)
+    segmentation = restore_segmentation(
+        logits, make_record((5, 8, 9), (9.0, 1.0, 1.0)), make_plan(configuration), configuration
+    )
     full = np.stack([[zoomed(plane, (8, 9)) for plane in channel] for channel in logits])
     assert agree_up_to_ties(segmentation, full)
 
@@ -134,7 +149,9 @@ def test_same_shape_is_plain_arg_max_with_the_first_of_equals():
 
 
 def test_crop_and_axis_order_are_undone():
-    """Planned axes are (X, Z, Y): transpose (2, 0, 1). One foreground voxel at planned (1, 0, 2), crop begins at (2, 3, 0)."""
+    """Planned axes are (X, Z, Y): transpose (2, 0, 1). One foreground voxel at planned (1, 0, 2), crop begins at (2,
+    3, 0).
+    """
     logits = np.zeros((3, 2, 3, 4), np.float16)
     logits[2, 1, 0, 2] = 1
     configuration = make_configuration()

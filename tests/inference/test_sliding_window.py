@@ -18,7 +18,9 @@ from segfw.inference.sliding_window import gaussian_weights, mirrorings, predict
 GOLDEN = Path(__file__).parents[1] / "golden" / "sliding_window"
 
 
-@pytest.mark.parametrize("entry", json.loads((GOLDEN / "steps.json").read_text()), ids=lambda entry: str(entry["image_size"]))
+@pytest.mark.parametrize(
+    "entry", json.loads((GOLDEN / "steps.json").read_text()), ids=lambda entry: str(entry["image_size"])
+)
 def test_positions_equal_the_reference(entry):
     axes = zip(entry["image_size"], entry["tile_size"], entry["steps"], strict=True)
     for size, tile, starts in axes:
@@ -70,9 +72,14 @@ def plain_prediction(network, image, tile, step_size, subsets):
     missing = [0] * (3 - len(tile)) + [max(0, t - n) for n, t in zip(image.shape[-len(tile) :], tile, strict=True)]
     padded = nn.functional.pad(image, [w for m in reversed(missing) for w in (m // 2, m - m // 2)])
     weights = torch.from_numpy(gaussian_weights(tile).astype(np.float64))
-    sums, norm = torch.zeros(3, *padded.shape[1:], dtype=torch.float64), torch.zeros(padded.shape[1:], dtype=torch.float64)
+    sums, norm = (
+        torch.zeros(3, *padded.shape[1:], dtype=torch.float64),
+        torch.zeros(padded.shape[1:], dtype=torch.float64),
+    )
     tiles = [1] * (3 - len(tile)) + list(tile)
-    starts = [window_starts(n, t, step_size) if t > 1 else range(n) for n, t in zip(padded.shape[1:], tiles, strict=True)]
+    starts = [
+        window_starts(n, t, step_size) if t > 1 else range(n) for n, t in zip(padded.shape[1:], tiles, strict=True)
+    ]
     for corner in itertools.product(*starts):
         box = tuple(slice(c, c + t) for c, t in zip(corner, tiles, strict=True))
         window = padded[(slice(None), *box)].reshape(1, -1, *tile)
@@ -166,5 +173,5 @@ def test_wrong_settings_name_the_value(inference, axes, message):
 
 
 def test_wrong_number_of_heads_is_told():
-    with pytest.raises(JobError, match=r"return 2 heads.*got \(1, 4, 4, 4\)"):
+    with pytest.raises(JobError, match=r"heads of \(2, 4, 4, 4\), got \(1, 4, 4, 4\)"):
         predict_logits(Constant(0.0), torch.zeros(1, 4, 4, 4), (4, 4, 4), InferenceSettings(), (), 2)

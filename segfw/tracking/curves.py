@@ -1,0 +1,80 @@
+"""The curves of one training, from the rows of its `metrics.csv`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from segfw.tracking.figures import PAPER, Palette, add_legend, make_axes, plain, set_title, to_png
+
+Rows = Sequence[Mapping[str, float]]
+
+LABEL_PREFIX = "val/patch_dice/"
+MOST_LABELS = 8
+MARKED_EPOCHS = 12
+
+
+def draw_curves(rows: Rows, path: Path) -> None:
+    """Draw a training to the PNG file `path`, replacing it at once.
+
+    Columns of a row: `epoch` (0-based), `train/loss`, `val/loss`, `val/patch_dice`, `val/patch_dice_ema`,
+    `val/patch_dice/<label>`, `lr`, `seconds`; what is missing or NaN leaves a gap. No rows give empty panels.
+    """
+    to_png(curves_figure(rows, PAPER), path)
+
+
+def curves_figure(rows: Rows, palette: Palette) -> Figure:
+    """Draw losses, patch Dice, learning rate and epoch seconds, each in a panel over the finished epochs."""
+    figure, (losses, dice, rate, seconds) = make_axes(palette, (12.0, 5.8), columns=2, heights=(2.0, 1.0))
+    colors = palette.series
+    set_title(losses, palette, "Loss")
+    _plot(losses, rows, "train/loss", "training", colors[0], 1.6)
+    _plot(losses, rows, "val/loss", "validation", colors[1], 1.6)
+    _draw_dice(dice, rows, palette)
+    set_title(rate, palette, "Learning rate")
+    _plot(rate, rows, "lr", "", colors[0], 1.6)
+    rate.set_ylim(0, 1.1 * max((row.get("lr", 0.0) for row in rows), default=0.0) or 1.0)
+    rate.yaxis.set_major_formatter("{x:g}")
+    set_title(seconds, palette, "Time per epoch", "s")
+    _plot(seconds, rows, "seconds", "", colors[0], 1.2)
+    seconds.set_ylim(0, 1.1 * max((row.get("seconds", 0.0) for row in rows), default=0.0) or 1.0)
+    last = max((row["epoch"] + 1 for row in rows), default=1)
+    for panel in (losses, dice, rate, seconds):
+        panel.set_xlim(0, last * 1.02 if last > 1 else 2)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for panel in (rate, seconds):
+        panel.yaxis.set_major_locator(MaxNLocator(3))
+        panel.set_xlabel("finished epochs", fontsize=8.5, color=palette.muted)
+    if losses.lines:
+        add_legend(losses, palette, "upper right")
+    if dice.lines:
+        add_legend(dice, palette, "lower right")
+    return figure
+
+
+def _draw_dice(panel: Axes, rows: Rows, palette: Palette) -> None:
+    """Draw the moving average over the mean of each epoch and, thin, the labels."""
+    set_title(panel, palette, "Dice of validation patches")
+    keys = dict.fromkeys(key for row in rows for key in row if key.startswith(LABEL_PREFIX))
+    labels = list(keys) if 1 < len(keys) <= MOST_LABELS else []
+    for number, key in enumerate(labels):
+        color = palette.series[(number + 2) % len(palette.series)]
+        _plot(panel, rows, key, key.removeprefix(LABEL_PREFIX), color, 0.9, alpha=0.65)
+    _plot(panel, rows, "val/patch_dice", "mean", palette.series[0], 1.1, alpha=0.8)
+    _plot(panel, rows, "val/patch_dice_ema", "moving average", palette.series[1], 2.0)
+    panel.set_ylim(0, 1)
+
+
+def _plot(panel: Axes, rows: Rows, key: str, label: str, color: str, width: float, alpha: float = 1.0) -> None:
+    """Draw one column against the number of finished epochs, with marks while there are few of them."""
+    values = [row.get(key, math.nan) for row in rows]
+    if all(math.isnan(value) for value in values):
+        return
+    epochs = [row["epoch"] + 1 for row in rows]
+    marker = "o" if len(rows) <= MARKED_EPOCHS else None
+    panel.plot(
+        epochs, values, label=plain(label), color=color, linewidth=width, alpha=alpha, marker=marker, markersize=3
+    )

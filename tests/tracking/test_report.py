@@ -1,0 +1,101 @@
+"""The page: complete, self-contained, escaped, and honest about what is missing."""
+
+from functools import cache
+from html.parser import HTMLParser
+
+from segfw.tracking.report import ReportContent, build_report
+from tests.tracking.contents import LABELS, full_content
+
+VOID = {"meta", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects text, tags and links, and checks that what is opened is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.identifiers: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the tag and what it refers to."""
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.identifiers += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the innermost tag, which must be this one."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note the text."""
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, white space joined."""
+        return " ".join(" ".join(self.words).split())
+
+
+@cache
+def full_page() -> str:
+    """Return the page with everything in it."""
+    return build_report(full_content(num_cases=8, epochs=5))
+
+
+def test_full_page_is_well_formed_and_loads_nothing() -> None:
+    page = full_page()
+    reader = Reader(page)
+    assert not reader.open
+    assert all(link.startswith("#") and link[1:] in reader.identifiers for link in reader.links)
+    assert "http" not in page
+    assert "@import" not in page
+    assert "script" not in reader.tags
+    assert reader.tags.count("svg") == 5  # geometry, intensities, two folds, one box plot
+
+
+def test_every_text_is_escaped() -> None:
+    page = full_page()
+    assert "<script>" not in page
+    assert "<bile>" not in page
+    assert "Liver &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "liver & <bile>" in Reader(page).text
+
+
+def test_tells_the_plan_the_scores_and_the_winner() -> None:
+    text = Reader(full_page()).text
+    for expected in (
+        "patch (voxels) 32 × 64 × 64",
+        "patch (mm) 48 × 51.2 × 51.2",
+        "parameters 1.27 M",
+        "strides 1×1×1 1×2×2 2×2×2",
+        "3d_fullres selected 60 0.8248 0.9511 0.6984",
+        "0.8248 mean Dice of 3d_fullres",
+        "segfw 0.1.0 · torch 2.9.1",
+    ):
+        assert expected in text
+
+
+def test_statistics_leave_out_undefined_cases() -> None:
+    content = full_content(num_cases=3, epochs=1)
+    scores = content.validations[0]
+    dice = {"organ": (float("nan"), 0.5, 0.7), "never": (float("nan"),)}
+    changed = type(scores)(scores.configuration, scores.folds, dice)
+    text = Reader(build_report(ReportContent("Set", "main", 3, ("CT",), LABELS, validations=(changed,)))).text
+    assert "organ 2 0.6000 0.1000 0.5000 0.6000 0.7000" in text
+    assert "never 0 – – – – –" in text
+
+
+def test_says_what_is_not_there_yet() -> None:
+    reader = Reader(build_report(ReportContent("Set", "main", 3, ("CT",), LABELS)))
+    assert reader.text.count("Not made yet.") == 2
+    assert "No fold is finished yet." in reader.text
+    assert "Nothing has been selected yet." in reader.text
+    assert "svg" not in reader.tags
