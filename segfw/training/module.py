@@ -162,7 +162,7 @@ class SegmentationModule(LightningModule):
             raise JobError(
                 f"the loss is not finite in epoch {self.current_epoch}, step {step}; "
                 f"its batch came from the cases {cases}. "
-                f"Look at their intensities (python -m segfw verify), or lower optimizer.lr ({self.run.optimizer.lr})"
+                f"Look at their intensities, or lower optimizer.lr ({self.run.optimizer.lr})"
             )
 
 
