@@ -1,7 +1,7 @@
 """Checkpoints that are whole or absent, hold plain values only, and keep `best` right over interruptions.
 
-The reference writes its latest checkpoint before the best score of that epoch is updated, so that after resuming a worse epoch can replace
-the best one. Here the best score is updated, `best` is written, then `last`, which carries the score.
+nnU-Net writes its latest checkpoint before the best score of that epoch is updated, so that after resuming a worse
+epoch can replace the best one. Here the score is updated, `best` is written, then `last`, which carries the score.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Which device trains and predicts, and the errors a user meets when it is not the one they meant.
 
-An NVIDIA card that PyTorch cannot use is an error, not a silent fall back to the CPU: a training meant for hours would take weeks.
+An NVIDIA card that PyTorch cannot use is an error, not a silent fall back to the CPU: hours of training would become
+weeks.
 """
 
 import math
@@ -18,7 +19,7 @@ from segfw.core.conversion import nearest
 from segfw.core.errors import DeviceError, UsageError
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-_DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # NVIDIA, CUDA compatibility: oldest driver of each major version (Linux)
+_DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"
 
 
@@ -34,9 +35,10 @@ class Device:
 
 
 def visible_driver() -> str | None:
-    """Return the version of the NVIDIA driver whose card this process may use ("unknown" if only the card is seen), or None.
+    """Return the version of the NVIDIA driver whose card this process may use, or None where there is no such card.
 
-    A driver without a device file is another machine's concern: containers see the host's /proc without its cards.
+    "unknown" where only the card is seen. A driver without a card does not count: containers see the host's /proc
+    without its cards.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return None
@@ -114,12 +116,13 @@ def choose_device(
 ) -> Device:
     """Return the device that `accelerator` (auto, cpu, gpu, mps) means on this machine.
 
-    Raises `DeviceError` when the device asked for is missing, and for `auto` too when an NVIDIA card is present that PyTorch
-    cannot use; `UsageError` for another word.
+    Raises `DeviceError` when the device asked for is missing, and for `auto` too when an NVIDIA card is present that
+    PyTorch cannot use; `UsageError` for another word.
     """
     probes = probes or Probes()
     if accelerator not in ACCELERATORS:
-        raise UsageError(f"accelerator must be one of {ACCELERATORS}, got {accelerator!r}{nearest(accelerator, ACCELERATORS)}")
+        near = nearest(accelerator, ACCELERATORS)
+        raise UsageError(f"accelerator must be one of {ACCELERATORS}, got {accelerator!r}{near}")
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     threads = threads or probes.cores()
@@ -153,7 +156,7 @@ def _cuda(precision: str, threads: int, probes: Probes) -> Device:
     if failure:
         raise DeviceError(
             f"{name} is present, but PyTorch {torch.__version__} cannot compute on it: {failure}. "
-            f"Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use accelerator=cpu"
+            "Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use accelerator=cpu"
         )
     precision = _precision(precision, "16-mixed")
     return Device("cuda", name, precision, threads, f"{name} (CUDA {probes.cuda_build()}, precision {precision})")
@@ -178,4 +181,5 @@ def _remedy(driver: str) -> str:
     if major < _DRIVER_FOR_CUDA[12]:
         return "Update the driver"
     index = "cu130" if major >= _DRIVER_FOR_CUDA[13] else "cu126"
-    return f"Install one that fits: pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
+    line = f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
+    return f"Install one that fits: {line}"

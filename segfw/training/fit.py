@@ -43,7 +43,7 @@ EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a finished fold leaves: its last weights, the on-line estimate and, unless the fold is "full", its scores."""
+    """What a finished fold leaves: its last weights, the on-line estimate and, unless it is "full", its scores."""
 
     checkpoint: Path
     epochs: int
@@ -54,9 +54,9 @@ class FoldResult:
 def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: Sequence[Callback] = ()) -> FoldResult:
     """Train `run` in `folder` from where it stands to `trainer.max_epochs`, then validate it on whole cases.
 
-    A folder with checkpoints/last.ckpt is continued; it ends as an uninterrupted training would. Ctrl-C and SIGTERM end the
-    process with a status that is not 0. Raises `JobError` when the loss is no longer finite, `ArtefactError` when checkpoint
-    or store cannot be read.
+    A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would. Ctrl-C and SIGTERM
+    raise `KeyboardInterrupt` and `SystemExit` (143). Raises `JobError` when the loss is no longer finite,
+    `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST
     finished = int(load_checkpoint(last)["epoch"]) + 1 if last.is_file() else 0

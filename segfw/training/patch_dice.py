@@ -1,4 +1,4 @@
-"""The on-line estimate of the Dice score: voxels counted over an epoch's validation patches, then one division per label.
+"""The on-line estimate of the Dice score: voxels counted over an epoch's validation patches, then one division a label.
 
 It guides the choice of `best`; whole cases are scored after the last epoch.
 """
@@ -14,7 +14,7 @@ MOMENTUM = 0.9
 
 
 class PatchDice:
-    """Counts of true positives, false positives and false negatives, per foreground entry, as integers on the device."""
+    """Counts of true positives, false positives and false negatives of each foreground entry, as integers."""
 
     def __init__(self, labels: LabelSet) -> None:
         self.labels = labels
@@ -56,7 +56,7 @@ def count_labels(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def count_regions(logits: Tensor, target: Tensor) -> Tensor:
-    """Return int64 (3, regions) of TP, FP, FN. `target` (B, R, ...) bool, with a last channel of ignored voxels if it has R + 1."""
+    """Return int64 (3, regions) of TP, FP, FN. `target` (B, R, ...) bool, or R + 1 with ignored voxels in the last."""
     regions = logits.shape[1]
     predicted, reference = logits > 0, target[:, :regions].bool()
     valid = ~target[:, regions:].bool() if target.shape[1] > regions else torch.ones_like(reference[:, :1])

@@ -22,9 +22,10 @@ FULL: Literal["full"] = "full"
 
 @dataclass(frozen=True)
 class FoldRun:
-    """One fold of one configuration. `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases.
+    """One fold of one configuration.
 
-    With fold "full" there are no validation cases: the model learns from every case and has no score.
+    `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
+    validation cases: the model learns from every case and has no score.
     """
 
     plan: Plan

@@ -1,7 +1,7 @@
 """Score a trained fold on its whole validation cases: predict, restore, write, compare with the reference.
 
-Scores are kept as they arise, with a token of what they were made from: an interrupted validation goes on where it stopped, one
-of other weights begins anew.
+Scores are kept as they arise, with a token of what they were made from: an interrupted validation goes on where it
+stopped, one of other weights begins anew.
 """
 
 import json
@@ -46,8 +46,8 @@ _SCORED = ".scored.json"
 class FoldIO:
     """How a fold reaches files of raw geometry; the caller knows formats and folders.
 
-    `read_reference(case)` returns the label map as it was annotated; `write_segmentation(case, array (Z, Y, X), path)` writes a
-    segmentation on that case's grid.
+    `read_reference(case)` returns the label map as it was annotated; `write_segmentation(case, array (Z, Y, X), path)`
+    writes a segmentation on that case's grid.
     """
 
     read_reference: Callable[[str], Volume]
@@ -55,16 +55,16 @@ class FoldIO:
 
 
 def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path) -> Summary | None:
-    """Segment and score every validation case of `run` under `folder`/validation; None if the fold has no validation cases.
+    """Segment and score every validation case of `run` under `folder`/validation; None if the fold has none.
 
-    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it had. The
-    metrics files are written when all cases are done.
+    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
+    had. The metrics files are written when all cases are done.
     """
     if not run.val_cases:
         return None
     target = folder / VALIDATION
     token = f"{sha256(checkpoint)} {json.dumps(to_plain(run.inference))}"
-    scored = {case: score for case, score in _load_scored(target, token).items() if (target / f"{case}{ENDING}").is_file()}
+    scored = _load_scored(target, token)
     store = Store.open(Path(run.store))
     training = network.training
     network.eval()
@@ -82,7 +82,8 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
     summary = summarize([scored[case] for case in run.val_cases])
     write_text(target / METRICS_CSV, summary_to_csv(summary))
     write_text(target / METRICS_JSON, summary_to_json(summary))
-    log.info("validation: mean foreground Dice %.4f over %d cases", summary.foreground_mean["dice"], len(run.val_cases))
+    mean = summary.foreground_mean["dice"]
+    log.info("validation: mean foreground Dice %.4f over %d cases", mean, len(run.val_cases))
     return summary
 
 
@@ -102,7 +103,7 @@ def _load_scored(target: Path, token: str) -> dict[str, CaseMetrics]:
         cases = summary_from_plain(plain["summary"]).cases if plain["token"] == token else ()
     except (OSError, ValueError, KeyError, TypeError, ArtefactError):
         return {}
-    return {scored.case: scored for scored in cases}
+    return {scored.case: scored for scored in cases if (target / f"{scored.case}{ENDING}").is_file()}
 
 
 def _save_scored(target: Path, token: str, scored: dict[str, CaseMetrics]) -> None:

@@ -12,6 +12,7 @@ from segfw.core.preprocessing import preprocess_case
 from segfw.core.settings import DataSettings, InferenceSettings, TrainerSettings
 from segfw.core.types import IntArray, Volume
 from segfw.data.store import commit_store, save_case
+from segfw.training.callbacks import curves_log
 from segfw.training.devices import Device
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.run import FoldRun
@@ -96,6 +97,12 @@ def make_run(store: Path) -> Callable[..., FoldRun]:
         return FoldRun(**{**values, **changes})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the drawing of curves, which takes longer than these trainings, by an empty file."""
+    monkeypatch.setattr(curves_log, "draw_curves", lambda rows, path: path.write_bytes(b""))
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import csv
 import json
 import logging
 import math
-import signal
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import JobError
+from segfw.tracking.curves import draw_curves
+from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
 from segfw.training.fit import FoldResult
 from segfw.training.run import FoldRun
@@ -46,11 +48,15 @@ def assert_same_weights(one: Path, two: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_fold_leaves_its_files(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
+def test_a_fold_leaves_its_files(
+    make_run: MakeRun, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves_log, "draw_curves", draw_curves)
     result = fit(make_run(), tmp_path)
     assert isinstance(result, FoldResult)
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt", "training.png", "train.log", "validation/c.nii.gz"):
         assert (tmp_path / name).is_file(), name
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.rglob(".tmp*"))
     assert (result.epochs, result.checkpoint) == (2, tmp_path / "checkpoints/last.ckpt")
     header = list(rows(tmp_path)[0])

@@ -4,7 +4,6 @@ import csv
 import io
 import time
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -15,6 +14,7 @@ METRICS_FILE, CURVES_FILE = "metrics.csv", "training.png"
 FIRST_COLUMNS = ("epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema")
 LAST_COLUMN = "seconds"
 SECONDS_BETWEEN_DRAWINGS = 10.0
+DRAWING_SHARE = 0.01  # of the time, at most: a drawing takes most of a second
 
 Row = dict[str, float]
 
@@ -39,7 +39,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 
 def _text(key: str, value: float) -> str:
-    return str(int(value)) if key == "epoch" else f"{value:.7g}"
+    return str(int(value)) if key == "epoch" else f"{value:.8g}"
 
 
 class CurvesLog(Callback):
@@ -51,10 +51,11 @@ class CurvesLog(Callback):
     def __init__(self, folder: Path) -> None:
         self.metrics, self.drawing = folder / METRICS_FILE, folder / CURVES_FILE
         self.rows: list[Row] = []
-        self._epoch, self._epoch_start, self._last_drawn = 0, 0.0, 0.0
+        self._epoch, self._epoch_start, self._next_drawing = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that the checkpoint holds."""
+        self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
         self.rows = [row for row in read_rows(self.metrics) if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,7 +70,7 @@ class CurvesLog(Callback):
         seconds = time.monotonic() - self._epoch_start
         self.rows.append({"epoch": self._epoch, "lr": rate, **logged, LAST_COLUMN: seconds})
         write_rows(self.metrics, self.rows)
-        if time.monotonic() - self._last_drawn > SECONDS_BETWEEN_DRAWINGS:
+        if time.monotonic() > self._next_drawing:
             self._draw()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,5 +83,7 @@ class CurvesLog(Callback):
             self._draw()
 
     def _draw(self) -> None:
+        start = time.monotonic()
         draw_curves(self.rows, self.drawing)
-        self._last_drawn = time.monotonic()
+        end = time.monotonic()
+        self._next_drawing = end + max(SECONDS_BETWEEN_DRAWINGS, (end - start) / DRAWING_SHARE)

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_UPDATES = 0.5
 
 def spoken_time(seconds: float) -> str:
     """Return a duration as people say it: "40 s", "12 min", "3 h 5 min"."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
@@ -34,7 +34,10 @@ class Pace:
         self.epoch_seconds = seconds if self.epoch_seconds is None else 0.7 * self.epoch_seconds + 0.3 * seconds
 
     def left(self, epochs: int, share: float, elapsed: float) -> float | None:
-        """Seconds for `epochs` further ones and the rest of this one, `share` of which took `elapsed`; None if unknown."""
+        """Return the seconds of `epochs` further ones and the rest of this one, `share` of which took `elapsed`.
+
+        None before anything was measured.
+        """
         whole = self.epoch_seconds or (elapsed / share if share > 0 else None)
         return None if whole is None else whole * (epochs + 1 - share)
 
@@ -42,7 +45,7 @@ class Pace:
 class TrainingProgress(Callback):
     """Show loss, patch Dice and the time left.
 
-    `record` takes the line of each epoch where the console shows a bar; elsewhere the line is logged. `title` names the run.
+    `record` takes the line of each epoch where the console shows a bar; elsewhere the line is logged.
     """
 
     def __init__(self, title: str, console: Console, show_bar: bool, record: Callable[[str], None]) -> None:
@@ -85,8 +88,8 @@ class TrainingProgress(Callback):
         seconds = now - self._epoch_start
         self.pace.add_epoch(seconds)
         metrics = trainer.callback_metrics
-        shown = (("loss", "train/loss", ".4f"), ("val/loss", "val/loss", ".4f"), ("val/patch_dice", "val/patch_dice", ".4f"))
-        self._text = "".join(f"  {name} {float(metrics[key]):{form}}" for name, key, form in shown if key in metrics)
+        shown = (("loss", "train/loss"), ("val/loss", "val/loss"), ("val/patch_dice", "val/patch_dice"))
+        self._text = "".join(f"  {name} {float(metrics[key]):.4f}" for name, key in shown if key in metrics)
         left = self._left(trainer, 1.0, now)
         self._emit(f"epoch {self._epoch + 1}/{trainer.max_epochs}{self._text}  {seconds:.1f} s{left}")
 

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from segfw.training.callbacks.curves_log import read_rows, write_rows
+
+
+def test_rows_survive_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_rows(path) == []
+    rows = [
+        {"epoch": 0.0, "lr": 0.009990999, "train/loss": -0.5, "seconds": 2.5},
+        {"epoch": 1.0, "lr": 0.005, "val/patch_dice/a": 0.25},
+    ]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    header = "epoch,lr,train/loss,val/loss,val/patch_dice,val/patch_dice_ema,val/patch_dice/a,seconds"
+    assert path.read_text().splitlines()[0] == header

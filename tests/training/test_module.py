@@ -1,0 +1,78 @@
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import UsageError
+from segfw.core.settings import LossSettings, OptimizerSettings, ScheduleSettings
+from segfw.training.devices import Device
+from segfw.training.module import SegmentationModule, build_module
+from segfw.training.run import FoldRun
+
+MakeRun = Callable[..., FoldRun]
+CPU = Device("cpu", "CPU", "32-true", 1, "CPU, 1 thread")
+
+
+def rate_at(module: SegmentationModule, epoch: int, step: int = 0) -> float:
+    """Let the module set the learning rate of an epoch and step."""
+    optimizer = module.configure_optimizers()
+    module._trainer = SimpleNamespace(optimizers=[optimizer], current_epoch=epoch)  # type: ignore[assignment]
+    module.on_train_epoch_start()
+    module.on_train_batch_start({}, step)
+    rate: float = optimizer.param_groups[0]["lr"]
+    return rate
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.01), (1, 0.0099909995), (500, 0.0053588673), (999, 1.99526e-05)])
+def test_learning_rate_of_the_published_schedule(make_run: MakeRun, epoch: int, rate: float) -> None:
+    assert rate_at(build_module(make_run(max_epochs=1000), CPU), epoch) == pytest.approx(rate, rel=2e-6)
+
+
+def test_learning_rate_per_step(make_run: MakeRun) -> None:
+    run = make_run(max_epochs=4, schedule=ScheduleSettings(interval="step"))
+    assert rate_at(build_module(run, CPU), epoch=2, step=1) == pytest.approx(0.01 * (1 - 5 / 8) ** 0.9)
+
+
+def test_optimizers_decay_every_parameter(make_run: MakeRun) -> None:
+    sgd = build_module(make_run(), CPU).configure_optimizers()
+    assert isinstance(sgd, torch.optim.SGD)
+    (group,) = sgd.param_groups
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.99, True, 3e-5)
+    adamw = build_module(make_run(optimizer=OptimizerSettings(name="adamw", lr=1e-3)), CPU).configure_optimizers()
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert len(adamw.param_groups[0]["params"]) == len(group["params"])
+
+
+def test_same_seed_same_weights(make_run: MakeRun) -> None:
+    one, two, other = (build_module(make_run(seed=seed), CPU).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_validation_scores_every_resolution_without_touching_the_mode(make_run: MakeRun, supervised: bool) -> None:
+    module = build_module(make_run(loss=LossSettings(deep_supervision=supervised)), CPU).eval()
+    outputs = module._all_outputs(torch.zeros(2, 1, 8, 8, 8))
+    assert isinstance(outputs, list) == supervised
+    assert not any(part.training for part in module.modules())
+
+
+def test_a_run_survives_being_written_down(make_run: MakeRun) -> None:
+    run = make_run()
+    assert from_plain(FoldRun, to_plain(run)) == run
+
+
+def test_runs_that_contradict_themselves_are_refused(make_run: MakeRun) -> None:
+    with pytest.raises(UsageError, match=r"1 cases in training and validation: \['a'\]"):
+        make_run(val_cases=("a",))
+    with pytest.raises(UsageError, match="has no training case"):
+        make_run(train_cases=())
+    with pytest.raises(UsageError, match="fold 'full' has no validation cases, got 1"):
+        make_run(fold="full")
+    with pytest.raises(UsageError, match="max_epochs must be at least 1, got 0"):
+        make_run(max_epochs=0)
+    with pytest.raises(UsageError, match="no configuration '2d'"):
+        replace(make_run(), configuration_name="2d")

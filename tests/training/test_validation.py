@@ -1,0 +1,85 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segfw.core.types import IntArray, Volume
+from segfw.training.run import FoldRun
+from segfw.training.validation import FoldIO, validate_fold
+
+MakeRun = Callable[..., FoldRun]
+
+
+class Constant(nn.Module):
+    """A network that finds one label everywhere."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__()
+        self.label = nn.Parameter(torch.tensor(float(label)), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = torch.zeros(len(image), 3, *image.shape[2:])
+        logits[:, int(self.label)] = 1
+        return logits
+
+
+@pytest.fixture
+def asked(io: FoldIO) -> tuple[FoldIO, list[str]]:
+    """References and files as ever, and a list of the cases that were written."""
+    written: list[str] = []
+
+    def write(case: str, array: IntArray, path: Path) -> None:
+        written.append(case)
+        io.write_segmentation(case, array, path)
+
+    return replace(io, write_segmentation=write), written
+
+
+def test_scores_by_hand(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    network = Constant(1).train()
+    summary = validate_fold(make_run(), network, tmp_path, io, checkpoint)
+    assert summary is not None
+    voxels = int((io.read_reference("c").array == 1).sum())
+    assert summary.mean["core"]["dice"] == pytest.approx(2 * voxels / (voxels + 16**3))
+    assert summary.mean["shell"]["dice"] == 0
+    assert network.training
+    written = np.load(tmp_path / "validation/c.nii.gz")
+    assert (written.shape, set(written.ravel().tolist())) == ((16, 16, 16), {1})
+    lines = (tmp_path / "validation/metrics.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [["case", "label"], ["c", "core"], ["c", "shell"]]
+
+
+def test_an_interrupted_validation_goes_on(make_run: MakeRun, asked: tuple[FoldIO, list[str]], tmp_path: Path) -> None:
+    io, written = asked
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(train_cases=("a",), val_cases=("b", "c"))
+
+    def stop_at_c(case: str) -> Volume:
+        if case == "c":
+            raise KeyboardInterrupt
+        return io.read_reference(case)
+
+    with pytest.raises(KeyboardInterrupt):
+        validate_fold(run, Constant(1), tmp_path, replace(io, read_reference=stop_at_c), checkpoint)
+    assert not (tmp_path / "validation/metrics.json").exists()
+    validate_fold(run, Constant(1), tmp_path, io, checkpoint)
+    assert written == ["b", "c", "c"]
+    cases = json.loads((tmp_path / "validation/metrics.json").read_text())["cases"]
+    assert [entry["case"] for entry in cases] == ["b", "c"]
+
+
+def test_other_weights_are_validated_anew(make_run: MakeRun, asked: tuple[FoldIO, list[str]], tmp_path: Path) -> None:
+    io, written = asked
+    checkpoint = tmp_path / "last.ckpt"
+    for content in (b"weights", b"weights", b"others"):
+        checkpoint.write_bytes(content)
+        validate_fold(make_run(), Constant(1), tmp_path, io, checkpoint)
+    assert written == ["c", "c"]
