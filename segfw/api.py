@@ -138,4 +138,6 @@ def _paths(image: Any) -> tuple[Path, ...]:
         return (Path(image),)
     if isinstance(image, Sequence) and image and all(isinstance(p, str | Path) for p in image):
         return tuple(Path(p) for p in image)
-    raise UsageError(f"an image is a path, a list of paths, a SimpleITK or torchio image, or an array, got {type(image).__name__}")
+    raise UsageError(
+        f"an image is a path, a list of paths, a SimpleITK or torchio image, or an array, got {type(image).__name__}"
+    )

@@ -132,7 +132,9 @@ def standing(path: Path, made_from: MadeFrom) -> Standing:
 def to_yaml(value: Any, comment: str = "") -> str:
     """Turn a value into YAML: blocks outside, innermost lists on one line, `comment` on top."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
-    return head + yaml.safe_dump(to_plain(value), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    return head + yaml.safe_dump(
+        to_plain(value), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+    )
 
 
 def load_yaml(path: Path) -> Any:

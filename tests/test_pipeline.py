@@ -71,7 +71,9 @@ def run_folder(output: Path, name: str = "main") -> Path:
 
 
 def state(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts}
+    return {
+        str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts
+    }
 
 
 def test_everything_the_contract_names_is_there(output):

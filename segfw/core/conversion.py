@@ -48,7 +48,9 @@ def _convert(kind: Any, plain: Any, place: str) -> Any:
         return _convert_union(arguments, plain, place)
     if origin is Literal:
         if plain not in arguments:
-            raise UsageError(f"{place or 'value'} must be one of {list(arguments)}, got {plain!r}{_near(plain, arguments)}")
+            raise UsageError(
+                f"{place or 'value'} must be one of {list(arguments)}, got {plain!r}{_near(plain, arguments)}"
+            )
         return plain
     if origin is tuple:
         return _convert_tuple(arguments, plain, place)
@@ -104,7 +106,9 @@ def _convert_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
         return tuple(_convert(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(plain))
     if len(plain) != len(arguments):
         raise UsageError(f"{place or 'value'} needs {len(arguments)} entries, got {len(plain)}: {plain!r}")
-    return tuple(_convert(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(arguments, plain, strict=True)))
+    return tuple(
+        _convert(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(arguments, plain, strict=True))
+    )
 
 
 def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
@@ -116,7 +120,11 @@ def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
         return int(plain)
     if isinstance(plain, kind) and not (kind is int and isinstance(plain, bool)):
         return plain
-    raise _wrong(place, {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__), plain)
+    raise _wrong(
+        place,
+        {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__),
+        plain,
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -42,7 +42,12 @@ class Lock:
 
     def _try(self) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+        content = {
+            "token": self.token,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+        }
         try:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:

@@ -105,7 +105,9 @@ class Configuration:
             if len(getattr(self, name)) != wanted:
                 problems.append(f"{name} needs {wanted} entries ({stages} stages), got {len(getattr(self, name))}")
         if any(len(row) != ndim for row in (*self.strides, *self.kernel_sizes)):
-            problems.append(f"strides and kernel_sizes need {ndim} entries per stage, got {self.strides} and {self.kernel_sizes}")
+            problems.append(
+                f"strides and kernel_sizes need {ndim} entries per stage, got {self.strides} and {self.kernel_sizes}"
+            )
         elif len(self.patch_size) == ndim:
             bad = [i for i, (n, d) in enumerate(zip(self.patch_size, self.divisor, strict=True)) if n < 1 or n % d]
             if bad:

@@ -56,7 +56,9 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4:
-            raise ValueError(f"a volume's array is (C, Z, Y, X), got {self.array.ndim} axes of shape {self.array.shape}")
+            raise ValueError(
+                f"a volume's array is (C, Z, Y, X), got {self.array.ndim} axes of shape {self.array.shape}"
+            )
         if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
             raise ValueError(f"spacing is three positive numbers in millimetres, got {self.spacing}")
 

@@ -111,7 +111,9 @@ def _read(path: str | Path) -> Volume:
     require_whole(Path(path), ending, image)
     natural = ending in NATURAL_ENDINGS
     if natural and image.GetDimension() != 2:
-        raise DataError(f"{path}: only 2D files of this format are read, this one has size {image.GetSize()}; convert it to .nii.gz")
+        raise DataError(
+            f"{path}: only 2D files of this format are read, this one has size {image.GetSize()}; convert it to .nii.gz"
+        )
     try:
         volume = volume_from_image(image, natural)
     except DataError as error:

@@ -18,7 +18,9 @@ PASSES = 3
 def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
     seconds = estimate_seconds(runs, measure_flops_per_second(device))
-    log.info("train: %d run%s, estimated %s on this machine", len(runs), "s" if len(runs) > 1 else "", in_words(seconds))
+    log.info(
+        "train: %d run%s, estimated %s on this machine", len(runs), "s" if len(runs) > 1 else "", in_words(seconds)
+    )
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "

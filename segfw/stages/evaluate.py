@@ -36,7 +36,10 @@ def run(settings: EvaluateSettings) -> None:
 
 
 def evaluate(
-    predictions: Path, references: Path, labels: dict[str, int | tuple[int, ...]] | None = None, workers: int | None = None
+    predictions: Path,
+    references: Path,
+    labels: dict[str, int | tuple[int, ...]] | None = None,
+    workers: int | None = None,
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
 
@@ -44,7 +47,11 @@ def evaluate(
     missing. References without a prediction are named and left out.
     """
     pairs = _pairs(predictions, references)
-    label_set = LabelSet({str(k): v if isinstance(v, int) else tuple(v) for k, v in labels.items()}) if labels else _labels_in(pairs, workers)
+    label_set = (
+        LabelSet({str(k): v if isinstance(v, int) else tuple(v) for k, v in labels.items()})
+        if labels
+        else _labels_in(pairs, workers)
+    )
     scored = run_cases(partial(_score, label_set), {pair[0]: pair for pair in pairs}, workers, "evaluate")
     return summarize(list(scored.values()))
 
@@ -59,7 +66,9 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
         raise DataError(f"{predictions} holds no image file")
     missing = sorted(set(found) - set(known))
     if missing:
-        raise DataError(f"{references} has no reference for {len(missing)} of {len(found)} segmentations: {missing[:10]}")
+        raise DataError(
+            f"{references} has no reference for {len(missing)} of {len(found)} segmentations: {missing[:10]}"
+        )
     left = sorted(set(known) - set(found))
     if left:
         log.warning("%d of %d references have no segmentation and are left out: %s", len(left), len(known), left[:10])

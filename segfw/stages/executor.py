@@ -59,7 +59,9 @@ def _in_line(function: Callable[[A], R], cases: Mapping[str, A]) -> Iterator[tup
             yield case, error
 
 
-def _in_processes(function: Callable[[A], R], cases: Mapping[str, A], count: int) -> Iterator[tuple[str, R | SegfwError]]:
+def _in_processes(
+    function: Callable[[A], R], cases: Mapping[str, A], count: int
+) -> Iterator[tuple[str, R | SegfwError]]:
     """Yield outcomes as they come. A killed process takes the pool with it: the cases left are named as not done."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
@@ -71,9 +73,12 @@ def _in_processes(function: Callable[[A], R], cases: Mapping[str, A], count: int
                 except SegfwError as error:
                     yield waiting[future], error
                 except BrokenProcessPool:
-                    yield waiting[future], JobError(
-                        "its process was killed or could not go on (often the system's answer to a lack of memory); "
-                        f"the finished cases are kept, try executor.workers={count // 2}"
+                    yield (
+                        waiting[future],
+                        JobError(
+                            "its process was killed or could not go on (often the system's answer to a lack of memory); "
+                            f"the finished cases are kept, try executor.workers={count // 2}"
+                        ),
                     )
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -90,7 +95,13 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     """Show a bar with the last case's name on a terminal; elsewhere log a line at each tenth."""
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[case]}"))
+        columns = (
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[case]}"),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(title, total=total, case="")
             yield lambda case: bar.update(task, advance=1, case=case)

@@ -51,7 +51,9 @@ def run(job: Job) -> None:
         if found.state is not State.MISSING:
             log.info("fingerprint: made anew, %s", found.why)
         fingerprint = make_fingerprint(job.dataset, job.settings.executor.workers, path.parent)
-        text = to_yaml(to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X).")
+        text = to_yaml(
+            to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X)."
+        )
         lock.check()
         save_artefact(path, text, job.fingerprint_inputs)
         log.info("fingerprint: wrote %s (%d cases)", path, len(fingerprint.cases))

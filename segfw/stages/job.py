@@ -67,7 +67,9 @@ class Job:
 
     def store_name(self, plan: Plan, configuration: Configuration) -> str:
         """Name of the store that holds the cases preprocessed as `configuration` wants them."""
-        clipping = [s for s, scheme in zip(plan.intensities, configuration.normalization_schemes, strict=True) if scheme == "ct"]
+        clipping = [
+            s for s, scheme in zip(plan.intensities, configuration.normalization_schemes, strict=True) if scheme == "ct"
+        ]
         key = digest(
             [
                 plan.transpose_forward,
@@ -149,7 +151,9 @@ class Job:
             return tuple(range(len(self.splits)))
         for fold in chosen:
             if not 0 <= fold < len(self.splits):
-                raise UsageError(f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})")
+                raise UsageError(
+                    f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})"
+                )
         return tuple(chosen)
 
     def cases_of(self, fold: int | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -182,7 +186,9 @@ def _prepare_splits(settings: ExperimentSettings, workspace: Workspace, dataset:
     from_file = settings.split.file
     names = [case.name for case in dataset.cases]
     wanted = (
-        make_splits(names, settings.split.num_folds, settings.split.seed) if from_file is None else read_splits(Path(from_file))
+        make_splits(names, settings.split.num_folds, settings.split.seed)
+        if from_file is None
+        else read_splits(Path(from_file))
     )
     check_splits(wanted, names)
     if workspace.splits.exists():

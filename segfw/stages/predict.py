@@ -63,7 +63,9 @@ def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
         cases.setdefault(match["case"] if match else name, []).append(path)
     wrong = {name: len(paths) for name, paths in cases.items() if len(paths) not in (1, num_channels)}
     if wrong:
-        raise DataError(f"input: the model takes {num_channels} channels; these cases have another number of files: {wrong}")
+        raise DataError(
+            f"input: the model takes {num_channels} channels; these cases have another number of files: {wrong}"
+        )
     return {name: tuple(paths) for name, paths in cases.items()}
 
 

@@ -85,4 +85,6 @@ def _inputs(store: Path) -> MadeFrom | None:
 def _preprocess(plan: Plan, configuration: str, store: Path, case: Case) -> None:
     """Preprocess one case and save it."""
     label = None if case.label is None else read_label(case.label)
-    save_case(store, case.name, preprocess_case(read_image(case.images), label, plan, plan.configuration(configuration)))
+    save_case(
+        store, case.name, preprocess_case(read_image(case.images), label, plan, plan.configuration(configuration))
+    )

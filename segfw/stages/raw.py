@@ -42,7 +42,8 @@ class DatasetRecord:
         """Hash over labels, channels, case names and file contents, independent of folders and times."""
         description = replace(self.dataset, cases=(), name="", licence="", reference="")
         cases = [
-            [case.name, *(self.files[path].sha256 for path in (*case.images, *_label(case.label)))] for case in self.dataset.cases
+            [case.name, *(self.files[path].sha256 for path in (*case.images, *_label(case.label)))]
+            for case in self.dataset.cases
         ]
         return digest([description, cases])
 

@@ -61,7 +61,9 @@ def _content(job: Job) -> ReportContent:
         fingerprint=job.fingerprint if plan is not None and job.settings.planner.plan_file is None else None,
         plan=plan,
         num_parameters={} if plan is None else _parameters(plan),
-        curves=tuple(FoldCurves(fold.candidate, str(fold.run.fold), _rows(fold.folder / "metrics.csv")) for fold in folds),
+        curves=tuple(
+            FoldCurves(fold.candidate, str(fold.run.fold), _rows(fold.folder / "metrics.csv")) for fold in folds
+        ),
         validations=_validations(folds),
         candidates=()
         if selection is None
@@ -88,7 +90,9 @@ def _parameters(plan: Plan) -> dict[str, int]:
 
 def _rows(path: Path) -> tuple[dict[str, float], ...]:
     with path.open(encoding="utf-8", newline="") as file:
-        return tuple({key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file))
+        return tuple(
+            {key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)
+        )
 
 
 def _validations(folds: list[FinishedFold]) -> tuple[ValidationScores, ...]:

@@ -49,7 +49,9 @@ def run(job: Job) -> None:
     name = job.settings.name
     folds = finished_folds(job)
     if not folds:
-        raise ArtefactError(f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train")
+        raise ArtefactError(
+            f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
+        )
     _name_missing(job, folds)
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
         winner = _select(job, folds)
@@ -67,7 +69,11 @@ def finished_folds(job: Job) -> list[FinishedFold]:
         config = load_yaml(folder / "config.yaml")
         metrics = folder / "validation" / "metrics.json"
         scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
-        found.append(FinishedFold(folder, from_plain(FoldRun, config["run"], str(folder / "config.yaml")), load_yaml(done), scores))
+        found.append(
+            FinishedFold(
+                folder, from_plain(FoldRun, config["run"], str(folder / "config.yaml")), load_yaml(done), scores
+            )
+        )
     return found
 
 
@@ -141,7 +147,13 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         provenance=_provenance(job, members, inputs),
     )
     save_bundle(folder, bundle)
-    log.info("select: wrote %s (%s, %d member%s)", folder, members[0].candidate, len(members), "s" if len(members) > 1 else "")
+    log.info(
+        "select: wrote %s (%s, %d member%s)",
+        folder,
+        members[0].candidate,
+        len(members),
+        "s" if len(members) > 1 else "",
+    )
 
 
 def _member(fold: FinishedFold) -> Member:

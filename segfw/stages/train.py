@@ -153,7 +153,9 @@ def _is_done(job: Job, configuration: str, fold: int | str) -> bool:
     if not done.exists():
         return False
     content = load_yaml(done)
-    return content["epochs"] >= job.settings.trainer.max_epochs and content["inference"] == digest(job.settings.inference)
+    return content["epochs"] >= job.settings.trainer.max_epochs and content["inference"] == digest(
+        job.settings.inference
+    )
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:

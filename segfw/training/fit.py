@@ -1,6 +1,6 @@
 """Train one fold: build, fit, validate, and leave a folder that tells all of it.
 
-    checkpoints/{last,best}.ckpt   metrics.csv   training.png   train.log   validation/
+checkpoints/{last,best}.ckpt   metrics.csv   training.png   train.log   validation/
 """
 
 import logging
@@ -82,9 +82,7 @@ def _announce(run: FoldRun, device: Device, finished: int) -> None:
     log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
 
 
-def _build_trainer(
-    run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]
-) -> Trainer:
+def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]) -> Trainer:
     settings = run.trainer
     return Trainer(
         default_root_dir=folder,

@@ -25,7 +25,10 @@ def test_the_lock_is_gone_afterwards(tmp_path):
 
 def test_a_second_command_is_told_who_holds_it(tmp_path):
     path = tmp_path / "x.lock"
-    with hold(path, "the plan"), pytest.raises(ArtefactError, match=f"the plan is being written by process {os.getpid()}"):
+    with (
+        hold(path, "the plan"),
+        pytest.raises(ArtefactError, match=f"the plan is being written by process {os.getpid()}"),
+    ):
         with hold(path, "the plan", wait=False):
             pass
 

@@ -143,9 +143,7 @@ def test_the_callers_arrays_stay_as_they_are() -> None:
     label = np.zeros((1, 4, 4, 4), np.int16)
     copies = image.copy(), label.copy()
     plan = simple_plan()
-    found = preprocess_case(
-        Volume(image, (1, 1, 1)), Volume(label, (1, 1, 1)), plan, plan.configuration("3d_fullres")
-    )
+    found = preprocess_case(Volume(image, (1, 1, 1)), Volume(label, (1, 1, 1)), plan, plan.configuration("3d_fullres"))
     found.image[:] = 9
     np.testing.assert_array_equal(image, copies[0])
     np.testing.assert_array_equal(label, copies[1])

@@ -48,9 +48,7 @@ def assert_same_weights(one: Path, two: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_fold_leaves_its_files(
-    make_run: MakeRun, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fold_leaves_its_files(make_run: MakeRun, fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves_log, "draw_curves", draw_curves)
     result = fit(make_run(), tmp_path)
     assert isinstance(result, FoldResult)
