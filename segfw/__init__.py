@@ -6,7 +6,7 @@ The public names are loaded on first use, so that `python -m segfw --help` does 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from segfw.core.version import __version__
 
 _PUBLIC = {
     "Predictor": "segfw.api",

@@ -17,14 +17,13 @@ from segfw.core.metrics import Summary
 from segfw.core.plan import Fingerprint
 from segfw.core.settings import InferenceSettings, TaskSettings
 from segfw.core.types import Volume
-from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor, Prediction
-from segfw.io.layouts import read_dataset
 from segfw.io.images import image_from_label, volume_from_image
+from segfw.io.layouts import read_dataset
 from segfw.io.readers import read_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
-from segfw.training.devices import choose_device
+from segfw.stages.predict import open_predictor
 
 __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
 
@@ -33,8 +32,9 @@ __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint"
 class Result:
     """What a prediction gives.
 
-    `segmentation`: on the image's own grid; a SimpleITK image for a path or a SimpleITK image, a `torchio.LabelMap` for a torchio
-    image, an array (Z, Y, X) for an array. `probabilities`: (heads, Z, Y, X) float32 when asked for, else None.
+    `segmentation`: on the image's own grid; a SimpleITK image for a path or a SimpleITK image, a `torchio.LabelMap`
+    for a torchio image, an array (Z, Y, X) for an array. `probabilities`: (heads, Z, Y, X) float32 when asked for,
+    else None.
     """
 
     segmentation: Any
@@ -55,9 +55,11 @@ class Predictor:
         settings: InferenceSettings | None = None,
         threads: int | None = None,
     ) -> "Predictor":
-        """Open a model folder or `.zip`. `device`: auto, cpu, gpu or mps; `threads`: CPU threads, None for all cores."""
-        chosen = choose_device(device, threads=threads)
-        return cls(CasePredictor(load_bundle(Path(path)), chosen.accelerator, settings))
+        """Open a model folder or `.zip`.
+
+        `device`: auto, cpu, gpu or mps; `settings`: None takes the model's own; `threads`: of the CPU, None for all.
+        """
+        return cls(open_predictor(Path(path), device, threads, settings))
 
     @property
     def num_channels(self) -> int:
@@ -74,10 +76,11 @@ class Predictor:
         return self._cases.predict(volume, probabilities=probabilities)
 
     def predict(self, image: Any, spacing: Sequence[float] | None = None, probabilities: bool = False) -> Result:
-        """Segment `image`: a path (or one path per channel), a SimpleITK image, a torchio image, or an array with `spacing`.
+        """Segment `image`: a path (or one per channel), a SimpleITK or torchio image, or an array with `spacing`.
 
-        Arrays are (C, Z, Y, X) or, for one channel, (Z, Y, X); `spacing` in millimetres, one value per spatial axis in the
-        array's order. Raises `DataError` for an image the model cannot take and `UsageError` for an array without spacing.
+        Arrays are (C, Z, Y, X) or, for one channel, (Z, Y, X); `spacing` in millimetres, one value per spatial axis
+        in the array's order. Raises `DataError` for an image the model cannot take and `UsageError` for an array
+        without spacing.
         """
         if isinstance(image, np.ndarray):
             return self._predict_array(image, spacing, probabilities)
@@ -119,7 +122,7 @@ def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:
 
 
 def make_fingerprint(dataset: Dataset, workers: int = 0, scratch: str | Path = ".") -> Fingerprint:
-    """Look at every case of `dataset`; the sampled voxels (0.4 GB per channel) pass through a temporary file in `scratch`."""
+    """Look at every case of `dataset`; sampled voxels (0.4 GB per channel) pass through a file in `scratch`."""
     return fingerprint_cases(dataset, workers, Path(scratch))
 
 

@@ -1,7 +1,8 @@
 """Every generated path, and how artefacts are saved, loaded and judged fresh or stale.
 
-A YAML artefact ends in one comment line, its record: the hashes of what it was made from and of its own content. So a file
-tells whether its inputs have changed since, and whether a person has edited it, and stays plain YAML for everybody else.
+A YAML artefact ends in one comment line, its record: the hashes of what it was made from and of its own content. So a
+file tells whether its inputs have changed since, and whether a person has edited it, and stays plain YAML for
+everybody else.
 """
 
 import hashlib

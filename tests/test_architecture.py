@@ -34,9 +34,20 @@ LAYERS = {
         "core",
         "workspace",
         "config",
-        "api",
     },
-    "api": {"training", "inference", "tracking", "interop", "io", "data", "nn", "core", "workspace", "config"},
+    "api": {
+        "stages",
+        "training",
+        "inference",
+        "tracking",
+        "interop",
+        "io",
+        "data",
+        "nn",
+        "core",
+        "workspace",
+        "config",
+    },
     "__init__": {"api", "core"},
     "__main__": {"stages", "api", "config", "command_line", "core"},
 }
@@ -50,12 +61,12 @@ HOMES = {
     "torchmetrics": {"training"},
     "SimpleITK": {"io"},
     "torch": TORCH_USERS,
-    "torchio": {"data"},
+    "torchio": {"data", "api"},
     "wandb": {"tracking"},
     "matplotlib": {"tracking"},
 }
 CORE_MAY_USE = {"numpy", "scipy", "yaml"}
-OPTIONAL: set[str] = set()  # packages that may be absent and are imported where they are used
+OPTIONAL = {"torchio"}  # imported where they are used: slow to load, or perhaps absent
 
 
 @cache

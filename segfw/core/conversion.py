@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain containers and back, strictly: unknown keys and wrong types are refused with their place."""
+"""Frozen dataclasses to plain containers and back, strictly: what does not fit is refused with its place."""
 
 import dataclasses
 import difflib

@@ -19,9 +19,9 @@ class Case:
 class Dataset:
     """A dataset as its description states it.
 
-    `channel_names`: one per input channel, in order; the name decides the normalisation. `num_training`: what the dataset
-    says of itself; it enters the batch-size rule. `cases` is empty where only the description was read. `licence` and `reference` are
-    free text for the model card.
+    `channel_names`: one per input channel, in order; the name decides the normalisation. `num_training`: what the
+    dataset says of itself; it enters the batch-size rule. `cases` is empty where only the description was read.
+    `licence` and `reference` are free text for the model card.
     """
 
     name: str

@@ -12,7 +12,8 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the name, on failure it is removed.
 
-    The temporary name keeps the suffixes, so that writers which look at them work, and begins with a dot, so that listings skip it.
+    The temporary name keeps the suffixes, so that writers which look at them work, and begins with a dot, so that
+    listings skip it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")

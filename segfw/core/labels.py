@@ -1,7 +1,7 @@
 """What the integers of a label map mean: exclusive labels, overlapping regions, an ignore label.
 
-Rules from nnU-Net's dataset format: `background` is 0; `ignore`, if there is one, is the largest value; with at least one
-region of several values the network has one sigmoid channel per region, else one softmax channel per label.
+Rules from nnU-Net's dataset format: `background` is 0; `ignore`, if there is one, is the largest value; with at least
+one region of several values the network has one sigmoid channel per region, else one softmax channel per label.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ BACKGROUND, IGNORE = "background", "ignore"
 class LabelSet:
     """Names and values of a dataset's labels, in the order in which the dataset declares them.
 
-    `values`: name -> integer, or name -> integers of a region. `regions_class_order`: the value painted for each region,
-    in painting order; required with regions. Raises `DataError` when the declaration contradicts itself.
+    `values`: name -> integer, or name -> integers of a region. `regions_class_order`: the value painted for each
+    region, in painting order; required with regions. Raises `DataError` when the declaration contradicts itself.
     """
 
     values: dict[str, int | tuple[int, ...]]
@@ -30,10 +30,9 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
-        if self.ignore_value is not None and self.ignore_value != max(self.all_values) + 1:
-            raise DataError(
-                f"the label 'ignore' must be the largest value, {max(self.all_values) + 1} here, got {self.ignore_value}"
-            )
+        largest = max(self.all_values) + 1
+        if self.ignore_value not in (None, largest):
+            raise DataError(f"the label 'ignore' must be the largest value, {largest} here, got {self.ignore_value}")
         expected = (*self.all_values, *(() if self.ignore_value is None else (self.ignore_value,)))
         if expected != tuple(range(len(expected))):
             mapping = {old: new for new, old in enumerate(expected) if old != new}
@@ -68,7 +67,7 @@ class LabelSet:
 
     @cached_property
     def foreground(self) -> tuple[tuple[str, LabelKey], ...]:
-        """(name, member values) of each label or region that is learned and scored, in the order of the network's channels."""
+        """(name, member values) of each label or region that is learned and scored, in the network's order."""
         entries = [
             (name, value if isinstance(value, tuple) else (value,))
             for name, value in self.values.items()
@@ -83,7 +82,7 @@ class LabelSet:
 
     @cached_property
     def location_keys(self) -> tuple[LabelKey, ...]:
-        """What foreground oversampling may ask for: each foreground entry and, with an ignore label, all annotated voxels."""
+        """What oversampling may ask for: each foreground entry and, with an ignore label, all annotated voxels."""
         keys = tuple(values for _, values in self.foreground)
         return keys if self.ignore_value is None else (*keys, self.annotated_key)
 
@@ -95,12 +94,12 @@ class LabelSet:
     def decode(self, scores: FloatArray) -> IntArray:
         """Turn scores `(heads, ...)` into a label map `(...)`, uint8 (uint16 from 255 foreground labels on).
 
-        Labels: the first maximum wins; logits and probabilities are equally good. Regions: `scores` are probabilities, and
-        each region above 0.5 is painted in order, later over earlier.
+        Labels: the first maximum wins; logits and probabilities are equally good. Regions: `scores` are
+        probabilities, and each region above 0.5 is painted in order, later over earlier.
         """
         dtype = np.uint8 if max(self.all_values) < 255 else np.uint16
         if not self.has_regions:
-            return scores.argmax(0).astype(dtype)
+            return np.asarray(scores.argmax(0), dtype)
         painted = np.zeros(scores.shape[1:], dtype)
         for value, probability in zip(self.regions_class_order or (), scores, strict=True):
             painted[probability > 0.5] = value
@@ -108,5 +107,4 @@ class LabelSet:
 
     def mask(self, label_map: IntArray, key: LabelKey) -> BoolArray:
         """Where `label_map` holds one of `key`'s values."""
-        mask: BoolArray = label_map == key[0] if len(key) == 1 else np.isin(label_map, key)
-        return mask
+        return np.asarray(label_map == key[0] if len(key) == 1 else np.isin(label_map, key))

@@ -1,8 +1,8 @@
 """One writer per artefact, on any file system: a lock file with an owner, a heartbeat and an expiry.
 
-`flock` does not hold over NFS, so the lock is a file made with O_EXCL. Its owner renews the file's time from a thread; a lock
-whose time has not moved for `EXPIRY` seconds, or whose process is gone from this host, may be taken. An owner that was asleep for
-longer finds another's token in the file and must not commit: `Lock.check` says so.
+`flock` does not hold over NFS, so the lock is a file made with O_EXCL. Its owner renews the file's time from a
+thread; a lock whose time has not moved for `EXPIRY` seconds, or whose process is gone from this host, may be taken.
+An owner that was asleep for longer finds another's token in the file and must not commit: `Lock.check` says so.
 """
 
 import json
@@ -139,7 +139,7 @@ def _break(path: Path) -> None:
 
 
 def _started(pid: int) -> str:
-    """When process `pid` started, in the kernel's ticks ('' if it does not run); tells a reused number from the owner."""
+    """When process `pid` started, in the kernel's ticks; tells a reused number from the owner. '' if none runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -58,9 +58,9 @@ class Resampling:
 class Configuration:
     """One network and the data it sees. Two spatial entries in `2d`, three elsewhere.
 
-    `spacing` in millimetres; `median_image_size_in_voxels` after resampling; `kernel_sizes` and `strides` one row per stage, the first stride all ones;
-    `n_conv_per_stage` counts convolutions (`unet`) or residual blocks (`residual_unet`). `previous_stage` names the configuration whose
-    segmentation is a further input.
+    `spacing` in millimetres; `median_image_size_in_voxels` after resampling; `kernel_sizes` and `strides` one row per
+    stage, the first stride all ones; `n_conv_per_stage` counts convolutions (`unet`) or residual blocks
+    (`residual_unet`). `previous_stage` names the configuration whose segmentation is a further input.
     """
 
     spacing: Spacing
@@ -136,8 +136,9 @@ class Configuration:
 class Plan:
     """Everything needed to preprocess, train and predict for a dataset, without the dataset.
 
-    `transpose_forward[i]` is the image axis that becomes axis `i`; `transpose_backward` undoes it. `original_median_spacing_after_transp` and `original_median_shape_after_transp` describe the raw
-    images in the planned axis order.
+    `transpose_forward[i]` is the image axis that becomes axis `i`; `transpose_backward` undoes it.
+    `original_median_spacing_after_transp` and `original_median_shape_after_transp` describe the raw images in the
+    planned axis order.
     """
 
     dataset_name: str

@@ -14,7 +14,7 @@ FoldChoice = Literal["cv", "full"] | tuple[int, ...]
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 
 
-def setting(default: Any, help: str, literal: bool = False) -> Any:  # noqa: A002 - the word users know
+def setting(default: Any, help: str, literal: bool = False) -> Any:
     """Declare a setting with its default and its meaning (with unit and range).
 
     `literal`: a path or an address, which the command line takes as it is typed, whatever characters it holds.

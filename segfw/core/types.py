@@ -1,7 +1,7 @@
 """The nouns of the field: a grid in space, a volume on it.
 
-Arrays are `(C, Z, Y, X)` and `spacing[i]` belongs to spatial axis `i`, in millimetres. A 2D image is one slice: its array is
-`(C, 1, Y, X)` and its first spacing is a stand-in that the reader sets (see `segfw.io`).
+Arrays are `(C, Z, Y, X)` and `spacing[i]` belongs to spatial axis `i`, in millimetres. A 2D image is one slice: its
+array is `(C, 1, Y, X)` and its first spacing is a stand-in that the reader sets (see `segfw.io`).
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ Shape = tuple[int, ...]
 class Geometry:
     """Where a file's voxels lie in the patient; everything needed to write a map on the same grid.
 
-    `ndim` values each (2 or 3), in array order: entry `i` belongs to array axis `i` counted from the slowest. `origin` is
-    the physical position of the first voxel as the file states it, (x, y, z) in millimetres; `direction[i]` is the unit vector
-    (x, y, z) along array axis `i`. The reader only permutes the file's numbers, so writing gives them back bit for bit.
+    `ndim` values each (2 or 3), in array order: entry `i` belongs to array axis `i` counted from the slowest.
+    `origin` is the physical position of the first voxel as the file states it, (x, y, z) in millimetres;
+    `direction[i]` is the unit vector (x, y, z) along array axis `i`. The reader only permutes the file's numbers, so
+    writing gives them back bit for bit.
     """
 
     spacing: Spacing
@@ -46,8 +47,8 @@ class Geometry:
 class Volume:
     """An image or a label map of one case.
 
-    `array`: `(C, Z, Y, X)`, float32 for images, integer for label maps; `spacing`: three values in millimetres, positive.
-    `geometry` is None for arrays that came from no file.
+    `array`: `(C, Z, Y, X)`, float32 for images, integer for label maps; `spacing`: three values in millimetres,
+    positive. `geometry` is None for arrays that came from no file.
     """
 
     array: NDArray[np.generic]

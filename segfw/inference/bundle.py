@@ -157,7 +157,7 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def load_provenance(folder: Path) -> Provenance | None:
-    """Return where the model in `folder` comes from without reading its weights; None where there is no complete model."""
+    """Return where the model in `folder` comes from, without its weights; None where there is no complete model."""
     try:
         manifest = _manifest(folder, (folder / MANIFEST).read_bytes())
     except FileNotFoundError:

@@ -16,8 +16,9 @@ SLICE_SPACING = 999.0
 def volume_from_image(image: sitk.Image, natural: bool = False) -> Volume:
     """Return an image as a volume (C, Z, Y, X) in its own type; `natural` images (PNG and the like) have no spacing.
 
-    The first axis of a 4D image and the components of a color image are channels; a fourth component that is at its maximum everywhere (an
-    opaque alpha channel) is dropped. Raises `DataError` for other numbers of axes and for pixels that are not real numbers.
+    The first axis of a 4D image and the components of a color image are channels; a fourth component that is at its
+    maximum everywhere (an opaque alpha channel) is dropped. Raises `DataError` for other numbers of axes and for
+    pixels that are not real numbers.
     """
     array = sitk.GetArrayFromImage(image)
     if array.dtype.kind not in "iuf":
@@ -40,7 +41,8 @@ def volume_from_image(image: sitk.Image, natural: bool = False) -> Volume:
 def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     """Return a label map (Z, Y, X) on the grid of `geometry`, as uint8 (uint16 from the value 255 on).
 
-    A geometry of two axes makes a 2D image of the only slice. `DataError` for values that do not fit and for several slices on it.
+    A geometry of two axes makes a 2D image of the only slice. `DataError` for values that do not fit and for several
+    slices on it.
     """
     if geometry.ndim == 2 and len(array) != 1:
         raise DataError(f"the geometry is that of one slice, the label map has {len(array)}")
@@ -70,5 +72,5 @@ def _volume_spacing(geometry: Geometry, natural: bool) -> Spacing:
 
 
 def _without_opaque_alpha(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == np.iinfo(array.dtype).max).all())
+    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == 2 ** (8 * array.itemsize) - 1).all())
     return array[:3] if opaque else array

@@ -1,8 +1,8 @@
 """Image files to volumes and label maps to files.
 
-Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999 times the
-largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have spacing
-`(999, 1, 1)`; one colour file gives its colours as channels; the first axis of a 4D file is the channel axis.
+Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999
+times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have
+spacing `(999, 1, 1)`; one colour file gives its colours as channels; the first axis of a 4D file is the channel axis.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
-from segfw.core.types import Geometry, IntArray, Spacing, Volume
-from segfw.io.images import image_from_label, volume_from_image
+from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.completeness import require_whole
+from segfw.io.images import image_from_label, volume_from_image
 from segfw.io.nifti_header import restore_direction
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
@@ -43,8 +43,8 @@ def ending_of(path: str | Path) -> str:
 def read_image(paths: Sequence[str | Path]) -> Volume:
     """Read one case's image: one file per channel, or files that hold several; channels are stacked in the order given.
 
-    Spacing and geometry are the first file's. Raises `DataError` for an unreadable file, for files that differ in shape or
-    spacing, and for values that are no real numbers.
+    Spacing and geometry are the first file's. Raises `DataError` for an unreadable file, for files that differ in
+    shape or spacing, and for values that are no real numbers.
     """
     first, *others = (_read(path) for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
@@ -54,7 +54,8 @@ def read_image(paths: Sequence[str | Path]) -> Volume:
             )
         if not np.allclose(other.spacing, first.spacing):
             raise DataError(
-                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, {path} has {other.spacing}"
+                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, "
+                f"{path} has {other.spacing}"
             )
     if others:
         array = np.concatenate([first.array, *(other.array for other in others)], dtype=np.float32, casting="unsafe")

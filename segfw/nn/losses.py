@@ -151,7 +151,7 @@ def mean_dice(overlap: Tensor, predicted: Tensor, truth: Tensor, smooth: float, 
     if batch_dice:
         sums = sums.sum(1)
         if dist.is_available() and dist.is_initialized():
-            sums = _SumOverRanks.apply(sums)  # type: ignore[no-untyped-call]
+            sums = _SumOverRanks.apply(sums)
     overlap, predicted, truth = sums.unbind()
     return ((2 * overlap + smooth) / (predicted + truth + smooth).clamp_min(SMALLEST_DENOMINATOR)).mean()
 

@@ -108,5 +108,5 @@ class UNet(nn.Module):
         """Return logits: one tensor, or in training with deep supervision a list of them."""
         skips = self.encoder(image)
         if self.training and self.deep_supervision:
-            return self.decoder(skips, self.num_outputs)  # type: ignore[no-any-return]
-        return self.decoder(skips, 1)[0]  # type: ignore[no-any-return]
+            return self.decoder(skips, self.num_outputs)
+        return self.decoder(skips, 1)[0]

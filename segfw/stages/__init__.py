@@ -1,1 +1,1 @@
-"""The steps of the main job: each loads artefacts, calls the method, saves an artefact and says so. No arithmetic here."""
+"""The steps of the main job: each loads artefacts, calls the method and saves an artefact. No arithmetic here."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from segfw.core.cost import forward_flops
 from segfw.training.devices import Device
-from segfw.training.throughput import measure_flops_per_second
 from segfw.training.run import FoldRun
+from segfw.training.throughput import measure_flops_per_second
 
 log = logging.getLogger(__name__)
 

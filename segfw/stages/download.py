@@ -15,9 +15,7 @@ STEP = 50 * 2**20
 def run(settings: DownloadSettings) -> None:
     """Fetch the task's archive (resuming an earlier attempt), check it and unpack it under `data_root`."""
     if settings.task.url is None:
-        raise UsageError(
-            f"task {settings.task.name or '(none given)'} states no url to download from; give +task=Task04, or task.url="
-        )
+        raise UsageError(f"task {settings.task.name} states no url to download from; give +task=Task04, or task.url=")
     told = -1
 
     def report(done: int, total: int | None) -> None:

@@ -43,8 +43,8 @@ def evaluate(
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
 
-    `labels`: name -> value or values; None takes every value above 0 that occurs in the references. `DataError` when a folder or a reference is
-    missing. References without a prediction are named and left out.
+    `labels`: name -> value or values; None takes every value above 0 that occurs in the references. `DataError` when
+    a folder or a reference is missing. References without a prediction are named and left out.
     """
     pairs = _pairs(predictions, references)
     label_set = (

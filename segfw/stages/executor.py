@@ -1,7 +1,7 @@
 """Work that goes case by case: in-line or in processes of this machine, with progress by the case's name.
 
-The function and its arguments are plain, picklable values, so that the same function runs anywhere. A case that fails is reported
-with its own reason at the end; the others are finished first.
+The function and its arguments are plain, picklable values, so that the same function runs anywhere. A case that fails
+is reported with its own reason at the end; the others are finished first.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segfw.core.cpu import available_cpus
+from segfw.core.cpu import available_cores
 from segfw.core.errors import JobError, SegfwError
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,19 @@ MIN_CASES_PER_WORKER = 4
 """Below this a process costs more to start than it saves."""
 
 
-def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int | None, title: str) -> dict[str, R]:
-    """Return {name: function(argument)} for the {name: argument} of `cases`; `JobError` lists every case that failed and why.
+KILLED = (
+    "its process was killed or could not go on (often the system's answer to a lack of memory); "
+    "the finished cases are kept, try executor.workers={}"
+)
 
-    `workers`: processes, 0 for none, None to choose. `function` must be picklable (a module-level function or a partial of one).
+
+def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int | None, title: str) -> dict[str, R]:
+    """Return {name: function(argument)} for the {name: argument} of `cases`.
+
+    Raises `JobError` that lists every case that failed and why, once the others are done. `workers`: processes, 0 for
+    none, None to choose. `function` must be picklable (a module-level function or a partial of one).
     """
-    count = min(available_cpus(), len(cases) // MIN_CASES_PER_WORKER) if workers is None else min(workers, len(cases))
+    count = min(available_cores(), len(cases) // MIN_CASES_PER_WORKER) if workers is None else min(workers, len(cases))
     done: dict[str, R] = {}
     failed: dict[str, str] = {}
     outcomes = _in_line(function, cases) if count < 1 else _in_processes(function, cases, count)
@@ -73,13 +80,7 @@ def _in_processes(
                 except SegfwError as error:
                     yield waiting[future], error
                 except BrokenProcessPool:
-                    yield (
-                        waiting[future],
-                        JobError(
-                            "its process was killed or could not go on (often the system's answer to a lack of memory); "
-                            f"the finished cases are kept, try executor.workers={count // 2}"
-                        ),
-                    )
+                    yield waiting[future], JobError(KILLED.format(count // 2))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """Stage `fingerprint`: look at every case once and keep what planning needs.
 
-Each worker writes its case's sampled foreground voxels into one memory-mapped file, so that no process ever holds those of all cases; the
-statistics are then taken from that file and it is removed.
+Each worker writes its case's sampled foreground voxels into one memory-mapped file, so that no process ever holds
+those of all cases; the statistics are then taken from that file and it is removed.
 """
 
 import logging
@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class SampleFile:
     per_case: int
     total: int
 
-    def open(self, mode: str) -> np.memmap:
+    def open(self, mode: Literal["r", "r+", "w+"]) -> "np.memmap[tuple[int, int], np.dtype[np.float32]]":
         """Map the file; `mode` as numpy.memmap takes it."""
         return np.memmap(self.path, np.float32, mode, shape=(self.channels, self.total))
 

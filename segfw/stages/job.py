@@ -20,6 +20,7 @@ from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold, check_splits, make_splits
 from segfw.stages.raw import DatasetRecord, load_or_scan
+from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
 log = logging.getLogger(__name__)
@@ -119,20 +120,19 @@ class Job:
     def configurations(self) -> tuple[str, ...]:
         """The configurations to run. `auto` leaves out those that need another configuration's output."""
         offered = self.generated_plan.configurations
-        if self.settings.configurations != "auto":
-            for name in self.settings.configurations:
-                chosen = self.generated_plan.configuration(name)
-                if chosen.previous_stage:
-                    raise UsageError(
-                        f"configurations: {name} takes the segmentation of {chosen.previous_stage} as a further input, "
-                        f"which training does not offer yet; choose among {[n for n, c in offered.items() if not c.previous_stage]}"
-                    )
-            return tuple(self.settings.configurations)
-        chosen_names = tuple(name for name, c in offered.items() if c.previous_stage is None)
-        for name in offered:
-            if name not in chosen_names:
+        single = [name for name, planned in offered.items() if planned.previous_stage is None]
+        if self.settings.configurations == "auto":
+            for name in sorted(set(offered) - set(single)):
                 log.info("configuration %s is left out: cascades cannot be trained yet", name)
-        return chosen_names
+            return tuple(single)
+        for name in self.settings.configurations:
+            previous = self.generated_plan.configuration(name).previous_stage
+            if previous:
+                raise UsageError(
+                    f"configurations: {name} takes the segmentation of {previous} as a further input, which training "
+                    f"does not offer yet; choose among {single}"
+                )
+        return tuple(self.settings.configurations)
 
     @cached_property
     def splits(self) -> tuple[Fold, ...]:
@@ -142,11 +142,11 @@ class Job:
         return folds
 
     @cached_property
-    def folds(self) -> tuple[int | str, ...]:
+    def folds(self) -> tuple[FoldName, ...]:
         """The folds to train: indices, or `full`."""
         chosen = self.settings.folds
         if chosen == "full":
-            return ("full",)
+            return (FULL,)
         if chosen == "cv":
             return tuple(range(len(self.splits)))
         for fold in chosen:
@@ -156,7 +156,7 @@ class Job:
                 )
         return tuple(chosen)
 
-    def cases_of(self, fold: int | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def cases_of(self, fold: FoldName) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return (training cases, validation cases) of a fold; `full` trains on all and validates none."""
         if isinstance(fold, str):
             return tuple(case.name for case in self.dataset.cases), ()
@@ -167,7 +167,8 @@ class Job:
         if found.state is State.FRESH or (edited_is_fine and found.state is State.EDITED):
             return
         raise ArtefactError(
-            f"{path} is {found.state.value} ({found.why}); add the stage that makes it: stages=[{stage},...] or stages=all"
+            f"{path} is {found.state.value} ({found.why}); "
+            f"add the stage that makes it: stages=[{stage},...] or stages=all"
         )
 
 

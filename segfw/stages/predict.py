@@ -5,11 +5,13 @@ import re
 import time
 from pathlib import Path
 
-from segfw.api import Predictor
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
-from segfw.core.settings import PredictSettings
+from segfw.core.settings import InferenceSettings, PredictSettings
+from segfw.inference.bundle import load_bundle
+from segfw.inference.predictor import CasePredictor
 from segfw.io.listing import image_files, is_image, split_ending
-from segfw.io.readers import read_image, write_label
+from segfw.io.readers import LOSSY_ENDINGS, read_image, write_label
+from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +23,8 @@ def run(settings: PredictSettings) -> None:
     if settings.model is None or settings.input is None or settings.output is None:
         raise UsageError("predict needs model=MODEL input=FILE_OR_FOLDER output=FOLDER")
     source = Path(settings.input)
-    predictor = Predictor.load(settings.model, settings.accelerator, settings.inference, settings.threads)
-    cases = find_cases(source, predictor.num_channels)
+    predictor = open_predictor(Path(settings.model), settings.accelerator, settings.threads, settings.inference)
+    cases = find_cases(source, len(predictor.bundle.plan.channel_names))
     targets = _targets(cases, source, Path(settings.output))
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
@@ -33,7 +35,7 @@ def run(settings: PredictSettings) -> None:
         started = time.monotonic()
         try:
             volume = read_image(files)
-            prediction = predictor.predict_volume(volume)
+            prediction = predictor.predict(volume)
             if volume.geometry is None:
                 raise DataError(f"{files[0]} states no geometry to write on")
             write_label(target, prediction.segmentation, volume.geometry)
@@ -46,11 +48,20 @@ def run(settings: PredictSettings) -> None:
         raise JobError(f"predict: {len(failed)} of {len(cases)} cases failed, the others are done: {failed[:20]}")
 
 
+def open_predictor(
+    model: Path, accelerator: str, threads: int | None, settings: InferenceSettings | None = None
+) -> CasePredictor:
+    """Open a packaged model on the device asked for; `settings` None takes the model's own."""
+    device = choose_device(accelerator, threads=threads)
+    set_threads(device)
+    return CasePredictor(load_bundle(model), device.accelerator, settings)
+
+
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     """Group the image files at `source` into cases, by name.
 
-    Files called `<case>_0000`, `<case>_0001`, ... are the channels of one case; for single-channel models any other name is a
-    case of its own. `DataError` names cases whose number of channel files is neither 1 nor `num_channels`.
+    Files called `<case>_0000`, `<case>_0001`, ... are the channels of one case; for single-channel models any other
+    name is a case of its own. `DataError` names cases whose number of channel files is neither 1 nor `num_channels`.
     """
     if not source.exists():
         raise DataError(f"input: there is no file or folder {source}")
@@ -74,5 +85,11 @@ def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> 
     if is_image(output) and not output.is_dir():
         if source.is_dir():
             raise UsageError(f"output={output} is a file, but input={source} is a folder; name a folder")
-        return {name: output for name in cases}
-    return {name: output / f"{name}{split_ending(files[0])[1]}" for name, files in cases.items()}
+        return dict.fromkeys(cases, output)
+    return {name: output / f"{name}{_ending_for_labels(files[0])}" for name, files in cases.items()}
+
+
+def _ending_for_labels(image: Path) -> str:
+    """Return the image's own ending, PNG for formats that would change label values."""
+    ending = split_ending(image)[1]
+    return ".png" if ending.lower() in LOSSY_ENDINGS else ending

@@ -1,7 +1,7 @@
 """Stage `preprocess`: one store per distinct spacing and normalisation, filled case by case.
 
-A store that was interrupted goes on with the cases it lacks; one whose raw data changed is emptied first. Readers accept it only with the
-manifest, which is written last.
+A store that was interrupted goes on with the cases it lacks; one whose raw data changed is emptied first. Readers
+accept it only with the manifest, which is written last.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The raw dataset as it lies on disk: its description, and a content hash that survives copies and moves.
 
-Every command lists the folder again. A file whose size and time are those of the last command is taken to be the same; only others
-are hashed, so that a second command on 100 GB of images starts at once.
+Every command lists the folder again. A file whose size and time are those of the last command is taken to be the
+same; only others are hashed, so that a second command on 100 GB of images starts at once.
 """
 
 import logging

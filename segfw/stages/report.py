@@ -1,6 +1,7 @@
 """Stage and verb `report`: gather what is on disk into one self-contained page.
 
-It ends with an example prediction by the packaged model, made as a user would make it, so that the page's last line is known to work.
+It ends with an example prediction by the packaged model, made as a user would make it, so that the page's last line
+is known to work.
 """
 
 import csv
@@ -11,17 +12,17 @@ from pathlib import Path
 
 import torch
 
-from segfw import __version__
-from segfw.api import Predictor
 from segfw.core.cost import parameter_count
 from segfw.core.errors import ArtefactError
 from segfw.core.files import write_text
 from segfw.core.locks import hold
 from segfw.core.plan import Plan
 from segfw.core.settings import ExperimentSettings
+from segfw.core.version import __version__
 from segfw.io.listing import split_ending
 from segfw.io.readers import read_image, write_label
 from segfw.stages.job import Job, prepare
+from segfw.stages.predict import open_predictor
 from segfw.stages.select import FinishedFold, finished_folds, load_selection
 from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores, build_report
 from segfw.workspace import digest
@@ -123,8 +124,7 @@ def _example(job: Job) -> None:
         return
     volume = read_image(case.images)
     settings = job.settings.trainer
-    predictor = Predictor.load(model, settings.accelerator, threads=settings.threads)
-    segmentation = predictor.predict_volume(volume).segmentation
+    segmentation = open_predictor(model, settings.accelerator, settings.threads).predict(volume).segmentation
     if volume.geometry is None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
     write_label(target, segmentation, volume.geometry)

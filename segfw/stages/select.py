@@ -1,6 +1,7 @@
 """Stage `select`: score every configuration on its finished folds and package the best.
 
-A pure function of what lies under runs/<name>: any later command may call it again, and it changes nothing when no fold has been added.
+A pure function of what lies under runs/<name>: any later command may call it again, and it changes nothing when no
+fold has been added.
 """
 
 import logging
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from segfw import __version__
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
 from segfw.core.metrics import Summary, summary_from_plain
 from segfw.core.selection import Candidate, Score, Selection, select
+from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinishedFold:
-    """A run with a done.yaml: its folder (planner/network/configuration/fold below it), its settings and its whole-case scores."""
+    """A run with a done.yaml: its folder, its settings, and its whole-case scores (None for the fold `full`)."""
 
     folder: Path
     run: FoldRun
@@ -90,7 +91,7 @@ def best_score(job: Job) -> float | None:
 
 
 def _select(job: Job, folds: list[FinishedFold]) -> str:
-    """Score the candidates and save the table; return the winner. Without any score the first candidate is taken, and that is said."""
+    """Score the candidates, save the table and return the winner; without any score the first, and say so."""
     scored = [fold for fold in folds if fold.scores is not None]
     if not scored:
         log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)

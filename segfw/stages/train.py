@@ -1,7 +1,7 @@
 """Stage `train`: one run per chosen configuration and fold.
 
-A finished run is skipped, an interrupted one goes on, one with more epochs asked for is extended. A run that was made with other
-training-relevant settings is never touched: another `name` keeps both, `overwrite=true` replaces it.
+A finished run is skipped, an interrupted one goes on, one with more epochs asked for is extended. A run that was made
+with other training-relevant settings is never touched: another `name` keeps both, `overwrite=true` replaces it.
 """
 
 import logging
@@ -23,7 +23,7 @@ from segfw.stages.job import Job
 from segfw.stages.preprocess import open_store
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
-from segfw.training.run import FoldRun
+from segfw.training.run import FULL, FoldName, FoldRun
 from segfw.training.validation import FoldIO
 from segfw.workspace import digest, load_yaml, to_yaml
 
@@ -62,7 +62,7 @@ def run(job: Job) -> None:
         _train(job, fold_run, device)
 
 
-def make_run(job: Job, configuration: str, fold: int | str) -> FoldRun:
+def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
     """Collect everything that determines one fold's training."""
     settings = job.settings
     train_cases, val_cases = job.cases_of(fold)
@@ -87,7 +87,7 @@ def make_run(job: Job, configuration: str, fold: int | str) -> FoldRun:
     )
 
 
-def run_folder(job: Job, configuration: str, fold: int | str) -> Path:
+def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
     """Where a fold's run lies."""
     settings = job.settings
     return job.workspace.run(settings.name, settings.planner.name, job.network, configuration, fold)
@@ -101,7 +101,7 @@ def check_names(job: Job) -> None:
         folder = run_folder(job, configuration, 0).parent
         for path in sorted(folder.glob("fold_*/config.yaml")):
             fold = path.parent.name.removeprefix("fold_")
-            wanted = _relevant(_config(job, make_run(job, configuration, int(fold) if fold.isdigit() else fold)))
+            wanted = _relevant(_config(job, make_run(job, configuration, int(fold) if fold.isdigit() else FULL)))
             before = _relevant(load_yaml(path))
             changed = sorted(k for k in {*before, *wanted} if before.get(k) != wanted.get(k))
             if changed:
@@ -145,7 +145,7 @@ def _only(plan: Plan, configuration: str) -> Plan:
     return replace(plan, configurations={configuration: plan.configuration(configuration)})
 
 
-def _is_done(job: Job, configuration: str, fold: int | str) -> bool:
+def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether the run is finished for as many epochs as asked and validated as asked."""
     if job.settings.overwrite:
         return False

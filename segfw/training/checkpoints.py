@@ -48,10 +48,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's reading and writing of checkpoint files, made atomic and strict."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write at once or not at all."""
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Read tensors and plain containers only."""
         return load_checkpoint(Path(path), map_location)
 
 
@@ -63,6 +65,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `best` on a new maximum, then `last`, which carries the best score."""
         score = float(trainer.callback_metrics.get(MONITOR, math.nan))
         if not math.isnan(score) and (self.best_score is None or score > self.best_score):
             self.best_score = score
@@ -70,7 +73,9 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the best score so far."""
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best score of the checkpoint."""
         self.best_score = state_dict["best_score"]

@@ -4,7 +4,6 @@ An NVIDIA card that PyTorch cannot use is an error, not a silent fall back to th
 weeks.
 """
 
-import math
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ from typing import Literal
 import torch
 
 from segfw.core.conversion import nearest
+from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
@@ -75,27 +75,6 @@ def cuda_failure() -> str | None:
     except RuntimeError as error:
         return str(error).splitlines()[0]
     return None
-
-
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the processor cores this process may use: affinity, and the quota of its control group (v2 and v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota(cgroup)
-    return max(1, min(cores, math.floor(quota) if quota else cores))
-
-
-def _cgroup_quota(cgroup: Path) -> float | None:
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1") or float(period) <= 0:
-        return None
-    return float(quota) / float(period)
 
 
 @dataclass(frozen=True)

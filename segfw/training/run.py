@@ -18,6 +18,7 @@ from segfw.core.settings import (
 )
 
 FULL: Literal["full"] = "full"
+FoldName = int | Literal["full"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class FoldRun:
 
     plan: Plan
     configuration_name: str
-    fold: int | Literal["full"]
+    fold: FoldName
     train_cases: tuple[str, ...]
     val_cases: tuple[str, ...]
     store: str

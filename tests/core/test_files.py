@@ -10,9 +10,13 @@ from segfw.core.files import atomic_path, sha256, write_text
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "before")
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    pytest.raises(RuntimeError, fail)
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
