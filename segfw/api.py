@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from segfw.core.dataset import Dataset
@@ -101,7 +102,6 @@ class Predictor:
         return Result(prediction.segmentation, prediction.probabilities)
 
     def _predict_torchio(self, image: Any, probabilities: bool) -> Result:
-        import torch
         import torchio
 
         volume = volume_from_image(image.as_sitk())

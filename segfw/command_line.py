@@ -73,7 +73,7 @@ VERBS = {
     "report": Verb(
         "build the HTML report again from what is on disk",
         ExperimentSettings,
-        "segfw.stages.report:run_verb",
+        "segfw.stages.report:run",
         "python -m segfw report +task=Task04",
     ),
 }

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from segfw import __version__
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -49,7 +51,7 @@ def test_every_dependency_is_pinned_within_its_range():
 
 def test_version_is_stated_once():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"## {PROJECT['version']}" in changelog
+    assert f"## {__version__}" in changelog
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ def _read(path: str | Path) -> Volume:
     natural = ending in NATURAL_ENDINGS
     if natural and image.GetDimension() != 2:
         raise DataError(
-            f"{path}: only 2D files of this format are read, this one has size {image.GetSize()}; convert it to .nii.gz"
+            f"{path}: only 2D is read of this format, this one has size {image.GetSize()}; convert it to .nii.gz"
         )
     try:
         volume = volume_from_image(image, natural)

@@ -17,7 +17,7 @@ RUN = {
     "preprocess": preprocess.run,
     "train": train.run,
     "select": select.run,
-    "report": report.run,
+    "report": report.build,
 }
 
 

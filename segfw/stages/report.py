@@ -30,12 +30,12 @@ from segfw.workspace import digest
 log = logging.getLogger(__name__)
 
 
-def run_verb(settings: ExperimentSettings) -> None:
-    """Build the page again from what is on disk."""
-    run(prepare(settings))
+def run(settings: ExperimentSettings) -> None:
+    """Build the page again from what is on disk: the verb."""
+    build(prepare(settings))
 
 
-def run(job: Job) -> None:
+def build(job: Job) -> None:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report"):

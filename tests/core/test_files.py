@@ -16,7 +16,8 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
             temporary.write_text("half")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS
+from tests.data.conftest import LABELS
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_case
+from tests.data.conftest import make_case
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.preprocessing import PreprocessedCase
