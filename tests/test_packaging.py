@@ -72,7 +72,7 @@ def test_wheel_holds_code_configs_and_license(installed):
     assert (installed / "segfw/configs/experiment.yaml").is_file()
     assert not (installed / "tests").exists()
     (found,) = importlib.metadata.distributions(name="segfw", path=[str(installed)])
-    assert found.version == PROJECT["version"]
+    assert found.version == __version__
     assert found.read_text("entry_points.txt").split() == ["[console_scripts]", "segfw", "=", "segfw.__main__:main"]
     assert any(path.name == "LICENSE" for path in found.files)
 
