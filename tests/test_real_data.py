@@ -1,4 +1,4 @@
-"""The main job on real hippocampus images (Decathlon Task04), where they are at hand: SEGFW_TEST_DATA, default data/."""
+"""The main job on real hippocampus images (Decathlon Task04), found through SEGFW_TEST_DATA, default data/."""
 
 import json
 import os
