@@ -23,7 +23,7 @@ SEED = 20240
 EXTENT = 56.0  # edge of the field of view, mm
 SPACING = (1.2, 1.75)  # range, mm: 32 to 47 voxels along each axis
 LABELS = {"0": "background", "1": "left_organ", "2": "right_organ", "3": "core"}
-BRIGHTNESS = {"air": 30.0, "body": 400.0, "left": 620.0, "right": 190.0, "core": 850.0}
+BRIGHTNESS = {"air": 30.0, "body": 400.0, "left": 620.0, "right": 150.0, "core": 850.0}
 NOISE = 28.0
 
 
@@ -128,7 +128,7 @@ def _draw_case(rng: np.random.Generator, positions: FloatArray) -> tuple[NDArray
     body = _ellipsoid(positions, shift, np.array([24, 19, 23]) * size[0])
     left = _ellipsoid(positions, shift + np.array([11, 2, 1]) + rng.uniform(-1, 1, 3), np.array([7.5, 9, 11]) * size[1])
     right = _ellipsoid(
-        positions, shift + np.array([-12, -1, -2]) + rng.uniform(-1, 1, 3), np.array([5.5, 7, 8]) * size[2]
+        positions, shift + np.array([-12, -1, -2]) + rng.uniform(-1, 1, 3), np.array([6.5, 8, 9.5]) * size[2]
     )
     middle = shift + np.array([-1, 3, -5]) + rng.uniform(-1, 1, 3)
     core = _ellipsoid(positions, middle, np.array([5, 5, 6]) * size[3])
