@@ -3,7 +3,7 @@
 No worker process and no `if __name__ == "__main__"` guard is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def make_fingerprint(dataset: Dataset, workers: int = 0, scratch: str | Path = "
 def evaluate(
     predictions: str | Path,
     references: str | Path,
-    labels: dict[str, int | tuple[int, ...]] | None = None,
+    labels: Mapping[str, Any] | None = None,
     workers: int = 0,
 ) -> Summary:
     """Score a folder of segmentations against references of the same file names."""

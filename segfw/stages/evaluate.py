@@ -1,15 +1,17 @@
 """Verb `evaluate`: score a folder of segmentations against references of the same file names."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import write_text
-from segfw.core.labels import LabelSet
-from segfw.core.metrics import CaseMetrics, Summary, case_metrics, summarize, summary_to_csv, summary_to_json
+from segfw.core.labels import IGNORE, LabelKey
+from segfw.core.metrics import CaseMetrics, Summary, count_overlaps, summarize, summary_to_csv, summary_to_json
 from segfw.core.settings import EvaluateSettings
 from segfw.io.listing import image_files
 from segfw.io.readers import read_label
@@ -17,6 +19,7 @@ from segfw.stages.executor import run_cases
 
 log = logging.getLogger(__name__)
 
+Labels = Mapping[str, Any]
 Pair = tuple[str, Path, Path]
 
 
@@ -38,22 +41,28 @@ def run(settings: EvaluateSettings) -> None:
 def evaluate(
     predictions: Path,
     references: Path,
-    labels: dict[str, int | tuple[int, ...]] | None = None,
+    labels: Labels | None = None,
     workers: int | None = None,
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
 
-    `labels`: name -> value or values; None takes every value above 0 that occurs in the references. `DataError` when
+    `labels`: name -> value or values (regions may overlap; `ignore` leaves voxels out); None takes every value above 0
+    that occurs in the references. `DataError` when
     a folder or a reference is missing. References without a prediction are named and left out.
     """
     pairs = _pairs(predictions, references)
-    label_set = (
-        LabelSet({str(k): v if isinstance(v, int) else tuple(v) for k, v in labels.items()})
-        if labels
-        else _labels_in(pairs, workers)
-    )
-    scored = run_cases(partial(_score, label_set), {pair[0]: pair for pair in pairs}, workers, "evaluate")
-    return summarize(list(scored.values()))
+    keys = _labels_in(pairs, workers) if labels is None else _keys(labels)
+    score = partial(_score, keys, None if labels is None else labels.get(IGNORE))
+    return summarize(list(run_cases(score, {pair[0]: pair for pair in pairs}, workers, "evaluate").values()))
+
+
+def _keys(labels: Labels) -> dict[str, LabelKey]:
+    """Return the member values of each label or region to score."""
+    keys = {str(name): (value,) if isinstance(value, int) else tuple(value) for name, value in labels.items()}
+    wrong = [name for name, values in keys.items() if not values or not all(isinstance(v, int) for v in values)]
+    if wrong:
+        raise UsageError(f"labels must map names to integers or lists of integers, not so: {wrong}")
+    return {name: values for name, values in keys.items() if name != IGNORE and values != (0,)}
 
 
 def _pairs(predictions: Path, references: Path) -> list[Pair]:
@@ -75,19 +84,23 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
     return [(name, found[name], known[name]) for name in sorted(found)]
 
 
-def _labels_in(pairs: list[Pair], workers: int | None) -> LabelSet:
-    """Name every value that occurs in the references after itself."""
-    values = run_cases(_values, {name: reference for name, _, reference in pairs}, workers, "label values")
-    highest = max((max(found, default=0) for found in values.values()), default=0)
-    if highest == 0:
-        raise DataError("the references hold no value above 0; name the labels with labels={background:0,...}")
-    return LabelSet({"background": 0, **{str(v): v for v in range(1, int(highest) + 1)}})
+def _labels_in(pairs: list[Pair], workers: int | None) -> dict[str, LabelKey]:
+    """Name every value above 0 that occurs in the references after itself."""
+    found = run_cases(_values, {name: reference for name, _, reference in pairs}, workers, "label values")
+    values = sorted({value for case in found.values() for value in case if value > 0})
+    if not values:
+        raise DataError("the references hold no value above 0; name the labels with labels={NAME: VALUE, ...}")
+    return {str(value): (value,) for value in values}
 
 
 def _values(path: Path) -> list[int]:
     return [int(v) for v in np.unique(read_label(path).array)]
 
 
-def _score(labels: LabelSet, pair: Pair) -> CaseMetrics:
+def _score(keys: dict[str, LabelKey], ignore_value: int | None, pair: Pair) -> CaseMetrics:
     name, prediction, reference = pair
-    return case_metrics(name, read_label(reference).array[0], read_label(prediction).array[0], labels)
+    try:
+        counts = count_overlaps(read_label(reference).array[0], read_label(prediction).array[0], keys, ignore_value)
+    except DataError as error:
+        raise DataError(f"case {name}: {error}") from error
+    return CaseMetrics(name, counts)

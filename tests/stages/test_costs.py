@@ -1,0 +1,57 @@
+"""Durations in words, and the warning before a command that takes days."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from segfw.core.plan import Plan
+from segfw.core.settings import TrainerSettings
+from segfw.interop.nnunet import read_plans
+from segfw.stages.costs import announce_cost, estimate_seconds, in_words
+from segfw.training.devices import Device
+from segfw.training.run import FoldRun
+from tests.stages.golden import HIPPOCAMPUS
+
+
+@pytest.fixture
+def run() -> FoldRun:
+    plan: Plan = read_plans(HIPPOCAMPUS / "plans_default.json")
+    return FoldRun(plan, "3d_fullres", 0, ("a",), ("b",), "store", trainer=TrainerSettings(max_epochs=1000))
+
+
+DURATIONS = [
+    (5, "5 s"),
+    (59, "59 s"),
+    (61, "1 min"),
+    (7100, "118 min"),
+    (7200, "2.0 h"),
+    (1e5, "27.8 h"),
+    (2e5, "2.3 days"),
+]
+
+
+@pytest.mark.parametrize(("seconds", "words"), DURATIONS)
+def test_durations_are_said_as_people_say_them(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_the_published_recipe_takes_250_000_steps(run):
+    # One batch of 9 costs 0.345 TFLOP forward; a step is three of these, an epoch 250 steps and 50 forward passes.
+    forward = 0.345e12
+    wanted = 1000 * (3 * 250 + 50) * forward
+    assert estimate_seconds([run], 1.0) == pytest.approx(wanted, rel=2e-3)
+    assert estimate_seconds([run, run], 2.0) == pytest.approx(wanted, rel=2e-3)
+
+
+def test_more_than_a_day_names_the_recipe_for_small_budgets(run, caplog, monkeypatch):
+    monkeypatch.setattr("segfw.stages.costs.measure_flops_per_second", lambda device: 90e9)
+    device = Device("cpu", "CPU", "32-true", 2, "CPU")
+    with caplog.at_level(logging.INFO):
+        announce_cost([run], device)
+    assert "35.5 days" in caplog.text
+    assert "experiment=fast" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        announce_cost([replace(run, trainer=TrainerSettings(max_epochs=1))], device)
+    assert "experiment=fast" not in caplog.text

@@ -1,0 +1,51 @@
+"""Per-case work: results in order, failures collected, killed processes named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segfw.core.errors import DataError, JobError
+from segfw.stages.executor import run_cases
+
+
+def double(number: int) -> int:
+    if number == 3:
+        raise DataError("three is refused")
+    return 2 * number
+
+
+def die(number: int) -> int:
+    if number == 1:
+        os._exit(9)
+    return number
+
+
+def leave_a_mark(path: str) -> str:
+    Path(path).touch()
+    return path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_the_order_of_the_cases(workers):
+    assert list(run_cases(double, {"b": 1, "a": 2}, workers, "double").items()) == [("b", 2), ("a", 4)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_failure_is_listed_after_the_others_are_done(workers, tmp_path):
+    with pytest.raises(JobError, match=r"2 of 4 cases failed, the others are done:\n  three: three is refused\n  tres"):
+        run_cases(double, {"one": 1, "three": 3, "two": 2, "tres": 3}, workers, "double")
+
+
+def test_a_killed_process_is_explained():
+    with pytest.raises(JobError, match=r"one: its process was killed.*try executor\.workers=1"):
+        run_cases(die, {"one": 1, "two": 2}, 2, "die")
+
+
+def test_errors_of_ours_are_not_swallowed():
+    with pytest.raises(TypeError):
+        run_cases(double, {"x": None}, 0, "double")
+
+
+def test_nothing_to_do_is_fine(tmp_path):
+    assert run_cases(leave_a_mark, {}, None, "mark") == {}

@@ -1,0 +1,47 @@
+"""Which files make a case."""
+
+import pytest
+
+from segfw.core.errors import DataError
+from segfw.stages.predict import find_cases
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def names(cases):
+    return {case: [path.name for path in paths] for case, paths in cases.items()}
+
+
+def test_numbered_files_are_channels(tmp_path):
+    files = ("b_0001.nii.gz", "b_0000.nii.gz", "a_0000.nii.gz", "a_0001.nii.gz", "notes.txt", "._x.nii.gz")
+    assert names(find_cases(touch(tmp_path, *files), 2)) == {
+        "a": ["a_0000.nii.gz", "a_0001.nii.gz"],
+        "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
+    }
+
+
+def test_any_name_will_do_for_one_channel(tmp_path):
+    folder = touch(tmp_path, "scan.nrrd", "patient 7, left.nii.gz")
+    assert set(find_cases(folder, 1)) == {"scan", "patient 7, left"}
+
+
+def test_one_file_is_one_case(tmp_path):
+    touch(tmp_path, "x_0000.nii.gz")
+    assert names(find_cases(tmp_path / "x_0000.nii.gz", 1)) == {"x": ["x_0000.nii.gz"]}
+
+
+def test_a_missing_channel_is_named(tmp_path):
+    folder = touch(tmp_path, "a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz", "b_0002.nii.gz")
+    with pytest.raises(DataError, match=r"takes 3 channels; .*\{'a': 2\}"):
+        find_cases(folder, 3)
+
+
+def test_nothing_to_segment_is_said(tmp_path):
+    with pytest.raises(DataError, match="holds no image file"):
+        find_cases(tmp_path, 1)
+    with pytest.raises(DataError, match="no file or folder"):
+        find_cases(tmp_path / "nowhere", 1)
