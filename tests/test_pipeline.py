@@ -142,6 +142,25 @@ def test_a_training_relevant_key_needs_another_name(output, segfw):
     assert state(output / "runs") == before
 
 
+def test_one_name_is_one_recipe_over_all_configurations(output, segfw):
+    before = state(output / "preprocessed")
+    status, said = segfw("configurations=[2d]", "plan.patch_size=[24,24]", "loss.dice_weight=2")
+    assert status == 2
+    assert "loss.dice_weight: 1.0 there, 2.0 now" in said
+    assert state(output / "preprocessed") == before
+
+
+def test_a_checkpoint_of_unknown_origin_is_not_continued(output, segfw, tmp_path):
+    config = run_folder(output) / "config.yaml"
+    kept = config.read_text()
+    config.unlink()
+    try:
+        status, said = segfw("trainer.max_epochs=4")
+    finally:
+        config.write_text(kept)
+    assert (status, "checkpoint but no config.yaml" in said) == (1, True), said
+
+
 def test_more_epochs_extend_the_run(output, segfw):
     status, said = segfw("trainer.max_epochs=3", "data.workers=1")
     assert status == 0, said

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,13 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` at once or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
+    grave = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
+    folder.rename(grave)
+    shutil.rmtree(grave)
 
 
 def sha256(path: Path) -> str:

@@ -44,11 +44,6 @@ class Job:
         """The dataset that was read from the raw folder."""
         return self.record.dataset
 
-    @property
-    def network(self) -> str:
-        """Name of the network's folder under runs/."""
-        return self.settings.network.name
-
     # --- what each artefact is made from -------------------------------------------------------------------------
 
     @property
@@ -149,17 +144,14 @@ class Job:
             return (FULL,)
         if chosen == "cv":
             return tuple(range(len(self.splits)))
-        for fold in chosen:
-            if not 0 <= fold < len(self.splits):
-                raise UsageError(
-                    f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})"
-                )
         return tuple(chosen)
 
     def cases_of(self, fold: FoldName) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return (training cases, validation cases) of a fold; `full` trains on all and validates none."""
         if isinstance(fold, str):
             return tuple(case.name for case in self.dataset.cases), ()
+        if not 0 <= fold < len(self.splits):
+            raise UsageError(f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})")
         return self.splits[fold].train, self.splits[fold].val
 
     def _require(self, path: Path, made_from: MadeFrom, stage: str, edited_is_fine: bool = False) -> None:

@@ -6,13 +6,12 @@ accept it only with the manifest, which is written last.
 
 import json
 import logging
-import shutil
 from functools import partial
 from pathlib import Path
 
 from segfw.core.dataset import Case
 from segfw.core.errors import ArtefactError
-from segfw.core.files import write_text
+from segfw.core.files import discard, write_text
 from segfw.core.locks import hold
 from segfw.core.plan import Plan
 from segfw.core.preprocessing import preprocess_case
@@ -20,6 +19,7 @@ from segfw.data.store import Store, commit_store, save_case, saved_cases
 from segfw.io.readers import read_image, read_label
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
+from segfw.stages.runs import check_names
 from segfw.workspace import MadeFrom
 
 log = logging.getLogger(__name__)
@@ -29,20 +29,21 @@ INPUTS = "made_from.json"
 
 
 def run(job: Job) -> None:
-    """Fill the store of every chosen configuration."""
+    """Fill the store of every chosen configuration; refuse first what training under this name would refuse."""
+    check_names(job)
     for name in job.configurations:
         _fill(job, name)
 
 
-def open_store(job: Job, configuration: str) -> Store:
-    """Open the store of a configuration; `ArtefactError` names the stage to add when it is missing or stale."""
+def require_store(job: Job, configuration: str) -> None:
+    """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or incomplete."""
     path = job.workspace.store(job.store_name(job.plan, job.plan.configuration(configuration)))
     if _inputs(path) != job.store_inputs:
         raise ArtefactError(
             f"{path} is {'stale (the raw data changed since)' if path.exists() else 'missing'}; "
             "add the stage that makes it: stages=[preprocess,...] or stages=all"
         )
-    return Store.open(path)
+    Store.open(path)
 
 
 def _fill(job: Job, name: str) -> None:
@@ -69,7 +70,7 @@ def _begin(store: Path, inputs: MadeFrom) -> None:
     """Make sure that what the store holds was made from `inputs`."""
     if store.exists() and _inputs(store) != inputs:
         log.info("preprocess: %s is emptied, the raw data changed since", store)
-        shutil.rmtree(store)
+        discard(store)
     if not store.exists():
         write_text(store / INPUTS, json.dumps(inputs))
 

@@ -22,6 +22,7 @@ from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
+from segfw.stages.runs import DONE
 from segfw.training.checkpoints import LAST, network_weights
 from segfw.training.fit import CHECKPOINTS
 from segfw.training.run import FoldRun
@@ -65,16 +66,11 @@ def run(job: Job) -> None:
 def finished_folds(job: Job) -> list[FinishedFold]:
     """Return every finished fold under runs/<name>, in the order of their folders."""
     found = []
-    for done in sorted(job.workspace.runs(job.settings.name).glob("*/*/*/fold_*/done.yaml")):
+    for done in sorted(job.workspace.runs(job.settings.name).glob(f"*/*/*/fold_*/{DONE}")):
         folder = done.parent
-        config = load_yaml(folder / "config.yaml")
         metrics = folder / "validation" / "metrics.json"
         scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
-        found.append(
-            FinishedFold(
-                folder, from_plain(FoldRun, config["run"], str(folder / "config.yaml")), load_yaml(done), scores
-            )
-        )
+        found.append(FinishedFold(folder, load_run(folder), load_yaml(done), scores))
     return found
 
 

@@ -7,40 +7,45 @@ with other training-relevant settings is never touched: another `name` keeps bot
 import logging
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.conversion import to_plain
-from segfw.core.errors import DataError, UsageError
-from segfw.core.files import sha256, write_text
+from segfw.core.conversion import from_plain
+from segfw.core.errors import ArtefactError, DataError
+from segfw.core.files import discard, sha256, write_text
 from segfw.core.locks import Lock, hold
-from segfw.core.plan import Plan
 from segfw.core.types import IntArray, Volume
 from segfw.io.listing import read_geometry
 from segfw.io.readers import read_label, write_label
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
-from segfw.stages.preprocess import open_store
+from segfw.stages.preprocess import require_store
+from segfw.stages.runs import CONFIG, DONE, check_names, config_of, make_run, run_folder
+from segfw.training.checkpoints import LAST
 from segfw.training.devices import Device, choose_device
-from segfw.training.fit import FoldResult, fit_fold
-from segfw.training.run import FULL, FoldName, FoldRun
-from segfw.training.validation import FoldIO
+from segfw.training.fit import CHECKPOINTS, FoldResult, fit_fold
+from segfw.training.run import FoldName, FoldRun
+from segfw.training.validation import VALIDATION, FoldIO
 from segfw.workspace import digest, load_yaml, to_yaml
 
 log = logging.getLogger(__name__)
 
-CONTINUES = {
-    "trainer.max_epochs",
-    "trainer.accelerator",
-    "trainer.threads",
-    "trainer.compile",
-    "trainer.enable_progress_bar",
-    "data.workers",
-    "inference.step_size",
-    "inference.mirror",
-    "inference.window_batch_size",
-}
-"""Keys that may differ without making it another training."""
+
+@dataclass(frozen=True)
+class Done:
+    """The content of done.yaml: how far the run was trained, what its scores rest on, and the scores.
+
+    `weights`: SHA-256 of the last checkpoint; `inference`: hash of the settings it was validated with; `seconds`: of
+    the command that finished it.
+    """
+
+    epochs: int
+    seconds: int
+    weights: str
+    inference: str
+    patch_dice_ema: float | None
+    dice: float | None
+    dice_per_label: dict[str, float]
 
 
 def run(job: Job) -> None:
@@ -57,105 +62,22 @@ def run(job: Job) -> None:
     device = choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     log.info("train: %s", device.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
+    for configuration in job.configurations:
+        require_store(job, configuration)
     announce_cost(runs, device)
     for fold_run in runs:
         _train(job, fold_run, device)
-
-
-def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
-    """Collect everything that determines one fold's training."""
-    settings = job.settings
-    train_cases, val_cases = job.cases_of(fold)
-    return FoldRun(
-        plan=_only(job.plan, configuration),
-        configuration_name=configuration,
-        fold=fold,
-        train_cases=train_cases,
-        val_cases=val_cases,
-        store=str(open_store(job, configuration).folder),
-        data=settings.data,
-        network=settings.network,
-        augmentation=settings.augmentation,
-        loss=settings.loss,
-        optimizer=settings.optimizer,
-        schedule=settings.schedule,
-        sampling=settings.sampling,
-        trainer=settings.trainer,
-        inference=settings.inference,
-        seed=settings.seed,
-        deterministic=settings.deterministic,
-    )
-
-
-def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
-    """Where a fold's run lies."""
-    settings = job.settings
-    return job.workspace.run(settings.name, settings.planner.name, job.network, configuration, fold)
-
-
-def check_names(job: Job) -> None:
-    """Refuse (`UsageError`) to mix, under one name, runs whose training-relevant keys differ; name the keys."""
-    if job.settings.overwrite:
-        return
-    for configuration in job.configurations:
-        folder = run_folder(job, configuration, 0).parent
-        for path in sorted(folder.glob("fold_*/config.yaml")):
-            fold = path.parent.name.removeprefix("fold_")
-            wanted = _relevant(_config(job, make_run(job, configuration, int(fold) if fold.isdigit() else FULL)))
-            before = _relevant(load_yaml(path))
-            changed = sorted(k for k in {*before, *wanted} if before.get(k) != wanted.get(k))
-            if changed:
-                rows = "\n".join(f"  {k}: {_short(before.get(k))} there, {_short(wanted.get(k))} now" for k in changed)
-                raise UsageError(
-                    f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "keep both with name=ANOTHER, or replace its weights with overwrite=true"
-                )
-
-
-def _config(job: Job, fold_run: FoldRun) -> dict[str, object]:
-    """What config.yaml holds: the run, and a hash of the dataset's content."""
-    return {"dataset": job.record.content, "run": to_plain(fold_run)}
-
-
-def _relevant(config: dict[str, object]) -> dict[str, object]:
-    """Return dotted key -> value of what makes a training the training it is."""
-    flat: dict[str, object] = {}
-
-    def walk(value: object, place: str) -> None:
-        if isinstance(value, dict) and value:
-            for key, item in value.items():
-                walk(item, f"{place}.{key}" if place else str(key))
-        elif place == "store":
-            flat[place] = Path(str(value)).name
-        elif place not in CONTINUES:
-            flat[place] = value
-
-    run = config.get("run")
-    walk({"dataset": config.get("dataset"), **(run if isinstance(run, dict) else {})}, "")
-    return flat
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _only(plan: Plan, configuration: str) -> Plan:
-    """Return the plan with one configuration: the others do not matter to a run."""
-    return replace(plan, configurations={configuration: plan.configuration(configuration)})
 
 
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether the run is finished for as many epochs as asked and validated as asked."""
     if job.settings.overwrite:
         return False
-    done = run_folder(job, configuration, fold) / "done.yaml"
-    if not done.exists():
+    path = run_folder(job, configuration, fold) / DONE
+    if not path.exists():
         return False
-    content = load_yaml(done)
-    return content["epochs"] >= job.settings.trainer.max_epochs and content["inference"] == digest(
-        job.settings.inference
-    )
+    done = from_plain(Done, load_yaml(path), str(path))
+    return done.epochs >= job.settings.trainer.max_epochs and done.inference == digest(job.settings.inference)
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
@@ -176,27 +98,31 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     """Prepare the run's folder: emptied when overwriting, otherwise kept; validation is redone when weights change."""
     if job.settings.overwrite and folder.exists():
         log.info("train: %s is replaced (overwrite=true)", folder)
-        shutil.rmtree(folder)
-    if (folder / "done.yaml").exists():
-        (folder / "done.yaml").unlink()
-        shutil.rmtree(folder / "validation", ignore_errors=True)
-    write_text(folder / "config.yaml", to_yaml(_config(job, fold_run), "Everything that determined this run."))
+        discard(folder)
+    if (folder / CHECKPOINTS / LAST).exists() and not (folder / CONFIG).exists():
+        raise ArtefactError(
+            f"{folder} holds a checkpoint but no {CONFIG}, so nobody knows what it was trained with; "
+            "put the file back, move the folder away, or replace it with overwrite=true"
+        )
+    if (folder / DONE).exists():
+        (folder / DONE).unlink()
+        shutil.rmtree(folder / VALIDATION, ignore_errors=True)
+    write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
 
 
 def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: float) -> None:
-    """Write done.yaml: how long was trained, on what the scores rest, and the scores."""
     mean = result.scores.mean if result.scores else {}
-    content = {
-        "epochs": result.epochs,
-        "seconds_of_last_command": round(seconds),
-        "weights": sha256(result.checkpoint),
-        "inference": digest(job.settings.inference),
-        "patch_dice_ema": result.patch_dice_ema,
-        "dice": None if result.scores is None else result.scores.foreground_mean["dice"],
-        "dice_per_label": {name: row["dice"] for name, row in mean.items()},
-    }
+    done = Done(
+        epochs=result.epochs,
+        seconds=round(seconds),
+        weights=sha256(result.checkpoint),
+        inference=digest(job.settings.inference),
+        patch_dice_ema=result.patch_dice_ema,
+        dice=None if result.scores is None else result.scores.foreground_mean["dice"],
+        dice_per_label={name: row["dice"] for name, row in mean.items()},
+    )
     lock.check()
-    write_text(folder / "done.yaml", to_yaml(content, "Written last: this fold is finished."))
+    write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
 
 
 def _io(job: Job) -> FoldIO:
