@@ -22,7 +22,7 @@ from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.stages.runs import DONE
+from segfw.stages.runs import DONE, load_run
 from segfw.training.checkpoints import LAST, network_weights
 from segfw.training.fit import CHECKPOINTS
 from segfw.training.run import FoldRun
