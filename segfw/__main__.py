@@ -10,12 +10,15 @@ import hashlib
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import hydra
@@ -52,6 +55,8 @@ class _Reporting:
         expected = isinstance(error, SegfwError)
         status = error.exit_status if isinstance(error, SegfwError) else 1
         message = str(error) if expected else f"unexpected {type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, OSError) and error.filename is not None:
+            message, expected = f"{error.filename}: {error.strerror}", True  # a full disk, a file in a folder's place
         if job is None and isinstance(error, HydraException | config.CompositionError):
             message, status = " ".join(str(error).split()), UsageError.exit_status
         if job is not None:
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # It has to stand before PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with _Reporting():
+        with _Reporting(), _leaving_on_sigterm():
             return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
     except JobFailed as error:
         return int(error.args[0])
@@ -81,6 +86,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+@contextmanager
+def _leaving_on_sigterm() -> Iterator[None]:
+    """End in order on SIGTERM: locks are given back and worker processes ended on the way out."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def complain(message: str) -> None:

@@ -16,7 +16,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.metrics import Summary
 from segfw.core.plan import Fingerprint
-from segfw.core.settings import InferenceSettings, TaskSettings
+from segfw.core.settings import InferenceOverrides, TaskSettings
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.images import image_from_label, volume_from_image
@@ -53,12 +53,13 @@ class Predictor:
         cls,
         path: str | Path,
         device: str = "auto",
-        settings: InferenceSettings | None = None,
+        settings: InferenceOverrides | None = None,
         threads: int | None = None,
     ) -> "Predictor":
         """Open a model folder or `.zip`.
 
-        `device`: auto, cpu, gpu or mps; `settings`: None takes the model's own; `threads`: of the CPU, None for all.
+        `device`: auto, cpu, gpu or mps; `settings`: what shall differ from how the model was validated; `threads`: of
+        the CPU, None for all.
         """
         return cls(open_predictor(Path(path), device, threads, settings))
 

@@ -92,7 +92,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of an artefact, and in words why."""
+    """The state of an artefact, and in words which of its inputs changed (an edited one may be stale besides)."""
 
     state: State
     why: str = ""
@@ -121,13 +121,12 @@ def standing(path: Path, made_from: MadeFrom) -> Standing:
     if not path.exists():
         return Standing(State.MISSING, "not there yet")
     text, record = _split(path)
-    if record.get("content") != _content(text):
-        return Standing(State.EDITED, "its content is not what was generated")
     before = record.get("made_from", {})
-    changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key))
-    if changed:
-        return Standing(State.STALE, f"{', '.join(changed)} changed since")
-    return Standing(State.FRESH)
+    changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key)) if record else []
+    since = f"{', '.join(changed)} changed since" if changed else ""
+    if record.get("content") != _content(text):
+        return Standing(State.EDITED, since)
+    return Standing(State.STALE, since) if changed else Standing(State.FRESH)
 
 
 def to_yaml(value: Any, comment: str = "") -> str:

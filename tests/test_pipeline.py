@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 import yaml
 
 from segfw import Predictor
@@ -53,8 +55,12 @@ def output(roots: tuple[str, str]) -> Path:
 
 
 @pytest.fixture
-def segfw(roots: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def segfw(
+    roots: tuple[str, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str]]:
     """Run the program in this process with changed settings; return its exit status and what it said."""
+
+    monkeypatch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)  # of whole datasets: ten seconds a fingerprint
 
     def run(*changes: str) -> tuple[int, str]:
         keys = {change.split("=")[0] for change in changes}
@@ -220,6 +226,70 @@ def test_full_trains_on_every_case_without_a_score(output, segfw):
     model = yaml.safe_load((output / "models" / "everything" / "model.yaml").read_text())
     assert [member["fold"] for member in model["members"]] == ["full"]
     assert model["provenance"]["scores"] == {}
+
+
+def test_damaged_artefacts_are_made_again(output, segfw):
+    run, model = run_folder(output), output / "models" / "main"
+    (weights,) = model.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    (run / "done.yaml").write_text("")
+    (run / "validation" / "metrics.json").unlink()
+    (run / "metrics.csv").unlink()
+    record = sorted((output / "preprocessed").glob("*/demo_05.record.json"))[0]
+    record.write_text(record.read_text()[:50])
+    (record.parent / "manifest.json").unlink()
+    epochs = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    status, said = segfw(f"trainer.max_epochs={epochs}")
+    assert status == 0, said
+    assert "Traceback" not in said
+    assert (run / "validation" / "metrics.json").is_file()
+    assert Predictor.load(model, device="cpu").num_channels == 1
+    assert "19 of 20 cases are there already" in said
+
+
+def test_overwriting_one_fold_does_not_mix_recipes(output, segfw):
+    status, said = segfw("folds=1", "optimizer.lr=0.5", "overwrite=true")
+    assert status == 2
+    assert "optimizer.lr: 0.01 there, 0.5 now" in said
+
+
+def test_an_edited_plan_that_is_stale_besides_says_so(output, segfw, tmp_path):
+    assert segfw("stages=[fingerprint,plan]", f"output_root={tmp_path}")[0] == 0
+    plan = tmp_path / "Demo" / "plans" / "default.yaml"
+    plan.write_text(plan.read_text().replace("batch_dice: false", "batch_dice: true"))
+    status, said = segfw("stages=[plan]", f"output_root={tmp_path}", "planner.gpu_memory_gb=20")
+    assert status == 0
+    assert "planner changed since, which the edited plan does not know" in said
+
+
+def test_undeclared_label_values_are_named(output, segfw, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(output.parent.parent / "data", data)
+    path = data / "Demo" / "labelsTr" / "demo_04.nii.gz"
+    label = sitk.ReadImage(str(path))
+    label[3, 3, 3] = 7
+    sitk.WriteImage(label, str(path))
+    status, said = segfw("stages=[fingerprint]", f"data_root={data}", f"output_root={tmp_path}")
+    assert status == 1
+    assert "demo_04: the label map holds the values [7]; the dataset declares [0, 1, 2, 3]" in said
+
+
+def test_images_are_never_overwritten(output, tmp_path, capfd):
+    image = tmp_path / "demo_00.nii.gz"
+    shutil.copy(output.parent.parent / "data" / "Demo" / "imagesTr" / "demo_00.nii.gz", image)
+    before = image.read_bytes()
+    model = f"model={output / 'models' / 'main'}"
+    assert main(["predict", model, f"input={tmp_path}", f"output={tmp_path}", "overwrite=true", "accelerator=cpu"]) == 2
+    assert "is one of the images" in capfd.readouterr().err
+    assert image.read_bytes() == before
+
+
+def test_a_file_in_a_folders_place_is_named(segfw, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, said = segfw(f"output_root={tmp_path / 'file'}")
+    assert status in (1, 2)
+    assert str(tmp_path / "file") in said
+    assert "unexpected" not in said
 
 
 def test_predict_and_evaluate(output, tmp_path, capfd):

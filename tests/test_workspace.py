@@ -14,7 +14,9 @@ def test_fresh_stale_edited_missing(tmp_path):
     stale = standing(path, {"x": "2", "y": "1"})
     assert (stale.state, stale.why) == (State.STALE, "x changed since")
     path.write_text(path.read_text().replace("value: 1", "value: 2"))
-    assert standing(path, {"x": "1", "y": "1"}).state is State.EDITED
+    edited = standing(path, {"x": "1", "y": "1"})
+    assert (edited.state, edited.why) == (State.EDITED, "")
+    assert standing(path, {"x": "1", "y": "2"}).why == "y changed since"
     assert load_yaml(path) == {"value": 2}
 
 

@@ -81,8 +81,9 @@ def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
     lock = Lock(path)
     told = False
     while not lock._try():
-        if _is_dead(path):
-            _break(path)
+        dead = _dead_owner(path)
+        if dead is not None:
+            _break(path, dead)
             continue
         owner = _describe(_owner(path))
         if not wait:
@@ -114,27 +115,32 @@ def _describe(owner: dict[str, object]) -> str:
     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
 
 
-def _is_dead(path: Path) -> bool:
-    """Whether the lock's owner is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
+def _dead_owner(path: Path) -> dict[str, object] | None:
+    """Return the owner if it is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
+    owner = _owner(path)
     try:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        return False
+        return None
     if age > EXPIRY:
-        return True
-    owner = _owner(path)
+        return owner
     if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
-        return False
-    return _started(int(str(owner["pid"]))) != owner.get("started")
+        return None
+    return owner if _started(int(str(owner["pid"]))) != owner.get("started") else None
 
 
-def _break(path: Path) -> None:
-    """Remove a dead lock; of several that try at once, only one gets the renamed file."""
+def _break(path: Path, dead: dict[str, object]) -> None:
+    """Remove the lock of a dead owner. Whoever was faster may hold the file by now: a living one's is put back."""
     grave = path.with_name(f"{path.name}.dead-{uuid.uuid4().hex[:8]}")
     try:
         path.rename(grave)
     except FileNotFoundError:
         return
+    if _owner(grave) != dead:
+        try:
+            os.link(grave, path)
+        except FileExistsError:
+            log.warning("the lock %s changed hands twice at once; its first owner will not commit", path)
     grave.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ ConfigurationChoice = Literal["auto"] | tuple[str, ...]
 FoldChoice = Literal["cv", "full"] | tuple[int, ...]
 
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 
 
@@ -227,6 +228,15 @@ class ExperimentSettings:
 
 
 @dataclass(frozen=True)
+class InferenceOverrides:
+    """How whole images are segmented, where it shall differ from what the model was validated with."""
+
+    step_size: float | None = setting(None, "distance of windows, share of the window; None: the model's own")
+    mirror: bool | None = setting(None, "average over mirrored passes; None: as the model was validated")
+    window_batch_size: int | None = setting(None, "windows computed at once; None: the model's own")
+
+
+@dataclass(frozen=True)
 class PredictSettings:
     """Segment new images with a packaged model."""
 
@@ -236,7 +246,7 @@ class PredictSettings:
     overwrite: bool = setting(False, "segment again what is already there")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
     threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
-    inference: InferenceSettings = field(default_factory=InferenceSettings)
+    inference: InferenceOverrides = field(default_factory=InferenceOverrides)
 
 
 @dataclass(frozen=True)

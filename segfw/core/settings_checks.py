@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
-from segfw.core.settings import STAGES, ConfigurationChoice, ExperimentSettings, FoldChoice, TaskSettings
+from segfw.core.settings import ACCELERATORS, STAGES, ConfigurationChoice, ExperimentSettings, FoldChoice, TaskSettings
 
 T = TypeVar("T")
 Rule = tuple[Callable[[float], bool], str]
@@ -63,7 +63,6 @@ NUMBER_RULES: dict[str, Rule] = {
     "seed": SEED,
 }
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("auto", "16-mixed", "bf16-mixed", "32-true", "64-true", "16-true", "bf16-true", "16", "bf16", "32", "64")
 WORDS = {"trainer.accelerator": ACCELERATORS, "accelerator": ACCELERATORS, "trainer.precision": PRECISIONS}
 
@@ -78,6 +77,8 @@ def check_settings(settings: T) -> T:
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
+        if settings.loss.dice_weight == settings.loss.ce_weight == 0:
+            raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
             settings,
             stages=parse_stages(settings.stages),

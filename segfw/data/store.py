@@ -55,9 +55,7 @@ def save_case(folder: Path, name: str, case: PreprocessedCase) -> None:
 def saved_cases(folder: Path) -> set[str]:
     """Return the names of the cases whose files are all there, of the right size."""
     names = {path.name.removesuffix(RECORD_ENDING) for path in folder.glob(f"[!.]*{RECORD_ENDING}")}
-    return {
-        name for name in names if not _faults(folder, name, _load_json(folder / f"{name}{RECORD_ENDING}")["members"])
-    }
+    return {name for name in names if _is_saved(folder, name)}
 
 
 def commit_store(folder: Path, description: dict[str, Any]) -> None:
@@ -181,6 +179,14 @@ def _write_member(path: Path, array: NDArray[Any]) -> dict[str, Any]:
     with atomic_path(path) as temporary:
         np.save(temporary, np.ascontiguousarray(array))
         return {"bytes": temporary.stat().st_size, "sha256": sha256(temporary)}
+
+
+def _is_saved(folder: Path, name: str) -> bool:
+    try:
+        record = _load_json(folder / f"{name}{RECORD_ENDING}")
+    except ArtefactError:
+        return False  # damaged: as good as missing, and made again
+    return not _faults(folder, name, record["members"])
 
 
 def _faults(folder: Path, name: str, members: dict[str, dict[str, Any]]) -> list[str]:

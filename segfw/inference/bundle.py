@@ -23,7 +23,7 @@ from torch import Tensor
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
-from segfw.core.files import atomic_path, write_text
+from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
 from segfw.core.settings import InferenceSettings
 
@@ -80,6 +80,9 @@ class Bundle:
         keys = [(member.configuration, member.fold) for member in self.members]
         if len(set(keys)) < len(keys):
             raise UsageError(f"a model holds each fold of a configuration once, got {keys}")
+        axes = set(self.mirror_axes)
+        if len(axes) < len(self.mirror_axes) or not axes <= {0, 1, 2}:
+            raise UsageError(f"mirror_axes must be among 0, 1 and 2, each once, got {self.mirror_axes}")
         for member in self.members:
             self.plan.configuration(member.configuration)
 
@@ -157,14 +160,13 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def load_provenance(folder: Path) -> Provenance | None:
-    """Return where the model in `folder` comes from, without its weights; None where there is no complete model."""
+    """Return where the model in `folder` comes from; None where there is no model, or one that is damaged."""
     try:
         manifest = _manifest(folder, (folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
+        whole = all(sha256(folder / entry.file) == entry.sha256 for entry in manifest.members)
+    except (OSError, ArtefactError):
         return None
-    if any(not (folder / entry.file).is_file() for entry in manifest.members):
-        return None
-    return manifest.provenance
+    return manifest.provenance if whole else None
 
 
 def _top_folder(path: Path, archive: zipfile.ZipFile) -> str:

@@ -8,6 +8,8 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +30,7 @@ MIN_CASES_PER_WORKER = 4
 """Below this a process costs more to start than it saves."""
 
 
+WATCH_SECONDS = 1.0
 KILLED = (
     "its process was killed or could not go on (often the system's answer to a lack of memory); "
     "the finished cases are kept, try executor.workers={}"
@@ -71,7 +74,7 @@ def _in_processes(
 ) -> Iterator[tuple[str, R | SegfwError]]:
     """Yield outcomes as they come. A killed process takes the pool with it: the cases left are named as not done."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
         waiting: dict[Future[R], str] = {pool.submit(function, item): case for case, item in cases.items()}
         try:
             for future in as_completed(waiting):
@@ -85,10 +88,18 @@ def _in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """Keep each process to one thread of linear algebra: the processes already fill the cores."""
+def _begin_worker() -> None:
+    """Keep a process to one thread of linear algebra, as the processes fill the cores, and let it end with us."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent watch", daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: one that was killed cannot tell its workers."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
 
 
 @contextmanager

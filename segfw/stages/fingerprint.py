@@ -5,6 +5,7 @@ those of all cases; the statistics are then taken from that file and it is remov
 """
 
 import logging
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,12 @@ from typing import Literal
 
 import numpy as np
 
+from segfw.core.case_checks import check_values
 from segfw.core.conversion import to_plain
 from segfw.core.dataset import Case, Dataset
 from segfw.core.errors import DataError
 from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
+from segfw.core.labels import LabelSet
 from segfw.core.locks import hold
 from segfw.core.plan import Fingerprint
 from segfw.io.readers import read_image, read_label
@@ -25,6 +28,8 @@ from segfw.stages.job import Job
 from segfw.workspace import State, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
+
+SAMPLES = ".samples-"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ def run(job: Job) -> None:
             return
         if found.state is not State.MISSING:
             log.info("fingerprint: made anew, %s", found.why)
+        for left in path.parent.glob(f"{SAMPLES}*"):  # of a command that was killed; its lock is ours now
+            shutil.rmtree(left, ignore_errors=True)
         fingerprint = make_fingerprint(job.dataset, job.settings.executor.workers, path.parent)
         text = to_yaml(
             to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X)."
@@ -65,21 +72,23 @@ def make_fingerprint(dataset: Dataset, workers: int | None, scratch: Path) -> Fi
     names = [case.name for case in dataset.cases]
     per_case = samples_per_case(len(names))
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".samples-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix=SAMPLES, dir=scratch) as folder:
         channels = len(dataset.channel_names)
         samples = SampleFile(str(Path(folder) / "samples.f32"), channels, per_case, per_case * len(names))
         samples.open("w+").flush()
         work = {case.name: (i, case) for i, case in enumerate(dataset.cases)}
-        cases = run_cases(partial(_sample_case, samples), work, workers, "fingerprint")
+        cases = run_cases(partial(_sample_case, samples, dataset.labels), work, workers, "fingerprint")
         return pool_fingerprints(list(cases.values()), samples.open("r"))
 
 
-def _sample_case(samples: SampleFile, numbered: tuple[int, Case]) -> CaseFingerprint:
+def _sample_case(samples: SampleFile, labels: LabelSet, numbered: tuple[int, Case]) -> CaseFingerprint:
     """Fingerprint one case and move its samples into the shared file."""
     number, case = numbered
     if case.label is None:
         raise DataError(f"case {case.name}: has no label map, so it cannot be trained on")
-    result = fingerprint_case(case.name, read_image(case.images), read_label(case.label), samples.per_case)
+    label = read_label(case.label)
+    check_values(label, labels)
+    result = fingerprint_case(case.name, read_image(case.images), label, samples.per_case)
     if result.has_foreground:
         start = number * samples.per_case
         mapped = samples.open("r+")

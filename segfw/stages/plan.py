@@ -38,6 +38,8 @@ def _generate(job: Job) -> None:
             return
         if found.state is State.EDITED:
             log.info("plan: using %s as it was edited by hand; delete it to have it generated again", path)
+            if found.why:
+                log.warning("plan: %s, which the edited plan does not know; compare it with a generated one", found.why)
             return
         if found.state is State.STALE:
             log.info("plan: made anew, %s", found.why)

@@ -3,10 +3,11 @@
 import logging
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
-from segfw.core.settings import InferenceSettings, PredictSettings
+from segfw.core.settings import InferenceOverrides, PredictSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.io.listing import image_files, is_image, split_ending
@@ -26,6 +27,7 @@ def run(settings: PredictSettings) -> None:
     predictor = open_predictor(Path(settings.model), settings.accelerator, settings.threads, settings.inference)
     cases = find_cases(source, len(predictor.bundle.plan.channel_names))
     targets = _targets(cases, source, Path(settings.output))
+    _refuse_to_overwrite(cases, targets)
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
         target = targets[name]
@@ -49,12 +51,14 @@ def run(settings: PredictSettings) -> None:
 
 
 def open_predictor(
-    model: Path, accelerator: str, threads: int | None, settings: InferenceSettings | None = None
+    model: Path, accelerator: str, threads: int | None, overrides: InferenceOverrides | None = None
 ) -> CasePredictor:
-    """Open a packaged model on the device asked for; `settings` None takes the model's own."""
+    """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`."""
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
-    return CasePredictor(load_bundle(model), device.accelerator, settings)
+    bundle = load_bundle(model)
+    given = {} if overrides is None else {k: v for k, v in vars(overrides).items() if v is not None}
+    return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
 
 
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
@@ -68,16 +72,32 @@ def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     files = image_files(source) if source.is_dir() else {split_ending(source)[0]: source}
     if not files:
         raise DataError(f"input: {source} holds no image file")
-    cases: dict[str, list[Path]] = {}
-    for name, path in sorted(files.items()):
+    if num_channels == 1:
+        return {name.removesuffix("_0000"): (path,) for name, path in files.items()}
+    channels: dict[str, dict[int, Path]] = {}
+    alone: dict[str, tuple[Path, ...]] = {}
+    for name, path in files.items():
         match = CHANNEL.fullmatch(name)
-        cases.setdefault(match["case"] if match else name, []).append(path)
-    wrong = {name: len(paths) for name, paths in cases.items() if len(paths) not in (1, num_channels)}
+        if match:
+            channels.setdefault(match["case"], {})[int(match["channel"])] = path
+        else:
+            alone[name] = (path,)
+    wrong = {name: sorted(found) for name, found in channels.items() if sorted(found) != list(range(num_channels))}
     if wrong:
         raise DataError(
-            f"input: the model takes {num_channels} channels; these cases have another number of files: {wrong}"
+            f"input: the model takes {num_channels} channels, <case>_0000 to <case>_{num_channels - 1:04d}; "
+            f"these cases have other numbers: {wrong}"
         )
-    return {name: tuple(paths) for name, paths in cases.items()}
+    numbered = {name: tuple(found[i] for i in range(num_channels)) for name, found in channels.items()}
+    return dict(sorted({**alone, **numbered}.items()))
+
+
+def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, Path]) -> None:
+    """Raise `UsageError` if a segmentation would take the place of an image."""
+    images = {path.resolve() for files in cases.values() for path in files}
+    clash = [target for target in targets.values() if target.resolve() in images]
+    if clash:
+        raise UsageError(f"output: {clash[0]} is one of the images; give another folder, or the images would be lost")
 
 
 def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:

@@ -49,28 +49,37 @@ def build(job: Job) -> None:
 
 
 def _content(job: Job) -> ReportContent:
-    folds = finished_folds(job)
-    selection = load_selection(job)
+    """Gather the runs of every name; where there are several, each candidate is shown with its name."""
+    folder = job.workspace.runs("")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    several = len(names) > 1
+    curves: list[FoldCurves] = []
+    validations: list[ValidationScores] = []
+    candidates: list[CandidateScore] = []
+    for name in names:
+        prefix = f"{name}: " if several else ""
+        folds = finished_folds(job.workspace, name)
+        curves += [FoldCurves(prefix + fold.candidate, str(fold.run.fold), _rows(fold.folder)) for fold in folds]
+        validations += _validations(folds, prefix)
+        selection = load_selection(job.workspace, name)
+        scores = selection.scores if selection else ()
+        candidates += [CandidateScore(prefix + s.name, s.num_cases, s.dice, s.dice_per_label) for s in scores]
+    own = load_selection(job.workspace, job.settings.name)
     plan = _optional_plan(job)
-    dataset = job.dataset
     return ReportContent(
-        dataset_name=dataset.name,
-        run_name=job.settings.name,
-        num_cases=len(dataset.cases),
-        channel_names=dataset.channel_names,
-        labels=dataset.labels,
+        dataset_name=job.dataset.name,
+        run_name=", ".join(names) or job.settings.name,
+        num_cases=len(job.dataset.cases),
+        channel_names=job.dataset.channel_names,
+        labels=job.dataset.labels,
         fingerprint=job.fingerprint if plan is not None and job.settings.planner.plan_file is None else None,
         plan=plan,
         num_parameters={} if plan is None else _parameters(plan),
-        curves=tuple(
-            FoldCurves(fold.candidate, str(fold.run.fold), _rows(fold.folder / "metrics.csv")) for fold in folds
-        ),
-        validations=_validations(folds),
-        candidates=()
-        if selection is None
-        else tuple(CandidateScore(s.name, s.num_cases, s.dice, s.dice_per_label) for s in selection.scores),
-        winner=None if selection is None else selection.winner,
-        same_cases=selection is None or selection.same_cases,
+        curves=tuple(curves),
+        validations=tuple(validations),
+        candidates=tuple(candidates),
+        winner=None if own is None else (f"{job.settings.name}: " if several else "") + own.winner,
+        same_cases=len({(score.num_cases) for score in candidates}) <= 1 and (own is None or own.same_cases),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
 
@@ -89,14 +98,18 @@ def _parameters(plan: Plan) -> dict[str, int]:
     return {name: parameter_count(c, channels, heads) for name, c in plan.configurations.items()}
 
 
-def _rows(path: Path) -> tuple[dict[str, float], ...]:
+def _rows(folder: Path) -> tuple[dict[str, float], ...]:
+    path = folder / "metrics.csv"
+    if not path.exists():
+        log.warning("report: without the curves of %s: metrics.csv is missing", folder)
+        return ()
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(
             {key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)
         )
 
 
-def _validations(folds: list[FinishedFold]) -> tuple[ValidationScores, ...]:
+def _validations(folds: list[FinishedFold], prefix: str) -> tuple[ValidationScores, ...]:
     scored = [fold for fold in folds if fold.scores is not None]
     entries = []
     for name in dict.fromkeys(fold.candidate for fold in scored):
@@ -104,7 +117,7 @@ def _validations(folds: list[FinishedFold]) -> tuple[ValidationScores, ...]:
         cases = [case for fold in own if fold.scores for case in fold.scores.cases]
         labels = list(cases[0].labels) if cases else []
         dice = {label: tuple(case.labels[label].dice for case in cases) for label in labels}
-        entries.append(ValidationScores(name, tuple(str(fold.run.fold) for fold in own), dice))
+        entries.append(ValidationScores(prefix + name, tuple(str(fold.run.fold) for fold in own), dice))
     return tuple(entries)
 
 
@@ -113,7 +126,7 @@ def _example(job: Job) -> None:
     model = job.workspace.model(job.settings.name)
     if not (model / "model.yaml").exists():
         return
-    folds = finished_folds(job)
+    folds = finished_folds(job.workspace, job.settings.name)
     names = [name for fold in folds for name in fold.run.val_cases] or [job.dataset.cases[0].name]
     case = job.dataset.case(names[0])
     ending = split_ending(Path(case.images[0]))[1]
@@ -130,4 +143,5 @@ def _example(job: Job) -> None:
     write_label(target, segmentation, volume.geometry)
     write_text(stamp, made_from)
     log.info("report: wrote an example prediction, %s; as a command:", target)
-    log.info("  python -m segfw predict model=%s input=%s output=FOLDER", model, case.images[0])
+    source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent
+    log.info("  python -m segfw predict model=%s input=%s output=FOLDER", model, source)

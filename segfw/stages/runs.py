@@ -1,13 +1,16 @@
 """What determines a run, where it lies, and the rule that one name means one set of settings."""
 
-from dataclasses import replace
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
-from segfw.core.errors import UsageError
+from segfw.core.errors import SegfwError, UsageError
 from segfw.stages.job import Job
-from segfw.training.run import FULL, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
 from segfw.workspace import digest, load_yaml
+
+log = logging.getLogger(__name__)
 
 CONFIG, DONE = "config.yaml", "done.yaml"
 CONTINUES = (
@@ -57,8 +60,8 @@ def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
 
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
-    """Return what config.yaml holds: the run, and a hash of the dataset's content."""
-    return {"dataset": job.record.content, "run": to_plain(run)}
+    """Return what config.yaml holds: the run, a hash of the dataset's content, and words to find it by."""
+    return {"dataset": job.record.content, "tags": list(job.settings.tags), "run": to_plain(run)}
 
 
 def load_run(folder: Path) -> FoldRun:
@@ -68,16 +71,54 @@ def load_run(folder: Path) -> FoldRun:
     return from_plain(FoldRun, content.get("run") if isinstance(content, dict) else content, str(path))
 
 
+@dataclass(frozen=True)
+class Done:
+    """The content of done.yaml: how far the run was trained, what its scores rest on, and the scores.
+
+    `weights`: SHA-256 of the last checkpoint; `inference`: hash of the settings it was validated with; `seconds`: of
+    the command that finished it.
+    """
+
+    epochs: int
+    seconds: int
+    weights: str
+    inference: str
+    patch_dice_ema: float | None
+    dice: float | None
+    dice_per_label: dict[str, float]
+
+
+def load_done(folder: Path) -> Done | None:
+    """Return what done.yaml says of a finished run; None for one that is not finished or lacks a file that counts."""
+    if not (folder / DONE).exists():
+        return None
+    try:
+        run, done = load_run(folder), from_plain(Done, load_yaml(folder / DONE), str(folder / DONE))
+    except SegfwError as error:
+        log.warning("%s is taken as not finished: %s", folder, error)
+        return None
+    needed = [folder / CHECKPOINTS / LAST, *([folder / VALIDATION / METRICS_JSON] if run.val_cases else [])]
+    missing = [path.name for path in needed if not path.exists()]
+    if missing:
+        log.warning("%s is taken as not finished: %s is missing", folder, " and ".join(missing))
+        return None
+    return done
+
+
 def check_names(job: Job) -> None:
     """Refuse (`UsageError`) to mix, under one name, runs whose training-relevant keys differ; name the keys.
 
     Every run of the name must agree in what is not its own; runs of the same configuration must agree in that, too.
+    With `overwrite=true` the runs that this command replaces are left out.
     """
-    if job.settings.overwrite:
-        return
+    replaced = (
+        {run_folder(job, c, f) for c in job.configurations for f in job.folds} if job.settings.overwrite else set()
+    )
     for configuration in job.configurations:
         here = run_folder(job, configuration, 0).parent
         for path in sorted(job.workspace.runs(job.settings.name).glob(f"*/*/*/fold_*/{CONFIG}")):
+            if path.parent in replaced:
+                continue
             same = path.parent.parent == here
             fold = _fold(path.parent.name) if same else job.folds[0]
             wanted = relevant(config_of(job, make_run(job, configuration, fold)))
@@ -88,7 +129,7 @@ def check_names(job: Job) -> None:
                 rows = "\n".join(f"  {k}: {_short(before.get(k))} there, {_short(wanted.get(k))} now" for k in changed)
                 raise UsageError(
                     f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "keep both with name=ANOTHER, or replace its weights with overwrite=true"
+                    "keep both with name=ANOTHER, or replace every run of this name with overwrite=true"
                 )
 
 

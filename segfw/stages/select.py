@@ -22,11 +22,10 @@ from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.stages.runs import DONE, load_run
-from segfw.training.checkpoints import LAST, network_weights
-from segfw.training.fit import CHECKPOINTS
-from segfw.training.run import FoldRun
-from segfw.workspace import MadeFrom, State, digest, load_yaml, save_artefact, standing, to_yaml
+from segfw.stages.runs import DONE, Done, load_done, load_run
+from segfw.training.checkpoints import network_weights
+from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION, FoldRun
+from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class FinishedFold:
 
     folder: Path
     run: FoldRun
-    done: dict[str, object]
+    done: Done
     scores: Summary | None
 
     @property
@@ -49,7 +48,7 @@ class FinishedFold:
 def run(job: Job) -> None:
     """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
     name = job.settings.name
-    folds = finished_folds(job)
+    folds = finished_folds(job.workspace, name)
     if not folds:
         raise ArtefactError(
             f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
@@ -57,32 +56,34 @@ def run(job: Job) -> None:
     _name_missing(job, folds)
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
         winner = _select(job, folds)
-        members = [fold for fold in folds if fold.candidate == winner]
+        members = _members([fold for fold in folds if fold.candidate == winner])
         inputs = {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
         lock.check()
         _package(job, members, inputs)
 
 
-def finished_folds(job: Job) -> list[FinishedFold]:
+def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
     """Return every finished fold under runs/<name>, in the order of their folders."""
     found = []
-    for done in sorted(job.workspace.runs(job.settings.name).glob(f"*/*/*/fold_*/{DONE}")):
-        folder = done.parent
-        metrics = folder / "validation" / "metrics.json"
-        scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
-        found.append(FinishedFold(folder, load_run(folder), load_yaml(done), scores))
+    for path in sorted(workspace.runs(name).glob(f"*/*/*/fold_*/{DONE}")):
+        folder = path.parent
+        done = load_done(folder)
+        if done is not None:
+            metrics = folder / VALIDATION / METRICS_JSON
+            scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
+            found.append(FinishedFold(folder, load_run(folder), done, scores))
     return found
 
 
-def load_selection(job: Job) -> Selection | None:
+def load_selection(workspace: Workspace, name: str) -> Selection | None:
     """Return the selection on disk, None where there is none."""
-    path = job.workspace.selection(job.settings.name)
+    path = workspace.selection(name)
     return from_plain(Selection, load_yaml(path), path.name) if path.exists() else None
 
 
 def best_score(job: Job) -> float | None:
     """Return the winner's mean validation Dice, None where nothing was scored."""
-    selection = load_selection(job)
+    selection = load_selection(job.workspace, job.settings.name)
     return selection.best.dice if selection else None
 
 
@@ -107,6 +108,12 @@ def _select(job: Job, folds: list[FinishedFold]) -> str:
         log.warning("select: the candidates were scored on different cases (folds are missing); compare them with care")
     log.info("select: wrote %s", path)
     return selection.winner
+
+
+def _members(folds: list[FinishedFold]) -> list[FinishedFold]:
+    """Return the folds of cross-validation, which have a score; the model of every case only where there are none."""
+    scored = [fold for fold in folds if fold.scores is not None]
+    return scored or folds
 
 
 def _candidate(name: str, folds: list[FinishedFold]) -> Candidate:

@@ -7,10 +7,8 @@ with other training-relevant settings is never touched: another `name` keeps bot
 import logging
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.conversion import from_plain
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.files import discard, sha256, write_text
 from segfw.core.locks import Lock, hold
@@ -20,32 +18,15 @@ from segfw.io.readers import read_label, write_label
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
-from segfw.stages.runs import CONFIG, DONE, check_names, config_of, make_run, run_folder
-from segfw.training.checkpoints import LAST
+from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_done, make_run, run_folder
+from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
-from segfw.training.fit import CHECKPOINTS, FoldResult, fit_fold
-from segfw.training.run import FoldName, FoldRun
-from segfw.training.validation import VALIDATION, FoldIO
-from segfw.workspace import digest, load_yaml, to_yaml
+from segfw.training.fit import FoldResult, fit_fold
+from segfw.training.run import CHECKPOINTS, LAST, VALIDATION, FoldName, FoldRun
+from segfw.training.validation import FoldIO
+from segfw.workspace import digest, to_yaml
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Done:
-    """The content of done.yaml: how far the run was trained, what its scores rest on, and the scores.
-
-    `weights`: SHA-256 of the last checkpoint; `inference`: hash of the settings it was validated with; `seconds`: of
-    the command that finished it.
-    """
-
-    epochs: int
-    seconds: int
-    weights: str
-    inference: str
-    patch_dice_ema: float | None
-    dice: float | None
-    dice_per_label: dict[str, float]
 
 
 def run(job: Job) -> None:
@@ -73,11 +54,9 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether the run is finished for as many epochs as asked and validated as asked."""
     if job.settings.overwrite:
         return False
-    path = run_folder(job, configuration, fold) / DONE
-    if not path.exists():
-        return False
-    done = from_plain(Done, load_yaml(path), str(path))
-    return done.epochs >= job.settings.trainer.max_epochs and done.inference == digest(job.settings.inference)
+    done = load_done(run_folder(job, configuration, fold))
+    wanted = job.settings
+    return done is not None and done.epochs >= wanted.trainer.max_epochs and done.inference == digest(wanted.inference)
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
@@ -89,7 +68,7 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
             return
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job))
+        result = fit_fold(fold_run, folder, device, _io(job, lock), build_callbacks(job.settings.callbacks))
         _finish(job, folder, lock, result, time.time() - started)
         log.info("train %s: finished, %s", what, folder)
 
@@ -125,7 +104,7 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
 
 
-def _io(job: Job) -> FoldIO:
+def _io(job: Job, lock: Lock) -> FoldIO:
     """Give training the functions that read reference label maps and write segmentations in a case's own geometry."""
 
     def reference(name: str) -> Volume:
@@ -137,4 +116,4 @@ def _io(job: Job) -> FoldIO:
     def write(name: str, segmentation: IntArray, path: Path) -> None:
         write_label(path, segmentation, read_geometry(job.dataset.case(name).images[0]))
 
-    return FoldIO(read_reference=reference, write_segmentation=write)
+    return FoldIO(read_reference=reference, write_segmentation=write, check_ownership=lock.check)

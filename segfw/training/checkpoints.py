@@ -6,6 +6,7 @@ epoch can replace the best one. Here the score is updated, `best` is written, th
 
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from segfw.core.errors import ArtefactError
 from segfw.core.files import atomic_path
+from segfw.training.run import BEST, LAST
 
-LAST, BEST = "last.ckpt", "best.ckpt"
 MONITOR = "val/patch_dice_ema"
 
 
@@ -60,12 +61,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save `last` every epoch and `best` whenever the moving average of the patch Dice has a new maximum."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, check_ownership: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.check_ownership = folder, check_ownership
         self.best_score: float | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save `best` on a new maximum, then `last`, which carries the best score."""
+        """Save `best` on a new maximum, then `last`, which carries the best score; both only while the run is ours."""
+        self.check_ownership()
         score = float(trainer.callback_metrics.get(MONITOR, math.nan))
         if not math.isnan(score) and (self.best_score is None or score > self.best_score):
             self.best_score = score

@@ -17,8 +17,8 @@ import torch
 from segfw.core.conversion import nearest
 from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
+from segfw.core.settings import ACCELERATORS
 
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"
 
@@ -105,14 +105,16 @@ def choose_device(
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     threads = threads or probes.cores()
-    if accelerator in ("auto", "gpu"):
+    if accelerator in ("auto", "gpu", "cuda"):
         if probes.cuda_available():
             return _cuda(precision, threads, probes)
         _refuse_unusable_card(probes)
     if accelerator in ("auto", "mps") and probes.mps_available():
         return Device("mps", "Apple GPU", _precision(precision, "32-true"), threads, "Apple GPU (MPS)")
-    if accelerator == "gpu":
-        raise DeviceError("accelerator=gpu was asked for, but there is no CUDA device; use accelerator=cpu or auto")
+    if accelerator in ("gpu", "cuda"):
+        raise DeviceError(
+            f"accelerator={accelerator} was asked for, but there is no CUDA device; use accelerator=cpu or auto"
+        )
     if accelerator == "mps":
         raise DeviceError("accelerator=mps was asked for, but PyTorch finds no Apple GPU; use accelerator=cpu or auto")
     reason = "no CUDA device found" if accelerator == "auto" else "as asked"

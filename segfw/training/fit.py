@@ -22,16 +22,16 @@ from segfw.core.metrics import Summary
 from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.callbacks.progress import TrainingProgress
-from segfw.training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, load_checkpoint
+from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, load_checkpoint
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
 from segfw.training.module import SegmentationModule, build_module
-from segfw.training.run import FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.training.validation import FoldIO
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS, LOG_FILE = "checkpoints", "train.log"
+LOG_FILE = "train.log"
 LIGHTNING_ADVICE = (
     ".*does not have many workers.*",
     ".*srun.*",
@@ -65,7 +65,7 @@ def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: 
         module = build_module(run, device)
         validation = FoldValidation(run, folder, io, last)
         progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
-        ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent))
+        ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent, io.check_ownership))
         trainer = _build_trainer(run, folder, device, finished, (*ours, *callbacks))
         _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if finished else None)
         epochs = max(finished, run.trainer.max_epochs)

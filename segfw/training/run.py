@@ -17,6 +17,10 @@ from segfw.core.settings import (
     TrainerSettings,
 )
 
+# Names in a run's folder.
+CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
+VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
+
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
 

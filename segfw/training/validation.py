@@ -33,11 +33,10 @@ from segfw.data.augmentation import mirror_axes
 from segfw.data.store import Store
 from segfw.inference.restoring import restore_segmentation
 from segfw.inference.sliding_window import predict_logits
-from segfw.training.run import FoldRun
+from segfw.training.run import METRICS_CSV, METRICS_JSON, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
 
-VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
 ENDING = ".nii.gz"
 _SCORED = ".scored.json"
 
@@ -47,11 +46,13 @@ class FoldIO:
     """How a fold reaches files of raw geometry; the caller knows formats and folders.
 
     `read_reference(case)` returns the label map as it was annotated; `write_segmentation(case, array (Z, Y, X), path)`
-    writes a segmentation on that case's grid.
+    writes a segmentation on that case's grid. `check_ownership()` raises when another command has taken the run over
+    meanwhile; it is called before anything is replaced.
     """
 
     read_reference: Callable[[str], Volume]
     write_segmentation: Callable[[str, IntArray, Path], None]
+    check_ownership: Callable[[], None] = lambda: None
 
 
 def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path) -> Summary | None:
@@ -79,6 +80,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
         network.train(training)
+    io.check_ownership()
     summary = summarize([scored[case] for case in run.val_cases])
     write_text(target / METRICS_CSV, summary_to_csv(summary))
     write_text(target / METRICS_JSON, summary_to_json(summary))

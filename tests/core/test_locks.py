@@ -79,6 +79,16 @@ def test_a_sleeper_must_not_commit(tmp_path):
     assert path.exists()
 
 
+def test_a_living_lock_taken_for_the_dead_one_is_put_back(tmp_path):
+    path = tmp_path / "x.lock"
+    living = {"token": "fresh", "host": "elsewhere", "pid": 1, "started": "1"}
+    path.write_text(json.dumps(living))
+    locks._break(path, {"token": "stale", "host": "elsewhere", "pid": 2, "started": "1"})
+    assert json.loads(path.read_text()) == living
+    locks._break(path, living)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unreadable_lock_waits_for_expiry(tmp_path):
     path = tmp_path / "x.lock"
     path.write_text("")

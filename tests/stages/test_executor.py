@@ -1,6 +1,10 @@
 """Per-case work: results in order, failures collected, killed processes named."""
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,40 @@ def test_a_killed_process_is_explained():
 def test_errors_of_ours_are_not_swallowed():
     with pytest.raises(TypeError):
         run_cases(double, {"x": None}, 0, "double")
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+    code = (
+        "import sys; from segfw.stages.executor import run_cases; from tests.stages.test_executor import sleep_on;"
+        "run_cases(sleep_on, {'a': sys.argv[1] + '/a', 'b': sys.argv[1] + '/b'}, 2, 'sleep')"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    pids = [int(path.read_text()) for path in tmp_path.iterdir()]
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(is_running(pid) for pid in pids))
+
+
+def sleep_on(path: str) -> None:
+    temporary = Path(path + ".tmp")
+    temporary.write_text(str(os.getpid()))
+    temporary.rename(path)
+    time.sleep(60)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "took longer than 30 s"
+        time.sleep(0.1)
 
 
 def test_nothing_to_do_is_fine(tmp_path):

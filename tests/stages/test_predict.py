@@ -25,8 +25,8 @@ def test_numbered_files_are_channels(tmp_path):
 
 
 def test_any_name_will_do_for_one_channel(tmp_path):
-    folder = touch(tmp_path, "scan.nrrd", "patient 7, left.nii.gz")
-    assert set(find_cases(folder, 1)) == {"scan", "patient 7, left"}
+    folder = touch(tmp_path, "scan.nrrd", "patient 7, left.nii.gz", "p_0001.nii.gz", "p_0002.nii.gz", "q_0000.nii.gz")
+    assert set(find_cases(folder, 1)) == {"scan", "patient 7, left", "p_0001", "p_0002", "q"}
 
 
 def test_one_file_is_one_case(tmp_path):
@@ -34,10 +34,18 @@ def test_one_file_is_one_case(tmp_path):
     assert names(find_cases(tmp_path / "x_0000.nii.gz", 1)) == {"x": ["x_0000.nii.gz"]}
 
 
-def test_a_missing_channel_is_named(tmp_path):
+def test_one_file_may_hold_all_channels(tmp_path):
+    assert names(find_cases(touch(tmp_path, "color.png"), 3)) == {"color": ["color.png"]}
+
+
+def test_a_missing_or_misnumbered_channel_is_named(tmp_path):
     folder = touch(tmp_path, "a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz", "b_0002.nii.gz")
-    with pytest.raises(DataError, match=r"takes 3 channels; .*\{'a': 2\}"):
+    with pytest.raises(DataError, match=r"takes 3 channels, .*\{'a': \[0, 1\]\}"):
         find_cases(folder, 3)
+    (tmp_path / "other").mkdir()
+    other = touch(tmp_path / "other", "x_0001.nii.gz", "x_0002.nii.gz")
+    with pytest.raises(DataError, match=r"\{'x': \[1, 2\]\}"):
+        find_cases(other, 2)
 
 
 def test_nothing_to_segment_is_said(tmp_path):
