@@ -109,7 +109,7 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     if console.is_terminal:
         columns = (
             TextColumn(title),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[case]}"),

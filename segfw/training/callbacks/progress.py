@@ -54,7 +54,7 @@ class TrainingProgress(Callback):
         self._emit = record if show_bar and console.is_terminal else log.info
         self._bar: Progress | None = None
         if show_bar and console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[text]}"))
             self._bar = Progress(*columns, console=console, transient=True)
         self._epoch, self._epoch_start, self._last_update = 0, 0.0, 0.0
         self._text = ""
