@@ -284,6 +284,19 @@ def test_images_are_never_overwritten(output, tmp_path, capfd):
     assert image.read_bytes() == before
 
 
+def test_what_training_would_refuse_is_said_first(segfw, tmp_path):
+    for change, message in (
+        ("+callbacks.x._target_=nonsense.Foo", "callbacks.x._target_: cannot import 'nonsense.Foo'"),
+        ("trainer.accelerator=mps", "PyTorch finds no Apple GPU")
+        if sys.platform == "linux"
+        else ("trainer.accelerator=cuda", "there is no CUDA device"),
+    ):
+        status, said = segfw(change, f"output_root={tmp_path}")
+        assert status in (1, 2)
+        assert message in said
+        assert not (tmp_path / "Demo" / "fingerprint.yaml").exists()
+
+
 def test_a_file_in_a_folders_place_is_named(segfw, tmp_path):
     (tmp_path / "file").write_text("")
     status, said = segfw(f"output_root={tmp_path / 'file'}")

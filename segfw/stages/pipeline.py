@@ -23,6 +23,8 @@ RUN = {
 def run(settings: ExperimentSettings) -> float | None:
     """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored)."""
     started = time.monotonic()
+    if "train" in settings.stages:
+        train.check(settings)
     job = prepare(settings)
     for stage in settings.stages:
         RUN[stage](job)

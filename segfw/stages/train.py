@@ -12,6 +12,7 @@ from pathlib import Path
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.files import discard, sha256, write_text
 from segfw.core.locks import Lock, hold
+from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
 from segfw.io.listing import read_geometry
 from segfw.io.readers import read_label, write_label
@@ -27,6 +28,12 @@ from segfw.training.validation import FoldIO
 from segfw.workspace import digest, to_yaml
 
 log = logging.getLogger(__name__)
+
+
+def check(settings: ExperimentSettings) -> None:
+    """Raise at once, before hours of preprocessing, what training would refuse: the device, a user's callback."""
+    choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
+    build_callbacks(settings.callbacks)
 
 
 def run(job: Job) -> None:
