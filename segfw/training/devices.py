@@ -21,6 +21,7 @@ from segfw.core.settings import ACCELERATORS
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"
+ON_CPU = "trainer.accelerator=cpu (predict: accelerator=cpu)"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def choose_device(
         return Device("mps", "Apple GPU", _precision(precision, "32-true"), threads, "Apple GPU (MPS)")
     if accelerator in ("gpu", "cuda"):
         raise DeviceError(
-            f"accelerator={accelerator} was asked for, but there is no CUDA device; use accelerator=cpu or auto"
+            f"accelerator={accelerator} was asked for, but there is no CUDA device; use the processor: {ON_CPU}"
         )
     if accelerator == "mps":
         raise DeviceError("accelerator=mps was asked for, but PyTorch finds no Apple GPU; use accelerator=cpu or auto")
@@ -137,7 +138,7 @@ def _cuda(precision: str, threads: int, probes: Probes) -> Device:
     if failure:
         raise DeviceError(
             f"{name} is present, but PyTorch {torch.__version__} cannot compute on it: {failure}. "
-            "Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use accelerator=cpu"
+            f"Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use the processor: {ON_CPU}"
         )
     precision = _precision(precision, "16-mixed")
     return Device("cuda", name, precision, threads, f"{name} (CUDA {probes.cuda_build()}, precision {precision})")
@@ -154,13 +155,14 @@ def _refuse_unusable_card(probes: Probes) -> None:
     else:
         needed = _DRIVER_FOR_CUDA.get(int(build.split(".")[0]), max(_DRIVER_FOR_CUDA.values()))
         why = f"it is built for CUDA {build}, which needs driver {needed} or newer"
-    raise DeviceError(f"{found}: {why}. {_remedy(driver)}, or use the processor: accelerator=cpu")
+    raise DeviceError(f"{found}: {why}. {_remedy(driver)}, or use the processor: {ON_CPU}")
 
 
 def _remedy(driver: str) -> str:
+    """Return the pip line that brings a PyTorch for this driver; the default builds turned to CUDA 13 with 2.11."""
     major = int(driver.split(".")[0]) if driver != _UNKNOWN_VERSION else _DRIVER_FOR_CUDA[12]
+    version = "torch" if major >= _DRIVER_FOR_CUDA[13] else '"torch>=2.4,!=2.9.*,<2.11"'
+    line = f"pip install --force-reinstall {version}"
     if major < _DRIVER_FOR_CUDA[12]:
-        return "Update the driver"
-    index = "cu130" if major >= _DRIVER_FOR_CUDA[13] else "cu126"
-    line = f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
+        return f"Update the driver to {_DRIVER_FOR_CUDA[12]} or newer, then: {line}"
     return f"Install one that fits: {line}"

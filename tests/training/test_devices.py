@@ -37,10 +37,10 @@ def test_a_card_is_used_in_half_precision() -> None:
 @pytest.mark.parametrize(
     ("driver", "build", "words"),
     [
-        ("550.54.14", None, r"driver 550\.54\.14.*without CUDA.*pip install .*whl/cu126.*accelerator=cpu"),
-        ("580.65.06", None, r"driver 580\.65\.06.*without CUDA.*pip install .*whl/cu130.*accelerator=cpu"),
-        ("550.54.14", "13.0", r"driver 550\.54\.14.*CUDA 13\.0, which needs driver 580.*whl/cu126"),
-        ("470.82.01", "12.8", r"driver 470\.82\.01.*needs driver 525.*Update the driver.*accelerator=cpu"),
+        ("550.54.14", None, r"driver 550\.54\.14.*without CUDA.*pip install .*<2\.11.*trainer\.accelerator=cpu"),
+        ("580.65.06", None, r"driver 580\.65\.06.*without CUDA.*pip install --force-reinstall torch,.*accelerator=cpu"),
+        ("550.54.14", "13.0", r"driver 550\.54\.14.*CUDA 13\.0, which needs driver 580.*<2\.11"),
+        ("470.82.01", "12.8", r"driver 470\.82\.01.*needs driver 525.*Update the driver to 525.*pip install"),
         ("unknown", None, r"driver unknown.*pip install"),
     ],
 )
