@@ -117,7 +117,7 @@ def choose_device(
             f"accelerator={accelerator} was asked for, but there is no CUDA device; use the processor: {ON_CPU}"
         )
     if accelerator == "mps":
-        raise DeviceError("accelerator=mps was asked for, but PyTorch finds no Apple GPU; use accelerator=cpu or auto")
+        raise DeviceError(f"accelerator=mps was asked for, but PyTorch finds no Apple GPU; use the processor: {ON_CPU}")
     reason = "no CUDA device found" if accelerator == "auto" else "as asked"
     plural = "" if threads == 1 else "s"
     return Device("cpu", "CPU", _precision(precision, "32-true"), threads, f"CPU, {threads} thread{plural} ({reason})")
@@ -138,7 +138,8 @@ def _cuda(precision: str, threads: int, probes: Probes) -> Device:
     if failure:
         raise DeviceError(
             f"{name} is present, but PyTorch {torch.__version__} cannot compute on it: {failure}. "
-            f"Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), or use the processor: {ON_CPU}"
+            f"Install a build of PyTorch for this card (https://pytorch.org/get-started/locally), "
+            f"or use the processor: {ON_CPU}"
         )
     precision = _precision(precision, "16-mixed")
     return Device("cuda", name, precision, threads, f"{name} (CUDA {probes.cuda_build()}, precision {precision})")
