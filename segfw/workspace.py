@@ -121,7 +121,8 @@ def standing(path: Path, made_from: MadeFrom) -> Standing:
     if not path.exists():
         return Standing(State.MISSING, "not there yet")
     text, record = _split(path)
-    before = record.get("made_from", {})
+    made_before = record.get("made_from")
+    before = made_before if isinstance(made_before, dict) else {}
     changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key)) if record else []
     since = f"{', '.join(changed)} changed since" if changed else ""
     if record.get("content") != _content(text):

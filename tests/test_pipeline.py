@@ -233,18 +233,38 @@ def test_damaged_artefacts_are_made_again(output, segfw):
     (weights,) = model.glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
     (run / "done.yaml").write_text("")
-    (run / "validation" / "metrics.json").unlink()
-    (run / "metrics.csv").unlink()
+    (run / "validation" / "metrics.json").write_text("{}")
+    (run / "metrics.csv").write_bytes(b"epoch,lr\n1,abc\xff\n")
+    (output / "report" / "index.html").write_bytes(b"\xff")
     record = sorted((output / "preprocessed").glob("*/demo_05.record.json"))[0]
     record.write_text(record.read_text()[:50])
-    (record.parent / "manifest.json").unlink()
+    (record.parent / "manifest.json").write_text('{"format": 1}')
     epochs = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
     status, said = segfw(f"trainer.max_epochs={epochs}")
     assert status == 0, said
     assert "Traceback" not in said
-    assert (run / "validation" / "metrics.json").is_file()
+    assert json.loads((run / "validation" / "metrics.json").read_text())["cases"]
     assert Predictor.load(model, device="cpu").num_channels == 1
     assert "19 of 20 cases are there already" in said
+
+
+def test_a_damaged_checkpoint_or_config_is_explained(output, segfw):
+    run = run_folder(output)
+    for name, damage in (("checkpoints/last.ckpt", b"PK\x03\x04 no checkpoint"), ("config.yaml", b"[1]")):
+        kept = (run / name).read_bytes()
+        (run / name).write_bytes(damage)
+        try:
+            status, said = segfw("trainer.max_epochs=50")
+        finally:
+            (run / name).write_bytes(kept)
+        assert (status, str(run / name) in said, "unexpected" in said) == (1, True, False), said
+        assert "remove it" in said or "put the file back" in said
+
+
+def test_other_callbacks_are_another_training(output, segfw):
+    status, said = segfw("+callbacks.stop._target_=pytorch_lightning.callbacks.ModelSummary")
+    assert status == 2
+    assert "callbacks.stop._target_" in said
 
 
 def test_overwriting_one_fold_does_not_mix_recipes(output, segfw):
@@ -281,7 +301,10 @@ def test_images_are_never_overwritten(output, tmp_path, capfd):
     model = f"model={output / 'models' / 'main'}"
     assert main(["predict", model, f"input={tmp_path}", f"output={tmp_path}", "overwrite=true", "accelerator=cpu"]) == 2
     assert "is one of the images" in capfd.readouterr().err
-    assert image.read_bytes() == before
+    image.rename(tmp_path / "demo_00_0000.nii.gz")
+    assert main(["predict", model, f"input={tmp_path}", f"output={tmp_path}", "accelerator=cpu"]) == 2
+    assert "the images' own folder" in capfd.readouterr().err
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("demo_00_0000.nii.gz", before)]
 
 
 def test_what_training_would_refuse_is_said_first(segfw, tmp_path):

@@ -60,7 +60,8 @@ class Lock:
 
     def _renew(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT):
-            if _owner(self.path).get("token") != self.token:
+            owner = _owner(self.path)
+            if owner and owner.get("token") != self.token:
                 return
             try:
                 os.utime(self.path)

@@ -96,6 +96,8 @@ class Store:
         if not (folder / MANIFEST).is_file():
             raise ArtefactError(f"store {folder} is not complete: it has no {MANIFEST}; run the preprocess stage again")
         manifest = _load_json(folder / MANIFEST)
+        if not isinstance(manifest.get("cases"), dict) or "description" not in manifest:
+            raise ArtefactError(f"{folder / MANIFEST} is damaged; run the preprocess stage again")
         for name, files in manifest["cases"].items():
             faults = _faults(folder, name, files["members"])
             if not (folder / f"{name}{RECORD_ENDING}").is_file():
@@ -161,10 +163,13 @@ def _map_case(folder: Path, name: str) -> StoredCase:
 
 def _map_array(path: Path) -> NDArray[Any]:
     """Map an npy file read-only. Unlike numpy, torch keeps no descriptor for it: many cases can stay open."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        offset, size = file.tell(), path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            offset, size = file.tell(), path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete it and run the preprocess stage again") from error
     whole: NDArray[Any] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
     array = whole[offset:].view(dtype).reshape(shape)
     array.flags.writeable = False
@@ -186,7 +191,8 @@ def _is_saved(folder: Path, name: str) -> bool:
         record = _load_json(folder / f"{name}{RECORD_ENDING}")
     except ArtefactError:
         return False  # damaged: as good as missing, and made again
-    return not _faults(folder, name, record["members"])
+    members = record.get("members")
+    return isinstance(members, dict) and not _faults(folder, name, members)
 
 
 def _faults(folder: Path, name: str, members: dict[str, dict[str, Any]]) -> list[str]:

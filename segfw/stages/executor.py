@@ -74,7 +74,7 @@ def _in_processes(
 ) -> Iterator[tuple[str, R | SegfwError]]:
     """Yield outcomes as they come. A killed process takes the pool with it: the cases left are named as not done."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool:
         waiting: dict[Future[R], str] = {pool.submit(function, item): case for case, item in cases.items()}
         try:
             for future in as_completed(waiting):
@@ -88,9 +88,9 @@ def _in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker() -> None:
+def _begin_worker(parent: int) -> None:
     """Keep a process to one thread of linear algebra, as the processes fill the cores, and let it end with us."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent watch", daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), name="parent watch", daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
 

@@ -55,7 +55,7 @@ def run(job: Job) -> None:
             log.info("fingerprint: nothing to do, %s is up to date", path)
             return
         if found.state is not State.MISSING:
-            log.info("fingerprint: made anew, %s", found.why)
+            log.info("fingerprint: made anew, %s", found.why or "what is there was changed or damaged")
         for left in path.parent.glob(f"{SAMPLES}*"):  # of a command that was killed; its lock is ours now
             shutil.rmtree(left, ignore_errors=True)
         fingerprint = make_fingerprint(job.dataset, job.settings.executor.workers, path.parent)

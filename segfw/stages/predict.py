@@ -28,6 +28,10 @@ def run(settings: PredictSettings) -> None:
     cases = find_cases(source, len(predictor.bundle.plan.channel_names))
     targets = _targets(cases, source, Path(settings.output))
     _refuse_to_overwrite(cases, targets)
+    if source.is_dir() and Path(settings.output).resolve() == source.resolve():
+        raise UsageError(
+            f"output: {settings.output} is the images' own folder; segmentations would be taken for images"
+        )
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
         target = targets[name]
@@ -73,6 +77,9 @@ def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     if not files:
         raise DataError(f"input: {source} holds no image file")
     if num_channels == 1:
+        twice = sorted(name for name in files if f"{name}_0000" in files)
+        if twice:
+            raise DataError(f"input: {source} holds these cases with and without _0000: {twice}")
         return {name.removesuffix("_0000"): (path,) for name, path in files.items()}
     channels: dict[str, dict[int, Path]] = {}
     alone: dict[str, tuple[Path, ...]] = {}

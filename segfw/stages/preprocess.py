@@ -54,7 +54,7 @@ def _fill(job: Job, name: str) -> None:
         _begin(store, job.store_inputs)
         saved = saved_cases(store)
         missing = {case.name: case for case in cases if case.name not in saved}
-        if not missing and (store / "manifest.json").exists():
+        if not missing and _is_whole(store):
             log.info("preprocess %s: nothing to do, %s is up to date", name, store)
             return
         if len(missing) < len(cases):
@@ -64,6 +64,14 @@ def _fill(job: Job, name: str) -> None:
         lock.check()
         commit_store(store, {"made_from": job.store_inputs, "spacing": list(configuration.spacing)})
         log.info("preprocess %s: wrote %s (%d cases)", name, store, len(cases))
+
+
+def _is_whole(store: Path) -> bool:
+    try:
+        Store.open(store)
+    except ArtefactError:
+        return False
+    return True
 
 
 def _begin(store: Path, inputs: MadeFrom) -> None:

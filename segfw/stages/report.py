@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from segfw.core.cost import parameter_count
-from segfw.core.errors import ArtefactError
+from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.files import write_text
 from segfw.core.locks import hold
 from segfw.core.plan import Plan
+from segfw.core.selection import Selection
 from segfw.core.settings import ExperimentSettings
 from segfw.core.version import __version__
 from segfw.io.listing import split_ending
@@ -40,7 +41,7 @@ def build(job: Job) -> None:
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report"):
         text = build_report(_content(job))
-        if not page.exists() or page.read_text(encoding="utf-8") != text:
+        if not page.exists() or page.read_bytes() != text.encode():
             write_text(page, text)
             log.info("report: wrote %s", page)
         else:
@@ -61,10 +62,10 @@ def _content(job: Job) -> ReportContent:
         folds = finished_folds(job.workspace, name)
         curves += [FoldCurves(prefix + fold.candidate, str(fold.run.fold), _rows(fold.folder)) for fold in folds]
         validations += _validations(folds, prefix)
-        selection = load_selection(job.workspace, name)
+        selection = _optional_selection(job, name)
         scores = selection.scores if selection else ()
         candidates += [CandidateScore(prefix + s.name, s.num_cases, s.dice, s.dice_per_label) for s in scores]
-    own = load_selection(job.workspace, job.settings.name)
+    own = _optional_selection(job, job.settings.name)
     plan = _optional_plan(job)
     return ReportContent(
         dataset_name=job.dataset.name,
@@ -84,6 +85,15 @@ def _content(job: Job) -> ReportContent:
     )
 
 
+def _optional_selection(job: Job, name: str) -> Selection | None:
+    """Return a name's selection, None where there is none that can be read."""
+    try:
+        return load_selection(job.workspace, name)
+    except SegfwError as error:
+        log.warning("report: without the selection %s: %s", name, error)
+        return None
+
+
 def _optional_plan(job: Job) -> Plan | None:
     """Return the plan that is run, None before there is one that can be used."""
     try:
@@ -99,14 +109,14 @@ def _parameters(plan: Plan) -> dict[str, int]:
 
 
 def _rows(folder: Path) -> tuple[dict[str, float], ...]:
-    path = folder / "metrics.csv"
-    if not path.exists():
-        log.warning("report: without the curves of %s: metrics.csv is missing", folder)
+    """Read the curves of a run; none, and a warning, where they are missing or damaged."""
+    try:
+        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            return tuple({key: float(value) if value else math.nan for key, value in row.items()} for row in rows)
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("report: without the curves of %s: %s", folder, error)
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            {key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)
-        )
 
 
 def _validations(folds: list[FinishedFold], prefix: str) -> tuple[ValidationScores, ...]:

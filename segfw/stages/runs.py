@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
-from segfw.core.errors import SegfwError, UsageError
+from segfw.core.errors import ArtefactError, SegfwError, UsageError
+from segfw.core.metrics import Summary, summary_from_plain
 from segfw.stages.job import Job
 from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
 from segfw.workspace import digest, load_yaml
@@ -13,6 +14,7 @@ from segfw.workspace import digest, load_yaml
 log = logging.getLogger(__name__)
 
 CONFIG, DONE = "config.yaml", "done.yaml"
+REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
 CONTINUES = (
     "trainer.max_epochs",
     "trainer.accelerator",
@@ -61,14 +63,30 @@ def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
     """Return what config.yaml holds: the run, a hash of the dataset's content, and words to find it by."""
-    return {"dataset": job.record.content, "tags": list(job.settings.tags), "run": to_plain(run)}
+    settings = job.settings
+    return {
+        "dataset": job.record.content,
+        "tags": list(settings.tags),
+        "callbacks": settings.callbacks,
+        "run": to_plain(run),
+    }
 
 
 def load_run(folder: Path) -> FoldRun:
     """Read the run that a folder's config.yaml describes."""
     path = folder / CONFIG
-    content = load_yaml(path)
-    return from_plain(FoldRun, content.get("run") if isinstance(content, dict) else content, str(path))
+    return from_plain(FoldRun, _mapping(path).get("run"), str(path))
+
+
+def _mapping(config: Path) -> dict[str, object]:
+    """Read a config.yaml; `ArtefactError` that says what can be done about a damaged one."""
+    try:
+        content = load_yaml(config)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; {REMEDY}") from error
+    if not isinstance(content, dict):
+        raise ArtefactError(f"{config} is no mapping of settings, got {content!r}; {REMEDY}")
+    return content
 
 
 @dataclass(frozen=True)
@@ -94,15 +112,20 @@ def load_done(folder: Path) -> Done | None:
         return None
     try:
         run, done = load_run(folder), from_plain(Done, load_yaml(folder / DONE), str(folder / DONE))
+        scores = load_scores(folder)
     except SegfwError as error:
         log.warning("%s is taken as not finished: %s", folder, error)
         return None
-    needed = [folder / CHECKPOINTS / LAST, *([folder / VALIDATION / METRICS_JSON] if run.val_cases else [])]
-    missing = [path.name for path in needed if not path.exists()]
-    if missing:
-        log.warning("%s is taken as not finished: %s is missing", folder, " and ".join(missing))
+    if not (folder / CHECKPOINTS / LAST).exists() or (run.val_cases and scores is None):
+        log.warning("%s is taken as not finished: its last checkpoint or its scores are missing", folder)
         return None
     return done
+
+
+def load_scores(folder: Path) -> Summary | None:
+    """Return a run's whole-case scores; None where it has none. `ArtefactError` for a file that cannot be read."""
+    path = folder / VALIDATION / METRICS_JSON
+    return summary_from_plain(load_yaml(path)) if path.exists() else None
 
 
 def check_names(job: Job) -> None:
@@ -122,7 +145,7 @@ def check_names(job: Job) -> None:
             same = path.parent.parent == here
             fold = _fold(path.parent.name) if same else job.folds[0]
             wanted = relevant(config_of(job, make_run(job, configuration, fold)))
-            before = relevant(load_yaml(path))
+            before = relevant(_mapping(path))
             keys = sorted(key for key in {*before, *wanted} if same or key.split(".")[0] not in OWN)
             changed = [key for key in keys if before.get(key) != wanted.get(key)]
             if changed:
@@ -149,7 +172,8 @@ def relevant(config: dict[str, object]) -> dict[str, object]:
             flat[place] = digest(value) if place in ("train_cases", "val_cases") else value
 
     run = config.get("run")
-    walk({"dataset": config.get("dataset"), **(run if isinstance(run, dict) else {})}, "")
+    shared = {"dataset": config.get("dataset"), "callbacks": config.get("callbacks") or {}}
+    walk({**shared, **(run if isinstance(run, dict) else {})}, "")
     return flat
 
 

@@ -16,15 +16,15 @@ import torch
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
-from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.metrics import Summary
 from segfw.core.selection import Candidate, Score, Selection, select
 from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.stages.runs import DONE, Done, load_done, load_run
+from segfw.stages.runs import DONE, Done, load_done, load_run, load_scores
 from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,7 @@ def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
         folder = path.parent
         done = load_done(folder)
         if done is not None:
-            metrics = folder / VALIDATION / METRICS_JSON
-            scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
-            found.append(FinishedFold(folder, load_run(folder), done, scores))
+            found.append(FinishedFold(folder, load_run(folder), done, load_scores(folder)))
     return found
 
 

@@ -73,9 +73,10 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
         if not job.settings.overwrite and _is_done(job, fold_run.configuration_name, fold_run.fold):
             log.info("train %s: another command has just finished it", what)
             return
+        callbacks = build_callbacks(job.settings.callbacks)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job, lock), build_callbacks(job.settings.callbacks))
+        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks)
         _finish(job, folder, lock, result, time.time() - started)
         log.info("train %s: finished, %s", what, folder)
 

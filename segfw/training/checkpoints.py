@@ -31,7 +31,7 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
         raise ArtefactError(f"there is no checkpoint {path}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
         raise ArtefactError(
             f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
             "remove it to begin again, or put a copy in its place"

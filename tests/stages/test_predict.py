@@ -29,6 +29,11 @@ def test_any_name_will_do_for_one_channel(tmp_path):
     assert set(find_cases(folder, 1)) == {"scan", "patient 7, left", "p_0001", "p_0002", "q"}
 
 
+def test_a_case_given_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"with and without _0000: \['a'\]"):
+        find_cases(touch(tmp_path, "a.nii.gz", "a_0000.nii.gz"), 1)
+
+
 def test_one_file_is_one_case(tmp_path):
     touch(tmp_path, "x_0000.nii.gz")
     assert names(find_cases(tmp_path / "x_0000.nii.gz", 1)) == {"x": ["x_0000.nii.gz"]}
