@@ -10,6 +10,7 @@ from segfw.core.cost import forward_flops, parameter_count
 from segfw.core.locks import hold
 from segfw.core.plan import Plan
 from segfw.core.plan_yaml import plan_to_yaml
+from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.planning import make_plan
 from segfw.stages.job import Job
 from segfw.workspace import State, save_artefact, standing
@@ -59,7 +60,16 @@ def _generate(job: Job) -> None:
 def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
     """Log a table of the configurations that will run, overrides included."""
     table = Table(title=f"plan {plan.planner} of {plan.dataset_name}")
-    for column in ("configuration", "spacing, mm", "patch", "batch", "features", "parameters", "TFLOP per step"):
+    for column in (
+        "configuration",
+        "spacing, mm",
+        "patch",
+        "batch",
+        "features",
+        "parameters",
+        "TFLOP per step",
+        "GPU memory",
+    ):
         table.add_column(column)
     channels, heads = len(plan.channel_names), plan.labels.num_heads
     for name in configurations:
@@ -72,6 +82,7 @@ def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
             " ".join(map(str, c.features_per_stage)),
             f"{parameter_count(c, channels, heads) / 1e6:.2f} M",
             f"{3 * forward_flops(c, channels, heads) / 1e12:.3g}",
+            f"{estimated_gpu_memory_gb(plan, name):.2g} GB",
         )
     text = io.StringIO()
     Console(file=text, width=120).print(table)
