@@ -17,6 +17,8 @@ from segfw.workspace import State, save_artefact, standing
 
 log = logging.getLogger(__name__)
 
+COLUMNS = "configuration", "spacing, mm", "patch", "batch", "features", "parameters", "TFLOP per step", "GPU memory"
+
 
 def run(job: Job) -> None:
     """Make plans/<planner>.yaml unless it is fresh, edited by hand or replaced by `planner.plan_file`; show it."""
