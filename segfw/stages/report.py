@@ -24,7 +24,8 @@ from segfw.io.listing import split_ending
 from segfw.io.readers import read_image, write_label
 from segfw.stages.job import Job, prepare
 from segfw.stages.predict import open_predictor
-from segfw.stages.select import FinishedFold, finished_folds, load_selection
+from segfw.stages.runs import FinishedFold
+from segfw.stages.select import finished_folds, load_selection
 from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores, build_report
 from segfw.workspace import digest
 
@@ -40,26 +41,33 @@ def build(job: Job) -> None:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report"):
-        text = build_report(_content(job))
+        folds = _folds(job)
+        text = build_report(_content(job, folds))
         if not page.exists() or page.read_bytes() != text.encode():
             write_text(page, text)
             log.info("report: wrote %s", page)
         else:
             log.info("report: nothing to do, %s is up to date", page)
-        _example(job)
+        _example(job, folds.get(job.settings.name, []))
 
 
-def _content(job: Job) -> ReportContent:
-    """Gather the runs of every name; where there are several, each candidate is shown with its name."""
+def _folds(job: Job) -> dict[str, list[FinishedFold]]:
+    """Return the finished folds of every name that has runs."""
     folder = job.workspace.runs("")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return {name: finished_folds(job.workspace, name) for name in names}
+
+
+def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent:
+    """Gather the runs of every name; where there are several, each candidate is shown with its name."""
+    names = list(folds_of)
     several = len(names) > 1
     curves: list[FoldCurves] = []
     validations: list[ValidationScores] = []
     candidates: list[CandidateScore] = []
     for name in names:
         prefix = f"{name}: " if several else ""
-        folds = finished_folds(job.workspace, name)
+        folds = folds_of[name]
         curves += [FoldCurves(prefix + fold.candidate, str(fold.run.fold), _rows(fold.folder)) for fold in folds]
         validations += _validations(folds, prefix)
         selection = _optional_selection(job, name)
@@ -131,12 +139,11 @@ def _validations(folds: list[FinishedFold], prefix: str) -> tuple[ValidationScor
     return tuple(entries)
 
 
-def _example(job: Job) -> None:
+def _example(job: Job, folds: list[FinishedFold]) -> None:
     """Segment one image with the packaged model: a validation case, which its first member has not seen."""
     model = job.workspace.model(job.settings.name)
     if not (model / "model.yaml").exists():
         return
-    folds = finished_folds(job.workspace, job.settings.name)
     names = [name for fold in folds for name in fold.run.val_cases] or [job.dataset.cases[0].name]
     case = job.dataset.case(names[0])
     ending = split_ending(Path(case.images[0]))[1]

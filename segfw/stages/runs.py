@@ -106,26 +106,36 @@ class Done:
     dice_per_label: dict[str, float]
 
 
-def load_done(folder: Path) -> Done | None:
-    """Return what done.yaml says of a finished run; None for one that is not finished or lacks a file that counts."""
+@dataclass(frozen=True)
+class FinishedFold:
+    """A run with a done.yaml: its folder, its settings, and its whole-case scores (None for the fold `full`)."""
+
+    folder: Path
+    run: FoldRun
+    done: Done
+    scores: Summary | None
+
+    @property
+    def candidate(self) -> str:
+        """planner/network/configuration, which names what competes."""
+        return "/".join(self.folder.parts[-4:-1])
+
+
+def load_finished(folder: Path) -> FinishedFold | None:
+    """Read a finished run; None for one that is not finished or lacks a file that counts, the latter with a warning."""
     if not (folder / DONE).exists():
         return None
+    metrics = folder / VALIDATION / METRICS_JSON
     try:
         run, done = load_run(folder), from_plain(Done, load_yaml(folder / DONE), str(folder / DONE))
-        scores = load_scores(folder)
+        scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
     except SegfwError as error:
         log.warning("%s is taken as not finished: %s", folder, error)
         return None
     if not (folder / CHECKPOINTS / LAST).exists() or (run.val_cases and scores is None):
         log.warning("%s is taken as not finished: its last checkpoint or its scores are missing", folder)
         return None
-    return done
-
-
-def load_scores(folder: Path) -> Summary | None:
-    """Return a run's whole-case scores; None where it has none. `ArtefactError` for a file that cannot be read."""
-    path = folder / VALIDATION / METRICS_JSON
-    return summary_from_plain(load_yaml(path)) if path.exists() else None
+    return FinishedFold(folder, run, done, scores)
 
 
 def check_names(job: Job) -> None:

@@ -7,42 +7,24 @@ fold has been added.
 import logging
 import math
 import platform
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
-from segfw.core.metrics import Summary
 from segfw.core.selection import Candidate, Score, Selection, select
 from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.stages.runs import DONE, Done, load_done, load_run, load_scores
+from segfw.stages.runs import DONE, FinishedFold, load_finished
 from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, LAST, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FinishedFold:
-    """A run with a done.yaml: its folder, its settings, and its whole-case scores (None for the fold `full`)."""
-
-    folder: Path
-    run: FoldRun
-    done: Done
-    scores: Summary | None
-
-    @property
-    def candidate(self) -> str:
-        """planner/network/configuration, which names what competes."""
-        return "/".join(self.folder.parts[-4:-1])
 
 
 def run(job: Job) -> None:
@@ -64,13 +46,8 @@ def run(job: Job) -> None:
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
     """Return every finished fold under runs/<name>, in the order of their folders."""
-    found = []
-    for path in sorted(workspace.runs(name).glob(f"*/*/*/fold_*/{DONE}")):
-        folder = path.parent
-        done = load_done(folder)
-        if done is not None:
-            found.append(FinishedFold(folder, load_run(folder), done, load_scores(folder)))
-    return found
+    folders = sorted(path.parent for path in workspace.runs(name).glob(f"*/*/*/fold_*/{DONE}"))
+    return [fold for fold in map(load_finished, folders) if fold is not None]
 
 
 def load_selection(workspace: Workspace, name: str) -> Selection | None:

@@ -19,7 +19,7 @@ from segfw.io.readers import read_label, write_label
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
-from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_done, make_run, run_folder
+from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_finished, make_run, run_folder
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
@@ -61,16 +61,18 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether the run is finished for as many epochs as asked and validated as asked."""
     if job.settings.overwrite:
         return False
-    done = load_done(run_folder(job, configuration, fold))
+    found = load_finished(run_folder(job, configuration, fold))
+    if found is None:
+        return False
     wanted = job.settings
-    return done is not None and done.epochs >= wanted.trainer.max_epochs and done.inference == digest(wanted.inference)
+    return found.done.epochs >= wanted.trainer.max_epochs and found.done.inference == digest(wanted.inference)
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
     folder = run_folder(job, fold_run.configuration_name, fold_run.fold)
     what = f"{fold_run.configuration_name} fold {fold_run.fold}"
     with hold(job.workspace.lock(f"run {job.workspace.relative(folder)}"), what) as lock:
-        if not job.settings.overwrite and _is_done(job, fold_run.configuration_name, fold_run.fold):
+        if _is_done(job, fold_run.configuration_name, fold_run.fold):
             log.info("train %s: another command has just finished it", what)
             return
         callbacks = build_callbacks(job.settings.callbacks)
