@@ -13,6 +13,7 @@ from segfw.core.settings import (
     DownloadSettings,
     EvaluateSettings,
     ExperimentSettings,
+    InitSettings,
     PredictSettings,
 )
 from segfw.core.settings_checks import unknown_choice
@@ -62,6 +63,19 @@ VERBS = {
         "segfw.stages.evaluate:run",
         "python -m segfw evaluate predictions=DIR references=DIR",
         ("predictions", "references"),
+    ),
+    "init": Verb(
+        "describe two folders of images and label maps as a task",
+        InitSettings,
+        "segfw.stages.init:run",
+        "python -m segfw init images=DIR labels=DIR name=Mine modality=CT",
+        ("images", "labels", "name"),
+    ),
+    "verify": Verb(
+        "check every image and label map of a dataset; exit status 1 if there is an error",
+        ExperimentSettings,
+        "segfw.stages.verify:run",
+        "python -m segfw verify +task=Task04",
     ),
     "download": Verb(
         "fetch, check and unpack a dataset",

@@ -57,7 +57,8 @@ def _convert(kind: Any, plain: Any, place: str) -> Any:
     if origin is dict:
         if not isinstance(plain, dict):
             raise _wrong(place, "a mapping", plain)
-        return {str(key): _convert(arguments[1], item, f"{place}.{key}") for key, item in plain.items()}
+        name, held = arguments
+        return {_convert_key(name, key, place): _convert(held, item, f"{place}.{key}") for key, item in plain.items()}
     return _convert_scalar(kind, plain, place)
 
 
@@ -109,6 +110,16 @@ def _convert_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
     return tuple(
         _convert(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(arguments, plain, strict=True))
     )
+
+
+def _convert_key(kind: type, key: Any, place: str) -> Any:
+    """Return a mapping's key as text or, where integers are wanted, as the integer that it is or spells."""
+    if kind is not int:
+        return str(key)
+    try:
+        return int(key)
+    except (TypeError, ValueError):
+        raise _wrong(f"{place}: a key", "an integer", key) from None
 
 
 def _convert_scalar(kind: type, plain: Any, place: str) -> Any:

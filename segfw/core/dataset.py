@@ -1,6 +1,6 @@
 """What a dataset is: its channels, its labels and the files of its cases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelSet
@@ -8,11 +8,28 @@ from segfw.core.labels import LabelSet
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's image and label map. `images`: one file per channel, or a single file that holds all of them."""
+    """One patient's image and label map.
+
+    `images`: one file (or folder of one DICOM series) per channel, or a single one that holds all of them. `table`:
+    what else the dataset's list of files says of the case, column -> text, such as the patient.
+    """
 
     name: str
     images: tuple[str, ...]
     label: str | None = None
+    table: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A CT window in Hounsfield units, as radiologists give it: intensities from level - width/2 to level + width/2."""
+
+    level: float
+    width: float
+
+    def __post_init__(self) -> None:
+        if not self.width > 0:
+            raise DataError(f"the width of a CT window must be above 0 HU, got {self.width}")
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,9 @@ class Dataset:
 
     `channel_names`: one per input channel, in order; the name decides the normalisation. `num_training`: what the
     dataset says of itself; it enters the batch-size rule. `cases` is empty where only the description was read.
-    `licence` and `reference` are free text for the model card.
+    `licence` and `reference` are free text for the model card. `remap`: value in the label files -> value of
+    `labels`; values that it does not name stay. `normalization`: a scheme per channel, None (or an empty tuple)
+    follows the channel's name. `window`: of CT channels.
     """
 
     name: str
@@ -32,6 +51,9 @@ class Dataset:
     file_ending: str = ".nii.gz"
     licence: str = ""
     reference: str = ""
+    remap: dict[int, int] = field(default_factory=dict)
+    normalization: tuple[str | None, ...] = ()
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if not self.channel_names:

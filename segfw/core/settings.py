@@ -31,24 +31,52 @@ class TaskSettings:
     """What a dataset is. What is not given comes from the dataset's own `dataset.json`."""
 
     name: str | None = setting(None, "name of the dataset; names the folder under output_root")
-    folder: str | None = setting(None, "folder of the dataset, under data_root or absolute", literal=True)
+    folder: str | None = setting(
+        None, "folder of the dataset, or a CSV or YAML list of its files; under data_root or absolute", literal=True
+    )
     label_folder: str | None = setting(None, "folder of label maps to use instead of labelsTr", literal=True)
     url: str | None = setting(None, "where `download` finds the archive", literal=True)
     md5: str | None = setting(None, "MD5 of the archive, hexadecimal")
     synthetic: Literal["phantom"] | None = setting(None, "make the dataset on first use instead of downloading it")
     channels: tuple[str, ...] | None = setting(None, "name of each channel; decides its normalisation (CT, MRI, ...)")
     labels: dict[str, Any] | None = setting(None, "name -> value, or name -> values of a region")
+    regions: dict[str, Any] | None = setting(None, "name -> values; learned as overlapping regions instead of labels")
     regions_class_order: tuple[int, ...] | None = setting(None, "value painted for each region, in painting order")
-    modality: str | None = setting(None, "one word for single-channel data, used where channels are not named")
+    remap: dict[str, Any] | None = setting(None, "value in the files -> value to use; renumbers labels and files alike")
+    modality: str | None = setting(None, "CT, MRI, PET, X-ray, ...: used where the dataset names no channels")
+    normalization: tuple[str | None, ...] | None = setting(
+        None, "per channel: ct, zscore, rescale_to_0_1, rgb_to_0_1, nonorm; null follows the channel's name"
+    )
+    window: Any = setting(None, "CT: {level: 40, width: 400} in HU, or brain, lung, bone, ...; null: from the data")
 
 
 @dataclass(frozen=True)
 class SplitSettings:
     """How cases are divided into folds."""
 
+    kind: Literal["random", "group", "stratified", "leave_one_out"] = setting(
+        "random", "random: nnU-Net's; group: a patient's cases stay together; stratified: by the labels present"
+    )
     num_folds: int = setting(5, "number of folds")
     seed: int = setting(12345, "seed of the shuffle (nnU-Net's)")
+    group_pattern: str | None = setting(
+        None, "regular expression found in case names; its first group (or the match) is the patient", literal=True
+    )
+    group_key: str | None = setting(None, "column of the table that names the patient (or site, ...)")
+    table: str | None = setting(None, "CSV with a column case; None: the dataset's own list of files", literal=True)
     file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is", literal=True)
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """How strictly the raw data are checked, and whether repaired copies are written."""
+
+    tolerance: float = setting(
+        1e-3, "largest difference of two grids: of spacing and origin in voxels, of direction in cosines"
+    )
+    fix: Literal["copy_header", "resample"] | None = setting(
+        None, "write copies on the first channel's grid beside the originals: its header, or resampled onto it"
+    )
 
 
 @dataclass(frozen=True)
@@ -207,6 +235,7 @@ class ExperimentSettings:
     stages: Any = setting("all", "all, or some of fingerprint, plan, preprocess, train, select, report")
     configurations: Any = setting("auto", "auto (all the plan offers) or a list such as [2d,3d_fullres]")
     folds: Any = setting("cv", "cv (all folds), a fold, a list of folds, or full (one model on every case)")
+    verify: VerifySettings = field(default_factory=VerifySettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     plan: PlanOverrides = field(default_factory=PlanOverrides)
@@ -266,3 +295,16 @@ class DownloadSettings:
 
     task: TaskSettings = field(default_factory=TaskSettings)
     data_root: str = setting("data", "folder to unpack into", literal=True)
+
+
+@dataclass(frozen=True)
+class InitSettings:
+    """Describe two folders of images and label maps as a task."""
+
+    images: str | None = setting(None, "folder of images", literal=True)
+    labels: str | None = setting(None, "folder of label maps", literal=True)
+    name: str | None = setting(None, "name of the task and of its file")
+    modality: str | None = setting(None, "CT, MRI, PET, X-ray, ultrasound, microscopy, ...; one word for every channel")
+    config_dir: str = setting("configs", "folder whose task/ gets the task file; ./configs is searched", literal=True)
+    overwrite: bool = setting(False, "replace a task file of that name")
+    workers: int | None = setting(None, "processes that read label values; None chooses, 0 works in the main process")

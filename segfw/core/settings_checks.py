@@ -29,6 +29,7 @@ SEED: Rule = (lambda value: 0 <= value < 2**32, "between 0 and 4294967295")
 NUMBER_RULES: dict[str, Rule] = {
     "split.num_folds": AT_LEAST_2,
     "split.seed": SEED,
+    "verify.tolerance": AT_LEAST_0,
     "planner.gpu_memory_gb": ABOVE_0,
     "planner.target_spacing": ABOVE_0,
     "plan.spacing": ABOVE_0,
