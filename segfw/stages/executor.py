@@ -1,7 +1,7 @@
 """Work that goes case by case: in-line or in processes of this machine, with progress by the case's name.
 
-The function and its arguments are plain, picklable values, so that the same function runs anywhere. A case that fails
-is reported with its own reason at the end; the others are finished first.
+The function and its arguments are plain, picklable values, so that the same function runs anywhere. A case that fails,
+or whose process is killed, is reported with its own reason at the end; the others are finished first.
 """
 
 import logging
@@ -10,17 +10,21 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
+from pebble import ProcessExpired, ProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segfw.core.cpu import available_cores
 from segfw.core.errors import JobError, SegfwError
+from segfw.core.host_memory import available_memory, peak_memory
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -29,31 +33,49 @@ R = TypeVar("R")
 MIN_CASES_PER_WORKER = 4
 """Below this a process costs more to start than it saves."""
 
+MEMORY_SHARE = 0.8
+"""Of the free memory, what workers may fill by the estimate."""
 
-WATCH_SECONDS = 1.0
-KILLED = (
-    "its process was killed or could not go on (often the system's answer to a lack of memory); "
-    "the finished cases are kept, try executor.workers={}"
-)
+WATCH_SECONDS = 0.5
 
 
-def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int | None, title: str) -> dict[str, R]:
+@dataclass(frozen=True)
+class _Failure:
+    """Why a case failed. `trace`: of an error that nobody foresaw, else empty."""
+
+    reason: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[R]):
+    """What became of a case: a result, or a failure."""
+
+    result: R | None = None
+    failure: _Failure | None = None
+
+
+def run_cases(
+    function: Callable[[A], R], cases: Mapping[str, A], workers: int | None, title: str, case_bytes: float = 0.0
+) -> dict[str, R]:
     """Return {name: function(argument)} for the {name: argument} of `cases`.
 
     Raises `JobError` that lists every case that failed and why, once the others are done. `workers`: processes, 0 for
-    none, None to choose. `function` must be picklable (a module-level function or a partial of one).
+    none, None to choose from cores, free memory and `case_bytes`, the memory that the largest case takes. `function`
+    must be picklable (a module-level function or a partial of one).
     """
-    count = min(available_cores(), len(cases) // MIN_CASES_PER_WORKER) if workers is None else min(workers, len(cases))
+    count = _choose_workers(len(cases), case_bytes, title) if workers is None else min(workers, len(cases))
     done: dict[str, R] = {}
     failed: dict[str, str] = {}
-    outcomes = _in_line(function, cases) if count < 1 else _in_processes(function, cases, count)
+    work = partial(_attempt, function)
+    outcomes = ((case, work(item)) for case, item in cases.items()) if count < 1 else _in_processes(work, cases, count)
     with _progress(title, len(cases)) as advance:
         for case, outcome in outcomes:
-            if isinstance(outcome, SegfwError):
-                failed[case] = str(outcome)
-                log.error("%s: %s", case, outcome)
+            if outcome.failure is None:
+                done[case] = outcome.result  # type: ignore[assignment]  # None only where R allows it
             else:
-                done[case] = outcome
+                failed[case] = outcome.failure.reason
+                log.error("%s: %s", case, "\n".join(filter(None, (outcome.failure.reason, outcome.failure.trace))))
             advance(case)
     if failed:
         rows = "\n".join(f"  {case}: {why}" for case, why in sorted(failed.items()))
@@ -61,31 +83,81 @@ def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int |
     return {case: done[case] for case in cases}
 
 
-def _in_line(function: Callable[[A], R], cases: Mapping[str, A]) -> Iterator[tuple[str, R | SegfwError]]:
-    for case, argument in cases.items():
-        try:
-            yield case, function(argument)
-        except SegfwError as error:
-            yield case, error
+def _choose_workers(num_cases: int, case_bytes: float, title: str) -> int:
+    """Return how many processes the cores, the cases and the free memory allow; less than 2 gain nothing."""
+    count = min(available_cores(), num_cases // MIN_CASES_PER_WORKER)
+    free = available_memory() * MEMORY_SHARE
+    if case_bytes and count > (fitting := int(free // case_bytes)):
+        log.info(
+            "%s: %d instead of %d processes: a case may take %.1f GB, %.1f GB are free (executor.workers= overrules)",
+            *(title, max(1, fitting), count, case_bytes / 2**30, available_memory() / 2**30),
+        )
+        count = max(1, fitting)
+    return count
+
+
+def _attempt(function: Callable[[A], R], item: A) -> _Outcome[R]:
+    """Do one case; whatever goes wrong with it, the others shall go on."""
+    try:
+        return _Outcome(result=function(item))
+    except SegfwError as error:
+        return _Outcome(failure=_Failure(str(error)))
+    except Exception as error:
+        held = f"its process held up to {peak_memory(os.getpid()) / 2**30:.1f} GB"
+        reason = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
+        return _Outcome(failure=_Failure(f"{reason} ({held}; the traceback is in the log)", traceback.format_exc()))
 
 
 def _in_processes(
-    function: Callable[[A], R], cases: Mapping[str, A], count: int
-) -> Iterator[tuple[str, R | SegfwError]]:
-    """Yield outcomes as they come. A killed process takes the pool with it: the cases left are named as not done."""
+    work: Callable[[A], _Outcome[R]], cases: Mapping[str, A], count: int
+) -> Iterator[tuple[str, _Outcome[R]]]:
+    """Yield outcomes as they come. A process that is killed takes only its own case with it, and is replaced."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)) as pool:
-        waiting: dict[Future[R], str] = {pool.submit(function, item): case for case, item in cases.items()}
-        try:
+    pool = ProcessPool(count, initializer=_begin_worker, initargs=(os.getpid(),), context=context)
+    try:
+        waiting: dict[Future[_Outcome[R]], str] = {
+            pool.schedule(work, args=(item,)): case for case, item in cases.items()
+        }
+        with _peaks_of_processes() as peaks:
             for future in as_completed(waiting):
                 try:
-                    yield waiting[future], future.result()
-                except SegfwError as error:
-                    yield waiting[future], error
-                except BrokenProcessPool:
-                    yield waiting[future], JobError(KILLED.format(count // 2))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+                    outcome = future.result()
+                except ProcessExpired as error:
+                    outcome = _Outcome(failure=_Failure(_killed(error, peaks.get(error.pid, 0), count)))
+                yield waiting[future], outcome
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _killed(error: ProcessExpired, peak: int, count: int) -> str:
+    ended = f"was killed by signal {-error.exitcode}" if error.exitcode < 0 else f"ended with status {error.exitcode}"
+    held = f" when it held {peak / 2**30:.1f} GB" if peak else ""
+    return (
+        f"its process {ended}{held} ({available_memory() / 2**30:.1f} GB are free now; signal 9 is often the system's "
+        f"answer to a lack of memory: try executor.workers={count // 2})"
+    )
+
+
+@contextmanager
+def _peaks_of_processes() -> Iterator[dict[int, int]]:
+    """Note the most memory that each of our processes has held, while the block runs."""
+    peaks: dict[int, int] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_SECONDS):
+            for process in multiprocessing.active_children():
+                if process.pid is not None:
+                    peaks[process.pid] = max(peaks.get(process.pid, 0), peak_memory(process.pid))
+
+    thread = threading.Thread(target=watch, name="memory watch", daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _begin_worker(parent: int) -> None:

@@ -1,6 +1,7 @@
 """Per-case work: results in order, failures collected, killed processes named."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import DataError, JobError
+from segfw.stages import executor
 from segfw.stages.executor import run_cases
 
 
@@ -22,6 +24,8 @@ def double(number: int) -> int:
 def die(number: int) -> int:
     if number == 1:
         os._exit(9)
+    if number == -1:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -41,14 +45,32 @@ def test_every_failure_is_listed_after_the_others_are_done(workers, tmp_path):
         run_cases(double, {"one": 1, "three": 3, "two": 2, "tres": 3}, workers, "double")
 
 
-def test_a_killed_process_is_explained():
-    with pytest.raises(JobError, match=r"one: its process was killed.*try executor\.workers=1"):
-        run_cases(die, {"one": 1, "two": 2}, 2, "die")
+def test_a_killed_process_is_explained_and_the_others_go_on(tmp_path):
+    with pytest.raises(JobError) as caught:
+        run_cases(die, {"one": 1, "killed": -1, **{f"case{i}": i for i in range(2, 8)}}, 2, "die")
+    assert "2 of 8 cases failed, the others are done" in str(caught.value)
+    assert "one: its process ended with status 9" in str(caught.value)
+    assert "killed: its process was killed by signal 9" in str(caught.value)
+    assert "try executor.workers=1" in str(caught.value)
 
 
-def test_errors_of_ours_are_not_swallowed():
-    with pytest.raises(TypeError):
-        run_cases(double, {"x": None}, 0, "double")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_that_nobody_foresaw_names_its_case_and_keeps_its_traceback(workers, caplog):
+    with pytest.raises(JobError, match=r"bad: unexpected TypeError: .*held up to 0\.\d GB; the traceback is in"):
+        run_cases(double, {"bad": None, "good": 1}, workers, "double")
+    assert "bad: unexpected TypeError" in caplog.text
+    assert "in double" in caplog.text
+
+
+def test_the_number_of_processes_follows_from_the_free_memory(monkeypatch, caplog):
+    monkeypatch.setattr(executor, "available_cores", lambda: 16)
+    monkeypatch.setattr(executor, "available_memory", lambda: 10 * 2**30)
+    caplog.set_level("INFO")
+    assert executor._choose_workers(100, 2**30, "x") == 8  # 80 % of 10 GB
+    assert "x: 8 instead of 16 processes: a case may take 1.0 GB, 10.0 GB are free" in caplog.text
+    assert executor._choose_workers(100, 20 * 2**30, "x") == 1
+    assert executor._choose_workers(100, 0.0, "x") == 16
+    assert executor._choose_workers(9, 2**20, "x") == 2
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):
