@@ -1,10 +1,11 @@
 """Refuse image files that end too early, where ITK would fill the rest with zeros and say nothing.
 
-ITK itself notices truncated NRRD, PNG and TIFF files.
+ITK itself notices truncated NRRD, MetaImage, MINC, PNG and DICOM files, tifffile TIFF ones.
 """
 
 import gzip
 import math
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +14,8 @@ import SimpleITK as sitk
 
 from segfw.core.errors import DataError
 
+GZIP = b"\x1f\x8b"
+VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
 JPEG_END = b"\xff\xd9"
 NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
 DEFLATE_LIMIT = 1032  # no stream of deflate unpacks to more than this many times its size
@@ -27,27 +30,16 @@ def require_sound_nifti(path: Path) -> None:
         header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
         if not (header.is_file() and voxels.is_file()):
             raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
-        _require_size(voxels, voxels.stat().st_size, _nifti_size(header, header.read_bytes()))
+        _require_bytes(voxels, _nifti_size(header, header.read_bytes()))
         return
     with path.open("rb") as file:
         head = file.read(1024)
-        packed = head.startswith(b"\x1f\x8b")
-        file.seek(0, 2)
-        size = file.tell()
-        file.seek(max(0, size - 4))
-        stated = int.from_bytes(file.read(4), "little")
-    if packed:
+    if head.startswith(GZIP):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, NIFTI2_HEADER)
         except zlib.error as error:
             raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
-    needed = _nifti_size(path, head)
-    if not packed:
-        _require_size(path, size, needed)
-    elif stated != needed % 2**32:
-        _require_size(path, _unpacked_size(path), needed)
-    elif needed > size * DEFLATE_LIMIT:
-        raise DataError(f"cannot read {path}: its header states {needed} bytes, more than {size} packed bytes can hold")
+    _require_bytes(path, _nifti_size(path, head))
 
 
 def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
@@ -55,17 +47,41 @@ def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
 
     `ending` in lower case. NIfTI files have been looked at before.
     """
-    size = path.stat().st_size
-    if ending == ".gipl":
-        _require_size(path, size, 256 + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
+    if ending not in (".gipl", ".gipl.gz", ".vtk", ".mrc", ".bmp", ".jpg", ".jpeg"):
+        return
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - 4096))
+        tail = file.read()
+    voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if ending in (".gipl", ".gipl.gz"):
+        _require_bytes(path, 256 + voxels)
+    elif ending == ".vtk" and (start := VTK_HEADER.match(head)):
+        _require_bytes(path, start.end() + voxels)
+    elif ending == ".mrc":
+        _require_bytes(path, 1024 + int.from_bytes(head[92:96], "little") + voxels)
     elif ending == ".bmp":
-        with path.open("rb") as file:
-            _require_size(path, size, int.from_bytes(file.read(6)[2:], "little"))
-    elif ending in (".jpg", ".jpeg"):
-        with path.open("rb") as file:
-            file.seek(max(0, size - 4096))
-            if JPEG_END not in file.read():
-                raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
+        _require_bytes(path, int.from_bytes(head[2:6], "little"))
+    elif ending in (".jpg", ".jpeg") and JPEG_END not in tail:
+        raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
+
+
+def _require_bytes(path: Path, needed: int) -> None:
+    """Raise `DataError` if the file, or what it unpacks to, has fewer bytes.
+
+    A gzip file states the size of its content in the last four bytes; only where that differs is it unpacked.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(max(0, size - 4))
+        stated = int.from_bytes(file.read(4), "little")
+    if not packed:
+        _require_size(path, size, needed)
+    elif stated != needed % 2**32:
+        _require_size(path, _unpacked_size(path), needed)
+    elif needed > size * DEFLATE_LIMIT:
+        raise DataError(f"cannot read {path}: its header states {needed} bytes, more than {size} packed bytes can hold")
 
 
 def _require_size(path: Path, size: int, needed: int) -> None:

@@ -32,7 +32,7 @@ NO_IMAGES = (  # what lies beside the slices: directories, plans, contours, repo
 LONG_VALUES = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN")
 
 UID, DESCRIPTION, MODALITY = "0020|000e", "0008|103e", "0008|0060"
-POSITION, THICKNESS, SLICE_DISTANCE = "0020|0032", "0018|0050", "0018|0088"
+POSITION = "0020|0032"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Slice:
     geometry: Geometry
     components: int
     has_position: bool
-    has_thickness: bool
 
     @property
     def normal(self) -> tuple[float, ...]:
@@ -64,7 +63,7 @@ def is_dicom_folder(path: Path) -> bool:
 def read_series(folder: Path, dtype: DTypeLike | None = None) -> Volume:
     """Read a folder's only DICOM series, rescaled as its slices state, as `dtype` (None: the type that holds it).
 
-    A single slice that states no thickness, such as an X-ray, is a 2D image with a spacing far from any neighbor.
+    A single slice is a 2D image, far from any neighbor: ITK knows no distance for it.
     Raises `DataError` for several series (listing them), slices of differing size, spacing or orientation, missing,
     doubled or sheared slices and slices that cannot be read.
     """
@@ -78,9 +77,9 @@ def read_series(folder: Path, dtype: DTypeLike | None = None) -> Volume:
         arrays.append(np.array(array[np.newaxis] if piece.components == 1 else np.moveaxis(array, -1, 0)))
     geometry = _geometry(slices)
     array = np.concatenate(arrays, axis=1, dtype=dtype, casting="unsafe" if dtype is not None else "same_kind")
-    flat = array.shape[1] == 1 and not slices[0].has_thickness
+    spacing = slice_spacing(geometry.spacing[1:]) if array.shape[1] == 1 else geometry.spacing
     try:
-        return Volume(array, slice_spacing(geometry.spacing[1:]) if flat else geometry.spacing, geometry)
+        return Volume(array, spacing, geometry)
     except ValueError as error:
         raise DataError(f"{folder}: {error}") from error
 
@@ -88,11 +87,6 @@ def read_series(folder: Path, dtype: DTypeLike | None = None) -> Volume:
 def series_geometry(folder: Path) -> Geometry:
     """Read where the voxels of a folder's only series lie from the headers alone; raises as `read_series` does."""
     return _geometry(_ordered(folder))
-
-
-def states_thickness(image: sitk.Image) -> bool:
-    """Whether a DICOM image states how thick its slice is or how far the next one; a projection states neither."""
-    return bool(image.HasMetaDataKey(THICKNESS) or image.HasMetaDataKey(SLICE_DISTANCE))
 
 
 def _is_dicom_image(path: Path) -> bool:
@@ -133,7 +127,8 @@ def _ordered(folder: Path) -> list[Slice]:
     if len(slices) == 1:
         return slices
     _require_one_grid(folder, slices)
-    slices.sort(key=lambda piece: float(np.dot(piece.origin, slices[0].normal)))
+    normal = slices[0].normal
+    slices.sort(key=lambda piece: float(np.dot(piece.origin, normal)))
     _require_even_steps(folder, slices)
     return slices
 
@@ -160,7 +155,6 @@ def _read_header(path: Path) -> Slice:
         geometry=geometry_of(reader, 3),
         components=reader.GetNumberOfComponents(),
         has_position=reader.HasMetaDataKey(POSITION),
-        has_thickness=bool(text(THICKNESS) or text(SLICE_DISTANCE)),
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, Volume
 from segfw.io.completeness import require_sound_nifti, require_whole
-from segfw.io.dicom import is_dicom_folder, read_series, series_geometry, states_thickness
+from segfw.io.dicom import is_dicom_folder, read_series, series_geometry
 from segfw.io.endings import (
     FORMATS,
     LOSSY_ENDINGS,
@@ -160,7 +160,7 @@ def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | Non
         return FileImage(volume, content.has_alpha and len(volume.array) > 1)
     if ending == ".bmp" and _is_grey_bitmap(path, volume.array):
         return FileImage(Volume(volume.array[:1], volume.spacing, volume.geometry))
-    if _format(path) == "GDCMImageIO" and volume.shape[0] == 1 and not states_thickness(image):
+    if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
         return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
     return content
 

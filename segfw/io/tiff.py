@@ -27,11 +27,29 @@ from segfw.core.errors import DataError
 from segfw.core.files import atomic_path
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
 from segfw.io.endings import OME_ENDINGS, ending_of
-from segfw.io.images import NATURAL_SPACING, FileImage, geometry_of, label_values, plain_geometry, reason
-from segfw.io.tiff_spacing import spacing_beside, spacing_inside, warn_of_missing_spacing, write_spacing_beside
+from segfw.io.images import NATURAL_SPACING, FileImage, label_values, plain_geometry, reason
+from segfw.io.tiff_spacing import (
+    pixel_size,
+    spacing_beside,
+    spacing_inside,
+    warn_of_missing_spacing,
+    write_spacing_beside,
+)
 
 DAMAGE = ("invalid", "corrupted", "failed to", "missing", "truncated")  # in what tifffile logs and reads on after
-DAMAGED_FILE_ERRORS = (ValueError, KeyError, IndexError, TypeError, OSError, struct.error, zlib.error, MemoryError)
+# what tifffile was seen to raise for files with bytes changed at random
+DAMAGED_FILE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -39,12 +57,14 @@ class Layout:
     """How a TIFF file's pixels lie, without the pixels.
 
     `axes`: a letter for each axis of the pixels: Z, C, Y, X, S (samples of a pixel). `spacing`: None where none is
-    stated. `has_alpha`: whether the last sample is an alpha channel.
+    stated. `pixel_size`: (Y, X) of a 2D image, by the resolution it states, else 1. `has_alpha`: whether the last
+    sample is an alpha channel.
     """
 
     axes: str
     is_volume: bool
     spacing: Spacing | None
+    pixel_size: Spacing
     has_alpha: bool
 
 
@@ -71,10 +91,12 @@ def read_tiff(path: Path, is_label: bool = False, dtype: DTypeLike | None = None
         pixels = pixels.astype(np.uint8)
     if pixels.dtype.kind not in "iuf":
         raise DataError(f"{path}: pixels must be integers or real numbers, got {pixels.dtype}")
+    if pixels.size == 0:
+        raise DataError(f"cannot read {path}: it has no pixels, its shape is {pixels.shape}")
     if layout.is_volume and layout.spacing is None:
         warn_of_missing_spacing(path)
     array = np.array(_channels_first(pixels, axes), dtype or pixels.dtype.newbyteorder("="), order="C")
-    geometry = _geometry(path, layout)
+    geometry = _geometry(layout)
     spacing = geometry.spacing if layout.is_volume else NATURAL_SPACING
     return FileImage(Volume(array, spacing, geometry), layout.has_alpha)
 
@@ -82,8 +104,7 @@ def read_tiff(path: Path, is_label: bool = False, dtype: DTypeLike | None = None
 def tiff_geometry(path: Path) -> Geometry:
     """Read a TIFF file's grid without its pixels; raises as `read_tiff` does."""
     with _opened(path) as tiff:
-        layout = _layout(tiff, path)
-    return _geometry(path, layout)
+        return _geometry(_layout(tiff, path))
 
 
 def write_tiff_label(path: Path, array: IntArray, geometry: Geometry) -> None:
@@ -148,7 +169,8 @@ def _layout(tiff: tifffile.TiffFile, path: Path) -> Layout:
     is_volume = "Z" in axes or (beside is not None and "S" not in axes)
     page = series.keyframe
     alpha = "S" in axes and any(int(kind) in (1, 2) for kind in page.extrasamples)
-    return Layout(axes, is_volume, beside or spacing_inside(tiff) if is_volume else None, alpha)
+    spacing = beside or spacing_inside(tiff) if is_volume else None
+    return Layout(axes, is_volume, spacing, pixel_size(tiff.pages.first), alpha)
 
 
 def _known_axes(series: tifffile.TiffPageSeries, path: Path) -> str:
@@ -196,15 +218,6 @@ def _pixels_by_itk(path: Path, series: tifffile.TiffPageSeries) -> NDArray[np.ge
     return pixels.reshape(series.shape)
 
 
-def _geometry(path: Path, layout: Layout) -> Geometry:
+def _geometry(layout: Layout) -> Geometry:
     """Return the grid: of a volume its spacing, 1 mm where none is stated; of a 2D image what its resolution says."""
-    if layout.is_volume:
-        return plain_geometry(layout.spacing or (1.0, 1.0, 1.0))
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("TIFFImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # a kind of pixel that only tifffile knows
-        return plain_geometry((1.0, 1.0))
-    return geometry_of(reader, 2)
+    return plain_geometry((layout.spacing or (1.0, 1.0, 1.0)) if layout.is_volume else layout.pixel_size)

@@ -90,6 +90,17 @@ def spacing_inside(tiff: tifffile.TiffFile) -> Spacing | None:
     return None
 
 
+def pixel_size(page: tifffile.TiffPage) -> Spacing:
+    """Return the size (Y, X) of a page's pixels in millimetres, as ITK does: (1, 1) where no unit is stated."""
+    unit = page.tags["ResolutionUnit"].value if "ResolutionUnit" in page.tags else 2
+    length = {2: 25.4, 3: 10.0}.get(int(unit))
+    sizes = []
+    for tag in ("YResolution", "XResolution"):
+        pixels, units = page.tags[tag].value if tag in page.tags else (0, 1)
+        sizes.append(length * units / pixels if length and pixels and units else 1.0)
+    return tuple(sizes)
+
+
 def warn_of_missing_spacing(path: Path) -> None:
     """Log that a volume without spacing is taken to have 1 mm; once per folder and process, not for each file."""
     if path.parent in _warned:
