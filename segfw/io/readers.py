@@ -109,6 +109,8 @@ def read_geometry(path: str | Path) -> Geometry:
     path = Path(path)
     if path.is_dir():
         return series_geometry(path)
+    if not path.is_file():
+        raise DataError(f"cannot read {path}: there is no such file")
     if is_known(path) and ending_of(path).lower() in TIFF_ENDINGS:
         return tiff_geometry(path)
     reader = sitk.ImageFileReader()
@@ -117,7 +119,7 @@ def read_geometry(path: str | Path) -> Geometry:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise DataError(f"cannot read the header of {path}: {reason(error)}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     return geometry_of(reader, min(reader.GetDimension(), 3))
 
 

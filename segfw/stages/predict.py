@@ -121,7 +121,7 @@ def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, 
 def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:
     """Where each segmentation goes: into the folder `output`, or to `output` itself for one file in, one file out."""
     if is_image(output) and not output.is_dir():
-        if source.is_dir():
+        if source.is_dir() and not is_dicom_folder(source):
             raise UsageError(f"output={output} is a file, but input={source} is a folder; name a folder")
         return dict.fromkeys(cases, output)
     return {name: output / f"{name}{label_ending(files[0])}" for name, files in cases.items()}
