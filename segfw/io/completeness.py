@@ -1,9 +1,12 @@
 """Refuse image files that end too early, where ITK would fill the rest with zeros and say nothing.
 
-ITK itself notices truncated NRRD, PNG and TIFF files.
+ITK itself notices truncated NRRD, MetaImage, MINC, PNG and DICOM files, tifffile TIFF ones.
 """
 
 import gzip
+import math
+import re
+import struct
 import zlib
 from pathlib import Path
 
@@ -11,29 +14,74 @@ import SimpleITK as sitk
 
 from segfw.core.errors import DataError
 
+GZIP = b"\x1f\x8b"
+VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
 JPEG_END = b"\xff\xd9"
+NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
+DEFLATE_LIMIT = 1032  # no stream of deflate unpacks to more than this many times its size
+
+
+def require_sound_nifti(path: Path) -> None:
+    """Raise `DataError` if a NIfTI file is shorter than its header states, before ITK makes room for the voxels.
+
+    Of `.hdr` and `.img`, either path will do. Also if the header is no NIfTI header.
+    """
+    if path.suffix.lower() in (".hdr", ".img"):
+        header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
+        if not (header.is_file() and voxels.is_file()):
+            raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
+        _require_bytes(voxels, _nifti_size(header, header.read_bytes()))
+        return
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head.startswith(GZIP):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, NIFTI2_HEADER)
+        except zlib.error as error:
+            raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
+    _require_bytes(path, _nifti_size(path, head))
 
 
 def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
     """Raise `DataError` if the file at `path`, from which `image` was read, is shorter than it should be.
 
-    `ending` in lower case.
+    `ending` in lower case. NIfTI files have been looked at before.
+    """
+    if ending not in (".gipl", ".gipl.gz", ".vtk", ".mrc", ".bmp", ".jpg", ".jpeg"):
+        return
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - 4096))
+        tail = file.read()
+    voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if ending in (".gipl", ".gipl.gz"):
+        _require_bytes(path, 256 + voxels)
+    elif ending == ".vtk" and (start := VTK_HEADER.match(head)):
+        _require_bytes(path, start.end() + voxels)
+    elif ending == ".mrc":
+        _require_bytes(path, 1024 + int.from_bytes(head[92:96], "little") + voxels)
+    elif ending == ".bmp":
+        _require_bytes(path, int.from_bytes(head[2:6], "little"))
+    elif ending in (".jpg", ".jpeg") and JPEG_END not in tail:
+        raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
+
+
+def _require_bytes(path: Path, needed: int) -> None:
+    """Raise `DataError` if the file, or what it unpacks to, has fewer bytes.
+
+    A gzip file states the size of its content in the last four bytes; only where that differs is it unpacked.
     """
     size = path.stat().st_size
-    if ending == ".nii.gz":
-        _require_whole_gzip(path, _nifti_size(image))
-    elif ending == ".nii":
-        _require_size(path, size, _nifti_size(image))
-    elif ending == ".gipl":
-        _require_size(path, size, 256 + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent())
-    elif ending == ".bmp":
-        with path.open("rb") as file:
-            _require_size(path, size, int.from_bytes(file.read(6)[2:], "little"))
-    elif ending in (".jpg", ".jpeg"):
-        with path.open("rb") as file:
-            file.seek(max(0, size - 4096))
-            if JPEG_END not in file.read():
-                raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(max(0, size - 4))
+        stated = int.from_bytes(file.read(4), "little")
+    if not packed:
+        _require_size(path, size, needed)
+    elif stated != needed % 2**32:
+        _require_size(path, _unpacked_size(path), needed)
+    elif needed > size * DEFLATE_LIMIT:
+        raise DataError(f"cannot read {path}: its header states {needed} bytes, more than {size} packed bytes can hold")
 
 
 def _require_size(path: Path, size: int, needed: int) -> None:
@@ -41,28 +89,31 @@ def _require_size(path: Path, size: int, needed: int) -> None:
         raise DataError(f"cannot read {path}: the file is truncated, {size} of at least {needed} bytes are there")
 
 
-def _nifti_size(image: sitk.Image) -> int:
-    """Return the bytes of the uncompressed file as its header states them."""
-    voxels = 1
-    for axis in range(1, 8):
-        voxels *= max(1, int(image.GetMetaData(f"dim[{axis}]")))
-    return int(float(image.GetMetaData("vox_offset"))) + voxels * int(image.GetMetaData("bitpix")) // 8
+def _nifti_size(path: Path, head: bytes) -> int:
+    """Return the bytes that a NIfTI file's header, version 1 or 2, asks for; `DataError` where it is none."""
+    for order in "<>":
+        if len(head) >= NIFTI1_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI1_HEADER:
+            axes, bits = struct.unpack_from(order + "8h", head, 40), struct.unpack_from(order + "h", head, 72)[0]
+            offset = int(struct.unpack_from(order + "f", head, 108)[0])
+        elif len(head) >= NIFTI2_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI2_HEADER:
+            axes, bits = struct.unpack_from(order + "8q", head, 16), struct.unpack_from(order + "h", head, 14)[0]
+            offset = struct.unpack_from(order + "q", head, 168)[0]
+        else:
+            continue
+        sizes = axes[1 : 1 + max(0, min(axes[0], 7))]
+        if any(size < 1 for size in sizes):
+            raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(sizes)}")
+        return int(offset) + math.prod(sizes) * bits // 8
+    raise DataError(f"cannot read {path}: this is no NIfTI header")
 
 
-def _require_whole_gzip(path: Path, needed: int) -> None:
-    """Compare the size in the last four bytes; only where that differs, unpack the file to see whether it is whole."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(-4, 2)
-        stated = int.from_bytes(file.read(4), "little")
-    if not packed:
-        _require_size(path, path.stat().st_size, needed)
-    elif stated != needed % 2**32:
-        unpacked = 0
-        try:
-            with gzip.open(path) as file:
-                while block := file.read(2**20):
-                    unpacked += len(block)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"cannot read {path}: the file is truncated or damaged ({error})") from error
-        _require_size(path, unpacked, needed)
+def _unpacked_size(path: Path) -> int:
+    """Unpack a gzip file to count its bytes; `DataError` where it breaks off."""
+    unpacked = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(2**20):
+                unpacked += len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"cannot read {path}: the file is truncated or damaged ({error})") from error
+    return unpacked

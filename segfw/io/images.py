@@ -3,28 +3,64 @@
 The numbers of a geometry are permuted, never computed, so that writing gives back what was read.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
 
 SLICE_SPACING = 999.0
+NATURAL_SPACING: Spacing = (SLICE_SPACING, 1.0, 1.0)
+DISPLACEMENTS = "1006"  # NIFTI_INTENT_DISPVECT
 
 
-def volume_from_image(image: sitk.Image, natural: bool = False) -> Volume:
-    """Return an image as a volume (C, Z, Y, X) in its own type; `natural` images (PNG and the like) have no spacing.
+@dataclass(frozen=True, eq=False)
+class FileImage:
+    """What a file holds: its volume, and whether the last channel is an alpha channel."""
 
-    The first axis of a 4D image and the components of a color image are channels; a fourth component that is at its
-    maximum everywhere (an opaque alpha channel) is dropped. Raises `DataError` for other numbers of axes and for
-    pixels that are not real numbers.
+    volume: Volume
+    has_alpha: bool = False
+
+    @property
+    def has_constant_alpha(self) -> bool:
+        """Whether there is an alpha channel of one value throughout: it says nothing."""
+        if not self.has_alpha:
+            return False
+        alpha = self.volume.array[-1]
+        return bool((alpha == alpha.flat[0]).all())
+
+    def without_constant_alpha(self) -> Volume:
+        """Return the volume; an alpha channel of one value throughout is dropped."""
+        volume = self.volume
+        return Volume(volume.array[:-1], volume.spacing, volume.geometry) if self.has_constant_alpha else volume
+
+
+def volume_from_image(image: sitk.Image) -> Volume:
+    """Return an image as a volume (C, Z, Y, X) in its own type; the alpha channel of a 2D color image is dropped if
+    it is constant.
+
+    The first axis of a 4D image and the components of a color image are channels. Raises `DataError` for other
+    numbers of axes and for pixels that are not real numbers.
     """
-    array = sitk.GetArrayFromImage(image)
-    if array.dtype.kind not in "iuf":
+    return content_of_image(image).without_constant_alpha()
+
+
+def content_of_image(image: sitk.Image, natural: bool = False, dtype: DTypeLike | None = None) -> FileImage:
+    """Return what an image holds, as `dtype` (None: its own type); `natural` ones (PNG and the like) have no spacing.
+
+    The last of four components of a natural image is an alpha channel, and so is that of any 2D image of unsigned
+    ones. Raises as `volume_from_image` does.
+    """
+    if image.HasMetaDataKey("intent_code") and image.GetMetaData("intent_code") == DISPLACEMENTS:
+        raise DataError("this is a field of displacements (NIfTI intent 1006), not an image")
+    view = sitk.GetArrayViewFromImage(image)
+    if view.dtype.kind not in "iuf":
         raise DataError(f"pixels must be integers or real numbers, got {image.GetPixelIDTypeAsString()}")
     components, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
-    array = array[np.newaxis] if components == 1 else _without_opaque_alpha(np.moveaxis(array, -1, 0))
+    array = view[np.newaxis] if components == 1 else np.moveaxis(view, -1, 0)
     if ndim == 4 and components == 1:
         array = array[0]
     elif ndim == 2:
@@ -32,10 +68,20 @@ def volume_from_image(image: sitk.Image, natural: bool = False) -> Volume:
     elif ndim != 3:
         raise DataError(f"images have 2, 3 or 4 axes, this one has {ndim} and {components} values per voxel")
     geometry = geometry_of(image, min(ndim, 3))
+    owned = np.array(array, view.dtype if dtype is None else dtype, order="C")  # the view dies with the image
+    has_alpha = ndim == 2 and components == 4 and (natural or view.dtype.kind == "u")
     try:
-        return Volume(array, _volume_spacing(geometry, natural), geometry)
+        return FileImage(Volume(owned, NATURAL_SPACING if natural else _volume_spacing(geometry), geometry), has_alpha)
     except ValueError as error:
         raise DataError(str(error)) from error
+
+
+def label_values(array: IntArray) -> IntArray:
+    """Return label values as uint8 (uint16 from the value 255 on); `DataError` for values that do not fit."""
+    smallest, largest = int(array.min(initial=0)), int(array.max(initial=0))
+    if smallest < 0 or largest > np.iinfo(np.uint16).max:
+        raise DataError(f"label values must lie in 0 to 65535, got {smallest} to {largest}")
+    return array.astype(np.uint8 if largest < 255 else np.uint16)
 
 
 def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
@@ -46,10 +92,7 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     """
     if geometry.ndim == 2 and len(array) != 1:
         raise DataError(f"the geometry is that of one slice, the label map has {len(array)}")
-    smallest, largest = int(array.min(initial=0)), int(array.max(initial=0))
-    if smallest < 0 or largest > np.iinfo(np.uint16).max:
-        raise DataError(f"label values must lie in 0 to 65535, got {smallest} to {largest}")
-    values = array.astype(np.uint8 if largest < 255 else np.uint16)
+    values = label_values(array)
     image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin)
@@ -64,13 +107,36 @@ def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry
     return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
 
 
-def _volume_spacing(geometry: Geometry, natural: bool) -> Spacing:
-    if natural:
-        return (SLICE_SPACING, 1.0, 1.0)
+def plain_geometry(spacing: Spacing) -> Geometry:
+    """Return a grid of this spacing at the origin, along the axes: that of formats which state no more."""
+    ndim = len(spacing)
+    return Geometry(spacing, (0.0,) * ndim, tuple(tuple(float(v) for v in row) for row in np.eye(ndim)[::-1]))
+
+
+def is_plain(geometry: Geometry) -> bool:
+    """Whether the grid lies at the origin, along the axes."""
+    plain = plain_geometry(geometry.spacing)
+    return geometry.origin == plain.origin and geometry.direction == plain.direction
+
+
+def slice_spacing(spacing: Spacing) -> Spacing:
+    """Return the spacing of a 2D image with these in-plane spacings: its slice is far from any neighbor."""
+    return (SLICE_SPACING * max(spacing), *spacing)
+
+
+def _volume_spacing(geometry: Geometry) -> Spacing:
     spacing = tuple(abs(s) for s in geometry.spacing)
-    return spacing if geometry.ndim == 3 else (SLICE_SPACING * max(spacing), *spacing)
+    return spacing if geometry.ndim == 3 else slice_spacing(spacing)
 
 
-def _without_opaque_alpha(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    opaque = len(array) == 4 and array.dtype.kind == "u" and bool((array[3] == 2 ** (8 * array.itemsize) - 1).all())
-    return array[:3] if opaque else array
+def reason(error: RuntimeError) -> str:
+    """Return the line of an ITK exception that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        if "orthonormal" in line:
+            return "the axes in its header are not at right angles; resample the image or repair its header"
+        if "Unknown PixelType" in line:
+            return "its kind of pixels, such as tensors or grey with alpha, is not read; save it without"
+        if "ERROR" in line or "Error" in line or "error" in line:
+            return line.split("ERROR:")[-1].strip()
+    return lines[-1] if lines else "unknown reason"

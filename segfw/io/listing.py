@@ -2,21 +2,17 @@
 
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from segfw.core.errors import DataError
-from segfw.core.types import Geometry
-from segfw.io.images import geometry_of
-from segfw.io.readers import ending_of
+from segfw.io.dicom import is_dicom_folder
+from segfw.io.endings import ending_of, is_known
+from segfw.io.readers import read_geometry
+
+__all__ = ["image_files", "is_image", "read_geometry", "split_ending"]
 
 
 def is_image(path: Path) -> bool:
     """Whether the name ends as an image file's does (hidden files are none)."""
-    try:
-        ending_of(path)
-    except DataError:
-        return False
-    return not path.name.startswith(".")
+    return is_known(path) and not path.name.startswith(".")
 
 
 def split_ending(path: Path) -> tuple[str, str]:
@@ -26,23 +22,25 @@ def split_ending(path: Path) -> tuple[str, str]:
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Return {name without ending: path} of a folder's image files, by name; `DataError` for two files of one name."""
+    """Return {name: path} of a folder's images, by name: files, without their ending, and sub-folders with a DICOM
+    series.
+
+    Of a header and voxels in two files, `.hdr` and `.img`, the header stands for both. `DataError` for two images of
+    one name.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and is_image(path):
+        if path.is_file() and is_image(path) and not _has_header_beside(path):
             name = split_ending(path)[0]
-            if name in found:
-                raise DataError(f"{folder} holds {name} twice: {found[name].name} and {path.name}")
-            found[name] = path
+        elif path.is_dir() and not path.name.startswith(".") and is_dicom_folder(path):
+            name = path.name
+        else:
+            continue
+        if name in found:
+            raise DataError(f"{folder} holds {name} twice: {found[name].name} and {path.name}")
+        found[name] = path
     return found
 
 
-def read_geometry(path: str | Path) -> Geometry:
-    """Read where an image's voxels lie from the file's header alone."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DataError(f"cannot read the header of {path}: {error}") from error
-    return geometry_of(reader, min(reader.GetDimension(), 3))
+def _has_header_beside(path: Path) -> bool:
+    return path.suffix.lower() == ".img" and any(path.with_suffix(ending).exists() for ending in (".hdr", ".HDR"))

@@ -2,7 +2,9 @@
 
 Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999
 times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have
-spacing `(999, 1, 1)`; one colour file gives its colours as channels; the first axis of a 4D file is the channel axis.
+spacing `(999, 1, 1)`; one color file gives its colors as channels; the first axis of a 4D file is the channel axis.
+Further than these: a folder that holds a DICOM series is read like a file, an alpha channel that is constant is
+dropped, and TIFF pages are taken as the file states them (see `segfw.io.tiff`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,44 +12,51 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from segfw.core.errors import DataError, UsageError
-from segfw.core.files import atomic_path
+from segfw.core.errors import DataError
 from segfw.core.labels import renumber
-from segfw.core.types import Geometry, IntArray, Volume
-from segfw.io.completeness import require_whole
-from segfw.io.images import image_from_label, volume_from_image
-from segfw.io.nifti_header import restore_direction
+from segfw.core.types import Geometry, Volume
+from segfw.io.completeness import require_sound_nifti, require_whole
+from segfw.io.dicom import is_dicom_folder, read_series, series_geometry
+from segfw.io.endings import (
+    FORMATS,
+    LOSSY_ENDINGS,
+    NATURAL_ENDINGS,
+    NIFTI_ENDINGS,
+    TIFF_ENDINGS,
+    VOLUME_ENDINGS,
+    ending_of,
+    foreign_format,
+    is_known,
+)
+from segfw.io.images import FileImage, content_of_image, geometry_of, reason, slice_spacing
+from segfw.io.png import stored_label_values
+from segfw.io.tiff import read_tiff, tiff_geometry
+from segfw.io.writing import write_label
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
-NATURAL_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-LOSSY_ENDINGS = (".jpg", ".jpeg")
+__all__ = [
+    "LOSSY_ENDINGS",
+    "NATURAL_ENDINGS",
+    "VOLUME_ENDINGS",
+    "ending_of",
+    "has_constant_alpha",
+    "read_geometry",
+    "read_image",
+    "read_label",
+    "write_label",
+]
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
-
-
-def ending_of(path: str | Path) -> str:
-    """Return the part of the file name that names its format, such as `.nii.gz`, as it is written.
-
-    Raises `DataError` for a name of no known format, listing the known ones.
-    """
-    name = Path(path).name
-    for ending in (*VOLUME_ENDINGS, *NATURAL_ENDINGS):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[len(name) - len(ending) :]
-    raise DataError(
-        f"{path} is of no known image format; known endings: {', '.join((*VOLUME_ENDINGS, *NATURAL_ENDINGS))}"
-    )
 
 
 def read_image(paths: Sequence[str | Path]) -> Volume:
     """Read one case's image: one file per channel, or files that hold several; channels are stacked in the order given.
 
-    Spacing and geometry are the first file's. Raises `DataError` for an unreadable file, for files that differ in
-    shape or spacing, and for values that are no real numbers.
+    A folder that holds a DICOM series counts as a file. Spacing and geometry are the first file's. Raises `DataError`
+    for an unreadable file, for files that differ in shape or spacing, and for values that are no real numbers.
     """
-    first, *others = (_read(path) for path in paths)
+    first, *others = (_read(Path(path), dtype=np.float32).without_constant_alpha() for path in paths)
     for path, other in zip(paths[1:], others, strict=True):
         if other.shape != first.shape:
             raise DataError(
@@ -58,83 +67,116 @@ def read_image(paths: Sequence[str | Path]) -> Volume:
                 f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, "
                 f"{path} has {other.spacing}"
             )
-    if others:
-        array = np.concatenate([first.array, *(other.array for other in others)], dtype=np.float32, casting="unsafe")
-    else:
-        array = np.ascontiguousarray(first.array, np.float32)
+    array = np.concatenate([first.array, *(other.array for other in others)]) if others else first.array
     return Volume(array, first.spacing, first.geometry)
 
 
-def read_label(path: str | Path, remap: Mapping[int, int] = {}) -> Volume:
+def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volume:
     """Read a label map: `(1, Z, Y, X)`, int16, or int32 where values do not fit.
 
-    `remap`: value in the file -> value to give, all at once; other values stay.
+    `remap`: value in the file -> value returned, all at once, so that two values may change places; others stay.
     Raises `DataError` for an unreadable file, for more than one channel and for values that are not integers.
     """
-    volume = _read(path)
+    volume = _read(Path(path), is_label=True).without_constant_alpha()
     array = volume.array
     if len(array) != 1:
         raise DataError(f"{path}: a label map has one channel, this file has {len(array)}")
     if array.dtype.kind == "f":
         _require_integers(array, path)
-    if remap:
-        array = renumber(np.asarray(array, np.int32), remap)
-    fits = array.size == 0 or (array.min() >= -(2**15) and array.max() < 2**15)
-    return Volume(np.ascontiguousarray(array, np.int16 if fits else np.int32), volume.spacing, volume.geometry)
+    low, high = (0, 0) if array.size == 0 else (array.min(), array.max())
+    if low < -(2**31) or high >= 2**31:
+        raise DataError(f"{path}: label values must lie in -2147483648 to 2147483647, got {low} to {high}")
+    targets = list(remap.values()) if remap else []
+    fits = min([low, *targets]) >= -(2**15) and max([high, *targets]) < 2**15
+    values = np.ascontiguousarray(array, np.int16 if fits else np.int32)
+    return Volume(renumber(values, remap) if remap else values, volume.spacing, volume.geometry)
 
 
-def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
-    """Write a label map `(Z, Y, X)` on the grid of `geometry`, compressed, as uint8 (uint16 from the value 255 on).
+def has_constant_alpha(path: str | Path) -> bool:
+    """Whether an image file has an alpha channel of one value throughout, which `read_image` drops.
 
-    A geometry of two axes makes a 2D file of the only slice. The file appears whole or not at all.
+    Only PNG, BMP and TIFF are read for it; raises `DataError` as `read_image` does.
     """
+    may_have = is_known(path) and ending_of(path).lower() in NATURAL_ENDINGS
+    return may_have and _read(Path(path)).has_constant_alpha
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """Read where an image's voxels lie, from the headers alone; raises `DataError` for an unreadable one."""
     path = Path(path)
-    if ending_of(path).lower() in LOSSY_ENDINGS:
-        raise UsageError(f"{path}: JPEG would change label values; write .png")
-    try:
-        image = image_from_label(array, geometry)
-    except DataError as error:
-        raise DataError(f"cannot write {path}: {error}") from error
-    with atomic_path(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:
-            raise DataError(f"cannot write {path}: {_reason(error)}") from error
-        if ending_of(path).lower() in (".nii", ".nii.gz"):
-            restore_direction(temporary, image.GetDirection())
-
-
-def _read(path: str | Path) -> Volume:
-    """Read one file as it is: `(C, Z, Y, X)` in the file's own type."""
-    ending = ending_of(path).lower()
-    if not Path(path).is_file():
+    if path.is_dir():
+        return series_geometry(path)
+    if not path.is_file():
         raise DataError(f"cannot read {path}: there is no such file")
+    if is_known(path) and ending_of(path).lower() in TIFF_ENDINGS:
+        return tiff_geometry(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_format(path))
+    reader.SetFileName(str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
     except RuntimeError as error:
-        raise DataError(f"cannot read {path}: {_reason(error)}") from error
-    require_whole(Path(path), ending, image)
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    return geometry_of(reader, min(reader.GetDimension(), 3))
+
+
+def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
+    """Read one file, or folder of a DICOM series: `(C, Z, Y, X)`, as `dtype` (None: in the file's own type)."""
+    if is_dicom_folder(path):
+        return FileImage(read_series(path, dtype))
+    if not path.is_file():
+        what = "this folder holds no DICOM series" if path.is_dir() else "there is no such file"
+        raise DataError(f"cannot read {path}: {what}")
+    ending = ending_of(path).lower() if is_known(path) else ""
+    try:
+        if ending in TIFF_ENDINGS:
+            return read_tiff(path, is_label, dtype)
+        if ending in NIFTI_ENDINGS:
+            require_sound_nifti(path)
+        return _read_by_itk(path, ending, is_label, dtype)
+    except MemoryError as error:
+        raise DataError(f"cannot read {path}: there is not enough memory for an image of its size") from error
+
+
+def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | None) -> FileImage:
+    try:
+        image = sitk.ReadImage(str(path), imageIO=_format(path))
+    except RuntimeError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    require_whole(path, ending, image)
     natural = ending in NATURAL_ENDINGS
     if natural and image.GetDimension() != 2:
         raise DataError(
             f"{path}: only 2D is read of this format, this one has size {image.GetSize()}; convert it to .nii.gz"
         )
     try:
-        volume = volume_from_image(image, natural)
+        content = content_of_image(image, natural, dtype)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if _is_grey_bitmap(path, ending):
-        return Volume(volume.array[:1], volume.spacing, volume.geometry)
-    return volume
+    volume = content.volume
+    if ending == ".png" and is_label:
+        volume = Volume(stored_label_values(path, volume.array), volume.spacing, volume.geometry)
+        return FileImage(volume, content.has_alpha and len(volume.array) > 1)
+    if ending == ".bmp" and _is_grey_bitmap(path, volume.array):
+        return FileImage(Volume(volume.array[:1], volume.spacing, volume.geometry))
+    if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
+        return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
+    return content
 
 
-def _is_grey_bitmap(path: str | Path, ending: str) -> bool:
-    """Whether the file is a BMP of at most 8 bits a pixel, which ITK gives as three equal colors."""
-    if ending != ".bmp":
-        return False
-    with Path(path).open("rb") as file:
+def _format(path: Path) -> str:
+    """Return the name of ITK's reader for a file, empty for natural images, of which ITK looks at the content."""
+    if not is_known(path):
+        return foreign_format(path)
+    return FORMATS.get(ending_of(path).lower(), "")
+
+
+def _is_grey_bitmap(path: Path, array: NDArray[np.generic]) -> bool:
+    """Whether the file is a BMP of at most 8 bits a pixel with a palette of greys, which ITK gives as three colors."""
+    with path.open("rb") as file:
         header = file.read(30)
-    return int.from_bytes(header[28:30], "little") <= 8
+    few_bits = int.from_bytes(header[28:30], "little") <= 8
+    return few_bits and len(array) == 3 and all(np.array_equal(array[0], other) for other in array[1:])
 
 
 def _require_integers(array: NDArray[np.generic], path: str | Path) -> None:
@@ -143,12 +185,3 @@ def _require_integers(array: NDArray[np.generic], path: str | Path) -> None:
     if wrong.any():
         examples = sorted({float(v) for v in values[wrong][:1000]})[:5]
         raise DataError(f"{path}: label values must be integers, {int(wrong.sum())} voxels are not, such as {examples}")
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return the line of an ITK exception that says what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in reversed(lines):
-        if "ERROR" in line or "Error" in line or "error" in line:
-            return line.split("ERROR:")[-1].strip()
-    return lines[-1] if lines else "unknown reason"

@@ -10,8 +10,11 @@ from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
+from segfw.io.dicom import is_dicom_folder
+from segfw.io.endings import is_known
 from segfw.io.listing import image_files, is_image, split_ending
-from segfw.io.readers import LOSSY_ENDINGS, read_image, write_label
+from segfw.io.readers import read_image, write_label
+from segfw.io.writing import label_ending
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -66,14 +69,14 @@ def open_predictor(
 
 
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
-    """Group the image files at `source` into cases, by name.
+    """Group the images at `source` into cases, by name: a file, a folder of one DICOM series, or a folder of those.
 
     Files called `<case>_0000`, `<case>_0001`, ... are the channels of one case; for single-channel models any other
     name is a case of its own. `DataError` names cases whose number of channel files is neither 1 nor `num_channels`.
     """
     if not source.exists():
         raise DataError(f"input: there is no file or folder {source}")
-    files = image_files(source) if source.is_dir() else {split_ending(source)[0]: source}
+    files = _images_at(source)
     if not files:
         raise DataError(f"input: {source} holds no image file")
     if num_channels == 1:
@@ -99,6 +102,14 @@ def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     return dict(sorted({**alone, **numbered}.items()))
 
 
+def _images_at(source: Path) -> dict[str, Path]:
+    if is_dicom_folder(source):
+        return {source.resolve().name: source}
+    if source.is_dir():
+        return image_files(source)
+    return {split_ending(source)[0] if is_known(source) else source.name: source}
+
+
 def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, Path]) -> None:
     """Raise `UsageError` if a segmentation would take the place of an image."""
     images = {path.resolve() for files in cases.values() for path in files}
@@ -110,13 +121,7 @@ def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, 
 def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:
     """Where each segmentation goes: into the folder `output`, or to `output` itself for one file in, one file out."""
     if is_image(output) and not output.is_dir():
-        if source.is_dir():
+        if source.is_dir() and not is_dicom_folder(source):
             raise UsageError(f"output={output} is a file, but input={source} is a folder; name a folder")
         return dict.fromkeys(cases, output)
-    return {name: output / f"{name}{_ending_for_labels(files[0])}" for name, files in cases.items()}
-
-
-def _ending_for_labels(image: Path) -> str:
-    """Return the image's own ending, PNG for formats that would change label values."""
-    ending = split_ending(image)[1]
-    return ".png" if ending.lower() in LOSSY_ENDINGS else ending
+    return {name: output / f"{name}{label_ending(files[0])}" for name, files in cases.items()}

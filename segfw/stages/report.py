@@ -20,8 +20,8 @@ from segfw.core.plan import Plan
 from segfw.core.selection import Selection
 from segfw.core.settings import ExperimentSettings
 from segfw.core.version import __version__
-from segfw.io.listing import split_ending
 from segfw.io.readers import read_image, write_label
+from segfw.io.writing import label_ending
 from segfw.stages.job import Job, prepare
 from segfw.stages.predict import open_predictor
 from segfw.stages.runs import FinishedFold
@@ -146,7 +146,7 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
         return
     names = [name for fold in folds for name in fold.run.val_cases] or [job.dataset.cases[0].name]
     case = job.dataset.case(names[0])
-    ending = split_ending(Path(case.images[0]))[1]
+    ending = label_ending(Path(case.images[0]))
     target = job.workspace.report.parent / f"example_{job.settings.name}_{case.name}{ending}"
     stamp = target.parent / f".{target.name}.made_from"
     made_from = digest([(model / "model.yaml").read_text(encoding="utf-8"), job.record.content])

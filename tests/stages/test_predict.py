@@ -1,9 +1,11 @@
 """Which files make a case."""
 
+import numpy as np
 import pytest
 
 from segfw.core.errors import DataError
 from segfw.stages.predict import find_cases
+from tests.io.dicom_files import write_slice
 
 
 def touch(folder, *names):
@@ -58,3 +60,17 @@ def test_nothing_to_segment_is_said(tmp_path):
         find_cases(tmp_path, 1)
     with pytest.raises(DataError, match="no file or folder"):
         find_cases(tmp_path / "nowhere", 1)
+
+
+def test_dicom_series_is_a_case_named_after_its_folder(tmp_path):
+    for name in ("ann", "bob"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            write_slice(tmp_path / name / f"IM{i}", np.zeros((4, 4), np.int16), (0, 0, i))
+    touch(tmp_path, "carl.nii.gz")
+    (tmp_path / "notes").mkdir()
+    assert names(find_cases(tmp_path, 1)) == {"ann": ["ann"], "bob": ["bob"], "carl": ["carl.nii.gz"]}
+    assert names(find_cases(tmp_path / "bob", 1)) == {"bob": ["bob"]}
+    (tmp_path / "ann").rename(tmp_path / "x_0000")
+    (tmp_path / "bob").rename(tmp_path / "x_0001")
+    assert names(find_cases(tmp_path, 2)) == {"carl": ["carl.nii.gz"], "x": ["x_0000", "x_0001"]}
