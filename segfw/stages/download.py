@@ -1,28 +1,92 @@
 """Verb `download`: fetch a dataset's archive and unpack it."""
 
 import logging
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from segfw.core.errors import UsageError
 from segfw.core.settings import DownloadSettings
-from segfw.io.download import download_task
+from segfw.io.download import download_task, part_of
+from segfw.io.fetch import Report
+from segfw.io.layouts import dataset_folder
 
 log = logging.getLogger(__name__)
 
-STEP = 50 * 2**20
+SHARE = 20  # lines for a whole download
+SECONDS = 30.0  # between two lines at most
 
 
 def run(settings: DownloadSettings) -> None:
     """Fetch the task's archive (resuming an earlier attempt), check it and unpack it under `data_root`."""
-    if settings.task.url is None:
-        raise UsageError(f"task {settings.task.name} states no url to download from; give +task=Task04, or task.url=")
-    told = -1
+    task, data_root = settings.task, Path(settings.data_root)
+    if task.synthetic:
+        raise UsageError(f"task {task.name!r} is made on first use and needs no download; leave the word download out")
+    if task.url is None:
+        raise UsageError(f"task {task.name!r} states no url to download from; give +task=Task04, or task.url=")
+    part = part_of(dataset_folder(task, data_root))
+    try:
+        with _progress(task.name or part.stem) as report:
+            folder = download_task(task, data_root, report)
+    except (KeyboardInterrupt, SystemExit):
+        if part.is_file():
+            log.info("%.1f MB are kept in %s; the same command goes on from there", part.stat().st_size / 1e6, part)
+        raise
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    log.info("download: %s is there (%d files, %.1f MB); next:\n  %s", folder, len(files), size / 1e6, _next(settings))
+
+
+def _next(settings: DownloadSettings) -> str:
+    decathlon = re.match(r"Task\d\d(?=_)", settings.task.name or "")
+    if not decathlon:
+        return "the same command without the word download"
+    root = "" if settings.data_root == "data" else f" {shlex.quote(f'data_root={settings.data_root}')}"
+    return f"python -m segfw +task={decathlon[0]}{root}"
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Report]:
+    """Show a bar with speed and time left on a terminal; elsewhere log a line for every 5 % and every 30 s."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(title, time.monotonic)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
+
+
+def _lines(title: str, clock: Callable[[], float]) -> Report:
+    """Return a report that logs a line when a twentieth more is there, or after 30 s."""
+    began = told = clock()
+    first: int | None = None
+    share = 0
 
     def report(done: int, total: int | None) -> None:
-        nonlocal told
-        if done // STEP != told:
-            told = done // STEP
-            log.info("%d MB%s", done >> 20, f" of {total >> 20} MB" if total else "")
+        nonlocal first, share, told
+        first = done if first is None else first
+        now = clock()
+        reached = SHARE * done // total if total else 0
+        if reached == share and now - told < SECONDS:
+            return
+        share, told = reached, now
+        speed = max(done - first, 0) / max(now - began, 1e-3) / 1e6
+        known = f" of {total / 1e6:.1f} MB ({100 * done // total} %)" if total else " MB"
+        left = f", {(total - done) / 1e6 / speed:.0f} s left" if total and speed and done < total else ""
+        log.info("%s: %.1f%s, %.1f MB/s%s", title, done / 1e6, known, speed, left)
 
-    folder = download_task(settings.task, Path(settings.data_root), report)
-    log.info("download: %s is there", folder)
+    return report

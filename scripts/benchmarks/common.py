@@ -1,0 +1,215 @@
+"""What every benchmark shares: measuring ours and theirs in turn, saying on what machine, and how the outcome is told.
+
+Ours and theirs do the same work one after the other, the order swapped each time, so that whatever else the machine
+does hits both. Of each the least disturbed run counts: time is only ever added to, never taken away.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SAMPLING = 0.05  # seconds between two looks at a child's memory
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one run took: seconds by the clock, seconds of processors, bytes at the peak (0: not measured)."""
+
+    wall: float
+    cpu: float
+    peak: int = 0
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Repeated runs of one piece of work; `theirs` is empty where there is no rival."""
+
+    ours: tuple[Usage, ...]
+    theirs: tuple[Usage, ...]
+
+    def least(self, side: str, field: str) -> float:
+        """Return the least `wall`, `cpu` or `peak` of the side `ours` or `theirs`."""
+        return min(float(getattr(usage, field)) for usage in getattr(self, side))
+
+
+def ratio(works: Sequence[Turns], field: str) -> float:
+    """Return ours / theirs of `wall`, `cpu` or `peak`: the least of each piece of work, summed over all of them."""
+    return sum(work.least("ours", field) for work in works) / sum(work.least("theirs", field) for work in works)
+
+
+def take_turns(ours: Callable[[], Usage], theirs: Callable[[], Usage] | None, repeats: int) -> Turns:
+    """Run both `repeats` times: ours first, then theirs first, and so on."""
+    mine: list[Usage] = []
+    other: list[Usage] = []
+    for number in range(repeats):
+        sides = [(ours, mine)] if theirs is None else [(ours, mine), (theirs, other)]
+        for run, results in reversed(sides) if number % 2 else sides:
+            results.append(run())
+    return Turns(tuple(mine), tuple(other))
+
+
+def timed(function: Callable[[], object]) -> Callable[[], Usage]:
+    """Return a run of `function` in this process; processor seconds are those of all its threads."""
+
+    def run() -> Usage:
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        return Usage(time.perf_counter() - wall, time.process_time() - cpu)
+
+    return run
+
+
+def child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Callable[[], Usage]:
+    """Return a run of `command` in a process of its own, its descendants included.
+
+    Memory that several processes share counts once. Raises `RuntimeError` with the end of its output if it fails.
+    """
+
+    def run() -> Usage:
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        ) as process:
+            return _watch(process, began)
+
+    return run
+
+
+def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    output, peak, cpu = b"", 0, {}
+    while True:
+        tree = descendants(process.pid)
+        peak = max(peak, sum(memory(pid) for pid in tree))
+        cpu.update({pid: processor_seconds(pid) for pid in tree})
+        output = (output + (process.stdout.read() or b""))[-4000:]
+        done, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if done:
+            break
+        time.sleep(SAMPLING)
+    wall = time.perf_counter() - began
+    output = (output + (process.stdout.read() or b""))[-4000:]
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}:\n{output.decode(errors='replace')}")
+    # The kernel's account misses children that nobody waited for, our own what came between two looks.
+    return Usage(wall, max(usage.ru_utime + usage.ru_stime, sum(cpu.values())), max(peak, usage.ru_maxrss * 1024))
+
+
+def descendants(pid: int) -> list[int]:
+    """Return `pid` and all processes below it that run now."""
+    tree = [pid]
+    for parent in tree:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            tree += [int(word) for word in _read(task).split()]
+    return tree
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that process `pid` holds, its share of what is shared; 0 if it is gone."""
+    for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the seconds that process `pid` has used, without its children; 0 if it is gone."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def arguments(description: str, peer: bool = True) -> argparse.ArgumentParser:
+    """Return the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, help="folder of real datasets")
+    parser.add_argument("--quick", action="store_true", help="fewer cases and repeats")
+    parser.add_argument("--results", type=Path, help="folder to write what was measured into, as JSON")
+    if peer:
+        parser.add_argument(
+            "--peer-python", type=Path, help="an interpreter that has nnunetv2; without it only ours runs"
+        )
+    return parser
+
+
+def machine() -> dict[str, object]:
+    """Say what this ran on, and how busy it was before."""
+    model = [
+        line.partition(":")[2].strip() for line in _read(Path("/proc/cpuinfo")).splitlines() if "model name" in line
+    ]
+    total = [int(line.split()[1]) for line in _read(Path("/proc/meminfo")).splitlines() if line.startswith("MemTotal:")]
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(total[0] / 2**20, 1) if total else None,
+        "gpu": _gpu(),
+        "system": platform.platform(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def _gpu() -> str | None:
+    try:
+        question = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return subprocess.run(question, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of `packages`; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def tell(
+    name: str,
+    outcome: Mapping[str, float],
+    works: Mapping[str, Sequence[Turns]],
+    about: Mapping[str, object],
+    results: Path | None,
+) -> None:
+    """Print `outcome` as one line of JSON, the last one; with `results` write it with every run to `results/name.json`.
+
+    `about`: the machine and the versions, asked for before the first run.
+    """
+    outcome = {key: float(f"{value:.4g}") for key, value in outcome.items()}
+    if results is not None:
+        content = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "command": shlex.join(["python", *sys.argv]),
+            **about,
+            "outcome": outcome,
+            "runs": {work: [asdict(each) for each in turns] for work, turns in works.items()},
+        }
+        results.mkdir(parents=True, exist_ok=True)
+        (results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(outcome), flush=True)

@@ -1,0 +1,152 @@
+"""The arithmetic of the benchmarks: what is measured of processes, who runs when, and what is told at the end."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from scripts.benchmarks import common
+from scripts.benchmarks.common import Turns, Usage, child, ratio, take_turns, tell, timed
+
+FOLDER = Path(common.__file__).parent
+
+
+def usages(*walls):
+    return tuple(Usage(wall, wall / 2, 100) for wall in walls)
+
+
+def test_ratio_is_of_the_sums_of_the_least_disturbed_runs():
+    works = [Turns(usages(3.0, 1.0), usages(2.0, 5.0)), Turns(usages(4.0), usages(3.0, 3.0))]
+    assert ratio(works, "wall") == (1.0 + 4.0) / (2.0 + 3.0)
+    assert ratio(works, "cpu") == (0.5 + 2.0) / (1.0 + 1.5)
+    assert ratio(works, "peak") == 1.0
+
+
+def test_sides_take_turns_at_being_first():
+    order = []
+
+    def run(side):
+        order.append(side)
+        return Usage(1.0, 1.0)
+
+    turns = take_turns(lambda: run("ours"), lambda: run("theirs"), 3)
+    assert order == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert len(turns.ours) == len(turns.theirs) == 3
+    assert take_turns(lambda: run("ours"), None, 2) == Turns((Usage(1.0, 1.0),) * 2, ())
+
+
+def test_time_in_this_process():
+    usage = timed(lambda: sum(range(10**6)))()
+    assert 0 < usage.cpu <= usage.wall * 1.5
+    assert usage.peak == 0
+
+
+WORK = """
+import subprocess, sys, time
+block = bytearray({megabytes} * 2**20)
+for i in range(0, len(block), 4096): block[i] = 1
+end = time.process_time() + {seconds}
+while time.process_time() < end: pass
+"""
+
+
+def test_a_child_with_its_descendants():
+    inner = WORK.format(megabytes=60, seconds=0.3)
+    outer = f"{WORK.format(megabytes=40, seconds=0.3)}\nsubprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    usage = child([sys.executable, "-c", outer])()
+    assert usage.wall > 0.6
+    assert 0.6 <= usage.cpu < 2.0
+    assert 100 * 2**20 < usage.peak < 160 * 2**20
+
+
+def test_a_child_with_much_to_say_ends(capfd):
+    command = [sys.executable, "-c", "print('x' * 10**6)"]
+    assert child(command)().wall > 0
+    assert capfd.readouterr().out == ""
+
+
+def test_the_environment_of_a_child():
+    assert child([sys.executable, "-c", "import os; assert os.environ['TOY'] == '1'"], {"TOY": "1"})().cpu > 0
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(RuntimeError, match=r"ended with 3:\nno data"):
+        child([sys.executable, "-c", "import sys; print('no data'); sys.exit(3)"])()
+
+
+def test_processes_that_are_gone_count_nothing():
+    assert common.memory(2**30) == 0
+    assert common.processor_seconds(2**30) == 0.0
+    assert common.descendants(2**30) == [2**30]
+
+
+def test_machine_and_versions():
+    machine = common.machine()
+    assert machine["cores"] >= 1
+    assert machine["memory_gb"] > 0
+    assert common.versions("numpy", "no-such-package") == {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+    }
+
+
+def test_the_outcome_is_the_last_line_and_a_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scripts/benchmarks/toy.py", "--data", "my data"])
+    works = {"small": [Turns(usages(1.0), usages(3.0))]}
+    tell("toy", {"read_seconds_small": 1 / 3}, works, {"machine": {"cores": 2}}, tmp_path / "results")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"read_seconds_small": 0.3333}
+    content = json.loads((tmp_path / "results/toy.json").read_text())
+    assert content["command"] == "python scripts/benchmarks/toy.py --data 'my data'"
+    assert (content["outcome"], content["machine"]) == ({"read_seconds_small": 0.3333}, {"cores": 2})
+    assert content["runs"] == {
+        "small": [
+            {"ours": [{"wall": 1.0, "cpu": 0.5, "peak": 100}], "theirs": [{"wall": 3.0, "cpu": 1.5, "peak": 100}]}
+        ]
+    }
+
+
+def test_nothing_is_written_unasked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tell("toy", {"x": 2.0}, {}, {}, None)
+    assert (capsys.readouterr().out, list(tmp_path.iterdir())) == ('{"x": 2.0}\n', [])
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("reading")
+
+
+def test_reading_on_small_sets(reading, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reading, "LARGE_SHAPE", (8, 16, 16))
+    for name in ("Task04_Hippocampus/imagesTr/a.nii.gz", "loose/b.nii.gz", "loose/.c.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        reading.make_image(tmp_path / name, (4, 5, 6), 0)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README.md").write_text("")
+    monkeypatch.setattr(sys, "argv", ["reading.py", "--quick", "--data", str(tmp_path)])
+    reading.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == ["small", "large", "loose"]
+    outcome = json.loads(lines[-1])
+    assert list(outcome) == ["read_seconds_small", "read_seconds_large", "read_seconds_loose"]
+    assert all(value > 0 for value in outcome.values())
+
+
+def test_files_are_spread_over_the_set(reading, tmp_path):
+    for number in range(10):
+        (tmp_path / "Set").mkdir(exist_ok=True)
+        (tmp_path / f"Set/{number}.nii.gz").touch()
+    assert [path.name[0] for path in reading.real_sets(tmp_path, 4)["Set"]] == ["0", "3", "6", "9"]
+
+
+def test_reading_notices_other_values(reading, tmp_path, monkeypatch):
+    path = reading.make_image(tmp_path / "a.nii.gz", (4, 5, 6), 0)
+    assert sitk.ReadImage(str(path)).GetSize() == (6, 5, 4)
+    monkeypatch.setattr(reading, "theirs", lambda path: np.zeros((4, 5, 6)))
+    with pytest.raises(RuntimeError, match=r"a\.nii\.gz reads differently"):
+        reading.compare([path], 1)
