@@ -59,20 +59,23 @@ def _open_folds(held: Sequence[int], size: int, number: int, units_left: int) ->
 def _exchange(folds: IntArray, counts: IntArray, sizes: IntArray, num_folds: int) -> None:
     """Let units of equal size change places while that lowers the sum of squares of the labels' numbers per fold.
 
-    The sum is an integer that falls with each exchange, so that this ends. One round costs units x units x labels.
+    The sum is an integer (exact in float64, whose products are fast) and falls with each exchange, so that this ends.
     """
-    have = np.zeros((num_folds, counts.shape[1]), int)
-    np.add.at(have, folds, counts)
+    has = np.asarray(counts, float)
+    squares, everyone = (has * has).sum(1), np.arange(len(folds))
+    with_fold = has @ np.array([has[folds == fold].sum(0) for fold in range(num_folds)]).T  # products of unit and fold
     improved = True
     while improved:
         improved = False
-        for one in range(len(folds)):
+        for one in everyone:
             fold = folds[one]
-            moves = counts[one] - counts  # what the other's fold would gain and this one's lose
-            change = (moves * (have[folds] - have[fold] + moves)).sum(1)
+            # half the change of the sum: (x_one - x_other) . (fold_other - fold_one) + |x_one - x_other|^2
+            there = with_fold[one, folds] - with_fold[one, fold] - with_fold[everyone, folds] + with_fold[:, fold]
+            change = there + squares[one] + squares - 2 * (has @ has[one])
             other = int(np.where(sizes == sizes[one], change, 0).argmin())
-            if sizes[other] == sizes[one] and change[other] < 0:
-                have[fold] -= moves[other]
-                have[folds[other]] += moves[other]
+            if change[other] < 0 and sizes[other] == sizes[one]:
+                gained = has @ (has[one] - has[other])
+                with_fold[:, fold] -= gained
+                with_fold[:, folds[other]] += gained
                 folds[one], folds[other] = folds[other], fold
                 improved = True

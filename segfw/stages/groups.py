@@ -124,7 +124,7 @@ def warn_of_names(split: SplitSettings, folds: tuple[Fold, ...], cases: FoldCase
     pattern = guess_group_pattern(cases.names) if cases.groups is None else None
     leak = find_leak(folds, groups_by_pattern(cases.names, pattern)) if pattern else None
     if leak:
-        kind = "stratified" if split.kind == "stratified" else "group"
+        kind = "group" if split.kind == "random" else split.kind
         log.warning(
             "the case names look like several images per patient: fold %d trains on %s and validates on %s, so that "
             "its score would be too good. Where that is so%s, use\n  split.kind=%s 'split.group_pattern=%s'",
