@@ -10,7 +10,10 @@ from segfw.core.metrics import CaseMetrics, summarize
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration (or several, ensembled) with the whole-case scores of its finished folds."""
+    """A configuration (or several, ensembled) with the whole-case scores of its finished folds.
+
+    `cases`: a case that several folds validate (a person's own folds may do so) is there once for each.
+    """
 
     name: str
     configurations: tuple[str, ...]
@@ -20,7 +23,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Score:
-    """What a candidate reached. NaN means that none of its cases has foreground in reference or prediction."""
+    """What a candidate reached. NaN means that none of its cases has foreground in reference or prediction.
+
+    `num_cases`: cases, however many folds validated each.
+    """
 
     name: str
     configurations: tuple[str, ...]
@@ -49,19 +55,13 @@ class Selection:
 
 
 def score(candidate: Candidate) -> Score:
-    """Average the candidate's Dice over its cases per label, then over labels. `DataError` if a case was scored
-    twice.
-    """
-    names = [case.case for case in candidate.cases]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DataError(f"candidate {candidate.name!r} holds these cases in more than one fold: {twice}")
+    """Average the candidate's Dice over its cases per label, then over labels; a case counts for each of its folds."""
     summary = summarize(candidate.cases)
     return Score(
         name=candidate.name,
         configurations=candidate.configurations,
         folds=candidate.folds,
-        num_cases=len(candidate.cases),
+        num_cases=len({case.case for case in candidate.cases}),
         dice=summary.foreground_mean["dice"],
         dice_per_label={name: row["dice"] for name, row in summary.mean.items()},
     )
@@ -77,5 +77,5 @@ def select(candidates: Sequence[Candidate]) -> Selection:
         raise DataError(f"selection needs at least one candidate, each with a name of its own, got {names}")
     scores = tuple(score(candidate) for candidate in candidates)
     winner = max(scores, key=lambda entry: -math.inf if math.isnan(entry.dice) else entry.dice)
-    case_sets = {frozenset(case.case for case in candidate.cases) for candidate in candidates}
+    case_sets = {tuple(sorted(case.case for case in candidate.cases)) for candidate in candidates}
     return Selection(winner.name, scores, same_cases=len(case_sets) == 1)

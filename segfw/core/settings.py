@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 ConfigurationChoice = Literal["auto"] | tuple[str, ...]
 FoldChoice = Literal["cv", "full"] | tuple[int, ...]
+SplitKind = Literal["random", "group", "stratified", "leave_one_out"]
 
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -54,10 +55,10 @@ class TaskSettings:
 class SplitSettings:
     """How cases are divided into folds."""
 
-    kind: Literal["random", "group", "stratified", "leave_one_out"] = setting(
+    kind: SplitKind = setting(
         "random", "random: nnU-Net's; group: a patient's cases stay together; stratified: by the labels present"
     )
-    num_folds: int = setting(5, "number of folds")
+    num_folds: int = setting(5, "number of folds; not used by leave_one_out, which has one per case or group")
     seed: int = setting(12345, "seed of the shuffle (nnU-Net's)")
     group_pattern: str | None = setting(
         None, "regular expression found in case names; its first group (or the match) is the patient", literal=True

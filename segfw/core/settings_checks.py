@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
-from segfw.core.settings import ACCELERATORS, STAGES, ConfigurationChoice, ExperimentSettings, FoldChoice, TaskSettings
+from segfw.core.groups import group_regex
+from segfw.core.settings import (
+    ACCELERATORS,
+    STAGES,
+    ConfigurationChoice,
+    ExperimentSettings,
+    FoldChoice,
+    SplitSettings,
+    TaskSettings,
+)
 
 T = TypeVar("T")
 Rule = tuple[Callable[[float], bool], str]
@@ -78,13 +87,14 @@ def check_settings(settings: T) -> T:
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
+        _check_split(settings.split)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
             settings,
             stages=parse_stages(settings.stages),
             configurations=parse_configurations(settings.configurations),
-            folds=parse_folds(settings.folds, None if settings.split.file else settings.split.num_folds),
+            folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
         )
     return settings
 
@@ -119,7 +129,7 @@ def parse_configurations(value: Any) -> ConfigurationChoice:
 
 
 def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
-    """Return `cv`, `full` or fold numbers, each once. `num_folds`: how many there are, None when a file decides it."""
+    """Return `cv`, `full` or fold numbers, each once. `num_folds`: how many there are, None where only data tell."""
     if value in ("cv", "full"):
         return value  # type: ignore[no-any-return]
     if value == "all" or value == ["all"]:
@@ -186,6 +196,29 @@ def _checked_task(task: TaskSettings) -> TaskSettings:
     if task.md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", task.md5):
         raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {task.md5!r}")
     return dataclasses.replace(task, folder=task.folder or task.name)
+
+
+def _number_of_folds(split: SplitSettings) -> int | None:
+    """Return how many folds there will be, None where a file or the data decide."""
+    return None if split.file is not None or split.kind == "leave_one_out" else split.num_folds
+
+
+def _check_split(split: SplitSettings) -> None:
+    """Refuse keys of `split.*` that contradict each other."""
+    if split.group_pattern is not None and split.group_key is not None:
+        raise UsageError(
+            "split.group_pattern and split.group_key both name the groups; give one of them, got "
+            f"split.group_pattern={split.group_pattern} split.group_key={split.group_key}"
+        )
+    if split.group_pattern is not None:
+        group_regex(split.group_pattern)
+    if split.table is not None and split.group_key is None:
+        raise UsageError(f"split.table={split.table} needs split.group_key=COLUMN, the column that names the groups")
+    if split.file is not None and split.kind != "random":
+        raise UsageError(
+            f"split.file={split.file} gives the folds as they are, so there is nothing to make by "
+            f"split.kind={split.kind}; leave one of them out"
+        )
 
 
 def _check_folder_name(key: str, value: str) -> None:

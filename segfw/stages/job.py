@@ -3,28 +3,26 @@
 `prepare` reads the dataset once; stages then ask the job for artefacts, which are loaded, checked and kept.
 """
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from segfw.core.conversion import from_plain
 from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.files import write_text
 from segfw.core.overrides import apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
-from segfw.core.splits import Fold, check_splits, make_splits
+from segfw.core.splits import Fold
+from segfw.stages.folds import prepare_splits, read_own_splits
+from segfw.stages.groups import read_label_presence
 from segfw.stages.raw import DatasetRecord, load_or_scan
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 ALGORITHMS = {"fingerprint": "1", "plan": "1", "store": "1", "select": "1", "report": "1"}
 """Version of each stage's result; raised when the same inputs would give another result."""
@@ -131,9 +129,7 @@ class Job:
     @cached_property
     def splits(self) -> tuple[Fold, ...]:
         """The folds of splits.json."""
-        folds = read_splits(self.workspace.splits)
-        check_splits(folds, [case.name for case in self.dataset.cases])
-        return folds
+        return read_own_splits(self.workspace.splits, [case.name for case in self.dataset.cases])
 
     @cached_property
     def folds(self) -> tuple[FoldName, ...]:
@@ -164,51 +160,17 @@ class Job:
 
 
 def prepare(settings: ExperimentSettings) -> Job:
-    """Read the dataset, write dataset.yaml and splits.json where they are missing, and return the job."""
+    """Read the dataset, write dataset.yaml and splits.json where they are missing, and return the job.
+
+    Raises `UsageError` for a chosen fold that is not there: how many there are may only be known from the data.
+    """
     if settings.task.name is None:
         raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
     workspace = Workspace(Path(settings.output_root) / settings.task.name)
     record = load_or_scan(settings.task, Path(settings.data_root), workspace)
-    _prepare_splits(settings, workspace, record.dataset)
-    return Job(settings, workspace, record)
-
-
-def _prepare_splits(settings: ExperimentSettings, workspace: Workspace, dataset: Dataset) -> None:
-    """Write splits.json unless it already says the same; refuse to replace one that a person may have made."""
-    from_file = settings.split.file
-    names = [case.name for case in dataset.cases]
-    wanted = (
-        make_splits(names, settings.split.num_folds, settings.split.seed)
-        if from_file is None
-        else read_splits(Path(from_file))
-    )
-    check_splits(wanted, names)
-    if workspace.splits.exists():
-        present = read_splits(workspace.splits)
-        if present == wanted:
-            return
-        if {name for fold in present for name in (*fold.train, *fold.val)} == set(names):
-            raise ArtefactError(
-                f"{workspace.splits} holds other folds than split.num_folds={settings.split.num_folds} "
-                f"split.seed={settings.split.seed} split.file={from_file} give. To use the file as it is: "
-                f"split.file={workspace.splits}; to make it anew, delete it (trained folds then no longer match)"
-            )
-        log.info("splits.json is made anew: the dataset's cases changed")
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    write_splits(workspace.splits, wanted)
-
-
-def read_splits(path: Path) -> tuple[Fold, ...]:
-    """Read folds in nnU-Net's form, a JSON list of {train, val}."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"split.file: there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} cannot be read as JSON: {error}") from error
-    return from_plain(tuple[Fold, ...], content, path.name)
-
-
-def write_splits(path: Path, folds: tuple[Fold, ...]) -> None:
-    """Write folds in nnU-Net's form."""
-    write_text(path, json.dumps([{"train": list(f.train), "val": list(f.val)} for f in folds], indent=1) + "\n")
+    workers = settings.executor.workers
+    prepare_splits(settings, workspace, record, lambda: read_label_presence(record.dataset, workers))
+    job = Job(settings, workspace, record)
+    for fold in job.folds:
+        job.cases_of(fold)
+    return job

@@ -144,8 +144,9 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
     model = job.workspace.model(job.settings.name)
     if not (model / "model.yaml").exists():
         return
-    names = [name for fold in folds for name in fold.run.val_cases] or [job.dataset.cases[0].name]
-    case = job.dataset.case(names[0])
+    validated = {name: None for fold in folds for name in fold.run.val_cases}
+    cases = {case.name: case for case in job.dataset.cases}  # which may have changed since
+    case = next((cases[name] for name in validated if name in cases), job.dataset.cases[0])
     ending = label_ending(Path(case.images[0]))
     target = job.workspace.report.parent / f"example_{job.settings.name}_{case.name}{ending}"
     stamp = target.parent / f".{target.name}.made_from"

@@ -15,13 +15,14 @@ from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
 from segfw.core.selection import Candidate, Score, Selection, select
+from segfw.core.splits import Fold
 from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.runs import DONE, FinishedFold, load_finished
 from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, LAST
+from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,16 @@ def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
         missing = [k for k in range(len(job.splits)) if k not in there]
         if missing and "full" not in there:
             log.info("select: %s has no finished fold %s", name, ", ".join(map(str, missing)))
+    other = [f"{fold.candidate} fold {fold.run.fold}" for fold in folds if not _is_of(job.splits, fold.run)]
+    if other:
+        log.warning("select: trained on other cases than splits.json says now: %s", ", ".join(other))
+
+
+def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
+    """Whether the run's fold is one of `splits`, with the same cases; `full` is of any."""
+    if isinstance(run.fold, str):
+        return True
+    return run.fold < len(splits) and (run.train_cases, run.val_cases) == (splits[run.fold].train, splits[run.fold].val)
 
 
 def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:

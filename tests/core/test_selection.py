@@ -52,6 +52,11 @@ def test_refusals():
         select([])
     with pytest.raises(DataError, match="'2d', '2d'"):
         select([candidate("2d", HALF), candidate("2d", FULL)])
-    twice = CaseMetrics("case7", {"organ": FULL})
-    with pytest.raises(DataError, match="case7"):
-        select([Candidate("2d", ("2d",), (0, 1), (twice, twice))])
+
+
+def test_a_case_that_several_folds_validate_counts_for_each_of_them():
+    cases = [CaseMetrics(name, {"organ": counts}) for name, counts in (("a", FULL), ("a", HALF), ("b", HALF))]
+    selection = select([Candidate("2d", ("2d",), (0, 1), tuple(cases))])
+    assert (selection.best.num_cases, selection.best.dice) == (2, pytest.approx((1.0 + 0.5 + 0.5) / 3))
+    once = Candidate("3d_fullres", ("3d_fullres",), (0,), tuple(cases[1:]))
+    assert not select([Candidate("2d", ("2d",), (0, 1), tuple(cases)), once]).same_cases
