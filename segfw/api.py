@@ -20,7 +20,7 @@ from segfw.core.settings import InferenceOverrides, TaskSettings
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.images import image_from_label, volume_from_image
-from segfw.io.layouts import read_dataset
+from segfw.io.layouts import read_dataset, require_files
 from segfw.io.readers import read_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
@@ -117,9 +117,15 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
 
 
 def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:
-    """Read the description and the file list of a dataset folder (Decathlon or nnU-Net v2 layout)."""
+    """Read the description and the files of a dataset folder (Decathlon or nnU-Net v2 layout), or of a list of files.
+
+    Raises `DataError` that names what is missing.
+    """
     folder = Path(folder)
-    return read_dataset(TaskSettings(name=name or folder.name, folder=str(folder.absolute())), folder.parent)
+    name = name or (folder.name if folder.is_dir() else folder.stem)
+    dataset = read_dataset(TaskSettings(name=name, folder=str(folder.absolute())), folder.parent)
+    require_files(dataset)
+    return dataset
 
 
 def make_fingerprint(dataset: Dataset, workers: int = 0, scratch: str | Path = ".") -> Fingerprint:

@@ -1,9 +1,12 @@
 """What a dataset is: its channels, its labels and the files of its cases."""
 
+import re
 from dataclasses import dataclass, field
 
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelSet
+
+LONGEST_NAME = 200  # bytes: file systems allow 255, endings and temporary names take the rest
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Dataset:
         if not self.channel_names:
             raise DataError(f"dataset {self.name!r} declares no channel; name at least one, such as channels=[CT]")
         names = [case.name for case in self.cases]
+        for name in names:
+            _check_case_name(name)
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DataError(f"dataset {self.name!r} lists these cases more than once: {twice}")
@@ -69,3 +74,18 @@ class Dataset:
             if case.name == name:
                 return case
         raise DataError(f"dataset {self.name!r} has no case {name!r}; it has {len(self.cases)} cases")
+
+
+def _check_case_name(name: str) -> None:
+    """Raise `DataError` for a name that cannot be a file's: every stage calls its files after the cases."""
+    if name in ("", ".", "..") or name != name.strip() or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise DataError(
+            f"case {name!r}: the name of a case is that of its files, so it must be a word without slashes, control "
+            "characters and blanks at its ends"
+        )
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise DataError(f"case {name!r}: the name is not Unicode text (position {error.start}); rename it") from error
+    if length > LONGEST_NAME:
+        raise DataError(f"case {name!r}: the name has {length} bytes, {LONGEST_NAME} are allowed")

@@ -4,6 +4,7 @@ Rules from nnU-Net's dataset format: `background` is 0; `ignore`, if there is on
 one region of several values the network has one sigmoid channel per region, else one softmax channel per label.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,17 +31,13 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
-        largest = max(self.all_values) + 1
-        if self.ignore_value not in (None, largest):
-            raise DataError(f"the label 'ignore' must be the largest value, {largest} here, got {self.ignore_value}")
-        expected = (*self.all_values, *(() if self.ignore_value is None else (self.ignore_value,)))
-        if expected != tuple(range(len(expected))):
-            mapping = {old: new for new, old in enumerate(expected) if old != new}
-            raise DataError(f"label values must be consecutive from 0, got {list(expected)}; renumber them: {mapping}")
+        check_consecutive(self.all_values, self.ignore_value)
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
+            derived = region_order([values for _, values in self.foreground])
             raise DataError(
                 f"regions_class_order needs one value for each of the {len(self.foreground)} regions "
                 f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
+                + (f"; nested as they are, it should be {list(derived)}" if derived else "")
             )
 
     @cached_property
@@ -108,3 +105,46 @@ class LabelSet:
     def mask(self, label_map: IntArray, key: LabelKey) -> BoolArray:
         """Where `label_map` holds one of `key`'s values."""
         return np.asarray(label_map == key[0] if len(key) == 1 else np.isin(label_map, key))
+
+
+def check_consecutive(values: Sequence[int], ignore_value: int | None, remap: Mapping[int, int] | None = None) -> None:
+    """Raise `DataError` unless `values` (ascending, 0 first) count up from 0 and the ignore label follows.
+
+    The message gives the `task.remap` that would make it so. `remap`: what led from the values in the files to these.
+    """
+    expected = (*values, *(() if ignore_value is None else (ignore_value,)))
+    if expected == tuple(range(len(expected))):
+        return
+    renumbering = {old: new for new, old in enumerate(expected)}
+    sources = {value: value for value in expected if value not in (remap or {})} | dict(remap or {})
+    proposal = {file: renumbering.get(value, value) for file, value in sorted(sources.items())}
+    proposal = {file: value for file, value in proposal.items() if file != value}
+    remedy = f"renumber them, in the files as they are read and here, with 'task.remap={proposal}'"
+    if ignore_value is not None and ignore_value != max(values) + 1:
+        raise DataError(
+            f"the label 'ignore' must be the largest value, {max(values) + 1} here, got {ignore_value}; {remedy}"
+        )
+    raise DataError(f"label values must be consecutive from 0, got {list(expected)}; {remedy}")
+
+
+def region_order(regions: Sequence[LabelKey]) -> tuple[int, ...] | None:
+    """Return the value to paint for each nested region, in the order given, or None where nesting does not tell.
+
+    A region's value is the one that it has beyond the regions nested in it: whole (1, 2, 3), core (2, 3) and
+    enhancing (3,) are painted 1, 2, 3. None too where painting in this order would not give every value back.
+    """
+    members = [frozenset(region) for region in regions]
+    own = [region.difference(*(other for other in members if other < region)) for region in members]
+    if any(len(values) != 1 for values in own):
+        return None
+    order = tuple(next(iter(values)) for values in own)
+    painted = {value: new for region, new in zip(members, order, strict=True) for value in region}
+    return order if all(value == new for value, new in painted.items()) else None
+
+
+def renumber(label_map: IntArray, remap: Mapping[int, int]) -> IntArray:
+    """Return `label_map` with values replaced, all at once, so that two may be swapped; others stay."""
+    changed = label_map.copy()
+    for old, new in remap.items():
+        changed[label_map == old] = new
+    return changed

@@ -19,14 +19,16 @@ _HEADER = """\
 
 _COMMENTS = {
     "dataset_name": "The dataset this was planned for, and the rules that planned it.",
-    "channel_names": "One per input channel. Rule: the name decides the normalization (CT: clipped; others: z-scored).",
+    "channel_names": "One per input channel. Rule: the name decides the normalization (CT: clipped; others: z-scored) "
+    "unless task.normalization states another.",
     "labels": "Label values; a list of values is a region. regions_class_order: the value painted for each region, in "
     "painting order. Rule: regions are learned with one sigmoid channel each, plain labels with a softmax.",
     "original_median_spacing_after_transp": "Medians of the raw images, in planned order of axes; for information.",
     "transpose_forward": "Order of axes: entry i is the image axis (0: Z, 1: Y, 2: X) that becomes axis i; "
     "transpose_backward undoes it. Rule: the axis of largest spacing goes first.",
     "intensities": "Per channel: statistics of foreground voxels over all cases. Rule: CT is clipped to the "
-    "percentiles 0.5 and 99.5.",
+    "percentiles 0.5 and 99.5, then mean is subtracted and divided by std; task.window puts its edges, level and half "
+    "its width in their places.",
     "configurations": "The networks that can be trained.",
 }
 

@@ -14,8 +14,8 @@ from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.memory import memory_estimate
-from segfw.core.normalization import scheme_for_channel
-from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.modality import channel_schemes, windowed
+from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
 from segfw.core.planners import PLANNERS, REFERENCE_BATCH_SIZE, Givens, Planner
 from segfw.core.spacing import axis_order, given_spacing, median_resampled_shape
 from segfw.core.spacing import target_spacing as spacing_rule
@@ -44,7 +44,7 @@ def make_plan(
 
     `gpu_memory_gb`: None takes the planner's own; `target_spacing`: millimetres, (Z, Y, X) of the images, None
     follows the spacing rule; `transpose=False` keeps the order of axes. Raises `UsageError` for impossible options
-    and `DataError` for a fingerprint that does not fit the dataset.
+    (a CT window without a CT channel too) and `DataError` for a fingerprint that does not fit the dataset.
     """
     givens = _check(dataset, fingerprint, planner, gpu_memory_gb)
     target = spacing_rule(fingerprint) if target_spacing is None else given_spacing(target_spacing)
@@ -61,7 +61,7 @@ def make_plan(
         original_median_shape_after_transp=tuple(int(np.rint(raw_shape[axis])) for axis in forward),
         transpose_forward=forward,
         transpose_backward=backward,
-        intensities=fingerprint.intensities,
+        intensities=_intensities(dataset, fingerprint, givens),
         configurations=_make_configurations(givens, _permute(target, forward), median, dataset.num_training),
     )
 
@@ -88,9 +88,20 @@ def _check(dataset: Dataset, fingerprint: Fingerprint, planner: str, gpu_memory_
             f"the fingerprint of {dataset.name!r} has statistics of {len(fingerprint.intensities)} channels, "
             f"the dataset declares {len(dataset.channel_names)}: {list(dataset.channel_names)}"
         )
-    schemes = tuple(scheme_for_channel(name) for name in dataset.channel_names)
+    schemes = channel_schemes(dataset)
     masks = mask_normalization(schemes, fingerprint.median_relative_size_after_cropping)
     return Givens(PLANNERS[planner], memory, len(dataset.labels.values), schemes, masks)
+
+
+def _intensities(dataset: Dataset, fingerprint: Fingerprint, givens: Givens) -> tuple[IntensityStatistics, ...]:
+    """Return the statistics that normalization uses: a stated CT window takes the place of what was measured."""
+    window = dataset.window
+    if window is None:
+        return fingerprint.intensities
+    return tuple(
+        windowed(statistics, window) if scheme == "ct" else statistics
+        for statistics, scheme in zip(fingerprint.intensities, givens.normalization_schemes, strict=True)
+    )
 
 
 def mask_normalization(schemes: Sequence[str], relative_size: float) -> tuple[bool, ...]:

@@ -5,7 +5,7 @@ times the largest in plane (so that the planner never resamples across slices); 
 spacing `(999, 1, 1)`; one colour file gives its colours as channels; the first axis of a 4D file is the channel axis.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
+from segfw.core.labels import renumber
 from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.completeness import require_whole
 from segfw.io.images import image_from_label, volume_from_image
@@ -64,9 +65,10 @@ def read_image(paths: Sequence[str | Path]) -> Volume:
     return Volume(array, first.spacing, first.geometry)
 
 
-def read_label(path: str | Path) -> Volume:
+def read_label(path: str | Path, remap: Mapping[int, int] = {}) -> Volume:
     """Read a label map: `(1, Z, Y, X)`, int16, or int32 where values do not fit.
 
+    `remap`: value in the file -> value to give, all at once; other values stay.
     Raises `DataError` for an unreadable file, for more than one channel and for values that are not integers.
     """
     volume = _read(path)
@@ -75,6 +77,8 @@ def read_label(path: str | Path) -> Volume:
         raise DataError(f"{path}: a label map has one channel, this file has {len(array)}")
     if array.dtype.kind == "f":
         _require_integers(array, path)
+    if remap:
+        array = renumber(np.asarray(array, np.int32), remap)
     fits = array.size == 0 or (array.min() >= -(2**15) and array.max() < 2**15)
     return Volume(np.ascontiguousarray(array, np.int16 if fits else np.int32), volume.spacing, volume.geometry)
 

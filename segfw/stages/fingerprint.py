@@ -77,16 +77,18 @@ def make_fingerprint(dataset: Dataset, workers: int | None, scratch: Path) -> Fi
         samples = SampleFile(str(Path(folder) / "samples.f32"), channels, per_case, per_case * len(names))
         samples.open("w+").flush()
         work = {case.name: (i, case) for i, case in enumerate(dataset.cases)}
-        cases = run_cases(partial(_sample_case, samples, dataset.labels), work, workers, "fingerprint")
+        cases = run_cases(partial(_sample_case, samples, dataset.labels, dataset.remap), work, workers, "fingerprint")
         return pool_fingerprints(list(cases.values()), samples.open("r"))
 
 
-def _sample_case(samples: SampleFile, labels: LabelSet, numbered: tuple[int, Case]) -> CaseFingerprint:
+def _sample_case(
+    samples: SampleFile, labels: LabelSet, remap: dict[int, int], numbered: tuple[int, Case]
+) -> CaseFingerprint:
     """Fingerprint one case and move its samples into the shared file."""
     number, case = numbered
     if case.label is None:
         raise DataError(f"case {case.name}: has no label map, so it cannot be trained on")
-    label = read_label(case.label)
+    label = read_label(case.label, remap)
     check_values(label, labels)
     result = fingerprint_case(case.name, read_image(case.images), label, samples.per_case)
     if result.has_foreground:

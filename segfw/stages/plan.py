@@ -8,6 +8,7 @@ from rich.table import Table
 
 from segfw.core.cost import forward_flops, parameter_count
 from segfw.core.locks import hold
+from segfw.core.modality import describe_scheme
 from segfw.core.plan import Plan
 from segfw.core.plan_yaml import plan_to_yaml
 from segfw.core.planners import estimated_gpu_memory_gb
@@ -89,3 +90,21 @@ def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
     text = io.StringIO()
     Console(file=text, width=120).print(table)
     log.info("%s", text.getvalue().rstrip())
+    for line in _normalization(plan, configurations):
+        log.info("%s", line)
+
+
+def _normalization(plan: Plan, configurations: tuple[str, ...]) -> list[str]:
+    """Say of each channel how its intensities are brought to one scale, once for configurations that do the same."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name in configurations:
+        c = plan.configuration(name)
+        rows = zip(plan.channel_names, c.normalization_schemes, c.use_mask_for_norm, plan.intensities, strict=True)
+        lines = [
+            f"channel {number} ({channel}): {describe_scheme(scheme, use_mask, statistics)}"
+            for number, (channel, scheme, use_mask, statistics) in enumerate(rows)
+        ]
+        alike.setdefault(tuple(lines), []).append(name)
+    return [
+        line if len(alike) == 1 else f"{', '.join(names)}: {line}" for lines, names in alike.items() for line in lines
+    ]

@@ -59,7 +59,7 @@ def _fill(job: Job, name: str) -> None:
             return
         if len(missing) < len(cases):
             log.info("preprocess %s: %d of %d cases are there already", name, len(cases) - len(missing), len(cases))
-        work = partial(_preprocess, job.plan, name, store)
+        work = partial(_preprocess, job.plan, name, job.dataset.remap, store)
         run_cases(work, missing, job.settings.executor.workers, f"preprocess {name}")
         lock.check()
         commit_store(store, {"made_from": job.store_inputs, "spacing": list(configuration.spacing)})
@@ -91,9 +91,9 @@ def _inputs(store: Path) -> MadeFrom | None:
     return content if isinstance(content, dict) else None
 
 
-def _preprocess(plan: Plan, configuration: str, store: Path, case: Case) -> None:
+def _preprocess(plan: Plan, configuration: str, remap: dict[int, int], store: Path, case: Case) -> None:
     """Preprocess one case and save it."""
-    label = None if case.label is None else read_label(case.label)
+    label = None if case.label is None else read_label(case.label, remap)
     save_case(
         store, case.name, preprocess_case(read_image(case.images), label, plan, plan.configuration(configuration))
     )

@@ -14,7 +14,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.settings import TaskSettings
-from segfw.io.layouts import read_dataset
+from segfw.io.layouts import read_dataset, require_files
 from segfw.io.phantom import make_phantom_dataset
 from segfw.workspace import Workspace, digest, load_yaml, to_yaml
 
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FileRecord:
-    """State of one raw file: bytes, modification time in nanoseconds, SHA-256."""
+    """State of one raw file: bytes, modification time in nanoseconds, SHA-256.
+
+    Of a folder that holds a DICOM series: sums over its files, the folder's own time included, and a hash of all.
+    """
 
     size: int
     mtime_ns: int
@@ -39,8 +42,11 @@ class DatasetRecord:
 
     @property
     def content(self) -> str:
-        """Hash over labels, channels, case names and file contents, independent of folders and times."""
-        description = replace(self.dataset, cases=(), name="", licence="", reference="")
+        """Hash over labels, channels, case names and file contents, independent of folders and times.
+
+        What only planning asks for (normalization, CT window) is left out: the plan's own inputs hold it.
+        """
+        description = replace(self.dataset, cases=(), name="", licence="", reference="", normalization=(), window=None)
         cases = [
             [case.name, *(self.files[path].sha256 for path in (*case.images, *_label(case.label)))]
             for case in self.dataset.cases
@@ -48,14 +54,33 @@ class DatasetRecord:
         return digest([description, cases])
 
 
-def load_or_scan(task: TaskSettings, data_root: Path, workspace: Workspace) -> DatasetRecord:
-    """Read the dataset's folder, hash what changed, and keep the result in dataset.yaml."""
+def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
+    """Read what the dataset is and which files it should have, after making it if it is synthetic."""
     if task.synthetic == "phantom":
         folder = data_root / (task.folder or task.name or "")
         if not folder.exists():
             log.info("making the synthetic dataset in %s", folder)
             make_phantom_dataset(folder)
     dataset = read_dataset(task, data_root)
+    if dataset.num_training != len(dataset.cases):
+        log.warning(
+            "dataset %s: numTraining says %d, %d cases are there; planning follows numTraining",
+            dataset.name,
+            dataset.num_training,
+            len(dataset.cases),
+        )
+    return dataset
+
+
+def load_or_scan(task: TaskSettings, data_root: Path, workspace: Workspace) -> DatasetRecord:
+    """Find the dataset, require its files, hash those that changed, and keep the result in dataset.yaml."""
+    dataset = find_dataset(task, data_root)
+    require_files(dataset)
+    return scan(dataset, workspace)
+
+
+def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
+    """Hash the dataset's files that changed since the last command, and keep the result in dataset.yaml."""
     before = _load(workspace.dataset)
     paths = [path for case in dataset.cases for path in (*case.images, *_label(case.label))]
     record = DatasetRecord(dataset, _states(paths, before.files if before else {}))
@@ -85,11 +110,27 @@ def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, Fi
     states = {}
     for path in paths:
         try:
-            stat = Path(path).stat()
+            members = _members(Path(path))
+            stats = [member.stat() for member in members]
+            size = sum(stat.st_size for member, stat in zip(members, stats, strict=True) if member.is_file())
+            mtime_ns = sum(stat.st_mtime_ns for stat in stats)
             known = before.get(path)
-            if known is None or (known.size, known.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
-                known = FileRecord(stat.st_size, stat.st_mtime_ns, sha256(Path(path)))
+            if known is None or (known.size, known.mtime_ns) != (size, mtime_ns):
+                known = FileRecord(size, mtime_ns, _hash(members))
             states[path] = known
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return states
+
+
+def _members(path: Path) -> list[Path]:
+    """Return a file alone, or a folder and what is below it."""
+    return [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
+
+
+def _hash(members: list[Path]) -> str:
+    """Hash a file, or the names and contents of a folder's files."""
+    folder, *others = members
+    if not others:
+        return sha256(folder)
+    return digest([[path.relative_to(folder).as_posix(), sha256(path)] for path in others if path.is_file()])

@@ -121,7 +121,7 @@ def _io(job: Job, lock: Lock) -> FoldIO:
         label = job.dataset.case(name).label
         if label is None:
             raise DataError(f"case {name}: has no label map to validate against")
-        return read_label(label)
+        return read_label(label, job.dataset.remap)
 
     def write(name: str, segmentation: IntArray, path: Path) -> None:
         write_label(path, segmentation, read_geometry(job.dataset.case(name).images[0]))
