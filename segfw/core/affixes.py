@@ -146,11 +146,11 @@ def _judge(images: set[str], labels: Sequence[str], label: Affix, votes: Counter
     cases = {name: case for name in labels if (case := label.case(name)) is not None}
     likely = [affix for affix, count in votes.most_common() if 4 * count >= max(votes.values())]
     partners = {
-        affix: {name for name, case in cases.items() if affix.name(case) in images}
-        for affix in likely[:IMAGES_PER_KEY]
+        affix: {name for name, case in cases.items() if affix.name(case) in images} for affix in likely[:IMAGES_PER_KEY]
     }
-    some = set().union(*partners.values())
-    chosen, used = [], set()
+    some: set[str] = set().union(*partners.values())
+    chosen: list[Affix] = []
+    used: set[str] = set()
     for affix, found in sorted(partners.items(), key=lambda item: -len(item[1])):
         files = {affix.name(cases[name]) for name in found}
         if 2 * len(found) > len(some) and not files & used:

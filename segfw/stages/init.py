@@ -170,7 +170,10 @@ def _next_command(name: str, config_dir: Path) -> str:
 
 def _pair_lines(pairing: Pairing) -> list[str]:
     shown = pairing.cases if len(pairing.cases) <= SHOWN_ALL else pairing.cases[:SHOWN_FIRST]
-    rows = [("case", "image", "label map"), *((case.name, _images(case), Path(case.label or "").name) for case in shown)]
+    rows = [
+        ("case", "image", "label map"),
+        *((case.name, _images(case), Path(case.label or "").name) for case in shown),
+    ]
     lines = [f"{_number(len(pairing.cases), 'pair')}: {pairing.rule}", *_table(rows)]
     if len(shown) < len(pairing.cases):
         lines.append(f"  ... and {len(pairing.cases) - len(shown)} more")
@@ -211,9 +214,7 @@ def _grid_lines(surveys: dict[str, LabelSurvey]) -> list[str]:
     ]
 
 
-def _channel_lines(
-    channels: tuple[str, ...], modality: str | None, normalization: tuple[str, ...] | None
-) -> list[str]:
+def _channel_lines(channels: tuple[str, ...], modality: str | None, normalization: tuple[str, ...] | None) -> list[str]:
     schemes = normalization or tuple(scheme_for_channel(name) for name in channels)
     lines = [f"modality: {modality or 'not given; modality=CT, for one, would normalize by Hounsfield units'}"]
     pairs = ", ".join(f"{name} ({scheme})" for name, scheme in zip(channels, schemes, strict=True))
@@ -221,7 +222,9 @@ def _channel_lines(
 
 
 def _end_lines(task_file: Path, files: Path, remap: dict[int, int], command: str) -> list[str]:
-    renumbered = [f"label values do not count up from 0; remap: {remap} in the task file renumbers them"] if remap else []
+    renumbered = (
+        [f"label values do not count up from 0; remap: {remap} in the task file renumbers them"] if remap else []
+    )
     return [*renumbered, f"wrote {task_file} and {files}; name the labels there, then", f"  {command}"]
 
 

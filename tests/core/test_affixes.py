@@ -32,7 +32,11 @@ def rule(images, labels, mixed=False):
         ("case1_img case2_img", "case1_seg case2_seg", "images {case}_img; label maps {case}_seg"),
         ("IMG_001 IMG_002", "SEG_001 SEG_002", "images IMG_{case}; label maps SEG_{case}"),
         ("ct_1 ct_12", "ct_1_label ct_12_label", "images {case}; label maps {case}_label"),
-        ("volume-3 volume-13", "segmentation-3 segmentation-13", "images volume-{case}; label maps segmentation-{case}"),
+        (
+            "volume-3 volume-13",
+            "segmentation-3 segmentation-13",
+            "images volume-{case}; label maps segmentation-{case}",
+        ),
         ("c1_t1 c1_flair c2_t1 c2_flair", "c1_seg c2_seg", "images {case}_flair, {case}_t1; label maps {case}_seg"),
         ("B_1/B_1_t2 B_2/B_2_t2", "B_1/B_1_seg B_2/B_2_seg", "images {case}_t2; label maps {case}_seg"),
         ("p1/ct p2/ct", "p1 p2", "images {case}/ct; label maps {case}"),
