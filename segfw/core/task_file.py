@@ -9,6 +9,7 @@ import yaml
 from segfw.core.labels import BACKGROUND
 
 PLAIN = re.compile(r"[A-Za-z/_][\w./-]*", re.ASCII)
+NESTED = ("whole", "core", "inner")
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,21 @@ def _label_lines(values: Sequence[int]) -> list[str]:
     ordered = sorted({0, *values}, key=lambda value: remap.get(value, value))
     own = [value for value in ordered if value != 0]
     lines = [
-        "# Rename the labels. A value of voxels that nobody annotated is called ignore; it must be the largest one.",
+        "# Rename the labels. Voxels that nobody annotated are called ignore, which has to be the largest value.",
         "labels:",
         *(f"  {label_name(value)}: {value}" for value in ordered),
     ]
     if remap:
         renumbered = ", ".join(f"{old}: {new}" for old, new in remap.items())
         lines += [
-            "# Value in the files -> value to use, since labels have to count up from 0. The labels above keep the",
-            "# values of the files; two with the same value here would become one label.",
+            "# Value in the files -> value to use, as labels have to count up from 0; above are those in the files.",
             f"remap: {{{renumbered}}}",
         ]
-    if len(own) > 1:
+    if 2 <= len(own) <= len(NESTED):
+        regions = ", ".join(f"{name}: {own[depth:]}" for depth, name in enumerate(NESTED[: len(own)]))
         lines += [
-            "# Overlapping regions to learn instead of the labels, each with its values:",
-            f"# regions: {{whole: [{', '.join(map(str, own))}], core: [{', '.join(map(str, own[1:]))}]}}",
+            "# Overlapping regions to learn instead of the labels, each with its values, such as",
+            f"# regions: {{{regions}}}",
         ]
     return lines
 

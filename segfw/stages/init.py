@@ -32,7 +32,7 @@ MANY_VALUES = 200
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*[A-Za-z0-9_-]|[A-Za-z]")
 HYDRA_WORDS = ("null", "true", "false", "nan", "inf")
 PATIENT = r"^[^0-9]*[0-9]+"
-"""What usually names the patient where a name holds several numbers, such as patient001 in patient001_frame01."""
+"""What usually names the patient where another number follows, such as patient001 in patient001_frame01."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _channels(pairing: Pairing, modality: str | None) -> tuple[tuple[str, ...], 
 
 def _group_pattern(names: Sequence[str]) -> str | None:
     """Return the pattern of the patient if it divides the cases into several groups, some with several cases."""
-    found = [re.search(PATIENT, name) for name in names]
+    found = [re.search(rf"{PATIENT}(?=[_. -].*[0-9])", name) for name in names]
     patients = {match[0] for match in found if match}
     return PATIENT if all(found) and 1 < len(patients) < len(names) else None
 
@@ -208,10 +208,10 @@ def _grid_lines(surveys: dict[str, LabelSurvey]) -> list[str]:
     start, axes = (1, "(Y, X)") if flat else (0, "(Z, Y, X)")
     shapes = np.array([survey.shape[start:] for survey in surveys.values()])
     spacings = np.array([survey.spacing[start:] for survey in surveys.values()])
-    return [
-        f"shapes {axes}: {_range(shapes)} voxels",
-        f"spacings {axes}: {_range(spacings)} mm",
-    ]
+    lines = [f"shapes {axes}: {_range(shapes)} voxels"]
+    if not (flat and np.all(spacings == 1)):  # pictures such as PNG state none
+        lines.append(f"spacings {axes}: {_range(spacings)} mm")
+    return lines
 
 
 def _channel_lines(channels: tuple[str, ...], modality: str | None, normalization: tuple[str, ...] | None) -> list[str]:

@@ -46,7 +46,7 @@ def test_labels_that_do_not_count_up_are_renumbered():
     plain = yaml.safe_load(text)
     assert plain["labels"] == {"background": 0, "label_205": 205, "label_420": 420, "label_minus_1": -1}
     assert plain["remap"] == {205: 1, 420: 2, -1: 3}
-    assert "# regions: {whole: [205, 420, -1], core: [420, -1]}" in text
+    assert "# regions: {whole: [205, 420, -1], core: [420, -1], inner: [-1]}" in text
 
 
 def test_schemes_and_the_pattern_of_patients_are_stated():

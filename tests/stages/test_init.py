@@ -1,6 +1,7 @@
 """Verb `init`: from two folders to a task file that the main job takes."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from segfw.io.layouts import read_dataset
 from segfw.stages import init
 
 ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("SEGFW_TEST_DATA", "data")).absolute()
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +122,20 @@ def test_the_task_is_read_as_a_dataset(capsys):
     assert dataset.labels.values == {"background": 0, "label_3": 1, "label_205": 2}
 
 
+def test_the_regions_that_a_comment_proposes_are_valid(capsys):
+    two_folders(values=(5, 7, 9))
+    task, _ = run(capsys)
+    proposed = re.search(r"^# (regions: .*)$", Path("configs/task/Mine.yaml").read_text(), re.MULTILINE)
+    regions = yaml.safe_load(proposed[1])["regions"]
+    settings = TaskSettings("Mine", task["folder"], channels=("CT",), regions=regions, remap=task["remap"])
+    assert read_dataset(settings, Path("data")).labels.values == {
+        "background": 0,
+        "whole": (1, 2, 3),
+        "core": (2, 3),
+        "inner": (3,),
+    }
+
+
 def test_files_as_channels_bear_their_words(capsys):
     for case in ("p1", "p2"):
         for word in ("flair", "t1"):
@@ -150,7 +166,7 @@ def test_color_pictures_with_masks_of_255(capsys):
     assert "modality" not in task
     assert task["channels"] == ["R", "G", "B"]
     assert (task["labels"], task["remap"]) == ({"background": 0, "label_255": 255}, {255: 1})
-    assert "shapes (Y, X): 4 x 5 voxels" in shown
+    assert "shapes (Y, X): 4 x 5 voxels\nmodality" in shown
     assert "modality: not given; modality=CT, for one, would normalize by Hounsfield units" in shown
 
 
@@ -161,6 +177,37 @@ def test_many_cases_are_shown_in_part_and_patients_with_several_are_pointed_out(
     assert "patient005_frame01" not in shown
     assert "  ... and 12 more\n" in shown
     assert "'split.group_pattern=^[^0-9]*[0-9]+'" in Path("configs/task/Mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["p1_a1", "p1_a2", "p2_a1"], "^[^0-9]*[0-9]+"),
+        (["p1_1", "p2_1", "p3_1"], None),
+        (["BraTS20_001", "BraTS20_002"], None),
+        (["cell_0e4", "cell_0f1", "cell_2a2"], None),
+        (["p1_a1", "p1_a2", "p2"], None),
+    ],
+)
+def test_patients_are_suspected_where_a_second_number_follows(names, pattern):
+    assert init._group_pattern(names) == pattern
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "number", "channels", "values"),
+    [
+        ("Dataset027_ACDC/imagesTr", "Dataset027_ACDC/labelsTr_scribble", 40, ["MRI"], [0, 1, 2, 3, 4]),
+        ("Dataset120_Nuclei/imagesTr", "Dataset120_Nuclei/labelsTr", 79, ["R", "G", "B"], [0, 1]),
+        ("single_ct", "single_ct", 1, ["MRI"], [0, 1]),
+    ],
+)
+def test_real_folders(capsys, images, labels, number, channels, values):
+    if not (DATA / images).is_dir():
+        pytest.skip(f"needs real data in {DATA / images}; set SEGFW_TEST_DATA")
+    task, shown = run(capsys, images=str(DATA / images), labels=str(DATA / labels), modality="MRI")
+    assert shown.startswith(f"{number} pair")
+    assert (task["channels"], list(task["labels"].values())) == (channels, values)
+    assert ("torso_ct_3mm" in shown) == (images == "single_ct")
 
 
 def test_case_channels_that_are_missing_are_shown(capsys):
@@ -298,11 +345,7 @@ def test_from_the_command_line_to_a_task_that_is_found(tmp_path):
     assert rows()[1] == ["p 1, a", f"{odd}/img/p 1, a_img.nii.gz", f"{odd}/seg/p 1, a_seg.nii.gz"]
 
 
-def test_a_missing_folder_ends_with_1():
-    done = segfw("init", "images=nowhere", "labels=nowhere", "name=Mine")
-    assert (done.returncode, done.stderr) == (1, "segfw: there is no folder nowhere\n")
-
-
+@pytest.mark.slow
 def test_the_main_job_plans_the_task():
     random = np.random.default_rng(0)
     for case in ("p1", "p2", "p3", "p4", "p5"):
