@@ -22,9 +22,8 @@ from segfw.core.task_file import TaskDraft, consecutive, task_text
 from segfw.core.types import Shape, Spacing
 from segfw.io.file_list import write_file_list
 from segfw.io.images import SLICE_SPACING
-from segfw.io.listing import split_ending
 from segfw.io.pairing import Pairing, find_files, pair
-from segfw.io.readers import NATURAL_ENDINGS, read_image, read_label
+from segfw.io.readers import read_image, read_label
 from segfw.stages.executor import run_cases
 
 SHOWN_ALL, SHOWN_FIRST = 20, 10
@@ -139,13 +138,14 @@ def _channels(pairing: Pairing, modality: str | None) -> tuple[tuple[str, ...], 
     The words that tell files apart are names; else colors are, and else the modality's word with a number.
     """
     first = pairing.cases[0]
-    count = len(read_image(first.images).array)
-    natural = split_ending(Path(first.images[0]))[1].lower() in NATURAL_ENDINGS
+    image = read_image(first.images)
+    count = len(image.array)
+    flat = image.geometry is not None and image.geometry.ndim == 2
     word = modality or "image"
     names: tuple[str, ...]
     if count == len(pairing.channels) > 1 and not all(name.isdigit() for name in pairing.channels):
         names = pairing.channels
-    elif natural and len(first.images) == 1 and count in (3, 4):
+    elif flat and len(first.images) == 1 and count in (3, 4):
         names = ("R", "G", "B", "A")[:count]
     else:
         names = (word,) if count == 1 else tuple(f"{word} {number}" for number in range(1, count + 1))

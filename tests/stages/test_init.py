@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,21 @@ def write(path, array, spacing=None):
     if spacing:
         image.SetSpacing(spacing)
     sitk.WriteImage(image, str(path))
+
+
+def write_series(folder, array):
+    """Write an array as the slices of one DICOM series."""
+    folder.mkdir(parents=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for number, plane in enumerate(array):
+        image = sitk.GetImageFromArray(plane[np.newaxis])
+        tags = {"0020|000e": "1.2.3", "0008|0018": f"1.2.3.{number}", "0008|0016": "1.2.840.10008.5.1.4.1.1.2"}
+        tags |= {"0020|0032": f"0\\0\\{3 * number}", "0020|0037": "1\\0\\0\\0\\1\\0", "0008|0060": "CT"}
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{number}.dcm"))
+        writer.Execute(image)
 
 
 def volume(*values, shape=(2, 3, 4)):
@@ -208,6 +224,17 @@ def test_real_folders(capsys, images, labels, number, channels, values):
     assert shown.startswith(f"{number} pair")
     assert (task["channels"], list(task["labels"].values())) == (channels, values)
     assert ("torso_ct_3mm" in shown) == (images == "single_ct")
+
+
+@pytest.mark.skipif(find_spec("segfw.io.dicom") is None, reason="DICOM series are not read yet")
+@pytest.mark.parametrize("place", ["img/{}", "img/{}/CT"])
+def test_folders_of_dicom_series_are_images(tmp_path, capsys, place):
+    for case in ("p1", "p2"):
+        write_series(Path(place.format(case)), np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+        write(f"seg/{case}.nii.gz", volume(1))
+    task, _ = run(capsys)
+    assert task["channels"] == ["CT"]
+    assert rows()[1] == ["p1", str(tmp_path / place.format("p1")), f"{tmp_path}/seg/p1.nii.gz"]
 
 
 def test_case_channels_that_are_missing_are_shown(capsys):
