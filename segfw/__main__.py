@@ -32,6 +32,7 @@ from hydra.types import RunMode
 
 from segfw import config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
+from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings import ExperimentSettings
 from segfw.core.settings_checks import unknown_choice
@@ -184,13 +185,6 @@ def _named_variant(settings: ExperimentSettings, swept: tuple[str, ...]) -> Expe
     varied = sorted(each.input_line or "" for each in parsed if each.key_or_group in searched)
     digest = hashlib.sha256("\n".join(varied).encode()).hexdigest()[:8]
     return replace(settings, name=f"{settings.name}_{digest}")
-
-
-def config_folder() -> Path:
-    """Return the folder of YAML files: inside the package when installed from a wheel, else beside it."""
-    package = Path(__file__).resolve().parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def _search_path(command: Command) -> list[str]:

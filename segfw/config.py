@@ -12,6 +12,7 @@ import json
 import types
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -82,6 +83,13 @@ def load(kind: type[T], container: Any, page: type | None = None) -> T:
         check_settings(from_plain(page, plain))
         plain = {key: value for key, value in plain.items() if key in get_type_hints(kind)}
     return check_settings(from_plain(kind, plain))
+
+
+def config_folder() -> Path:
+    """Return the folder of YAML files: inside the package when installed from a wheel, else beside it."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def describe(kind: type, container: Any) -> str:

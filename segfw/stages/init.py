@@ -1,0 +1,256 @@
+"""Verb `init`: pair two folders of images and label maps by name, show what is in them, and write a task file."""
+
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segfw.config import config_folder
+from segfw.core.dataset import Case
+from segfw.core.errors import DataError, UsageError
+from segfw.core.files import write_text
+from segfw.core.modality import find_modality
+from segfw.core.normalization import scheme_for_channel
+from segfw.core.settings import InitSettings
+from segfw.core.task_file import TaskDraft, consecutive, task_text
+from segfw.core.types import Shape, Spacing
+from segfw.io.file_list import write_file_list
+from segfw.io.images import SLICE_SPACING
+from segfw.io.pairing import Pairing, find_files, pair
+from segfw.io.readers import read_image, read_label
+from segfw.stages.executor import run_cases
+
+SHOWN_ALL, SHOWN_FIRST = 20, 10
+MANY_VALUES = 200
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*[A-Za-z0-9_-]|[A-Za-z]")
+HYDRA_WORDS = ("null", "true", "false", "nan", "inf")
+PATIENT = r"^[^0-9]*[0-9]+"
+"""What usually names the patient where another number follows, such as patient001 in patient001_frame01."""
+
+
+@dataclass(frozen=True)
+class LabelSurvey:
+    """What one label map holds: {value: voxels}, its shape and its spacing."""
+
+    voxels: dict[int, int]
+    shape: Shape
+    spacing: Spacing
+
+
+def run(settings: InitSettings) -> None:
+    """Show pairs, orphans, label values and channels, and write the task file and the list of files beside it.
+
+    Raises `UsageError` for a name that cannot be used and a task file that exists, `DataError` for folders without a
+    pair, `JobError` that lists every unreadable label map; nothing is written then.
+    """
+    if settings.images is None or settings.labels is None or settings.name is None:
+        raise UsageError("init needs images=FOLDER labels=FOLDER name=NAME")
+    modality = None if settings.modality is None else find_modality(settings.modality, "modality")
+    task_file = _task_file(settings.name, Path(settings.config_dir), settings.overwrite)
+    images, labels = Path(settings.images), Path(settings.labels)
+    pairing = _pair_folders(images, labels)
+    _say(*_pair_lines(pairing))
+    surveys = run_cases(
+        survey_label, {case.name: case.label for case in pairing.cases if case.label}, settings.workers, "label values"
+    )
+    values = _values(surveys, labels)
+    channels, normalization = _channels(pairing, modality)
+    _say(*_label_lines(surveys), *_grid_lines(surveys), *_channel_lines(channels, modality, normalization))
+    files = task_file.with_suffix(".csv")
+    draft = TaskDraft(
+        name=settings.name,
+        folder=os.path.abspath(files),
+        channels=channels,
+        values=values,
+        modality=modality,
+        normalization=normalization,
+        group_pattern=_group_pattern([case.name for case in pairing.cases]),
+    )
+    write_file_list(files, pairing.cases, pairing.channels)
+    write_text(task_file, task_text(draft))
+    _say(*_end_lines(task_file, files, consecutive(values), _next_command(settings.name, Path(settings.config_dir))))
+
+
+def survey_label(path: str) -> LabelSurvey:
+    """Count the values of one label map; slice by slice, so that memory stays that of the map."""
+    volume = read_label(path)
+    counts: Counter[int] = Counter()
+    for plane in volume.array[0]:
+        lowest = int(plane.min(initial=0))
+        found = np.bincount((plane.astype(np.int64) - lowest).ravel())
+        counts.update({int(value) + lowest: int(found[value]) for value in np.flatnonzero(found)})
+    return LabelSurvey(dict(counts), volume.shape, volume.spacing)
+
+
+def _task_file(name: str, config_dir: Path, overwrite: bool) -> Path:
+    """Return where the task file goes; `UsageError` if that cannot or must not be."""
+    if not NAME.fullmatch(name) or name.casefold() in HYDRA_WORDS:
+        raise UsageError(
+            f"name becomes a file and the word after +task=, so it begins with a letter and holds letters a to z, "
+            f"digits, '_', '-', '.' and blanks inside, got {name!r}"
+        )
+    path = config_dir / "task" / f"{name}.yaml"
+    packaged = config_folder() / "task" / path.name
+    own = packaged.resolve() == path.resolve() and path.with_suffix(".csv").exists()
+    if packaged.exists() and not own:
+        raise UsageError(f"name: segfw brings a task {name}, which +task={name} would mean; choose another name")
+    for place in (path, path.with_suffix(".csv")):
+        if place.exists() and not overwrite:
+            raise UsageError(f"{place} exists; choose another name, or replace it with overwrite=true")
+    return path
+
+
+def _pair_folders(images: Path, labels: Path) -> Pairing:
+    image_files, label_files = find_files(images), find_files(labels)
+    pairing = pair(image_files, label_files)
+    if pairing.cases:
+        return pairing
+    mixed = set(image_files.values()) == set(label_files.values())
+    remedy = (
+        "in one folder, label maps have a word such as seg, label or mask that images have not"
+        if mixed
+        else "a label map has its image's name, but for a beginning or end that all share (case1_img and case1_seg)"
+    )
+    raise DataError(
+        f"no image and label map pair by name; {remedy}\n"
+        f"  {len(image_files)} images in {images}: {_examples(image_files)}\n"
+        f"  {len(label_files)} label maps in {labels}: {_examples(label_files)}"
+        + "".join(f"\n  {case} lacks {', '.join(missing)}" for case, missing in list(pairing.incomplete.items())[:3])
+    )
+
+
+def _values(surveys: dict[str, LabelSurvey], labels: Path) -> tuple[int, ...]:
+    values = sorted({value for survey in surveys.values() for value in survey.voxels})
+    if not set(values) - {0}:
+        raise DataError(f"the label maps in {labels} hold nothing but 0, so there would be nothing to learn")
+    return tuple(values)
+
+
+def _channels(pairing: Pairing, modality: str | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the channels' names and, where these ask for another scheme than the modality does, the schemes.
+
+    The words that tell files apart are names; else colors are, and else the modality's word with a number.
+    """
+    first = pairing.cases[0]
+    image = read_image(first.images)
+    count = len(image.array)
+    flat = image.geometry is not None and image.geometry.ndim == 2
+    word = modality or "image"
+    names: tuple[str, ...]
+    if count == len(pairing.channels) > 1 and not all(name.isdigit() for name in pairing.channels):
+        names = pairing.channels
+    elif flat and len(first.images) == 1 and count in (3, 4):
+        names = ("R", "G", "B", "A")[:count]
+    else:
+        names = (word,) if count == 1 else tuple(f"{word} {number}" for number in range(1, count + 1))
+    scheme = scheme_for_channel(word)
+    if modality is None or all(scheme_for_channel(name) == scheme for name in names):
+        return names, None
+    return names, (scheme,) * count
+
+
+def _group_pattern(names: Sequence[str]) -> str | None:
+    """Return the pattern of the patient if it divides the cases into several groups, some with several cases."""
+    found = [re.search(rf"{PATIENT}(?=[_. -].*[0-9])", name) for name in names]
+    patients = {match[0] for match in found if match}
+    return PATIENT if all(found) and 1 < len(patients) < len(names) else None
+
+
+def _next_command(name: str, config_dir: Path) -> str:
+    searched = config_dir.resolve() in ((Path.cwd() / "configs").resolve(), config_folder())
+    flag = [] if searched else ["--config-dir", str(config_dir)]
+    return shlex.join(["python", "-m", "segfw", "verify", *flag, f"+task={name}"])
+
+
+def _pair_lines(pairing: Pairing) -> list[str]:
+    shown = pairing.cases if len(pairing.cases) <= SHOWN_ALL else pairing.cases[:SHOWN_FIRST]
+    rows = [
+        ("case", "image", "label map"),
+        *((case.name, _images(case), Path(case.label or "").name) for case in shown),
+    ]
+    lines = [f"{_number(len(pairing.cases), 'pair')}: {pairing.rule}", *_table(rows)]
+    if len(shown) < len(pairing.cases):
+        lines.append(f"  ... and {len(pairing.cases) - len(shown)} more")
+    incomplete = [f"{case} ({', '.join(missing)})" for case, missing in pairing.incomplete.items()]
+    for what, names in (
+        ("images without a label map", pairing.orphan_images),
+        ("label maps without an image", pairing.orphan_labels),
+        ("cases without the image of a channel", incomplete),
+    ):
+        if names:
+            first = names if len(names) <= SHOWN_ALL else names[:SHOWN_FIRST]
+            more = f", and {len(names) - len(first)} more" if len(first) < len(names) else ""
+            lines.append(f"{what}, left out ({len(names)}): {', '.join(first)}{more}")
+    return [*lines, ""]
+
+
+def _label_lines(surveys: dict[str, LabelSurvey]) -> list[str]:
+    cases: Counter[int] = Counter()
+    voxels: Counter[int] = Counter()
+    for survey in surveys.values():
+        cases.update(survey.voxels.keys())
+        voxels.update(survey.voxels)
+    rows = [("value", "cases", "voxels"), *((str(v), str(cases[v]), str(voxels[v])) for v in sorted(voxels))]
+    lines = ["label values", *_table(rows, right=True)]
+    if len(voxels) > MANY_VALUES:
+        lines.append(f"  {len(voxels)} values are many: are these images, or numbered objects instead of classes?")
+    return [*lines, ""]
+
+
+def _grid_lines(surveys: dict[str, LabelSurvey]) -> list[str]:
+    flat = all(survey.shape[0] == 1 and survey.spacing[0] >= SLICE_SPACING for survey in surveys.values())
+    start, axes = (1, "(Y, X)") if flat else (0, "(Z, Y, X)")
+    shapes = np.array([survey.shape[start:] for survey in surveys.values()])
+    spacings = np.array([survey.spacing[start:] for survey in surveys.values()])
+    lines = [f"shapes {axes}: {_range(shapes)} voxels"]
+    if not (flat and np.all(spacings == 1)):  # pictures such as PNG state none
+        lines.append(f"spacings {axes}: {_range(spacings)} mm")
+    return lines
+
+
+def _channel_lines(channels: tuple[str, ...], modality: str | None, normalization: tuple[str, ...] | None) -> list[str]:
+    schemes = normalization or tuple(scheme_for_channel(name) for name in channels)
+    lines = [f"modality: {modality or 'not given; modality=CT, for one, would normalize by Hounsfield units'}"]
+    pairs = ", ".join(f"{name} ({scheme})" for name, scheme in zip(channels, schemes, strict=True))
+    return [*lines, f"{_number(len(channels), 'channel')} (normalization): {pairs}", ""]
+
+
+def _end_lines(task_file: Path, files: Path, remap: dict[int, int], command: str) -> list[str]:
+    renumbered = (
+        [f"label values do not count up from 0; remap: {remap} in the task file renumbers them"] if remap else []
+    )
+    return [*renumbered, f"wrote {task_file} and {files}; name the labels there, then", f"  {command}"]
+
+
+def _images(case: Case) -> str:
+    return ", ".join(Path(path).name for path in case.images)
+
+
+def _examples(names: Sequence[str] | dict[str, Path]) -> str:
+    return ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _range(rows: np.ndarray) -> str:
+    low, high = (" x ".join(f"{value:g}" for value in edge) for edge in (rows.min(0), rows.max(0)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _table(rows: Sequence[Sequence[str]], right: bool = False) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = str.rjust if right else str.ljust
+    return ["  " + "  ".join(align(c, w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
