@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.labels import renumber
-from segfw.core.types import Geometry, Volume
+from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.completeness import require_sound_nifti, require_whole
 from segfw.io.dicom import is_dicom_folder, read_series, series_geometry
 from segfw.io.endings import (
@@ -88,7 +88,7 @@ def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volu
         raise DataError(f"{path}: label values must lie in -2147483648 to 2147483647, got {low} to {high}")
     targets = list(remap.values()) if remap else []
     fits = min([low, *targets]) >= -(2**15) and max([high, *targets]) < 2**15
-    values = np.ascontiguousarray(array, np.int16 if fits else np.int32)
+    values: IntArray = np.ascontiguousarray(array, np.int16 if fits else np.int32)
     return Volume(renumber(values, remap) if remap else values, volume.spacing, volume.geometry)
 
 
