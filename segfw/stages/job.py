@@ -19,7 +19,8 @@ from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold, check_splits, make_splits
-from segfw.stages.raw import DatasetRecord, load_or_scan
+from segfw.stages.raw import DatasetRecord, find_dataset, scan
+from segfw.stages.verify import stop_at_missing_files
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
@@ -168,7 +169,9 @@ def prepare(settings: ExperimentSettings) -> Job:
     if settings.task.name is None:
         raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
     workspace = Workspace(Path(settings.output_root) / settings.task.name)
-    record = load_or_scan(settings.task, Path(settings.data_root), workspace)
+    dataset = find_dataset(settings.task, Path(settings.data_root))
+    stop_at_missing_files(dataset, settings)
+    record = scan(dataset, workspace)
     _prepare_splits(settings, workspace, record.dataset)
     return Job(settings, workspace, record)
 
