@@ -60,4 +60,4 @@ def _merged(faults: Sequence[Fault]) -> list[Fault]:
 
 
 def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return f"{count or 'no'} {word}" if count <= 1 else f"{count} {word}s"

@@ -82,7 +82,9 @@ def _compare_direction(here: Geometry, there: Geometry, tolerance: float) -> lis
         return []
     cosines = (first * other).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(other, axis=1))
     angle = float(np.rad2deg(np.arccos(np.clip(cosines, -1, 1)).max()))
-    return [Difference("direction", f"axes turned by up to {angle:.3g} degrees: cosines {size:.3g} off{_accepted(size)}")]
+    return [
+        Difference("direction", f"axes turned by up to {angle:.3g} degrees: cosines {size:.3g} off{_accepted(size)}")
+    ]
 
 
 def _accepted(size: float) -> str:

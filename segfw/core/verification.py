@@ -28,13 +28,23 @@ BLOCK = 2**20
 class FileVolume:
     """One file of a case as it was read. `positioned`: whether its format states where the voxels lie (PNG does not).
 
-    `alpha_dropped`: the reader has left out an alpha channel that is the same everywhere.
+    `alpha_dropped`: the reader has left out an alpha channel that is the same everywhere. `replaced`: how many NaN or
+    infinite voxels the reader has replaced by numbers, and the index of the first one in the array's own order.
     """
 
     path: str
     volume: Volume
     positioned: bool = True
     alpha_dropped: bool = False
+    replaced: tuple[int, int] | None = None
+
+    def not_finite(self) -> list[tuple[int, str]]:
+        """Return (channel of this file, words) for each channel with voxels that are NaN or infinite."""
+        array = self.volume.array
+        if self.replaced is not None:
+            channel, *place = (int(i) for i in np.unravel_index(self.replaced[1], array.shape))
+            return [(channel, _not_finite_words(self.replaced[0], tuple(place)))]
+        return [(channel, words) for channel, voxels in enumerate(array) if (words := not_finite(voxels))]
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,8 @@ def check_volumes(
 
     offset = 0
     for number, image in enumerate(images):
-        for channel, array in enumerate(image.volume.array, offset):
-            if problem := not_finite(array):
-                tell("error", "not-finite", f"{_channel(channel, dataset)}: {problem}", image.path)
+        for channel, problem in image.not_finite():
+            tell("error", "not-finite", f"{_channel(offset + channel, dataset)}: {problem}", image.path)
         if image.alpha_dropped:
             tell("warning", "alpha", "an alpha channel of one value is left out", image.path)
         if number == 0 and (problem := _odd_spacing(image)):
@@ -111,6 +120,8 @@ def check_volumes(
         if images:
             for kind, problem in _grid_problems(images[0], label, tolerance):
                 tell("error", kind, f"label map: {problem}", label.path)
+        for _, problem in label.not_finite():
+            tell("error", "not-finite", f"label map: {problem}", label.path)
         for severity, kind, problem in _label_problems(label.volume.array, dataset.labels):
             tell(severity, kind, problem, label.path)
     return tuple(found)
@@ -171,7 +182,7 @@ def not_finite(array: NDArray[np.generic]) -> str:
         return ""
     bad = ~np.isfinite(array)
     first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
-    return f"{_voxels(int(bad.sum()))} NaN or infinite, the first at {first} (z, y, x)"
+    return _not_finite_words(int(bad.sum()), first)
 
 
 def value_counts(array: NDArray[np.generic]) -> dict[int, int]:
@@ -203,8 +214,6 @@ def _grid_problems(first: FileVolume, other: FileVolume, tolerance: float) -> li
 def _label_problems(array: NDArray[np.generic], labels: LabelSet) -> Iterable[tuple[Severity, str, str]]:
     if len(array) != 1:
         yield "error", "label-channels", f"the label map has {len(array)} channels, 1 is allowed"
-    if problem := not_finite(array[0]):
-        yield "error", "not-finite", f"label map: {problem}"
     counts = value_counts(array)
     if array.dtype.kind == "f":
         finite = array[np.isfinite(array)]
@@ -235,7 +244,7 @@ def _odd_spacing(image: FileVolume) -> str:
     if not image.positioned or geometry is None:
         return ""
     spacing = [abs(s) for s in geometry.spacing]
-    plausible = SMALLEST_SPACING <= min(spacing) and max(spacing) <= LARGEST_SPACING
+    plausible = min(spacing) >= SMALLEST_SPACING and max(spacing) <= LARGEST_SPACING
     if plausible and max(spacing) / min(spacing) <= LARGEST_ANISOTROPY:
         return ""
     return f"spacing of {' x '.join(f'{s:.4g}' for s in spacing)}"
@@ -265,6 +274,10 @@ def _duplicates(checks: Sequence[CaseCheck]) -> Iterable[Fault]:
 def _channel(number: int, dataset: Dataset) -> str:
     names = dataset.channel_names
     return f"channel {number} ({names[number]})" if number < len(names) else f"channel {number}"
+
+
+def _not_finite_words(count: int, first: Shape) -> str:
+    return f"{_voxels(count)} NaN or infinite, the first at {first} (z, y, x)"
 
 
 def _voxels(count: int, verb: str = "are") -> str:

@@ -62,13 +62,12 @@ def _on_same_voxels(volume: Volume, grid: Volume) -> NDArray[np.generic]:
 
 
 def _resampled(volume: Volume, grid: Volume, is_label: bool) -> NDArray[np.generic]:
-    """Return the voxels (Z, Y, X) on `grid`: nearest neighbour for labels; linear, and the minimum around, for images.
-    """
+    """Return the voxels (Z, Y, X) on `grid`: nearest for labels; linear for images, their minimum where none was."""
     if volume.geometry is None or grid.geometry is None or volume.geometry.ndim != grid.geometry.ndim:
         raise DataError("a 2D and a 3D file cannot be resampled onto each other; use verify.fix=copy_header")
     moved = _image(volume.array[0], volume.geometry)
     target = _image(grid.array[0], grid.geometry)
-    covered = sitk.Cast(sitk.Image(moved.GetSize(), sitk.sitkUInt8), sitk.sitkUInt8) + 1
+    covered = sitk.Image(moved.GetSize(), sitk.sitkUInt8) + 1
     covered.CopyInformation(moved)
     nearest = sitk.sitkNearestNeighbor
     if not sitk.GetArrayViewFromImage(sitk.Resample(covered, target, sitk.Transform(), nearest, 0)).any():

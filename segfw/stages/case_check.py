@@ -5,6 +5,7 @@ What was read is handed on, so that a stage which needs the voxels anyway checks
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from segfw.core.verification import (
     value_counts,
 )
 from segfw.io.alpha import lost_alpha
+from segfw.io.nifti_floats import find_not_finite
 from segfw.io.readers import NATURAL_ENDINGS, read_image, read_label
 
 KEPT_VALUES = 1000
@@ -89,15 +91,15 @@ def read_case(case: Case, dataset: Dataset) -> CaseFiles:
         faults.append(Fault(case.name, "error", "missing", "the case has no label map"))
     else:
         path = case.label
-        read = _attempt(case.name, "label map", path, lambda: read_label(path, dataset.remap))
+        read = _attempt(case.name, "label map", path, partial(read_label, path, dataset.remap))
         if isinstance(read, Fault) and read.kind != "missing":
             label_fault = read
-            read = _attempt(case.name, "label map", path, lambda: read_image([path]))
+            read = _attempt(case.name, "label map", path, partial(read_image, [path]))
         if isinstance(read, Fault):
             faults.append(label_fault or read)
             label_fault = None
         else:
-            label = FileVolume(path, read, _is_positioned(path))
+            label = _as_file_volume(path, read)
     return CaseFiles(images, stack, label, tuple(faults), label_fault)
 
 
@@ -109,7 +111,7 @@ def _read_images(case: Case, faults: list[Fault]) -> tuple[tuple[FileVolume, ...
     whole = True
     for number, path in enumerate(case.images):
         what = f"channel {number}" if several else "image"
-        read = _attempt(case.name, what, path, lambda path=path: read_image([path]))
+        read = _attempt(case.name, what, path, partial(read_image, [path]))
         if isinstance(read, Fault):
             faults.append(read)
             whole = False
@@ -124,7 +126,7 @@ def _read_images(case: Case, faults: list[Fault]) -> tuple[tuple[FileVolume, ...
                 read = Volume(stack[number : number + 1], read.spacing, read.geometry)
             else:
                 whole = False
-        images.append(FileVolume(path, read, _is_positioned(path), lost_alpha(path, len(read.array))))
+        images.append(_as_file_volume(path, read))
     return tuple(images), stack if whole else None
 
 
@@ -145,6 +147,10 @@ def _attempt(case: str, what: str, path: str, read: Callable[[], Volume]) -> Vol
         return Fault(case, "error", "unreadable", f"{what} {name}: {line}", path)
 
 
-def _is_positioned(path: str) -> bool:
-    """Whether the file's format states where its voxels lie."""
-    return not path.lower().endswith(NATURAL_ENDINGS)
+def _as_file_volume(path: str, volume: Volume) -> FileVolume:
+    """Add what the reader does not tell: whether positions are stated, and what it left out or replaced."""
+    lowered = path.lower()
+    if lowered.endswith(NATURAL_ENDINGS):
+        return FileVolume(path, volume, positioned=False, alpha_dropped=lost_alpha(path, len(volume.array)))
+    replaced = find_not_finite(Path(path)) if lowered.endswith((".nii", ".nii.gz")) else None
+    return FileVolume(path, volume, replaced=replaced)

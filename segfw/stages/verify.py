@@ -48,8 +48,7 @@ def stop_at_missing_files(dataset: Dataset, settings: ExperimentSettings) -> Non
 
 
 def verify_cases(dataset: Dataset, settings: ExperimentSettings, content: str = "") -> Verification:
-    """Check every case of `dataset`, in parallel. `content`: the hash that it will be judged fresh by, if there is one.
-    """
+    """Check every case of `dataset`, in parallel. `content`: the hash by which the result will be judged fresh."""
     check = partial(check_case, dataset=replace(dataset, cases=()), tolerance=settings.verify.tolerance)
     checks = run_cases(check, {case.name: case for case in dataset.cases}, settings.executor.workers, "verify")
     return conclude(dataset, settings, list(checks.values()), content)
@@ -75,8 +74,7 @@ def conclude(
 
 
 def settle(verification: Verification, dataset: Dataset, settings: ExperimentSettings) -> None:
-    """Write verification.json, show the table, repair what `verify.fix` may, and raise `JobError` if there are errors.
-    """
+    """Write verification.json, show the table, repair what `verify.fix` says, and raise `JobError` for errors."""
     path = _workspace(settings).verification
     _save(path, verification)
     summary = f"verify: {count_words(verification.faults, len(verification.cases))}; all in {path}"
@@ -96,7 +94,7 @@ def settle(verification: Verification, dataset: Dataset, settings: ExperimentSet
 
 
 def ensure_verified(record: DatasetRecord, settings: ExperimentSettings) -> Verification:
-    """Return what is known of the dataset as it is now, checking it where nothing is. `JobError` if there are errors."""
+    """Return what is known of the dataset as it is, checking it where nothing is known; `JobError` for errors."""
     known = fresh_verification(record, settings)
     if known is None or known.errors:
         known = known or verify_cases(record.dataset, settings, record.content)
