@@ -70,7 +70,7 @@ def _resampled(volume: Volume, grid: Volume, is_label: bool) -> NDArray[np.gener
     covered = sitk.Image(moved.GetSize(), sitk.sitkUInt8) + 1
     covered.CopyInformation(moved)
     nearest = sitk.sitkNearestNeighbor
-    if not sitk.GetArrayViewFromImage(sitk.Resample(covered, target, sitk.Transform(), nearest, 0)).any():
+    if not sitk.GetArrayFromImage(sitk.Resample(covered, target, sitk.Transform(), nearest, 0)).any():
         raise DataError("the grids do not overlap in space; use verify.fix=copy_header if they are meant to be one")
     around = 0.0 if is_label else float(volume.array.min())
     found = sitk.Resample(moved, target, sitk.Transform(), nearest if is_label else sitk.sitkLinear, around)

@@ -5,7 +5,7 @@ Nothing is planned, let alone trained, on data with errors: the table is shown a
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,12 +106,12 @@ def fresh_verification(record: DatasetRecord, settings: ExperimentSettings) -> V
     """Return the verification on disk if it is of this content, tolerance and version of the checks."""
     path = _workspace(settings).verification
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = dict(json.loads(path.read_text(encoding="utf-8")))
         plain.pop("counts", None)
         found = from_plain(Verification, plain, path.name)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError, SegfwError) as error:
+    except (OSError, ValueError, TypeError, SegfwError) as error:
         log.warning("%s is made anew: %s", path, error)
         return None
     return found if found.made_from == _made_from(settings, record.content) else None
@@ -127,12 +127,12 @@ def label_presence(record: DatasetRecord, settings: ExperimentSettings) -> dict[
     return {name: frozenset(content.labels) - left_out for name, content in cases.items()}
 
 
-def refuse_errors(checks: Iterable[CaseCheck]) -> None:
+def refuse_errors(checks: Sequence[CaseCheck]) -> None:
     """Raise `DataError` with every error of the cases."""
     errors = tuple(fault for check in checks for fault in check.faults if fault.severity == "error")
     if errors:
-        rows = "\n".join(line for _, line in table(errors, "run segfw verify"))
-        raise DataError(f"{len(errors)} errors in the data:\n{rows}")
+        rows = "\n".join(line for _, line in table(errors, "see segfw verify"))
+        raise DataError(f"{count_words(errors, len(checks))}:\n{rows}")
 
 
 def _workspace(settings: ExperimentSettings) -> Workspace:

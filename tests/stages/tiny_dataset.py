@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from segfw.core.errors import SegfwError
-from segfw.core.settings import ExecutorSettings, ExperimentSettings, TaskSettings, VerifySettings
+from segfw.core.settings import ExecutorSettings, ExperimentSettings, SplitSettings, TaskSettings, VerifySettings
 from segfw.stages import verify
 
 SPACING = (0.5, 0.5, 2.0)  # x, y, z in mm
@@ -79,6 +79,7 @@ def settings_of(folder, output, **options):
         data_root=str(folder.parent),
         output_root=str(output),
         verify=VerifySettings(**options),
+        split=SplitSettings(num_folds=3),
         executor=ExecutorSettings(workers=0),
     )
 
