@@ -43,6 +43,11 @@ class Workspace:
         """What planning knows of the images."""
         return self.root / "fingerprint.yaml"
 
+    @property
+    def verification(self) -> Path:
+        """Every fault of the raw data, and what each case holds."""
+        return self.root / "verification.json"
+
     def plan(self, planner: str) -> Path:
         """The plan that `planner` made."""
         return self.root / "plans" / f"{planner}.yaml"

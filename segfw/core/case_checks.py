@@ -3,7 +3,6 @@
 import numpy as np
 
 from segfw.core.errors import DataError
-from segfw.core.labels import LabelSet
 from segfw.core.types import FloatArray, IntArray, Volume
 
 
@@ -36,14 +35,6 @@ def checked_label(label: Volume, image: Volume) -> IntArray:
             raise DataError(f"a label map holds integers, got {float(array[whole != array][0])}")
         array = whole
     return array.astype(np.promote_types(array.dtype, np.int16), copy=False)
-
-
-def check_values(label: Volume, labels: LabelSet) -> None:
-    """Raise `DataError` for a value that the dataset does not declare, naming it and those that are allowed."""
-    allowed = {*labels.all_values, *(() if labels.ignore_value is None else (labels.ignore_value,))}
-    unknown = sorted(set(np.unique(label.array).tolist()) - allowed)
-    if unknown:
-        raise DataError(f"the label map holds the values {unknown}; the dataset declares {sorted(allowed)}")
 
 
 def _check_finite(array: np.ndarray, what: str) -> None:

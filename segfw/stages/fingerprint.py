@@ -1,4 +1,4 @@
-"""Stage `fingerprint`: look at every case once and keep what planning needs.
+"""Stage `fingerprint`: look at every case once, check it, and keep what planning needs.
 
 Each worker writes its case's sampled foreground voxels into one memory-mapped file, so that no process ever holds
 those of all cases; the statistics are then taken from that file and it is removed.
@@ -7,24 +7,25 @@ those of all cases; the statistics are then taken from that file and it is remov
 import logging
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from segfw.core.case_checks import check_values
 from segfw.core.conversion import to_plain
 from segfw.core.dataset import Case, Dataset
-from segfw.core.errors import DataError
 from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
-from segfw.core.labels import LabelSet
 from segfw.core.locks import hold
 from segfw.core.plan import Fingerprint
-from segfw.io.readers import read_image, read_label
+from segfw.core.settings import VerifySettings
+from segfw.core.verification import CaseCheck
+from segfw.stages.case_check import check_files, read_case
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
+from segfw.stages.verify import conclude, ensure_verified, fresh_verification, refuse_errors, settle
 from segfw.workspace import State, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
@@ -47,18 +48,28 @@ class SampleFile:
 
 
 def run(job: Job) -> None:
-    """Make fingerprint.yaml unless it is fresh."""
+    """Make fingerprint.yaml and verification.json unless they are fresh; `JobError` for data with errors."""
     path = job.workspace.fingerprint
     with hold(job.workspace.lock("fingerprint"), "the fingerprint") as lock:
         found = standing(path, job.fingerprint_inputs)
         if found.state is State.FRESH:
+            ensure_verified(job.record, job.settings)
             log.info("fingerprint: nothing to do, %s is up to date", path)
             return
         if found.state is not State.MISSING:
             log.info("fingerprint: made anew, %s", found.why or "what is there was changed or damaged")
         for left in path.parent.glob(f"{SAMPLES}*"):  # of a command that was killed; its lock is ours now
             shutil.rmtree(left, ignore_errors=True)
-        fingerprint = make_fingerprint(job.dataset, job.settings.executor.workers, path.parent)
+        known = fresh_verification(job.record, job.settings)
+        if known is not None and known.errors:
+            settle(known, job.dataset, job.settings)
+        fingerprint = make_fingerprint(
+            job.dataset,
+            job.settings.executor.workers,
+            path.parent,
+            job.settings.verify.tolerance,
+            partial(_conclude, job),
+        )
         text = to_yaml(
             to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X)."
         )
@@ -67,8 +78,17 @@ def run(job: Job) -> None:
         log.info("fingerprint: wrote %s (%d cases)", path, len(fingerprint.cases))
 
 
-def make_fingerprint(dataset: Dataset, workers: int | None, scratch: Path) -> Fingerprint:
-    """Fingerprint every case of `dataset` with `workers` processes; the samples pass through a file in `scratch`."""
+def make_fingerprint(
+    dataset: Dataset,
+    workers: int | None,
+    scratch: Path,
+    tolerance: float = VerifySettings().tolerance,
+    accept: Callable[[Sequence[CaseCheck]], None] = refuse_errors,
+) -> Fingerprint:
+    """Fingerprint every case of `dataset` with `workers` processes; the samples pass through a file in `scratch`.
+
+    The files are read once and checked in passing; `accept` is given the checks and raises where there are errors.
+    """
     names = [case.name for case in dataset.cases]
     per_case = samples_per_case(len(names))
     scratch.mkdir(parents=True, exist_ok=True)
@@ -77,23 +97,29 @@ def make_fingerprint(dataset: Dataset, workers: int | None, scratch: Path) -> Fi
         samples = SampleFile(str(Path(folder) / "samples.f32"), channels, per_case, per_case * len(names))
         samples.open("w+").flush()
         work = {case.name: (i, case) for i, case in enumerate(dataset.cases)}
-        cases = run_cases(partial(_sample_case, samples, dataset.labels, dataset.remap), work, workers, "fingerprint")
-        return pool_fingerprints(list(cases.values()), samples.open("r"))
+        sample = partial(_sample_case, samples, replace(dataset, cases=()), tolerance)
+        results = run_cases(sample, work, workers, "fingerprint")
+        accept([check for check, _ in results.values()])
+        return pool_fingerprints([case for _, case in results.values() if case is not None], samples.open("r"))
+
+
+def _conclude(job: Job, checks: Sequence[CaseCheck]) -> None:
+    settle(conclude(job.dataset, job.settings, checks, job.record.content), job.dataset, job.settings)
 
 
 def _sample_case(
-    samples: SampleFile, labels: LabelSet, remap: dict[int, int], numbered: tuple[int, Case]
-) -> CaseFingerprint:
-    """Fingerprint one case and move its samples into the shared file."""
+    samples: SampleFile, dataset: Dataset, tolerance: float, numbered: tuple[int, Case]
+) -> tuple[CaseCheck, CaseFingerprint | None]:
+    """Check and fingerprint one case and move its samples into the shared file; no fingerprint where it has errors."""
     number, case = numbered
-    if case.label is None:
-        raise DataError(f"case {case.name}: has no label map, so it cannot be trained on")
-    label = read_label(case.label, remap)
-    check_values(label, labels)
-    result = fingerprint_case(case.name, read_image(case.images), label, samples.per_case)
+    files = read_case(case, dataset)
+    check = check_files(case, files, dataset, tolerance)
+    if check.has_errors or files.label is None:
+        return check, None
+    result = fingerprint_case(case.name, files.image, files.label.volume, samples.per_case)
     if result.has_foreground:
         start = number * samples.per_case
         mapped = samples.open("r+")
         mapped[:, start : start + samples.per_case] = result.samples
         mapped.flush()
-    return result.without_samples()
+    return check, result.without_samples()

@@ -4,19 +4,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
-import numpy as np
-
-from segfw.core.dataset import Case, Dataset
+from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.groups import groups_by_column, groups_by_pattern, guess_group_pattern
 from segfw.core.settings import SplitSettings
 from segfw.core.splits import Fold, find_leak
 from segfw.io.case_table import CASE, read_case_table
-from segfw.io.readers import read_label
-from segfw.stages.executor import run_cases
 from segfw.stages.raw import DatasetRecord
 
 log = logging.getLogger(__name__)
@@ -76,19 +72,6 @@ def identical_images(record: DatasetRecord) -> tuple[tuple[str, ...], ...]:
         if all(states):
             cases[tuple(state.sha256 for state in states if state)].append(case.name)
     return tuple(tuple(names) for names in cases.values() if len(names) > 1)
-
-
-def read_label_presence(dataset: Dataset, workers: int | None) -> dict[str, frozenset[int]]:
-    """Read every label map of `dataset` and return case -> the values above 0 that it holds, renumbered by `remap`."""
-    cases = {case.name: case for case in dataset.cases}
-    return run_cases(partial(_values, dataset.remap), cases, workers, "labels for split.kind=stratified")
-
-
-def _values(remap: Mapping[int, int], case: Case) -> frozenset[int]:
-    if case.label is None:
-        raise DataError(f"case {case.name}: has no label map, so split.kind=stratified cannot place it")
-    found = (int(value) for value in np.unique(read_label(case.label).array))
-    return frozenset(remap.get(value, value) for value in found) - {0}
 
 
 def how_to_group(cases: FoldCases) -> str:

@@ -17,8 +17,8 @@ from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold
 from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.groups import read_label_presence
-from segfw.stages.raw import DatasetRecord, load_or_scan
+from segfw.stages.raw import DatasetRecord, find_dataset, scan
+from segfw.stages.verify import label_presence, stop_at_missing_files
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
@@ -167,9 +167,10 @@ def prepare(settings: ExperimentSettings) -> Job:
     if settings.task.name is None:
         raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
     workspace = Workspace(Path(settings.output_root) / settings.task.name)
-    record = load_or_scan(settings.task, Path(settings.data_root), workspace)
-    workers = settings.executor.workers
-    prepare_splits(settings, workspace, record, lambda: read_label_presence(record.dataset, workers))
+    dataset = find_dataset(settings.task, Path(settings.data_root))
+    stop_at_missing_files(dataset, settings)
+    record = scan(dataset, workspace)
+    prepare_splits(settings, workspace, record, lambda: label_presence(record, settings))
     job = Job(settings, workspace, record)
     for fold in job.folds:
         job.cases_of(fold)

@@ -14,7 +14,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.settings import TaskSettings
-from segfw.io.layouts import read_dataset, require_files
+from segfw.io.layouts import read_dataset
 from segfw.io.phantom import make_phantom_dataset
 from segfw.workspace import Workspace, digest, load_yaml, to_yaml
 
@@ -61,22 +61,7 @@ def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
         if not folder.exists():
             log.info("making the synthetic dataset in %s", folder)
             make_phantom_dataset(folder)
-    dataset = read_dataset(task, data_root)
-    if dataset.num_training != len(dataset.cases):
-        log.warning(
-            "dataset %s: numTraining says %d, %d cases are there; planning follows numTraining",
-            dataset.name,
-            dataset.num_training,
-            len(dataset.cases),
-        )
-    return dataset
-
-
-def load_or_scan(task: TaskSettings, data_root: Path, workspace: Workspace) -> DatasetRecord:
-    """Find the dataset, require its files, hash those that changed, and keep the result in dataset.yaml."""
-    dataset = find_dataset(task, data_root)
-    require_files(dataset)
-    return scan(dataset, workspace)
+    return read_dataset(task, data_root)
 
 
 def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:

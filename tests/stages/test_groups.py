@@ -1,14 +1,12 @@
 """What folds are made from: groups by name or table, identical images, and the labels that cases hold."""
 
-import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from segfw.core.dataset import Case, Dataset
-from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.settings import SplitSettings
-from segfw.stages.groups import find_groups, gather_cases, identical_images, read_label_presence
+from segfw.stages.groups import find_groups, gather_cases, identical_images
 from segfw.stages.raw import DatasetRecord, FileRecord
 
 
@@ -76,13 +74,3 @@ def test_some_of_the_cases_keep_their_groups_and_twins():
     some = cases.only(frozenset("abde"))
     assert (some.groups, some.twins) == ({n: n for n in "abde"}, (("a", "b"), ("d", "e")))
     assert cases.only(frozenset("ad")).twins == ()
-
-
-def test_the_labels_of_a_case_are_its_values_after_renumbering(tmp_path):
-    for name, values in (("a", [0, 2, 2]), ("b", [0, 0, 0]), ("c", [1, 2, 5])):
-        sitk.WriteImage(sitk.GetImageFromArray(np.array([[values]], np.uint8)), str(tmp_path / f"{name}.nii.gz"))
-    cases = [Case(n, (n,), str(tmp_path / f"{n}.nii.gz")) for n in "abc"]
-    expected = {"a": frozenset({1}), "b": frozenset(), "c": frozenset({1, 2})}
-    assert read_label_presence(dataset_of(*cases, remap={1: 2, 2: 1, 5: 0}), workers=0) == expected
-    with pytest.raises(JobError, match=r"case d: has no label map, so split.kind=stratified cannot place it"):
-        read_label_presence(dataset_of(*cases, Case("d", ("d",))), workers=0)

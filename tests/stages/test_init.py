@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +225,6 @@ def test_real_folders(capsys, images, labels, number, channels, values):
     assert ("torso_ct_3mm" in shown) == (images == "single_ct")
 
 
-@pytest.mark.skipif(find_spec("segfw.io.dicom") is None, reason="DICOM series are not read yet")
 @pytest.mark.parametrize("place", ["img/{}", "img/{}/CT"])
 def test_folders_of_dicom_series_are_images(tmp_path, capsys, place):
     for case in ("p1", "p2"):

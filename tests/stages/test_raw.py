@@ -10,10 +10,14 @@ import SimpleITK as sitk
 from segfw.core.errors import DataError
 from segfw.core.settings import TaskSettings
 from segfw.io.phantom import make_phantom_dataset
-from segfw.stages.raw import load_or_scan
+from segfw.stages.raw import find_dataset, scan
 from segfw.workspace import Workspace
 
 TASK = TaskSettings(name="Demo", folder="Demo")
+
+
+def load_or_scan(task, data_root, workspace):
+    return scan(find_dataset(task, data_root), workspace)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,99 @@
+"""Whether two files of a case lie on one grid: shape, spacing, origin and direction, each with the size of its error.
+
+Sizes are relative to the first grid, so that one tolerance fits microscopes and whole bodies: spacing and origin in
+its voxels, directions as differences of cosines. Messages say millimetres and degrees besides.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from segfw.core.types import Geometry, Volume
+
+GRID_KINDS = ("shape", "axes", "spacing", "origin", "direction")
+"""What `verify.fix` may repair."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which a grid differs from the first; `message` is to follow the name of the other file and a colon."""
+
+    kind: str
+    message: str
+
+
+def compare_grids(first: Volume, other: Volume, tolerance: float, spacing_only: bool = False) -> list[Difference]:
+    """Return every difference above `tolerance` (shapes: any).
+
+    `spacing_only`: for files that state no position, such as PNG; a spacing of 1 everywhere then means unstated.
+    """
+    found = []
+    if other.shape != first.shape:
+        found.append(Difference("shape", f"{_times(other.shape)} voxels (z, y, x), the image {_times(first.shape)}"))
+    if spacing_only or first.geometry is None or other.geometry is None:
+        stated = all(any(s != 1 for s in volume.spacing) for volume in (first, other))
+        return found + (_compare_spacing(first.spacing, other.spacing, tolerance) if stated else [])
+    here, there = first.geometry, other.geometry
+    if here.ndim != there.ndim:
+        return [*found, Difference("axes", f"a {there.ndim}D file, the image a {here.ndim}D one")]
+    return [
+        *found,
+        *_compare_spacing(here.spacing, there.spacing, tolerance),
+        *_compare_origin(here, there, tolerance),
+        *_compare_direction(here, there, tolerance),
+    ]
+
+
+def accepting(size: float) -> str:
+    """Return `size` rounded up to two digits: the tolerance that would accept it."""
+    step = 10.0 ** (math.floor(math.log10(size)) - 1)
+    for digits in (math.ceil(size / step), math.ceil(size / step) + 1):
+        text = f"{digits * step:.2g}"
+        if float(text) >= size:
+            break
+    return text
+
+
+def _compare_spacing(here: tuple[float, ...], there: tuple[float, ...], tolerance: float) -> list[Difference]:
+    off = np.abs(np.subtract(there, here))
+    axis = int((off / np.abs(here)).argmax())
+    size = float(off[axis] / abs(here[axis]))
+    if size <= tolerance:
+        return []
+    found = f"spacing {_times(there)} mm, the image {_times(here)}: "
+    return [Difference("spacing", f"{found}{size:.3g} voxels ({off[axis]:.3g} mm) off{_accepted(size)}")]
+
+
+def _compare_origin(here: Geometry, there: Geometry, tolerance: float) -> list[Difference]:
+    off = np.subtract(there.origin, here.origin)
+    size = float(np.abs((np.array(here.direction) @ off) / np.array(here.spacing)).max())
+    if size <= tolerance:
+        return []
+    distance = float(np.linalg.norm(off))
+    found = f"origin {_point(there.origin)} mm, the image {_point(here.origin)}: "
+    return [Difference("origin", f"{found}{size:.3g} voxels ({distance:.3g} mm) off{_accepted(size)}")]
+
+
+def _compare_direction(here: Geometry, there: Geometry, tolerance: float) -> list[Difference]:
+    first, other = np.array(here.direction), np.array(there.direction)
+    size = float(np.abs(other - first).max())
+    if size <= tolerance:
+        return []
+    cosines = (first * other).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(other, axis=1))
+    angle = float(np.rad2deg(np.arccos(np.clip(cosines, -1, 1)).max()))
+    return [
+        Difference("direction", f"axes turned by up to {angle:.3g} degrees: cosines {size:.3g} off{_accepted(size)}")
+    ]
+
+
+def _accepted(size: float) -> str:
+    return f"; verify.tolerance={accepting(size)} accepts it" if math.isfinite(size) else ""
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:.6g}" for value in values)
+
+
+def _point(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value + 0.0:.6g}' for value in values)})"

@@ -1,0 +1,104 @@
+"""`verify.fix`: repaired copies of the files that are not on their image's grid, and a list that names them.
+
+The originals stay as they are, and at fault; the list is a dataset of its own that `task.folder` takes.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segfw.core.dataset import Case, Dataset
+from segfw.core.errors import DataError, JobError
+from segfw.core.faults import Fault
+from segfw.core.grids import GRID_KINDS
+from segfw.core.settings import ExperimentSettings
+from segfw.core.verification import Verification
+from segfw.io.file_list import write_task_list
+from segfw.io.layouts import dataset_folder
+from segfw.io.repair import Fix, repair_file
+from segfw.stages.executor import run_cases
+
+log = logging.getLogger(__name__)
+
+Work = tuple[Case, tuple[str, ...], Fix]
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What was repaired: `copies`: file -> its copy; `refused`: file -> why not; `summary`: the closing words."""
+
+    copies: dict[str, str]
+    refused: dict[str, str]
+    summary: str
+
+    def annotated(self, fault: Fault) -> Fault:
+        """Return the fault with what became of it."""
+        if not _is_repairable(fault):
+            return fault
+        if fault.file in self.copies:
+            copy = Path(self.copies[fault.file])
+            return replace(fault, message=f"{fault.message}; repaired in {copy.parent.name}/{copy.name}")
+        return replace(fault, message=f"{fault.message}; not repaired: {self.refused[fault.file]}")
+
+
+def repair(verification: Verification, dataset: Dataset, settings: ExperimentSettings) -> Repairs:
+    """Write the copies that `verify.fix` asks for and the list of the repaired dataset beside it.
+
+    `JobError` where they cannot be written.
+    """
+    fix = settings.verify.fix
+    if fix is None:
+        raise ValueError("there is no verify.fix to repair by")
+    files: dict[str, list[str]] = {}
+    for fault in verification.errors:
+        if _is_repairable(fault) and fault.file not in files.setdefault(fault.case, []):
+            files[fault.case].append(fault.file)
+    work: dict[str, Work] = {c.name: (c, tuple(files[c.name]), fix) for c in dataset.cases if c.name in files}
+    outcomes = run_cases(_repair_case, work, settings.executor.workers, f"verify.fix={fix}") if work else {}
+    copies = {file: copy for done, _ in outcomes.values() for file, copy in done.items()}
+    refused = {file: why for _, refusals in outcomes.values() for file, why in refusals.items()}
+    repaired = sum(_is_repairable(fault) and fault.file in copies for fault in verification.errors)
+    summary = f"verify.fix={fix} repaired {repaired} of them in copies, {len(verification.errors) - repaired} remain"
+    if copies:
+        path = _write_list(dataset, copies, settings, fix)
+        summary += f"; the repaired dataset is task.folder={path}"
+    return Repairs(copies, refused, summary)
+
+
+def _is_repairable(fault: Fault) -> bool:
+    return fault.severity == "error" and fault.kind in GRID_KINDS
+
+
+def _repair_case(work: Work) -> tuple[dict[str, str], dict[str, str]]:
+    """Return {file: copy} and {file: why not} of one case."""
+    case, files, fix = work
+    copies, refused = {}, {}
+    for file in files:
+        try:
+            copies[file] = str(repair_file(Path(file), Path(case.images[0]), fix, file == case.label))
+        except DataError as error:
+            refused[file] = str(error)
+        except OSError as error:
+            raise JobError(f"verify.fix={fix} cannot write a copy of {file} beside its folder: {error}") from error
+    return copies, refused
+
+
+def _write_list(dataset: Dataset, copies: dict[str, str], settings: ExperimentSettings, fix: Fix) -> Path:
+    folder = dataset_folder(settings.task, Path(settings.data_root))
+    folder = (folder if folder.is_dir() else folder.parent).absolute()
+    path = folder / f"repaired_{fix}.yaml"
+    cases = tuple(
+        replace(
+            case,
+            images=tuple(copies.get(image, image) for image in case.images),
+            label=None if case.label is None else copies.get(case.label, case.label),
+        )
+        for case in dataset.cases
+    )
+    if path.exists():
+        log.info("verify.fix=%s: %s is replaced", fix, path)
+    try:
+        write_task_list(path, replace(dataset, cases=cases))
+    except OSError as error:
+        raise JobError(f"verify.fix={fix} cannot write the list {path}: {error.strerror}") from error
+    return path
