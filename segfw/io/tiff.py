@@ -30,6 +30,7 @@ from segfw.io.endings import OME_ENDINGS, ending_of
 from segfw.io.images import NATURAL_SPACING, FileImage, label_values, plain_geometry, reason
 from segfw.io.tiff_spacing import (
     pixel_size,
+    sidecar,
     spacing_beside,
     spacing_inside,
     warn_of_missing_spacing,
@@ -114,7 +115,7 @@ def write_tiff_label(path: Path, array: IntArray, geometry: Geometry) -> None:
     if is_ome := ending_of(path).lower() in OME_ENDINGS:
         for axis, size in zip("ZYX", geometry.spacing, strict=True):
             metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "mm"}
-    if len(values) == 1 or not is_ome:  # OME has no word for a volume of one slice
+    if len(values) == 1 or not is_ome or sidecar(path).exists():  # OME has no word for a volume of one slice
         write_spacing_beside(path, geometry.spacing)
     with atomic_path(path) as temporary:
         tifffile.imwrite(temporary, values, photometric="minisblack", compression="zlib", metadata=metadata, ome=is_ome)

@@ -205,6 +205,12 @@ def test_label_volume_comes_back_with_its_spacing(tmp_path, ending, spacing, dep
     assert volume.spacing == spacing
 
 
+def test_older_spacing_beside_does_not_outlive_a_new_file(tmp_path):
+    (tmp_path / "a.json").write_text('{"spacing": [9, 9, 9]}')
+    write_label(tmp_path / "a.ome.tif", PAGES, plain_geometry((3.0, 0.7, 0.5)))
+    assert read_label(tmp_path / "a.ome.tif").spacing == (3.0, 0.7, 0.5)
+
+
 def test_label_volume_is_written_as_nnunet_does(tmp_path):
     write_label(tmp_path / "a.tif", PAGES, plain_geometry((3.0, 0.7, 0.5)))
     assert json.loads((tmp_path / "a.json").read_text()) == {"spacing": [3.0, 0.7, 0.5]}
