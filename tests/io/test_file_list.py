@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from segfw.core.dataset import Case, Dataset, Window
@@ -18,13 +18,12 @@ from segfw.core.settings import TaskSettings
 from segfw.io.file_list import read_file_list, write_file_list, write_task_list
 from segfw.io.layouts import read_dataset
 
-ODD = st.sampled_from("aZ0 ,;\t'\"#:-_.é中🫀|[]{}&*!%@`=~<>?")
-TEXT = (
-    st.one_of(st.text(ODD, min_size=1, max_size=12), st.text(min_size=1, max_size=12))
-    .filter(lambda t: t == t.strip() and not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "  /\\" for c in t))
-    .filter(lambda t: not any(0xD800 <= ord(c) < 0xE000 for c in t) and t not in (".", ".."))
+ODD = st.sampled_from("aZ0 ,;'\"#:-_.é中🫀|[]{}&*!%@`=~<>?")
+ANY = st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="/\\")
+TEXT = st.text(ODD | ANY, min_size=1, max_size=12).filter(lambda t: t == t.strip() and t not in (".", ".."))
+LAWS = settings(
+    max_examples=50, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-LAWS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 ONE_TO_THREE = st.integers(1, 3)
@@ -67,10 +66,7 @@ def test_a_table_gives_back_what_was_written(tmp_path, written):
 
 
 @LAWS
-@given(
-    cases(st.just(2)),
-    st.tuples(TEXT, TEXT).filter(lambda names: names[0] != names[1] and not any(n.isdigit() for n in names)),
-)
+@given(cases(st.just(2)), st.tuples(TEXT, TEXT).map(lambda names: (names[0] + "x", names[1] + "y")))
 def test_columns_give_back_the_names_of_channels(tmp_path, written, names):
     path = tmp_path / "list.csv"
     write_file_list(path, written, names)
@@ -229,7 +225,7 @@ def test_what_would_not_be_read_back_is_not_written(tmp_path):
         write_file_list(path, [Case("a", ("x",)), Case("b", ("x", "y"))])
     with pytest.raises(DataError, match="cannot be called 'image_id'"):
         write_file_list(path, [Case("a", ("x",), table={"image_id": "3"})])
-    with pytest.raises(DataError, match=r"cannot hold 'x\\ny' \(column note, case a\)"):
+    with pytest.raises(DataError, match=r"cannot hold 'x\\ny' \(case a\)"):
         write_file_list(path, [Case("a", ("x",), table={"note": "x\ny"})])
     dataset = Dataset("Toy", ("CT",), LabelSet({"background": 0, "x": 1}), 1, (Case("a", ("b",)),))
     with pytest.raises(DataError, match=r"no value in the files becomes 1: remap \{1: 2\}"):
