@@ -57,7 +57,8 @@ def task_text(draft: TaskDraft) -> str:
         f"channels: [{', '.join(map(_scalar, draft.channels))}]",
     ]
     if draft.normalization is None:
-        lines.append("# normalization: [zscore]       # or say it: ct, zscore, rescale_to_0_1, rgb_to_0_1, nonorm")
+        schemes = ", ".join(["zscore"] * len(draft.channels))
+        lines.append(f"# normalization: [{schemes}]  # or say it: ct, zscore, rescale_to_0_1, rgb_to_0_1, nonorm")
     else:
         lines.append(f"normalization: [{', '.join(draft.normalization)}]")
     return "\n".join([*lines, *_label_lines(draft.values), *_group_lines(draft.group_pattern)]) + "\n"
