@@ -133,7 +133,8 @@ def test_reading_on_small_sets(reading, tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["small", "large", "loose"]
     outcome = json.loads(lines[-1])
-    assert list(outcome) == ["read_seconds_small", "read_seconds_large", "read_seconds_loose"]
+    names = ["small", "large", "loose"]
+    assert list(outcome) == [f"read_{key}_{name}" for name in names for key in ("seconds", "cpu_seconds")]
     assert all(value > 0 for value in outcome.values())
 
 
