@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
     output, peak, cpu = b"", 0, {}
     while True:
         tree = descendants(process.pid)
-        peak = max(peak, sum(memory(pid) for pid in tree))
+        peak = max(peak, memory(tree))
         cpu.update({pid: processor_seconds(pid) for pid in tree})
         output = (output + (process.stdout.read() or b""))[-4000:]
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -112,21 +113,30 @@ def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
     return Usage(wall, max(usage.ru_utime + usage.ru_stime, sum(cpu.values())), max(peak, usage.ru_maxrss * 1024))
 
 
-def descendants(pid: int) -> list[int]:
-    """Return `pid` and all processes below it that run now."""
-    tree = [pid]
-    for parent in tree:
+def descendants(pid: int) -> dict[int, int]:
+    """Return {process: its parent} of `pid`, whose parent is left at 0, and of all processes below it that run now."""
+    tree, waiting = {pid: 0}, [pid]
+    for parent in waiting:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            tree += [int(word) for word in _read(task).split()]
+            found = [int(word) for word in _read(task).split()]
+            tree.update(dict.fromkeys(found, parent))
+            waiting += found
     return tree
 
 
-def memory(pid: int) -> int:
-    """Return the bytes that process `pid` holds, its share of what is shared; 0 if it is gone."""
-    for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def memory(tree: Mapping[int, int]) -> int:
+    """Return the bytes that the processes of {process: its parent} hold, of what is shared each its share.
+
+    A process that is about to start a program is for a moment its parent once more, with the same memory (vfork): its
+    account is then its parent's to the last number, and counts once. One that is gone counts nothing.
+    """
+    accounts = {pid: _read(Path(f"/proc/{pid}/smaps_rollup")) for pid in tree}
+    shares = [
+        re.search(r"^Pss: +(\d+) kB", account, re.MULTILINE)
+        for pid, account in accounts.items()
+        if account != accounts.get(tree[pid])
+    ]
+    return sum(int(share[1]) * 1024 for share in shares if share)
 
 
 def processor_seconds(pid: int) -> float:

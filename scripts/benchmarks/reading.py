@@ -2,9 +2,10 @@
 
 python scripts/benchmarks/reading.py [--data FOLDER] [--quick] [--results FOLDER]
 
-The last line is one JSON object of ratios ours / theirs by the clock, smaller is better: `read_seconds_small` (heads of
-hippocampi, else made ones of that size), `read_seconds_large` (a made CT of 512 x 512 x 100), and one for each other
-folder of `--data` that holds .nii.gz files.
+The last line is one JSON object of ratios ours / theirs, smaller is better: `read_seconds_small` (the hippocampi of
+Task04, else made images of that size), `read_seconds_large` (a made CT of 512 x 512 x 100), and one for each other
+folder of `--data` that holds .nii.gz files. `read_cpu_seconds_...` are the same in processor seconds, which other work
+on the machine disturbs less.
 """
 
 import tempfile
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from segfw.io.readers import read_image
 
 SMALL = "Task04_Hippocampus"
+FIGURES = {"seconds": "wall", "cpu_seconds": "cpu"}
 SMALL_SHAPE, LARGE_SHAPE = (36, 50, 35), (100, 512, 512)
 
 
@@ -86,13 +88,8 @@ def main() -> None:
                 f"ratio {ratio(works[name], 'wall'):.3f} (processor seconds {ratio(works[name], 'cpu'):.3f})",
                 flush=True,
             )
-    tell(
-        "reading",
-        {f"read_seconds_{name}": ratio(turns, "wall") for name, turns in works.items()},
-        works,
-        about,
-        options.results,
-    )
+    outcome = {f"read_{key}_{name}": ratio(turns, of) for name, turns in works.items() for key, of in FIGURES.items()}
+    tell("reading", outcome, works, about, options.results)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Only names and bytes are taken over, no links, devices, owners or modes. A name 
 something else on another system, refuses the whole archive. What is unpacked appears whole or not at all.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -48,7 +49,7 @@ def unpack(archive: Path, folder: Path, check: Callable[[], None]) -> None:
 
 def remove_remains(folder: Path) -> None:
     """Remove what an unpacking of `folder` left that was killed. Only for the holder of its lock."""
-    for remains in folder.parent.glob(f".tmp-????????-{folder.name}"):
+    for remains in folder.parent.glob(f".tmp-????????-{glob.escape(folder.name)}"):
         shutil.rmtree(remains, ignore_errors=True)
 
 

@@ -79,9 +79,15 @@ def test_a_child_that_fails_says_why():
 
 
 def test_processes_that_are_gone_count_nothing():
-    assert common.memory(2**30) == 0
+    assert common.memory({2**30: 0}) == 0
     assert common.processor_seconds(2**30) == 0.0
-    assert common.descendants(2**30) == [2**30]
+    assert common.descendants(2**30) == {2**30: 0}
+
+
+def test_a_process_that_still_is_its_parent_counts_once(monkeypatch):
+    accounts = {1: "Pss:   10 kB", 2: "Pss:   10 kB", 3: "Pss:    7 kB", 4: "Pss:    7 kB"}
+    monkeypatch.setattr(common, "_read", lambda path: accounts[int(path.parts[2])])
+    assert common.memory({1: 0, 2: 1, 3: 1, 4: 1}) == (10 + 7 + 7) * 1024
 
 
 def test_machine_and_versions():
@@ -133,7 +139,8 @@ def test_reading_on_small_sets(reading, tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["small", "large", "loose"]
     outcome = json.loads(lines[-1])
-    assert list(outcome) == ["read_seconds_small", "read_seconds_large", "read_seconds_loose"]
+    names = ["small", "large", "loose"]
+    assert list(outcome) == [f"read_{key}_{name}" for name in names for key in ("seconds", "cpu_seconds")]
     assert all(value > 0 for value in outcome.values())
 
 
