@@ -13,6 +13,8 @@ from segfw.core.types import Geometry, Volume
 
 GRID_KINDS = ("shape", "axes", "spacing", "origin", "direction")
 """What `verify.fix` may repair."""
+UNSTATED = {(1.0, 1.0, 1.0), (999.0, 1.0, 1.0)}
+"""Spacings that readers give to pages and pictures of which none is known."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class Difference:
 def compare_grids(first: Volume, other: Volume, tolerance: float, spacing_only: bool = False) -> list[Difference]:
     """Return every difference above `tolerance` (shapes: any).
 
-    `spacing_only`: for files that state no position, such as PNG; a spacing of 1 everywhere then means unstated.
+    `spacing_only`: for files that state no position, such as PNG; a nominal spacing then means an unstated one.
     """
     found = []
     if other.shape != first.shape:
         found.append(Difference("shape", f"{_times(other.shape)} voxels (z, y, x), the image {_times(first.shape)}"))
     if spacing_only or first.geometry is None or other.geometry is None:
-        stated = all(any(s != 1 for s in volume.spacing) for volume in (first, other))
+        stated = not {tuple(first.spacing), tuple(other.spacing)} & UNSTATED
         return found + (_compare_spacing(first.spacing, other.spacing, tolerance) if stated else [])
     here, there = first.geometry, other.geometry
     if here.ndim != there.ndim:

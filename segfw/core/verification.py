@@ -28,12 +28,14 @@ BLOCK = 2**20
 class FileVolume:
     """One file of a case as it was read. `positioned`: whether its format states where the voxels lie (PNG does not).
 
-    `alpha_dropped`: the reader has left out an alpha channel that is the same everywhere. `replaced`: how many NaN or
-    infinite voxels the reader has replaced by numbers, and the index of the first one in the array's own order.
+    `channel`: number of its first channel; `alpha_dropped`: the reader has left out an alpha channel that is the same
+    everywhere; `replaced`: how many NaN or infinite voxels the reader has replaced by numbers, and the index of the
+    first one in the array's own order.
     """
 
     path: str
     volume: Volume
+    channel: int = 0
     positioned: bool = True
     alpha_dropped: bool = False
     replaced: tuple[int, int] | None = None
@@ -42,7 +44,8 @@ class FileVolume:
         """Return (channel of this file, words) for each channel with voxels that are NaN or infinite."""
         array = self.volume.array
         if self.replaced is not None:
-            channel, *place = (int(i) for i in np.unravel_index(self.replaced[1], array.shape))
+            index = min(self.replaced[1], array.size - 1)
+            channel, *place = (int(i) for i in np.unravel_index(index, array.shape))
             return [(channel, _not_finite_words(self.replaced[0], tuple(place)))]
         return [(channel, words) for channel, voxels in enumerate(array) if (words := not_finite(voxels))]
 
@@ -104,18 +107,16 @@ def check_volumes(
     def tell(severity: Severity, kind: str, message: str, file: str) -> None:
         found.append(Fault(case, severity, kind, message, file))
 
-    offset = 0
     for number, image in enumerate(images):
         for channel, problem in image.not_finite():
-            tell("error", "not-finite", f"{_channel(offset + channel, dataset)}: {problem}", image.path)
+            tell("error", "not-finite", f"{_channel(image.channel + channel, dataset)}: {problem}", image.path)
         if image.alpha_dropped:
             tell("warning", "alpha", "an alpha channel of one value is left out", image.path)
         if number == 0 and (problem := _odd_spacing(image)):
             tell("warning", "odd-spacing", f"implausible {problem}; is it in mm?", image.path)
         if number:
             for kind, problem in _grid_problems(images[0], image, tolerance):
-                tell("error", kind, f"{_channel(offset, dataset)}: {problem}", image.path)
-        offset += len(image.volume.array)
+                tell("error", kind, f"{_channel(image.channel, dataset)}: {problem}", image.path)
     if label is not None:
         if images:
             for kind, problem in _grid_problems(images[0], label, tolerance):

@@ -65,7 +65,9 @@ def check_case(case: Case, dataset: Dataset, tolerance: float) -> CaseCheck:
 def check_files(case: Case, files: CaseFiles, dataset: Dataset, tolerance: float) -> CaseCheck:
     """Check what was read of a case."""
     faults = [*files.faults, *check_volumes(case.name, files.images, files.label, dataset, tolerance)]
-    if files.label_fault is not None and not any(fault.kind in LABEL_KINDS for fault in faults):
+    if files.label_fault is not None and not any(
+        fault.kind in LABEL_KINDS and fault.file == case.label for fault in faults
+    ):
         faults.append(files.label_fault)
     complete = len(files.images) == len(case.images) > 0
     if complete and (fault := channel_fault(case.name, files.images, len(dataset.channel_names))):
@@ -108,13 +110,14 @@ def _read_images(case: Case, faults: list[Fault]) -> tuple[tuple[FileVolume, ...
     images: list[FileVolume] = []
     stack: FloatArray | None = None
     several = len(case.images) > 1
-    whole = True
+    whole, channel = True, 0
     for number, path in enumerate(case.images):
         what = f"channel {number}" if several else "image"
         read = _attempt(case.name, what, path, partial(read_image, [path]))
         if isinstance(read, Fault):
             faults.append(read)
             whole = False
+            channel += 1
             continue
         if not several:
             stack = np.asarray(read.array, np.float32)
@@ -126,7 +129,8 @@ def _read_images(case: Case, faults: list[Fault]) -> tuple[tuple[FileVolume, ...
                 read = Volume(stack[number : number + 1], read.spacing, read.geometry)
             else:
                 whole = False
-        images.append(_as_file_volume(path, read))
+        images.append(_as_file_volume(path, read, channel))
+        channel += len(read.array)
     return tuple(images), stack if whole else None
 
 
@@ -147,10 +151,10 @@ def _attempt(case: str, what: str, path: str, read: Callable[[], Volume]) -> Vol
         return Fault(case, "error", "unreadable", f"{what} {name}: {line}", path)
 
 
-def _as_file_volume(path: str, volume: Volume) -> FileVolume:
+def _as_file_volume(path: str, volume: Volume, channel: int = 0) -> FileVolume:
     """Add what the reader does not tell: whether positions are stated, and what it left out or replaced."""
     lowered = path.lower()
     if lowered.endswith(NATURAL_ENDINGS):
-        return FileVolume(path, volume, positioned=False, alpha_dropped=lost_alpha(path, len(volume.array)))
+        return FileVolume(path, volume, channel, positioned=False, alpha_dropped=lost_alpha(path, len(volume.array)))
     replaced = find_not_finite(Path(path)) if lowered.endswith((".nii", ".nii.gz")) else None
-    return FileVolume(path, volume, replaced=replaced)
+    return FileVolume(path, volume, channel, replaced=replaced)

@@ -58,7 +58,7 @@ def repair(verification: Verification, dataset: Dataset, settings: ExperimentSet
     copies = {file: copy for done, _ in outcomes.values() for file, copy in done.items()}
     refused = {file: why for _, refusals in outcomes.values() for file, why in refusals.items()}
     repaired = sum(_is_repairable(fault) and fault.file in copies for fault in verification.errors)
-    summary = f"verify.fix={fix} repaired {repaired} of them in copies, {len(verification.errors) - repaired} remain"
+    summary = f"verify.fix={fix} repaired {repaired} of {len(verification.errors)} errors in copies"
     if copies:
         path = _write_list(dataset, copies, settings, fix)
         summary += f"; the repaired dataset is task.folder={path}"

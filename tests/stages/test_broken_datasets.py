@@ -168,6 +168,15 @@ def nan_in_the_second_channel(folder):
     write(image_file(folder, "bob", 1), changed(image_of("bob"), float("nan"), (0, 0, 0)))
 
 
+@broken(1, "not-finite", "ann", "channel 1 (late): 1 voxel is NaN or infinite, the first at (1, 2, 3)")
+def nan_in_the_second_volume(folder):
+    describe(folder, channel_names={"0": "early", "1": "late"})
+    for case in CASES:
+        write(image_file(folder, case), np.stack([image_of(case), image_of(case)]))
+    volumes = changed(np.stack([image_of("ann"), image_of("ann")]), float("nan"), (1, 1, 2, 3))
+    write(image_file(folder, "ann"), volumes)
+
+
 # --- labels --------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +344,12 @@ def complex_numbers(folder):
 def folder_for_a_file(folder):
     label_file(folder, "bob").unlink()
     label_file(folder, "bob").mkdir()
+
+
+@broken(1, "unreadable", "cyd", "channel 0 cyd_0000.nii.gz: ")
+def first_channel_unreadable(folder):
+    make_two_channels(folder)
+    image_file(folder, "cyd", 0).write_bytes(b"")
 
 
 # --- several cases, and the dataset --------------------------------------------------------------------------------

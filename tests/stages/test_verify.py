@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segfw.core import fingerprint as core_fingerprint
 from segfw.core.errors import DataError, JobError
 from segfw.core.settings import ExecutorSettings
 from segfw.io.readers import read_image, read_label
@@ -28,6 +29,12 @@ from tests.stages.tiny_dataset import (
     verdict,
     write,
 )
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    """Draw few intensities: three tiny cases would otherwise give a hundred million."""
+    monkeypatch.setattr(core_fingerprint, "TOTAL_SAMPLES", 3000)
 
 
 @pytest.fixture
@@ -170,7 +177,7 @@ def test_a_header_is_copied(folder, output, caplog):
         label_file(folder, "bob"), label_of("bob"), spacing=(1, 1, 1), origin=(1, 0, 0), direction=np.diag([1, -1, -1])
     )
     message, rows, (status, _, _, report) = repaired(folder, output, caplog, "copy_header")
-    assert "verify.fix=copy_header repaired 3 of them in copies, 0 remain" in message
+    assert "verify.fix=copy_header repaired 3 of 3 errors in copies" in message
     assert f"task.folder={folder / 'repaired_copy_header.yaml'}" in message
     assert sum("; repaired in labelsTr_copy_header/bob.nii.gz" in row for row in rows) == 3
     assert (status, report["faults"]) == (0, [])
@@ -184,7 +191,7 @@ def test_a_header_is_not_copied_to_another_shape(folder, output, caplog):
     write(label_file(folder, "ann"), label_of("ann"), origin=(1, 0, 0))
     write(label_file(folder, "bob"), np.ones((4, 5, 7), np.uint8), origin=(1, 0, 0))
     message, rows, (status, _, _, report) = repaired(folder, output, caplog, "copy_header")
-    assert "repaired 1 of them in copies, 2 remain" in message
+    assert "repaired 1 of 3 errors in copies" in message
     assert (
         sum("not repaired: a header cannot be copied to another shape; use verify.fix=resample" in r for r in rows) == 2
     )
@@ -198,7 +205,7 @@ def test_a_label_map_is_resampled_where_it_lies(folder, output, caplog):
     fine[1, 2, 4:8] = 2
     write(label_file(folder, "cyd"), fine, spacing=(0.25, 0.5, 2.0), origin=(0, 0, 2))
     message, _, (status, _, _, report) = repaired(folder, output, caplog, "resample")
-    assert "repaired 3 of them in copies, 0 remain" in message
+    assert "repaired 3 of 3 errors in copies" in message
     assert (status, report["faults"]) == (0, [])
     wanted = np.zeros(SHAPE, np.uint8)
     wanted[2, 2, 2:4] = 2
@@ -226,7 +233,7 @@ def test_grids_that_do_not_overlap_are_not_resampled(folder, output, caplog):
     write(label_file(folder, "ann"), label_of("ann"), origin=(500, 0, 0))
     status, message, rows, _ = verdict(folder, output, caplog, fix="resample")
     assert status == 1
-    assert "repaired 0 of them in copies, 1 remain" in message
+    assert "repaired 0 of 1 errors in copies" in message
     assert any("not repaired: the grids do not overlap in space" in row for row in rows)
     assert not list(folder.glob("*resample*"))
 
@@ -234,7 +241,7 @@ def test_grids_that_do_not_overlap_are_not_resampled(folder, output, caplog):
 def test_other_errors_remain(folder, output, caplog):
     write(label_file(folder, "ann"), label_of("ann") + 5, origin=(1, 0, 0))
     message, _, (status, _, _, report) = repaired(folder, output, caplog, "copy_header")
-    assert "repaired 1 of them in copies, 1 remain" in message
+    assert "repaired 1 of 2 errors in copies" in message
     assert (status, [fault["kind"] for fault in report["faults"]]) == (1, ["label-values"])
 
 
@@ -244,12 +251,12 @@ def test_a_copy_that_is_there_is_kept_and_another_file_in_its_place_is_not_repla
     copy = folder / "labelsTr_copy_header" / "ann.nii.gz"
     before = copy.stat().st_mtime_ns
     _, message, _, _ = verdict(folder, output, caplog, fix="copy_header")
-    assert "repaired 1 of them" in message
+    assert "repaired 1 of 1 errors" in message
     assert copy.stat().st_mtime_ns == before
     write(copy, np.zeros(SHAPE, np.uint8))
     content = copy.read_bytes()
     _, message, rows, _ = verdict(folder, output, caplog, fix="copy_header")
-    assert "repaired 0 of them" in message
+    assert "repaired 0 of 1 errors" in message
     assert any("is there and holds something else; delete it or move it away" in row for row in rows)
     assert copy.read_bytes() == content
 
@@ -270,14 +277,14 @@ def test_a_linked_folder_is_repaired_beside_the_link(folder, output, caplog, tmp
     for path in folder.iterdir():
         (link / path.name).symlink_to(path)
     _, message, _, _ = verdict(link, output, caplog, fix="copy_header")
-    assert "repaired 1 of them" in message
+    assert "repaired 1 of 1 errors" in message
     assert (link / "labelsTr_copy_header" / "ann.nii.gz").exists()
     assert not (folder / "labelsTr_copy_header").exists()
 
 
 def test_the_main_job_repairs_too_and_stops(folder, output):
     write(label_file(folder, "ann"), label_of("ann"), origin=(1, 0, 0))
-    with pytest.raises(JobError, match="repaired 1 of them in copies, 0 remain"):
+    with pytest.raises(JobError, match="repaired 1 of 1 errors in copies"):
         fingerprint.run(prepare(settings_of(folder, output, fix="copy_header")))
     assert (folder / "repaired_copy_header.yaml").exists()
 
@@ -297,7 +304,7 @@ def test_natural_images_are_not_resampled(folder, output, caplog):
         write(label_file(folder, case, ".png"), label_of(case)[1, :4], (1, 1))
     status, message, rows, _ = verdict(folder, output, caplog, fix="resample")
     assert status == 1
-    assert "repaired 0 of them in copies, 3 remain" in message
+    assert "repaired 0 of 3 errors in copies" in message
     assert any("states no position in space" in row for row in rows)
 
 
