@@ -43,7 +43,7 @@ def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int |
     Raises `JobError` that lists every case that failed and why, once the others are done. `workers`: processes, 0 for
     none, None to choose. `function` must be picklable (a module-level function or a partial of one).
     """
-    count = min(available_cores(), len(cases) // MIN_CASES_PER_WORKER) if workers is None else min(workers, len(cases))
+    count = choose_processes(workers, len(cases))
     done: dict[str, R] = {}
     failed: dict[str, str] = {}
     outcomes = _in_line(function, cases) if count < 1 else _in_processes(function, cases, count)
@@ -59,6 +59,11 @@ def run_cases(function: Callable[[A], R], cases: Mapping[str, A], workers: int |
         rows = "\n".join(f"  {case}: {why}" for case, why in sorted(failed.items()))
         raise JobError(f"{title}: {len(failed)} of {len(cases)} cases failed, the others are done:\n{rows}")
     return {case: done[case] for case in cases}
+
+
+def choose_processes(workers: int | None, num_cases: int) -> int:
+    """Return how many processes share `num_cases`; 0 for none. `workers`: what was asked for, None to choose."""
+    return min(available_cores(), num_cases // MIN_CASES_PER_WORKER) if workers is None else min(workers, num_cases)
 
 
 def _in_line(function: Callable[[A], R], cases: Mapping[str, A]) -> Iterator[tuple[str, R | SegfwError]]:
