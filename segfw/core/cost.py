@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from segfw.core.memory import stage_voxels
 from segfw.core.plan import Configuration
+from segfw.core.settings import TrainerSettings
 from segfw.core.types import Shape
+
+PASSES = 3
+"""A training step costs about three forward passes: one forward, two backward."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,14 @@ def forward_flops(configuration: Configuration, num_channels: int, num_heads: in
 def parameter_count(configuration: Configuration, num_channels: int, num_heads: int) -> int:
     """Count the learned values of the network, all deep-supervision heads included."""
     return sum(layer.parameters for layer in _layers(configuration, num_channels, num_heads))
+
+
+def training_flops(
+    configuration: Configuration, num_channels: int, num_heads: int, trainer: TrainerSettings, val_batches: int
+) -> float:
+    """Count the operations of training one fold, on-line validation (`val_batches` per epoch) included."""
+    passes = PASSES * trainer.limit_train_batches + val_batches
+    return trainer.max_epochs * passes * forward_flops(configuration, num_channels, num_heads)
 
 
 def _layers(configuration: Configuration, num_channels: int, num_heads: int) -> Iterator[_Convolution]:

@@ -82,6 +82,17 @@ def read_fingerprint(path: str | Path) -> Fingerprint:
         raise DataError(f"{path}: {error}") from error
 
 
+def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
+    """Write a `dataset_fingerprint.json`, which nnU-Net's training wants beside a plans file."""
+    content = {
+        "spacings": to_plain(fingerprint.spacings),
+        "shapes_after_crop": to_plain(fingerprint.shapes_after_crop),
+        _STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(fingerprint.intensities)},
+        "median_relative_size_after_cropping": fingerprint.median_relative_size_after_cropping,
+    }
+    write_text(Path(path), json.dumps(content, indent=4))
+
+
 def read_plans(path: str | Path, dataset: Dataset | None = None) -> Plan:
     """Read a plans file, of older versions too.
 

@@ -1,18 +1,148 @@
-"""What a command is going to cost, said before it starts."""
+"""What a command is going to cost in time, memory and disk, said before it starts."""
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from segfw.core.cost import forward_flops
+from segfw.core.cost import parameter_count, training_flops
+from segfw.core.errors import ArtefactError
+from segfw.core.footprint import (
+    TrainingMachine,
+    checkpoint_bytes,
+    once_per_store,
+    preprocessing_bytes,
+    readable_size,
+    store_bytes,
+    training_bytes,
+)
+from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.planners import estimated_gpu_memory_gb
+from segfw.stages.job import Job
+from segfw.stages.runs import DONE, run_folder
+from segfw.training.datamodule import choose_workers
 from segfw.training.devices import Device
-from segfw.training.run import FoldRun
+from segfw.training.run import CHECKPOINTS, FULL, FoldRun
 from segfw.training.throughput import measure_flops_per_second
 
 log = logging.getLogger(__name__)
 
 DAY = 86400.0
-PASSES = 3
-"""A training step costs about three forward passes: one forward, two backward."""
+
+
+@dataclass(frozen=True)
+class ConfigurationCost:
+    """What one configuration costs; bytes, gigabytes of GPU memory, seconds. None: not to be known here.
+
+    `store`: of its preprocessed cases; `shares_with`: the configuration in this command that has the same store;
+    `checkpoints`: of one fold; `preprocessing`: memory of one process; `training`: host memory; `seconds_per_fold`:
+    of training.
+    """
+
+    parameters: int
+    gpu_memory_gb: float
+    store: int | None
+    shares_with: str | None
+    checkpoints: int
+    preprocessing: float | None
+    training: float
+    seconds_per_fold: float | None
+
+
+def plan_costs(job: Job, device: Device | None, flops_per_second: float | None) -> dict[str, ConfigurationCost]:
+    """Estimate every configuration of the command; without a device none of its time, without a fingerprint no disk."""
+    fingerprint = _fingerprint(job)
+    plan = _as_built(job.plan, job.settings.network.name)
+    names = job.configurations
+    stores = {} if fingerprint is None else {n: store_bytes(fingerprint, plan, plan.configuration(n)) for n in names}
+    shared = once_per_store({n: job.store_name(job.plan, job.plan.configuration(n)) for n in names})
+    machine = _training_machine(job, device)
+    costs = {}
+    for name in names:
+        configuration = plan.configuration(name)
+        count = parameter_count(configuration, len(plan.channel_names), plan.labels.num_heads)
+        optimizer = job.settings.optimizer.name
+        costs[name] = ConfigurationCost(
+            parameters=count,
+            gpu_memory_gb=estimated_gpu_memory_gb(plan, name),
+            store=stores.get(name),
+            shares_with=shared.get(name),
+            checkpoints=checkpoint_bytes(count, optimizer),
+            preprocessing=None if fingerprint is None else preprocessing_bytes(fingerprint, plan, configuration),
+            training=training_bytes(plan, name, count, optimizer, machine),
+            seconds_per_fold=_seconds_per_fold(job, plan, configuration, flops_per_second),
+        )
+    return costs
+
+
+def _fingerprint(job: Job) -> Fingerprint | None:
+    """Return the fingerprint, None where a given plan file is used without one."""
+    try:
+        return job.fingerprint
+    except ArtefactError:
+        return None
+
+
+def _as_built(plan: Plan, network: str) -> Plan:
+    """Return the plan with the architecture that `network` names, as the networks are built."""
+    if network == "planned":
+        return plan
+    built = {name: replace(c, architecture=network) for name, c in plan.configurations.items()}
+    return replace(plan, configurations=built)
+
+
+def _training_machine(job: Job, device: Device | None) -> TrainingMachine:
+    if device is None:
+        return TrainingMachine(on_cpu=False, cuda=False, workers=0)
+    workers = choose_workers(job.settings.data.workers, device)
+    return TrainingMachine(device.accelerator == "cpu", device.accelerator == "cuda", workers)
+
+
+def _seconds_per_fold(job: Job, plan: Plan, configuration: Configuration, speed: float | None) -> float | None:
+    if speed is None:
+        return None
+    trainer = job.settings.trainer
+    val_batches = 0 if job.folds == (FULL,) else trainer.limit_val_batches
+    flops = training_flops(configuration, len(plan.channel_names), plan.labels.num_heads, trainer, val_batches)
+    return flops / speed
+
+
+def preprocessing_memory(job: Job, name: str) -> float:
+    """Return the bytes that one process preprocessing for configuration `name` holds at most; 0 where not known."""
+    fingerprint = _fingerprint(job)
+    return 0.0 if fingerprint is None else preprocessing_bytes(fingerprint, job.plan, job.plan.configuration(name))
+
+
+def disk_still_needed(job: Job, costs: dict[str, ConfigurationCost]) -> tuple[int, int]:
+    """Return the bytes that stores and training folders have yet to take; what is there already is subtracted."""
+    stores = checkpoints = 0
+    for name, cost in costs.items():
+        folder = job.workspace.store(job.store_name(job.plan, job.plan.configuration(name)))
+        if cost.store is not None and cost.shares_with is None:
+            stores += max(cost.store - _size(folder.glob("*")), 0)
+        for fold in job.folds:
+            run = run_folder(job, name, fold)
+            if not (run / DONE).exists():
+                checkpoints += max(cost.checkpoints - _size((run / CHECKPOINTS).glob("*")), 0)
+    return stores, checkpoints
+
+
+def warn_of_small_disk(job: Job, needed: float) -> None:
+    """Warn, since an estimate may be wrong, when the output folder's disk has less room than `needed` bytes."""
+    free = shutil.disk_usage(job.workspace.root).free
+    if needed > free:
+        log.warning(
+            "disk: about %s are needed in %s and %s are free; make room, choose another output_root=, or fewer "
+            "configurations= and folds=",
+            readable_size(needed),
+            job.workspace.root,
+            readable_size(free),
+        )
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
@@ -30,11 +160,10 @@ def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
 
 def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float:
     """Return the seconds that training takes at `flops_per_second`, from the networks' arithmetic alone."""
-    total = 0.0
-    for run in runs:
-        forward = forward_flops(run.configuration, run.num_channels, run.plan.labels.num_heads)
-        steps = PASSES * run.trainer.limit_train_batches + run.val_batches
-        total += run.trainer.max_epochs * steps * forward
+    total = sum(
+        training_flops(run.configuration, run.num_channels, run.plan.labels.num_heads, run.trainer, run.val_batches)
+        for run in runs
+    )
     return total / flops_per_second
 
 

@@ -64,7 +64,7 @@ def run_cases(
     none, None to choose from cores, free memory and `case_bytes`, the memory that the largest case takes. `function`
     must be picklable (a module-level function or a partial of one).
     """
-    count = _choose_workers(len(cases), case_bytes, title) if workers is None else min(workers, len(cases))
+    count = choose_processes(workers, len(cases), case_bytes)
     done: dict[str, R] = {}
     failed: dict[str, str] = {}
     work = partial(_attempt, function)
@@ -83,16 +83,21 @@ def run_cases(
     return {case: done[case] for case in cases}
 
 
-def _choose_workers(num_cases: int, case_bytes: float, title: str) -> int:
-    """Return how many processes the cores, the cases and the free memory allow; less than 2 gain nothing."""
+def choose_processes(workers: int | None, num_cases: int, case_bytes: float = 0.0) -> int:
+    """Return how many processes share `num_cases`; 0 for none. `workers`: what was asked for, None to choose.
+
+    Chosen from the cores, the cases and, with `case_bytes`, the free memory, which is said where it is what limits.
+    """
+    if workers is not None:
+        return min(workers, num_cases)
     count = min(available_cores(), num_cases // MIN_CASES_PER_WORKER)
-    free = available_memory() * MEMORY_SHARE
-    if case_bytes and count > (fitting := int(free // case_bytes)):
+    free = available_memory()
+    if case_bytes and count > (fitting := max(1, int(free * MEMORY_SHARE // case_bytes))):
         log.info(
-            "%s: %d instead of %d processes: a case may take %.1f GB, %.1f GB are free (executor.workers= overrules)",
-            *(title, max(1, fitting), count, case_bytes / 2**30, available_memory() / 2**30),
+            "%d instead of %d processes: a case may take %.1f GB, %.1f GB are free (executor.workers= overrules)",
+            *(fitting, count, case_bytes / 2**30, free / 2**30),
         )
-        count = max(1, fitting)
+        return fitting
     return count
 
 

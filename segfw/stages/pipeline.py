@@ -7,6 +7,7 @@ from segfw.core.settings import ExperimentSettings
 from segfw.stages import fingerprint, plan, preprocess, report, select, train
 from segfw.stages.costs import in_words
 from segfw.stages.job import prepare
+from segfw.stages.plan_table import show_plan
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def run(settings: ExperimentSettings) -> float | None:
         train.check(settings)
     job = prepare(settings)
     for stage in settings.stages:
+        if stage == "preprocess" and "plan" not in settings.stages:
+            show_plan(job)  # what it takes is said before anything large is written
         RUN[stage](job)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
     return select.best_score(job)

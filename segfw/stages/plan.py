@@ -1,34 +1,29 @@
 """Stage `plan`: apply the planner's rules to the fingerprint, or take the plan that a person has written or edited."""
 
-import io
 import logging
 
-from rich.console import Console
-from rich.table import Table
-
-from segfw.core.cost import forward_flops, parameter_count
 from segfw.core.locks import hold
 from segfw.core.modality import describe_scheme
 from segfw.core.plan import Plan
 from segfw.core.plan_yaml import plan_to_yaml
-from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.planning import make_plan
 from segfw.stages.job import Job
+from segfw.stages.plan_table import show_plan
 from segfw.workspace import State, save_artefact, standing
 
 log = logging.getLogger(__name__)
 
-COLUMNS = "configuration", "spacing, mm", "patch", "batch", "features", "parameters", "TFLOP per step", "GPU memory"
-
 
 def run(job: Job) -> None:
-    """Make plans/<planner>.yaml unless it is fresh, edited by hand or replaced by `planner.plan_file`; show it."""
+    """Make plans/<planner>.yaml unless it is fresh, edited or replaced by `planner.plan_file`; show its costs."""
     settings = job.settings.planner
     if settings.plan_file is not None:
         log.info("plan: using %s as it is", settings.plan_file)
     else:
         _generate(job)
-    _show(job.plan, job.configurations)
+    show_plan(job)
+    for line in _normalization(job.plan, job.configurations):
+        log.info("%s", line)
 
 
 def _generate(job: Job) -> None:
@@ -58,40 +53,6 @@ def _generate(job: Job) -> None:
         lock.check()
         save_artefact(path, plan_to_yaml(plan), inputs)
         log.info("plan: wrote %s", path)
-
-
-def _show(plan: Plan, configurations: tuple[str, ...]) -> None:
-    """Log a table of the configurations that will run, overrides included."""
-    table = Table(title=f"plan {plan.planner} of {plan.dataset_name}")
-    for column in (
-        "configuration",
-        "spacing, mm",
-        "patch",
-        "batch",
-        "features",
-        "parameters",
-        "TFLOP per step",
-        "GPU memory",
-    ):
-        table.add_column(column)
-    channels, heads = len(plan.channel_names), plan.labels.num_heads
-    for name in configurations:
-        c = plan.configuration(name)
-        table.add_row(
-            name,
-            " ".join(f"{s:.3g}" for s in c.spacing),
-            "x".join(map(str, c.patch_size)),
-            str(c.batch_size),
-            " ".join(map(str, c.features_per_stage)),
-            f"{parameter_count(c, channels, heads) / 1e6:.2f} M",
-            f"{3 * forward_flops(c, channels, heads) / 1e12:.3g}",
-            f"{estimated_gpu_memory_gb(plan, name):.2g} GB",
-        )
-    text = io.StringIO()
-    Console(file=text, width=120).print(table)
-    log.info("%s", text.getvalue().rstrip())
-    for line in _normalization(plan, configurations):
-        log.info("%s", line)
 
 
 def _normalization(plan: Plan, configurations: tuple[str, ...]) -> list[str]:

@@ -17,6 +17,7 @@ from segfw.core.plan import Plan
 from segfw.core.preprocessing import preprocess_case
 from segfw.data.store import Store, commit_store, save_case, saved_cases
 from segfw.io.readers import read_image, read_label
+from segfw.stages.costs import preprocessing_memory
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.runs import check_names
@@ -60,7 +61,7 @@ def _fill(job: Job, name: str) -> None:
         if len(missing) < len(cases):
             log.info("preprocess %s: %d of %d cases are there already", name, len(cases) - len(missing), len(cases))
         work = partial(_preprocess, job.plan, name, job.dataset.remap, store)
-        run_cases(work, missing, job.settings.executor.workers, f"preprocess {name}")
+        run_cases(work, missing, job.settings.executor.workers, f"preprocess {name}", preprocessing_memory(job, name))
         lock.check()
         commit_store(store, {"made_from": job.store_inputs, "spacing": list(configuration.spacing)})
         log.info("preprocess %s: wrote %s (%d cases)", name, store, len(cases))

@@ -26,13 +26,17 @@ ON_CPU = "trainer.accelerator=cpu (predict: accelerator=cpu)"
 
 @dataclass(frozen=True)
 class Device:
-    """Where the arithmetic runs. `accelerator` is PyTorch's device type; `precision` is one of Lightning's names."""
+    """Where the arithmetic runs. `accelerator` is PyTorch's device type; `precision` is one of Lightning's names.
+
+    `memory_gb`: memory of the graphics processor in 10^9 bytes, None for the CPU.
+    """
 
     accelerator: Literal["cpu", "cuda", "mps"]
     name: str
     precision: str
     threads: int
     description: str
+    memory_gb: float | None = None
 
 
 def visible_driver() -> str | None:
@@ -85,7 +89,9 @@ class Probes:
     cuda_available: Callable[[], bool] = torch.cuda.is_available
     cuda_build: Callable[[], str | None] = lambda: torch.version.cuda
     cuda_name: Callable[[], str] = torch.cuda.get_device_name
+    cuda_memory: Callable[[], float] = lambda: torch.cuda.get_device_properties(0).total_memory
     cuda_failure: Callable[[], str | None] = cuda_failure
+    mps_memory: Callable[[], float] = torch.mps.recommended_max_memory
     mps_available: Callable[[], bool] = torch.backends.mps.is_available
     driver: Callable[[], str | None] = visible_driver
     cores: Callable[[], int] = available_cores
@@ -111,7 +117,8 @@ def choose_device(
             return _cuda(precision, threads, probes)
         _refuse_unusable_card(probes)
     if accelerator in ("auto", "mps") and probes.mps_available():
-        return Device("mps", "Apple GPU", _precision(precision, "32-true"), threads, "Apple GPU (MPS)")
+        memory = probes.mps_memory() / 1e9
+        return Device("mps", "Apple GPU", _precision(precision, "32-true"), threads, "Apple GPU (MPS)", memory)
     if accelerator in ("gpu", "cuda"):
         raise DeviceError(
             f"accelerator={accelerator} was asked for, but there is no CUDA device; use the processor: {ON_CPU}"
@@ -142,7 +149,8 @@ def _cuda(precision: str, threads: int, probes: Probes) -> Device:
             f"or use the processor: {ON_CPU}"
         )
     precision = _precision(precision, "16-mixed")
-    return Device("cuda", name, precision, threads, f"{name} (CUDA {probes.cuda_build()}, precision {precision})")
+    description = f"{name} (CUDA {probes.cuda_build()}, precision {precision})"
+    return Device("cuda", name, precision, threads, description, probes.cuda_memory() / 1e9)
 
 
 def _refuse_unusable_card(probes: Probes) -> None:

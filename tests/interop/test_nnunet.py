@@ -7,7 +7,14 @@ import pytest
 
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.planning import make_plan
-from segfw.interop.nnunet import plans_to_json, read_dataset_json, read_fingerprint, read_plans, write_plans
+from segfw.interop.nnunet import (
+    plans_to_json,
+    read_dataset_json,
+    read_fingerprint,
+    read_plans,
+    write_fingerprint,
+    write_plans,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
 CASE = GOLDEN / "case038"  # regions, a cascade
@@ -196,6 +203,12 @@ def test_channels_are_matched_by_index_whatever_the_order_of_the_file(tmp_path):
     content[key] = dict(reversed(content[key].items()))
     (tmp_path / "fingerprint.json").write_text(json.dumps(content))
     assert read_fingerprint(tmp_path / "fingerprint.json") == read_fingerprint(source)
+
+
+def test_a_written_fingerprint_is_the_one_that_was_read(tmp_path):
+    source = CASE / "dataset_fingerprint.json"
+    write_fingerprint(read_fingerprint(source), tmp_path / "dataset_fingerprint.json")
+    assert json.loads((tmp_path / "dataset_fingerprint.json").read_text()) == json.loads(source.read_text())
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

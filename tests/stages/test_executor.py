@@ -12,7 +12,7 @@ import pytest
 
 from segfw.core.errors import DataError, JobError
 from segfw.stages import executor
-from segfw.stages.executor import run_cases
+from segfw.stages.executor import choose_processes, run_cases
 
 
 def double(number: int) -> int:
@@ -66,11 +66,12 @@ def test_the_number_of_processes_follows_from_the_free_memory(monkeypatch, caplo
     monkeypatch.setattr(executor, "available_cores", lambda: 16)
     monkeypatch.setattr(executor, "available_memory", lambda: 10 * 2**30)
     caplog.set_level("INFO")
-    assert executor._choose_workers(100, 2**30, "x") == 8  # 80 % of 10 GB
-    assert "x: 8 instead of 16 processes: a case may take 1.0 GB, 10.0 GB are free" in caplog.text
-    assert executor._choose_workers(100, 20 * 2**30, "x") == 1
-    assert executor._choose_workers(100, 0.0, "x") == 16
-    assert executor._choose_workers(9, 2**20, "x") == 2
+    assert choose_processes(None, 100, 2**30) == 8  # 80 % of 10 GB
+    assert "8 instead of 16 processes: a case may take 1.0 GB, 10.0 GB are free" in caplog.text
+    assert choose_processes(None, 100, 20 * 2**30) == 1
+    assert choose_processes(None, 100) == 16
+    assert choose_processes(None, 9, 2**20) == 2
+    assert choose_processes(5, 100, 20 * 2**30) == 5
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):

@@ -10,7 +10,9 @@ NOTHING = Probes(
     cuda_available=lambda: False,
     cuda_build=lambda: None,
     cuda_name=lambda: "NVIDIA Test",
+    cuda_memory=lambda: 25.4e9,
     cuda_failure=lambda: None,
+    mps_memory=lambda: 12e9,
     mps_available=lambda: False,
     driver=lambda: None,
     cores=lambda: 2,
@@ -32,6 +34,12 @@ def test_a_card_is_used_in_half_precision() -> None:
     probes = replace(NOTHING, cuda_available=lambda: True, cuda_build=lambda: "13.0", driver=lambda: "580.65.06")
     device = choose_device("auto", probes=probes)
     assert (device.accelerator, device.name, device.precision) == ("cuda", "NVIDIA Test", "16-mixed")
+    assert device.memory_gb == 25.4
+
+
+def test_an_apple_gpu_has_the_share_of_memory_that_it_may_use() -> None:
+    device = choose_device("auto", probes=replace(NOTHING, mps_available=lambda: True))
+    assert (device.accelerator, device.memory_gb) == ("mps", 12.0)
 
 
 @pytest.mark.parametrize(

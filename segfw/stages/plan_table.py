@@ -1,0 +1,142 @@
+"""The end of stage `plan`: what will be trained and what that takes, as a table and a few lines under it."""
+
+import io
+import logging
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from segfw.core.errors import DeviceError
+from segfw.core.footprint import readable_size
+from segfw.core.host_memory import available_memory
+from segfw.core.plan import Configuration, Plan
+from segfw.core.planners import planner_advice
+from segfw.stages.costs import (
+    ConfigurationCost,
+    disk_still_needed,
+    in_words,
+    plan_costs,
+    warn_of_small_disk,
+)
+from segfw.stages.executor import choose_processes
+from segfw.stages.job import Job
+from segfw.training.devices import Device, choose_device
+from segfw.training.throughput import measure_flops_per_second
+
+log = logging.getLogger(__name__)
+
+WIDTH = 120
+COLUMNS = (
+    "configuration",
+    "spacing,\nmm",
+    "patch",
+    "batch",
+    "parameters",
+    "GPU\nmemory",
+    "disk:\nstore",
+    "memory to\npreprocess",
+    "memory\nto train",
+    "training\nof a fold",
+)
+UNKNOWN = "?"
+
+
+def show_plan(job: Job) -> None:
+    """Log the configurations of this command with their estimated costs; advise on planner and disk, change nothing."""
+    device = _device(job)
+    speed = None if device is None else measure_flops_per_second(device)
+    costs = plan_costs(job, device, speed)
+    log.info("%s", plan_table(job.plan, costs))
+    _tell_disk(job, costs)
+    _tell_memory(job, costs)
+    if device is not None and speed is not None:
+        log.info(
+            "time: %s in all, from one measured convolution on %s (%.0f GFLOP/s); training only",
+            in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
+            device.description,
+            speed / 1e9,
+        )
+        log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
+
+
+def plan_table(plan: Plan, costs: dict[str, ConfigurationCost]) -> str:
+    """Return the table, at most `WIDTH` characters wide."""
+    table = Table(
+        title=f"plan {plan.planner} of {plan.dataset_name}, with estimates", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if number < 3 else "right", no_wrap=True)
+    for name, cost in costs.items():
+        table.add_row(name, *_planned(plan.configuration(name)), *_estimated(cost))
+    text = io.StringIO()
+    Console(file=text, width=WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
+
+
+def _planned(configuration: Configuration) -> tuple[str, str, str]:
+    return (
+        " ".join(f"{s:.3g}" for s in configuration.spacing),
+        "x".join(map(str, configuration.patch_size)),
+        str(configuration.batch_size),
+    )
+
+
+def _estimated(cost: ConfigurationCost) -> tuple[str, ...]:
+    store = UNKNOWN if cost.store is None else readable_size(cost.store)
+    return (
+        f"{cost.parameters / 1e6:.2f} M",
+        f"{cost.gpu_memory_gb:.1f} GB",
+        store if cost.shares_with is None else f"that of {cost.shares_with}",
+        UNKNOWN if cost.preprocessing is None else readable_size(cost.preprocessing),
+        readable_size(cost.training),
+        UNKNOWN if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
+    )
+
+
+def _device(job: Job) -> Device | None:
+    """Return the device that would train; planning needs none, so that an unusable one is only told of."""
+    settings = job.settings.trainer
+    try:
+        return choose_device(settings.accelerator, settings.precision, settings.threads)
+    except DeviceError as error:
+        log.warning("plan: no estimate of time and no advice on the planner, since training would stop: %s", error)
+        return None
+
+
+def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
+    stores, checkpoints = disk_still_needed(job, costs)
+    if any(cost.store is None for cost in costs.values()):
+        log.info("disk: the stores' size is not known without a fingerprint; add the stage fingerprint")
+    folds = len(job.folds)
+    log.info(
+        "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
+        readable_size(stores + checkpoints),
+        job.workspace.root,
+        readable_size(stores),
+        readable_size(checkpoints),
+        folds,
+        "" if folds == 1 else "s",
+    )
+    warn_of_small_disk(job, stores + checkpoints)
+
+
+def _tell_memory(job: Job, costs: dict[str, ConfigurationCost]) -> None:
+    """Log what all preprocessing processes take together, and warn where the machine has less."""
+    per_process = max((cost.preprocessing or 0.0 for cost in costs.values()), default=0.0)
+    if not per_process:
+        return
+    processes = max(choose_processes(job.settings.executor.workers, len(job.dataset.cases), per_process), 1)
+    free = available_memory()
+    total = processes * per_process
+    log.info(
+        "memory: at most %s for %d preprocessing process%s at once, of %s that are free",
+        readable_size(total),
+        processes,
+        "" if processes == 1 else "es",
+        readable_size(free),
+    )
+    if total > free:
+        fitting = max(math.floor(free / per_process), 1)
+        log.warning("memory: the largest cases at once may need more than there is; try executor.workers=%d", fitting)
