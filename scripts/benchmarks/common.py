@@ -97,7 +97,7 @@ def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
     output, peak, cpu = b"", 0, {}
     while True:
         tree = descendants(process.pid)
-        peak = max(peak, memory(tree))
+        peak = max(peak, memory(tree), *map(highest, tree))
         cpu.update({pid: processor_seconds(pid) for pid in tree})
         output = (output + (process.stdout.read() or b""))[-4000:]
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -109,8 +109,9 @@ def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{process.args!r} ended with {process.returncode}:\n{output.decode(errors='replace')}")
-    # The kernel's account misses children that nobody waited for, our own what came between two looks.
-    return Usage(wall, max(usage.ru_utime + usage.ru_stime, sum(cpu.values())), max(peak, usage.ru_maxrss * 1024))
+    # Of time the kernel's account misses children that nobody waited for, ours what came between two looks. Its account
+    # of memory would begin with that of this process, which the child was until it started its program.
+    return Usage(wall, max(usage.ru_utime + usage.ru_stime, sum(cpu.values())), peak)
 
 
 def descendants(pid: int) -> dict[int, int]:
@@ -131,12 +132,17 @@ def memory(tree: Mapping[int, int]) -> int:
     account is then its parent's to the last number, and counts once. One that is gone counts nothing.
     """
     accounts = {pid: _read(Path(f"/proc/{pid}/smaps_rollup")) for pid in tree}
-    shares = [
-        re.search(r"^Pss: +(\d+) kB", account, re.MULTILINE)
-        for pid, account in accounts.items()
-        if account != accounts.get(tree[pid])
-    ]
-    return sum(int(share[1]) * 1024 for share in shares if share)
+    return sum(_bytes(account, "Pss") for pid, account in accounts.items() if account != accounts.get(tree[pid]))
+
+
+def highest(pid: int) -> int:
+    """Return the most bytes that process `pid` has held so far, also between two looks; 0 if it is gone."""
+    return _bytes(_read(Path(f"/proc/{pid}/status")), "VmHWM")
+
+
+def _bytes(account: str, name: str) -> int:
+    line = re.search(rf"^{name}:\s+(\d+) kB", account, re.MULTILINE)
+    return int(line[1]) * 1024 if line else 0
 
 
 def processor_seconds(pid: int) -> float:

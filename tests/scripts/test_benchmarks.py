@@ -63,6 +63,12 @@ def test_a_child_with_its_descendants():
     assert 100 * 2**20 < usage.peak < 160 * 2**20
 
 
+def test_the_memory_of_this_process_is_not_the_childs():
+    block = bytes(range(256)) * 2**20  # 256 MB
+    assert child([sys.executable, "-c", "import time; time.sleep(0.2)"])().peak < 2**26
+    assert len(block) == 2**28
+
+
 def test_a_child_with_much_to_say_ends(capfd):
     command = [sys.executable, "-c", "print('x' * 10**6)"]
     assert child(command)().wall > 0
@@ -80,6 +86,7 @@ def test_a_child_that_fails_says_why():
 
 def test_processes_that_are_gone_count_nothing():
     assert common.memory({2**30: 0}) == 0
+    assert common.highest(2**30) == 0
     assert common.processor_seconds(2**30) == 0.0
     assert common.descendants(2**30) == {2**30: 0}
 
