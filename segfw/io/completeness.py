@@ -24,8 +24,14 @@ DEFLATE_LIMIT = 1032  # no stream of deflate unpacks to more than this many time
 def require_sound_nifti(path: Path) -> None:
     """Raise `DataError` if a NIfTI file is shorter than its header states, before ITK makes room for the voxels.
 
-    Of `.hdr` and `.img`, either path will do. Also if the header is no NIfTI header.
+    Of `.hdr` and `.img`, either path will do. Also if the header is no NIfTI header, and if `case.nii` lies beside
+    `case.nii.gz`: ITK takes the voxels of the former for both.
     """
+    unpacked = path.with_name(path.name[: -len(".gz")])
+    if path.suffix.lower() == ".gz" and unpacked.exists():
+        raise DataError(
+            f"cannot read {path}: {unpacked.name} lies beside it and would be read in its place; remove one"
+        )
     if path.suffix.lower() in (".hdr", ".img"):
         header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
         if not (header.is_file() and voxels.is_file()):

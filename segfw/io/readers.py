@@ -108,8 +108,11 @@ def read_geometry(path: str | Path) -> Geometry:
         return series_geometry(path)
     if not path.is_file():
         raise DataError(f"cannot read {path}: there is no such file")
-    if is_known(path) and ending_of(path).lower() in TIFF_ENDINGS:
+    ending = ending_of(path).lower() if is_known(path) else ""
+    if ending in TIFF_ENDINGS:
         return tiff_geometry(path)
+    if ending in NIFTI_ENDINGS:
+        require_sound_nifti(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_format(path))
     reader.SetFileName(str(path))

@@ -51,7 +51,8 @@ def png(path, bits, kind, rows, palette=b""):
     seed=st.integers(0, 2**31),
     largest=st.integers(0, 65535),
 )
-def test_label_map_comes_back_on_its_grid(tmp_path, ending, spacing, origin, seed, largest):
+def test_label_map_comes_back_on_its_grid(tmp_path_factory, ending, spacing, origin, seed, largest):
+    tmp_path = tmp_path_factory.mktemp("maps")
     direction = turned(seed) if ending in DIRECTED_ENDINGS else plain_geometry(spacing).direction
     geometry = Geometry(spacing, origin, direction)
     array = np.random.default_rng(seed).integers(0, largest, (2, 3, 4), endpoint=True)
@@ -179,6 +180,17 @@ def test_components_of_a_volume_are_channels_and_a_constant_one_is_no_alpha(tmp_
 def test_one_time_point_is_one_channel(tmp_path):
     path = save(tmp_path / "a.mha", np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4))
     assert read_image([path]).array.shape == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("read", [lambda path: read_image([path]), read_label, read_geometry])
+def test_unpacked_twin_is_not_read_in_a_files_place(tmp_path, read):
+    """SimpleITK gives the voxels of a.nii for a.nii.gz."""
+    save(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.uint8))
+    read(tmp_path / "a.nii.gz")
+    save(tmp_path / "a.nii", np.ones((2, 3, 4), np.uint8))
+    with pytest.raises(DataError, match=r"a\.nii\.gz: a\.nii lies beside it and would be read in its place"):
+        read(tmp_path / "a.nii.gz")
+    read(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(400), b"\x1f\x8b", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0"])
