@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
-from segfw.core.labels import renumber
 from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.completeness import require_whole
 from segfw.io.images import image_from_label, volume_from_image
@@ -78,7 +77,9 @@ def read_label(path: str | Path, remap: Mapping[int, int] = {}) -> Volume:
     if array.dtype.kind == "f":
         _require_integers(array, path)
     if remap:
-        array = renumber(np.asarray(array, np.int32), remap)
+        original, array = array, array.astype(np.int32)
+        for old, new in remap.items():
+            array[original == old] = new
     fits = array.size == 0 or (array.min() >= -(2**15) and array.max() < 2**15)
     return Volume(np.ascontiguousarray(array, np.int16 if fits else np.int32), volume.spacing, volume.geometry)
 
