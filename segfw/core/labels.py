@@ -143,11 +143,3 @@ def region_order(regions: Sequence[LabelKey]) -> tuple[int, ...] | None:
     order = tuple(next(iter(values)) for values in own)
     painted = {value: new for region, new in zip(members, order, strict=True) for value in region}
     return order if all(value == new for value, new in painted.items()) else None
-
-
-def renumber(label_map: IntArray, remap: Mapping[int, int]) -> IntArray:
-    """Return `label_map` with values replaced, all at once, so that two may be swapped; others stay."""
-    changed = label_map.copy()
-    for old, new in remap.items():
-        changed[label_map == old] = new
-    return changed

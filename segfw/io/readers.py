@@ -15,7 +15,6 @@ import SimpleITK as sitk
 from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
-from segfw.core.labels import renumber
 from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.completeness import require_sound_nifti, require_whole
 from segfw.io.dicom import is_dicom_folder, read_series, series_geometry
@@ -89,7 +88,11 @@ def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volu
     targets = list(remap.values()) if remap else []
     fits = min([low, *targets]) >= -(2**15) and max([high, *targets]) < 2**15
     values: IntArray = np.ascontiguousarray(array, np.int16 if fits else np.int32)
-    return Volume(renumber(values, remap) if remap else values, volume.spacing, volume.geometry)
+    if remap:
+        original, values = values, values.copy()
+        for old, new in remap.items():
+            values[original == old] = new
+    return Volume(values, volume.spacing, volume.geometry)
 
 
 def has_constant_alpha(path: str | Path) -> bool:

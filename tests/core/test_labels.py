@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import DataError
-from segfw.core.labels import LabelSet, region_order, renumber
+from segfw.core.labels import LabelSet, region_order
 
 BRATS = LabelSet({"background": 0, "WT": (1, 2, 3), "TC": (2, 3), "ET": 3}, regions_class_order=(1, 2, 3))
 
@@ -93,9 +93,3 @@ def test_painting_in_the_derived_order_gives_every_value_back(regions):
     order = region_order(regions)
     for value in regions[0]:
         assert [new for region, new in zip(regions, order, strict=True) if value in region][-1] == value
-
-
-def test_values_are_replaced_all_at_once():
-    label_map = np.array([0, 1, 2, 4])
-    assert renumber(label_map, {1: 2, 2: 1, 4: 3, 9: 5}).tolist() == [0, 2, 1, 3]
-    assert label_map.tolist() == [0, 1, 2, 4]

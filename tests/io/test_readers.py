@@ -157,6 +157,13 @@ def test_large_label_values_are_kept(tmp_path):
     assert read_label(save(tmp_path / "a.nii.gz", np.array([[[0, 40000]]], np.uint16))).array.max() == 40000
 
 
+def test_values_are_renumbered_all_at_once(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.array([[[0, 1, 2, 255]]], np.uint8))
+    found = read_label(path, {1: 2, 2: 1, 255: 300}).array
+    assert found.ravel().tolist() == [0, 2, 1, 300]
+    assert found.dtype == np.int16
+
+
 def test_color_label_is_refused(tmp_path):
     with pytest.raises(DataError, match="one channel, this file has 3"):
         read_label(save(tmp_path / "a.png", np.zeros((3, 4, 3), np.uint8), is_vector=True))
