@@ -1,6 +1,6 @@
 """What a dataset is: its channels, its labels and the files of its cases."""
 
-import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from segfw.core.errors import DataError
@@ -76,9 +76,14 @@ class Dataset:
         raise DataError(f"dataset {self.name!r} has no case {name!r}; it has {len(self.cases)} cases")
 
 
+def has_controls(text: str) -> bool:
+    """Whether `text` holds control characters or line breaks, which lists and listings could not show."""
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
 def _check_case_name(name: str) -> None:
     """Raise `DataError` for a name that cannot be a file's: every stage calls its files after the cases."""
-    if name in ("", ".", "..") or name != name.strip() or re.search(r"[/\\\x00-\x1f\x7f]", name):
+    if name in ("", ".", "..") or name != name.strip() or "/" in name or "\\" in name or has_controls(name):
         raise DataError(
             f"case {name!r}: the name of a case is that of its files, so it must be a word without slashes, control "
             "characters and blanks at its ends"

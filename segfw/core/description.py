@@ -86,7 +86,9 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     if remap and renumbered.get(BACKGROUND) == 0:
         members = {value for name, stated in renumbered.items() if name != IGNORE for value in _members(stated)}
         ignore = renumbered.get(IGNORE)
-        check_consecutive(sorted(members), ignore if isinstance(ignore, int) else None, remap)
+        in_files = {value for stated in values.values() for value in _members(stated)}
+        sources = {value: remap.get(value, value) for value in in_files} | remap
+        check_consecutive(sorted(members), ignore if isinstance(ignore, int) else None, sources)
     painted = _integers(order, order_place)
     if painted is not None:
         painted = tuple(remap.get(value, value) for value in painted)

@@ -107,16 +107,19 @@ class LabelSet:
         return np.asarray(label_map == key[0] if len(key) == 1 else np.isin(label_map, key))
 
 
-def check_consecutive(values: Sequence[int], ignore_value: int | None, remap: Mapping[int, int] | None = None) -> None:
+def check_consecutive(
+    values: Sequence[int], ignore_value: int | None, sources: Mapping[int, int] | None = None
+) -> None:
     """Raise `DataError` unless `values` (ascending, 0 first) count up from 0 and the ignore label follows.
 
-    The message gives the `task.remap` that would make it so. `remap`: what led from the values in the files to these.
+    The message gives the `task.remap` that would make it so. `sources`: value in the files -> one of these; None where
+    they are the same.
     """
     expected = (*values, *(() if ignore_value is None else (ignore_value,)))
     if expected == tuple(range(len(expected))):
         return
     renumbering = {old: new for new, old in enumerate(expected)}
-    sources = {value: value for value in expected if value not in (remap or {})} | dict(remap or {})
+    sources = {value: value for value in expected} if sources is None else sources
     proposal = {file: renumbering.get(value, value) for file, value in sorted(sources.items())}
     proposal = {file: value for file, value in proposal.items() if file != value}
     remedy = f"renumber them, in the files as they are read and here, with 'task.remap={proposal}'"

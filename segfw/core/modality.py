@@ -151,7 +151,8 @@ def describe_scheme(scheme: str, use_mask: bool, statistics: IntensityStatistics
     if scheme == "ct":
         low, high = statistics.percentile_00_5, statistics.percentile_99_5
         clipped = f"clipped to {low:.6g}..{high:.6g} HU"
-        if math.isclose(statistics.mean, (low + high) / 2) and math.isclose(statistics.std, (high - low) / 2):
+        level, half = (low + high) / 2, (high - low) / 2
+        if max(abs(statistics.mean - level), abs(statistics.std - half)) <= 1e-9 * max(abs(level), half):
             return f"{clipped} (window {statistics.mean:.6g}/{high - low:.6g}), scaled to -1..1"
         return (
             f"{clipped} (percentiles 0.5 and 99.5 of the foreground), "

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from segfw.core.conversion import nearest, to_plain
-from segfw.core.dataset import Case, Dataset
+from segfw.core.dataset import Case, Dataset, has_controls
 from segfw.core.errors import DataError
 from segfw.core.files import write_text
 from segfw.io.readers import ending_of
@@ -67,7 +67,8 @@ def write_file_list(path: Path, cases: Sequence[Case], channel_names: Sequence[s
     columns = ["case", *images, "label", *others]
     rows = [[case.name, *_absolute(case), *(case.table.get(key, "") for key in others)] for case in cases]
     _refuse_columns(path, others)
-    _refuse_cells(path, columns, rows)
+    for row in (columns, *rows):
+        _refuse_text(path, row[0], row)
     write_text(path, table_text(columns, rows))
 
 
@@ -191,9 +192,9 @@ def _entry(path: Path, case: Case) -> dict[str, Any]:
     wrong = [key for key in case.table if key in ("case", "image", "images", "label") or not key]
     if wrong:
         raise DataError(f"{path}: case {case.name}: a column of the table cannot be called {wrong[0]!r}")
-    images = [os.path.abspath(image) for image in case.images]
-    label = {} if case.label is None else {"label": os.path.abspath(case.label)}
-    return {"images": images, **label, **case.table}
+    *images, label = _absolute(case)
+    _refuse_text(path, case.name, (*images, label, *case.table, *case.table.values()))
+    return {"images": images, **({"label": label} if label else {}), **case.table}
 
 
 def _in_files(value: int | tuple[int, ...] | None, remap: dict[int, int]) -> Any:
@@ -214,9 +215,13 @@ def _refuse_columns(path: Path, others: Sequence[str]) -> None:
             raise DataError(f"{path}: a further column cannot be called {column!r}, it would be read as a file")
 
 
-def _refuse_cells(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Raise `DataError` for text that reading would change: blanks at its ends and control characters."""
-    for row in (columns, *rows):
-        for column, cell in zip(columns, row, strict=True):
-            if cell != cell.strip() or re.search(r"[\x00-\x1f\x7f]", cell):
-                raise DataError(f"{path}: a table cannot hold {cell!r} (column {column}, case {row[0]})")
+def _refuse_text(path: Path, case: str, texts: Iterable[str]) -> None:
+    """Raise `DataError` for text that reading would change: blanks at its ends, line breaks, control characters."""
+    for text in texts:
+        if text != text.strip() or has_controls(text) or not _is_unicode(text):
+            raise DataError(f"{path}: a list of files cannot hold {text!r} (case {case})")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be written: names of files that are no UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import DataError
-from segfw.core.labels import LabelSet
+from segfw.core.labels import LabelSet, region_order, renumber
 
 BRATS = LabelSet({"background": 0, "WT": (1, 2, 3), "TC": (2, 3), "ET": 3}, regions_class_order=(1, 2, 3))
 
@@ -36,7 +36,13 @@ def test_labels_are_ordered_by_value_whatever_the_file_says():
     [
         ({"a": 1}, None, "must hold 'background'"),
         ({"background": 1}, None, "must hold 'background'"),
-        ({"background": 0, "a": 2}, None, r"consecutive.*\[0, 2\].*\{2: 1\}"),
+        ({"background": 0, "a": 2}, None, r"consecutive.*\[0, 2\].*'task\.remap=\{2: 1\}'"),
+        (
+            {"background": 0, "a": 1, "b": 3, "ignore": 2},
+            None,
+            r"largest value, 4 .* got 2; .*task\.remap=\{2: 3, 3: 2\}",
+        ),
+        ({"background": 0, "WT": (1, 2), "ET": 2}, None, r"got None; nested as they are, it should be \[1, 2\]"),
         ({"background": 0, "a": 1, "ignore": 3}, None, "largest value, 2 here, got 3"),
         ({"background": 0, "a": 1, "ignore": (2,)}, None, "must be one integer"),
         ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),
@@ -63,3 +69,33 @@ def test_mask_of_a_region_holds_its_members():
     label_map = np.array([0, 1, 2, 3])
     assert BRATS.mask(label_map, (2, 3)).tolist() == [False, False, True, True]
     assert BRATS.mask(label_map, (1,)).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("regions", "order"),
+    [
+        ([(1, 2, 3), (2, 3), (3,)], (1, 2, 3)),
+        ([(1, 2, 4), (1, 4), (4,)], (2, 1, 4)),
+        ([(1, 2), (2,), (3, 4), (4,)], (1, 2, 3, 4)),
+        ([(1, 2, 3), (2,), (3,)], (1, 2, 3)),
+        ([(1, 2), (2, 3)], None),  # neither is nested: each has a value of its own and one shared
+        ([(1, 2, 3), (3,)], None),  # the outer one has two values beyond the inner
+        ([(3,), (1, 3)], None),  # the outer one would be painted over the inner
+        ([(1, 2), (1, 2)], None),
+    ],
+)
+def test_painted_values_follow_from_nesting(regions, order):
+    assert region_order(regions) == order
+
+
+@pytest.mark.parametrize("regions", [[(1, 2, 3), (2, 3), (3,)], [(1, 2, 4), (1, 4), (4,)], [(1, 2, 3), (2,), (3,)]])
+def test_painting_in_the_derived_order_gives_every_value_back(regions):
+    order = region_order(regions)
+    for value in regions[0]:
+        assert [new for region, new in zip(regions, order, strict=True) if value in region][-1] == value
+
+
+def test_values_are_replaced_all_at_once():
+    label_map = np.array([0, 1, 2, 4])
+    assert renumber(label_map, {1: 2, 2: 1, 4: 3, 9: 5}).tolist() == [0, 2, 1, 3]
+    assert label_map.tolist() == [0, 1, 2, 4]

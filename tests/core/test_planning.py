@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segfw.core.dataset import Dataset
+from segfw.core.dataset import Dataset, Window
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics
@@ -149,6 +149,21 @@ def test_initial_patch_is_a_physical_cube_cut_to_the_image():
 def test_the_mask_rule_is_strict_and_for_z_scores_only():
     assert mask_normalization(("zscore", "ct"), 0.7499) == (True, False)
     assert mask_normalization(("zscore", "ct"), 0.75) == (False, False)
+
+
+def test_stated_normalization_and_window_enter_the_plan():
+    two = replace(dataset(channels=("CT", "MRI")), normalization=(None, "nonorm"), window=Window(40, 400))
+    images = fingerprint([((1.0, 1.0, 1.0), (64, 64, 64))], channels=2, ratio=0.5)
+    plan = make_plan(two, images)
+    assert all(c.normalization_schemes == ("ct", "nonorm") for c in plan.configurations.values())
+    assert all(c.use_mask_for_norm == (False, False) for c in plan.configurations.values())
+    clipped, measured = plan.intensities
+    assert (clipped.percentile_00_5, clipped.percentile_99_5, clipped.mean, clipped.std) == (-160, 240, 40, 200)
+    assert measured == STATISTICS
+    plain = make_plan(replace(two, normalization=(), window=None), images)
+    assert plain.intensities == (STATISTICS, STATISTICS)
+    with pytest.raises(UsageError, match=r"task\.window is for CT"):
+        make_plan(replace(two, normalization=("zscore", None)), images)
 
 
 def test_a_tiny_memory_target_ends_in_a_small_patch():
