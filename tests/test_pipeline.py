@@ -291,7 +291,8 @@ def test_undeclared_label_values_are_named(output, segfw, tmp_path):
     sitk.WriteImage(label, str(path))
     status, said = segfw("stages=[fingerprint]", f"data_root={data}", f"output_root={tmp_path}")
     assert status == 1
-    assert "demo_04: the label map holds the values [7]; the dataset declares [0, 1, 2, 3]" in said
+    assert "demo_04  error     label-values  value 7 in 1 voxel; declared are 0, 1, 2, 3" in said
+    assert not (tmp_path / "Demo" / "fingerprint.yaml").exists()
 
 
 def test_images_are_never_overwritten(output, tmp_path, capfd):
