@@ -63,9 +63,8 @@ def show_plan(job: Job) -> None:
 
 def plan_table(plan: Plan, costs: dict[str, ConfigurationCost]) -> str:
     """Return the table, at most `WIDTH` characters wide."""
-    table = Table(
-        title=f"plan {plan.planner} of {plan.dataset_name}, with estimates", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    title = f"plan {plan.planner} of {plan.dataset_name}, with estimates"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if number < 3 else "right", no_wrap=True)
     for name, cost in costs.items():
@@ -86,9 +85,9 @@ def _planned(configuration: Configuration) -> tuple[str, str, str]:
 def _estimated(cost: ConfigurationCost) -> tuple[str, ...]:
     store = UNKNOWN if cost.store is None else readable_size(cost.store)
     return (
-        f"{cost.parameters / 1e6:.2f} M",
+        f"{cost.parameters / 1e6:.1f} M",
         f"{cost.gpu_memory_gb:.1f} GB",
-        store if cost.shares_with is None else f"that of {cost.shares_with}",
+        store if cost.shares_with is None else "shared",
         UNKNOWN if cost.preprocessing is None else readable_size(cost.preprocessing),
         readable_size(cost.training),
         UNKNOWN if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
@@ -109,6 +108,9 @@ def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     stores, checkpoints = disk_still_needed(job, costs)
     if any(cost.store is None for cost in costs.values()):
         log.info("disk: the stores' size is not known without a fingerprint; add the stage fingerprint")
+    for name, cost in costs.items():
+        if cost.shares_with is not None:
+            log.info("disk: %s is trained from the store of %s", name, cost.shares_with)
     folds = len(job.folds)
     log.info(
         "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
