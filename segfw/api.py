@@ -19,9 +19,9 @@ from segfw.core.plan import Fingerprint
 from segfw.core.settings import InferenceOverrides, TaskSettings
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
-from segfw.io.images import image_from_label, volume_from_image
-from segfw.io.layouts import read_dataset, require_files
-from segfw.io.readers import read_image
+from segfw.io.datasets.layouts import read_dataset, require_files
+from segfw.io.formats.images import image_from_label, volume_from_image
+from segfw.io.formats.readers import read_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
 from segfw.stages.predict import open_predictor

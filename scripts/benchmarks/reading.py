@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from common import Turns, arguments, machine, ratio, take_turns, tell, timed, versions
 from numpy.typing import NDArray
 
-from segfw.io.readers import read_image
+from segfw.io.formats.readers import read_image
 
 SMALL = "Task04_Hippocampus"
 FIGURES = {"seconds": "wall", "cpu_seconds": "cpu"}

@@ -24,9 +24,9 @@ from segfw.core.verification import (
     content_digest,
     value_counts,
 )
-from segfw.io.alpha import lost_alpha
-from segfw.io.nifti_floats import find_not_finite
-from segfw.io.readers import NATURAL_ENDINGS, read_image, read_label
+from segfw.io.formats.alpha import lost_alpha
+from segfw.io.formats.nifti_floats import find_not_finite
+from segfw.io.formats.readers import NATURAL_ENDINGS, read_image, read_label
 
 KEPT_VALUES = 1000
 """Label values kept of one case, the smallest: an image taken for a label map may have as many as voxels."""

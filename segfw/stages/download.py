@@ -13,9 +13,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from segfw.core.errors import UsageError
 from segfw.core.settings import DownloadSettings
-from segfw.io.download import download_task, part_of
-from segfw.io.fetch import Report
-from segfw.io.layouts import dataset_folder
+from segfw.io.datasets.layouts import dataset_folder
+from segfw.io.fetching.download import download_task, part_of
+from segfw.io.fetching.fetch import Report
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from segfw.core.errors import DataError, UsageError
 from segfw.core.groups import groups_by_column, groups_by_pattern, guess_group_pattern
 from segfw.core.settings import SplitSettings
 from segfw.core.splits import Fold, find_leak
-from segfw.io.case_table import CASE, read_case_table
+from segfw.io.datasets.case_table import CASE, read_case_table
 from segfw.stages.raw import DatasetRecord
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from segfw.core.normalization import scheme_for_channel
 from segfw.core.settings import InitSettings
 from segfw.core.task_file import TaskDraft, consecutive, task_text
 from segfw.core.types import Shape, Spacing
-from segfw.io.file_list import write_file_list
-from segfw.io.images import SLICE_SPACING
-from segfw.io.pairing import Pairing, find_files, pair
-from segfw.io.readers import read_image, read_label
+from segfw.io.datasets.file_list import write_file_list
+from segfw.io.datasets.pairing import Pairing, find_files, pair
+from segfw.io.formats.images import SLICE_SPACING
+from segfw.io.formats.readers import read_image, read_label
 from segfw.stages.executor import run_cases
 
 SHOWN_ALL, SHOWN_FIRST = 20, 10

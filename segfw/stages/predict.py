@@ -10,11 +10,11 @@ from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
-from segfw.io.dicom import is_dicom_folder
-from segfw.io.endings import is_known
-from segfw.io.listing import image_files, is_image, split_ending
-from segfw.io.readers import read_image, write_label
-from segfw.io.writing import label_ending
+from segfw.io.datasets.listing import image_files, is_image, split_ending
+from segfw.io.formats.dicom import is_dicom_folder
+from segfw.io.formats.endings import is_known
+from segfw.io.formats.readers import read_image, write_label
+from segfw.io.formats.writing import label_ending
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from segfw.core.locks import hold
 from segfw.core.plan import Plan
 from segfw.core.preprocessing import preprocess_case
 from segfw.data.store import Store, commit_store, save_case, saved_cases
-from segfw.io.readers import read_image, read_label
+from segfw.io.formats.readers import read_image, read_label
 from segfw.stages.costs import preprocessing_memory
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job

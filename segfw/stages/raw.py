@@ -14,8 +14,8 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.settings import TaskSettings
-from segfw.io.layouts import read_dataset
-from segfw.io.phantom import make_phantom_dataset
+from segfw.io.datasets.layouts import read_dataset
+from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.workspace import Workspace, digest, load_yaml, to_yaml
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from segfw.core.faults import Fault
 from segfw.core.grids import GRID_KINDS
 from segfw.core.settings import ExperimentSettings
 from segfw.core.verification import Verification
-from segfw.io.file_list import write_task_list
-from segfw.io.layouts import dataset_folder
-from segfw.io.repair import Fix, repair_file
+from segfw.io.datasets.file_list import write_task_list
+from segfw.io.datasets.layouts import dataset_folder
+from segfw.io.formats.repair import Fix, repair_file
 from segfw.stages.executor import run_cases
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from segfw.core.plan import Plan
 from segfw.core.selection import Selection
 from segfw.core.settings import ExperimentSettings
 from segfw.core.version import __version__
-from segfw.io.readers import read_image, write_label
-from segfw.io.writing import label_ending
+from segfw.io.formats.readers import read_image, write_label
+from segfw.io.formats.writing import label_ending
 from segfw.stages.job import Job, prepare
 from segfw.stages.predict import open_predictor
 from segfw.stages.runs import FinishedFold

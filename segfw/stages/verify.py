@@ -19,8 +19,8 @@ from segfw.core.files import write_text
 from segfw.core.grids import GRID_KINDS
 from segfw.core.settings import ExperimentSettings
 from segfw.core.verification import CaseCheck, Verification, check_across, propose_remap
-from segfw.io.layouts import dataset_folder, missing_files
-from segfw.io.listing import is_image
+from segfw.io.datasets.layouts import dataset_folder, missing_files
+from segfw.io.datasets.listing import is_image
 from segfw.stages.case_check import check_case
 from segfw.stages.executor import run_cases
 from segfw.stages.raw import DatasetRecord, find_dataset, scan

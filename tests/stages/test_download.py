@@ -16,9 +16,9 @@ from rich.console import Console
 import segfw.__main__ as program
 from segfw.core.errors import UsageError
 from segfw.core.settings import DownloadSettings, TaskSettings
-from segfw.io import fetch
+from segfw.io.fetching import fetch
 from segfw.stages import download
-from tests.io.archive_site import archive, drop, give, serving
+from tests.io.fetching.archive_site import archive, drop, give, serving
 
 
 @pytest.fixture

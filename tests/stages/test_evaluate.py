@@ -5,7 +5,7 @@ import pytest
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry
-from segfw.io.readers import write_label
+from segfw.io.formats.readers import write_label
 from segfw.stages.evaluate import evaluate
 
 GRID = Geometry((1.0,) * 3, (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))

@@ -16,7 +16,7 @@ import segfw.__main__ as program
 from segfw.config import config_folder
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings import InitSettings, TaskSettings
-from segfw.io.layouts import read_dataset
+from segfw.io.datasets.layouts import read_dataset
 from segfw.stages import init
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import pytest
 
 from segfw.core.errors import DataError
 from segfw.stages.predict import find_cases
-from tests.io.dicom_files import write_slice
+from tests.io.formats.dicom_files import write_slice
 
 
 def touch(folder, *names):

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from segfw.core.errors import DataError
 from segfw.core.settings import TaskSettings
-from segfw.io.phantom import make_phantom_dataset
+from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.stages.fingerprint import make_fingerprint
 from segfw.stages.raw import find_dataset, scan
 from segfw.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 from segfw.core import fingerprint as core_fingerprint
 from segfw.core.errors import DataError, JobError
 from segfw.core.settings import ExecutorSettings
-from segfw.io.readers import read_image, read_label
+from segfw.io.formats.readers import read_image, read_label
 from segfw.stages import case_check, fingerprint, verify
 from segfw.stages.job import prepare
 from segfw.stages.raw import find_dataset, scan

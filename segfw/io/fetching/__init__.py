@@ -1,0 +1,1 @@
+"""Archives of datasets: fetched over unreliable connections, checked, and unpacked safely."""

@@ -1,0 +1,193 @@
+"""Image files to volumes and label maps to files.
+
+Rules from nnU-Net's readers: arrays are float32 `(C, Z, Y, X)`; a 2D image is one slice whose first spacing is 999
+times the largest in plane (so that the planner never resamples across slices); natural images (PNG and the like) have
+spacing `(999, 1, 1)`; one color file gives its colors as channels; the first axis of a 4D file is the channel axis.
+Further than these: a folder that holds a DICOM series is read like a file, an alpha channel that is constant is
+dropped, and TIFF pages are taken as the file states them (see `segfw.io.formats.tiff`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import DTypeLike, NDArray
+
+from segfw.core.errors import DataError
+from segfw.core.types import Geometry, IntArray, Volume
+from segfw.io.formats.completeness import require_sound_nifti, require_whole
+from segfw.io.formats.dicom import is_dicom_folder, read_series, series_geometry
+from segfw.io.formats.endings import (
+    FORMATS,
+    LOSSY_ENDINGS,
+    NATURAL_ENDINGS,
+    NIFTI_ENDINGS,
+    TIFF_ENDINGS,
+    VOLUME_ENDINGS,
+    ending_of,
+    foreign_format,
+    is_known,
+)
+from segfw.io.formats.images import FileImage, content_of_image, geometry_of, reason, slice_spacing
+from segfw.io.formats.png import stored_label_values
+from segfw.io.formats.tiff import read_tiff, tiff_geometry
+from segfw.io.formats.writing import write_label
+
+__all__ = [
+    "LOSSY_ENDINGS",
+    "NATURAL_ENDINGS",
+    "VOLUME_ENDINGS",
+    "ending_of",
+    "has_constant_alpha",
+    "read_geometry",
+    "read_image",
+    "read_label",
+    "write_label",
+]
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def read_image(paths: Sequence[str | Path]) -> Volume:
+    """Read one case's image: one file per channel, or files that hold several; channels are stacked in the order given.
+
+    A folder that holds a DICOM series counts as a file. Spacing and geometry are the first file's. Raises `DataError`
+    for an unreadable file, for files that differ in shape or spacing, and for values that are no real numbers.
+    """
+    first, *others = (_read(Path(path), dtype=np.float32).without_constant_alpha() for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.shape != first.shape:
+            raise DataError(
+                f"the files of a case differ in shape (Z, Y, X): {paths[0]} has {first.shape}, {path} has {other.shape}"
+            )
+        if not np.allclose(other.spacing, first.spacing):
+            raise DataError(
+                f"the files of a case differ in spacing (Z, Y, X): {paths[0]} has {first.spacing}, "
+                f"{path} has {other.spacing}"
+            )
+    array = np.concatenate([first.array, *(other.array for other in others)]) if others else first.array
+    return Volume(array, first.spacing, first.geometry)
+
+
+def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volume:
+    """Read a label map: `(1, Z, Y, X)`, int16, or int32 where values do not fit.
+
+    `remap`: value in the file -> value returned, all at once, so that two values may change places; others stay.
+    Raises `DataError` for an unreadable file, for more than one channel and for values that are not integers.
+    """
+    volume = _read(Path(path), is_label=True).without_constant_alpha()
+    array = volume.array
+    if len(array) != 1:
+        raise DataError(f"{path}: a label map has one channel, this file has {len(array)}")
+    if array.dtype.kind == "f":
+        _require_integers(array, path)
+    low, high = (0, 0) if array.size == 0 else (array.min(), array.max())
+    if low < -(2**31) or high >= 2**31:
+        raise DataError(f"{path}: label values must lie in -2147483648 to 2147483647, got {low} to {high}")
+    targets = list(remap.values()) if remap else []
+    fits = min([low, *targets]) >= -(2**15) and max([high, *targets]) < 2**15
+    values: IntArray = np.ascontiguousarray(array, np.int16 if fits else np.int32)
+    if remap:
+        original, values = values, values.copy()
+        for old, new in remap.items():
+            values[original == old] = new
+    return Volume(values, volume.spacing, volume.geometry)
+
+
+def has_constant_alpha(path: str | Path) -> bool:
+    """Whether an image file has an alpha channel of one value throughout, which `read_image` drops.
+
+    Only PNG, BMP and TIFF are read for it; raises `DataError` as `read_image` does.
+    """
+    may_have = is_known(path) and ending_of(path).lower() in NATURAL_ENDINGS
+    return may_have and _read(Path(path)).has_constant_alpha
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """Read where an image's voxels lie, from the headers alone; raises `DataError` for an unreadable one."""
+    path = Path(path)
+    if path.is_dir():
+        return series_geometry(path)
+    if not path.is_file():
+        raise DataError(f"cannot read {path}: there is no such file")
+    ending = ending_of(path).lower() if is_known(path) else ""
+    if ending in TIFF_ENDINGS:
+        return tiff_geometry(path)
+    if ending in NIFTI_ENDINGS:
+        require_sound_nifti(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_format(path))
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    return geometry_of(reader, min(reader.GetDimension(), 3))
+
+
+def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
+    """Read one file, or folder of a DICOM series: `(C, Z, Y, X)`, as `dtype` (None: in the file's own type)."""
+    if is_dicom_folder(path):
+        return FileImage(read_series(path, dtype))
+    if not path.is_file():
+        what = "this folder holds no DICOM series" if path.is_dir() else "there is no such file"
+        raise DataError(f"cannot read {path}: {what}")
+    ending = ending_of(path).lower() if is_known(path) else ""
+    try:
+        if ending in TIFF_ENDINGS:
+            return read_tiff(path, is_label, dtype)
+        if ending in NIFTI_ENDINGS:
+            require_sound_nifti(path)
+        return _read_by_itk(path, ending, is_label, dtype)
+    except MemoryError as error:
+        raise DataError(f"cannot read {path}: there is not enough memory for an image of its size") from error
+
+
+def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | None) -> FileImage:
+    try:
+        image = sitk.ReadImage(str(path), imageIO=_format(path))
+    except RuntimeError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    require_whole(path, ending, image)
+    natural = ending in NATURAL_ENDINGS
+    if natural and image.GetDimension() != 2:
+        raise DataError(
+            f"{path}: only 2D is read of this format, this one has size {image.GetSize()}; convert it to .nii.gz"
+        )
+    try:
+        content = content_of_image(image, natural, dtype)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    volume = content.volume
+    if ending == ".png" and is_label:
+        volume = Volume(stored_label_values(path, volume.array), volume.spacing, volume.geometry)
+        return FileImage(volume, content.has_alpha and len(volume.array) > 1)
+    if ending == ".bmp" and _is_grey_bitmap(path, volume.array):
+        return FileImage(Volume(volume.array[:1], volume.spacing, volume.geometry))
+    if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
+        return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
+    return content
+
+
+def _format(path: Path) -> str:
+    """Return the name of ITK's reader for a file, empty for natural images, of which ITK looks at the content."""
+    if not is_known(path):
+        return foreign_format(path)
+    return FORMATS.get(ending_of(path).lower(), "")
+
+
+def _is_grey_bitmap(path: Path, array: NDArray[np.generic]) -> bool:
+    """Whether the file is a BMP of at most 8 bits a pixel with a palette of greys, which ITK gives as three colors."""
+    with path.open("rb") as file:
+        header = file.read(30)
+    few_bits = int.from_bytes(header[28:30], "little") <= 8
+    return few_bits and len(array) == 3 and all(np.array_equal(array[0], other) for other in array[1:])
+
+
+def _require_integers(array: NDArray[np.generic], path: str | Path) -> None:
+    values = np.asarray(array, np.float64)
+    wrong = ~np.isfinite(values) | (values != np.rint(values))
+    if wrong.any():
+        examples = sorted({float(v) for v in values[wrong][:1000]})[:5]
+        raise DataError(f"{path}: label values must be integers, {int(wrong.sum())} voxels are not, such as {examples}")

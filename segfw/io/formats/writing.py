@@ -1,0 +1,116 @@
+"""Label maps to files: whole or absent, and never in a format that would change them.
+
+A format that cannot say how a volume lies in the patient (GIPL, VTK, MRC) is refused for one that is turned, with the
+format that can; PNG, BMP and TIFF never say it, which is what their users expect, and the log tells.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from segfw.core.errors import DataError, UsageError
+from segfw.core.files import atomic_path
+from segfw.core.types import Geometry, IntArray
+from segfw.io.formats.endings import (
+    INPUT_ONLY_ENDINGS,
+    LOSSY_ENDINGS,
+    NATURAL_ENDINGS,
+    NIFTI_ENDINGS,
+    PAIR_ENDINGS,
+    TIFF_ENDINGS,
+    UNDIRECTED_ENDINGS,
+    ending_of,
+    is_known,
+)
+from segfw.io.formats.images import image_from_label, is_plain, plain_geometry, reason
+from segfw.io.formats.nifti_header import restore_direction
+from segfw.io.formats.tiff import write_tiff_label
+
+log = logging.getLogger(__name__)
+
+
+def label_ending(image: Path) -> str:
+    """Return the ending for a label map on an image's grid: the image's own, where the format can hold label maps.
+
+    PNG for JPEG; `.nii.gz` for DICOM and for whatever else is only read.
+    """
+    if image.is_dir() or not is_known(image):
+        return ".nii.gz"
+    ending = ending_of(image)
+    if ending.lower() in LOSSY_ENDINGS:
+        return ".png"
+    return ".nii.gz" if ending.lower() in INPUT_ONLY_ENDINGS else ending
+
+
+def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
+    """Write a label map `(Z, Y, X)` on the grid of `geometry`, compressed, as uint8 (uint16 from the value 255 on).
+
+    A geometry of two axes makes a 2D file of the only slice. TIFF volumes get a file beside them with their spacing.
+    The file appears whole or not at all. Raises `UsageError` for a format that would change values, `DataError` for
+    one that cannot hold the values or the grid.
+    """
+    path = Path(path)
+    ending = ending_of(path).lower()
+    if ending in LOSSY_ENDINGS:
+        raise UsageError(f"{path}: JPEG would change label values; write .png")
+    if ending in INPUT_ONLY_ENDINGS:
+        raise UsageError(f"{path}: DICOM is only read; write label maps as .nii.gz")
+    try:
+        if ending in TIFF_ENDINGS and geometry.ndim == 3:
+            _warn_of_lost_geometry(path, geometry)
+            write_tiff_label(path, array, geometry)
+            return
+        _write_by_itk(path, ending, image_from_label(array, _written_geometry(path, ending, array, geometry)))
+    except DataError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+
+
+def _written_geometry(path: Path, ending: str, array: IntArray, geometry: Geometry) -> Geometry:
+    """Return the part of the geometry that the format holds; `DataError` if a volume would come back turned."""
+    if ending in UNDIRECTED_ENDINGS and (geometry.ndim == 2 or not is_plain(replace(geometry, origin=(0.0,) * 3))):
+        raise DataError(f"{ending} does not hold how the grid lies, or 2D images; write .nii.gz or .nrrd")
+    if ending not in NATURAL_ENDINGS or geometry.ndim == 2:
+        return geometry
+    if len(array) != 1:
+        raise DataError(f"{ending} holds one slice, the label map has {len(array)}; write .nii.gz, or .tif")
+    _warn_of_lost_geometry(path, geometry)
+    return plain_geometry(geometry.spacing[1:])
+
+
+def _warn_of_lost_geometry(path: Path, geometry: Geometry) -> None:
+    if not is_plain(geometry):
+        log.warning("%s: this format does not hold where the image lies in the patient; .nii.gz would", path)
+
+
+def _write_by_itk(path: Path, ending: str, image: sitk.Image) -> None:
+    try:
+        if ending in PAIR_ENDINGS:
+            _write_pair(path, ending, image)
+            return
+        with atomic_path(path) as temporary:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+            if ending in NIFTI_ENDINGS:
+                restore_direction(temporary, image.GetDirection())
+    except RuntimeError as error:
+        raise DataError(reason(error)) from error
+
+
+def _write_pair(path: Path, ending: str, image: sitk.Image) -> None:
+    """Write a header and its voxels' file, which the header names: under their names in a folder aside, then moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+    try:
+        sitk.WriteImage(image, str(aside / path.name), useCompression=True)
+        if ending in NIFTI_ENDINGS:
+            restore_direction(aside / path.with_suffix(".hdr").name, image.GetDirection())
+        for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+            file.replace(path.parent / file.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
