@@ -354,7 +354,7 @@ def test_help_lists_every_key(capsys):
 def segfw(*words):
     command = [sys.executable, "-m", "segfw", *words]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""}
+        command, capture_output=True, encoding="utf-8", check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""}
     )
 
 

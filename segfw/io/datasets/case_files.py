@@ -14,12 +14,12 @@ from typing import Any
 from segfw.core.dataset import Case
 from segfw.core.errors import DataError
 from segfw.io.datasets.listing import is_image
+from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of
 
 CHANNEL_SUFFIX = re.compile(r"(.+)_(\d{4})")
 LISTED = 10  # names in one message
 INDENTED = "\n  "
-DICOM_MARK = 128, b"DICM"  # where and what
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,11 @@ def names_in(folder: Path) -> list[str]:
 
 def image_names(folder: Path, ending: str) -> list[str]:
     """Return the names of files that end in `ending` and of sub-folders that hold a DICOM series."""
-    series = [path.name for path in sorted(folder.iterdir()) if _holds_dicom(path)] if folder.is_dir() else []
+    series = (
+        [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_dicom_folder(path)]
+        if folder.is_dir()
+        else []
+    )
     return [name for name in names_in(folder) if name.endswith(ending)] + series
 
 
@@ -172,15 +176,3 @@ def some(names: list[str], separator: str = ", ") -> str:
     """Join up to ten names and say how many more there are."""
     more = f"{separator}and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return separator.join(names[:LISTED]) + more
-
-
-def _holds_dicom(folder: Path) -> bool:
-    """Whether the first file of a folder is a DICOM file."""
-    if folder.name.startswith(".") or not folder.is_dir():
-        return False
-    names = names_in(folder)
-    if not names:
-        return False
-    with (folder / names[0]).open("rb") as file:
-        file.seek(DICOM_MARK[0])
-        return file.read(len(DICOM_MARK[1])) == DICOM_MARK[1]

@@ -5,6 +5,7 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segfw.core.errors import DataError, UsageError
@@ -225,7 +226,7 @@ def test_labels_without_image_are_orphans(tmp_path):
 def test_a_dicom_series_is_an_image(tmp_path):
     folder = make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}}, [], ["a.nii.gz"])
     (folder / "imagesTr/a_0000").mkdir()
-    (folder / "imagesTr/a_0000/IM1").write_bytes(bytes(128) + b"DICM")
+    write_slice(folder / "imagesTr/a_0000/IM1", np.zeros((2, 2), np.int16))
     (folder / "imagesTr/backup").mkdir()
     dataset = read_dataset(TASK, tmp_path)
     assert [case.images for case in dataset.cases] == [(str(folder / "imagesTr/a_0000"),)]
