@@ -164,11 +164,10 @@ def names_in(folder: Path) -> list[str]:
 
 def image_names(folder: Path, ending: str) -> list[str]:
     """Return the names of files that end in `ending` and of sub-folders that hold a DICOM series."""
-    series = (
-        [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_dicom_folder(path)]
-        if folder.is_dir()
-        else []
-    )
+    if not folder.is_dir():
+        return []
+    folders = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    series = [path.name for path in folders if is_dicom_folder(path)]
     return [name for name in names_in(folder) if name.endswith(ending)] + series
 
 

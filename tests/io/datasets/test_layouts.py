@@ -11,6 +11,7 @@ import pytest
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings import TaskSettings
 from segfw.io.datasets.layouts import missing_files, orphan_labels, read_dataset, require_files
+from tests.io.formats.dicom_files import write_slice
 
 REAL_DATA = Path(os.environ.get("SEGFW_TEST_DATA", "absent"))
 NNUNET = {
