@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segfw.core.cost import parameter_count, training_flops
+from segfw.core.durations import DAY, in_words
 from segfw.core.errors import ArtefactError
 from segfw.core.footprint import (
     TrainingMachine,
@@ -21,14 +22,11 @@ from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.stages.job import Job
 from segfw.stages.runs import DONE, run_folder
-from segfw.training.datamodule import choose_workers
-from segfw.training.devices import Device
+from segfw.training.devices import Device, choose_workers
 from segfw.training.run import CHECKPOINTS, FULL, FoldRun
 from segfw.training.throughput import measure_flops_per_second
 
 log = logging.getLogger(__name__)
-
-DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -165,11 +163,3 @@ def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float:
         for run in runs
     )
     return total / flops_per_second
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration as people say it: '40 s', '12 min', '3.5 h', '9 days'."""
-    for size, unit, digits in ((DAY, "days", 1), (3600.0, "h", 1), (60.0, "min", 0)):
-        if seconds >= 2 * size or (unit == "min" and seconds >= size):
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"

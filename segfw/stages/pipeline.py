@@ -1,23 +1,28 @@
-"""The main job: the stages in order."""
+"""The main job: the stages in order. Each is imported when it runs, so that early ones do not wait for PyTorch."""
 
 import logging
 import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
+from segfw.core.durations import in_words
 from segfw.core.settings import ExperimentSettings
-from segfw.stages import fingerprint, plan, preprocess, report, select, train
-from segfw.stages.costs import in_words
 from segfw.stages.job import prepare
-from segfw.stages.plan_table import show_plan
 
 log = logging.getLogger(__name__)
 
+STAGES = "segfw.stages"
+SHOW_PLAN = "plan_table:show_plan"
+CHECK_TRAINING = "train:check"
+BEST_SCORE = "select:best_score"
 RUN = {
-    "fingerprint": fingerprint.run,
-    "plan": plan.run,
-    "preprocess": preprocess.run,
-    "train": train.run,
-    "select": select.run,
-    "report": report.build,
+    "fingerprint": "fingerprint:run",
+    "plan": "plan:run",
+    "preprocess": "preprocess:run",
+    "train": "train:run",
+    "select": "select:run",
+    "report": "report:build",
 }
 
 
@@ -25,11 +30,21 @@ def run(settings: ExperimentSettings) -> float | None:
     """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored)."""
     started = time.monotonic()
     if "train" in settings.stages:
-        train.check(settings)
+        _function(CHECK_TRAINING)(settings)
     job = prepare(settings)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
-            show_plan(job)  # what it takes is said before anything large is written
-        RUN[stage](job)
+            _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
+        _function(RUN[stage])(job)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
-    return select.best_score(job)
+    if not job.workspace.selection(settings.name).exists():
+        return None
+    score: float | None = _function(BEST_SCORE)(job)
+    return score
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """Import `module:function` of this package."""
+    module, name = place.split(":")
+    function: Callable[..., Any] = getattr(import_module(f"{STAGES}.{module}"), name)
+    return function

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from segfw.core.durations import in_words
 from segfw.core.errors import DeviceError
 from segfw.core.footprint import readable_size
 from segfw.core.host_memory import available_memory
@@ -16,7 +17,6 @@ from segfw.core.planners import planner_advice
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,
-    in_words,
     plan_costs,
     warn_of_small_disk,
 )

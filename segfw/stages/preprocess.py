@@ -6,20 +6,20 @@ accept it only with the manifest, which is written last.
 
 import json
 import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from segfw.core.dataset import Case
 from segfw.core.errors import ArtefactError
 from segfw.core.files import discard, write_text
-from segfw.core.locks import hold
-from segfw.core.plan import Plan
-from segfw.core.preprocessing import preprocess_case
-from segfw.data.store import Store, commit_store, save_case, saved_cases
-from segfw.io.formats.readers import read_image, read_label
+from segfw.core.locks import Lock, hold
+from segfw.data.case_files import commit_store, saved_cases
+from segfw.data.store import Store
 from segfw.stages.costs import preprocessing_memory
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
+from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.runs import check_names
 from segfw.workspace import MadeFrom
 
@@ -30,10 +30,26 @@ INPUTS = "made_from.json"
 
 
 def run(job: Job) -> None:
-    """Fill the store of every chosen configuration; refuse first what training under this name would refuse."""
+    """Fill the store of every chosen configuration; refuse first what training under this name would refuse.
+
+    Configurations that want the same have one store; a case that several stores lack is read once.
+    """
     check_names(job)
-    for name in job.configurations:
-        _fill(job, name)
+    planned = {name: job.plan.configuration(name) for name in job.configurations}
+    stores = {name: job.workspace.store(job.store_name(job.plan, planned[name])) for name in planned}
+    makers = {store: name for name, store in sorted(stores.items(), reverse=True)}
+    with ExitStack() as held:
+        locks = {
+            store: held.enter_context(hold(job.workspace.lock(f"preprocessed {store.name}"), f"the store {store.name}"))
+            for store in makers
+        }
+        orders = _orders(job, {makers[store]: store for store in makers})
+        if orders:
+            memory = max(preprocessing_memory(job, name) for name in makers.values())
+            work = partial(prepare_case, job.plan, job.dataset.remap)
+            run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
+        for store, name in makers.items():
+            _commit(job, name, store, locks[store])
 
 
 def require_store(job: Job, configuration: str) -> None:
@@ -47,24 +63,32 @@ def require_store(job: Job, configuration: str) -> None:
     Store.open(path)
 
 
-def _fill(job: Job, name: str) -> None:
-    configuration = job.plan.configuration(name)
-    store = job.workspace.store(job.store_name(job.plan, configuration))
-    cases = job.dataset.cases
-    with hold(job.workspace.lock(f"preprocessed {store.name}"), f"the store {store.name}") as lock:
+def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
+    """Return what each case has yet to be saved in; cases that lack nothing are left out."""
+    lacking: dict[str, dict[str, Path]] = {case.name: {} for case in job.dataset.cases}
+    for name, store in stores.items():
         _begin(store, job.store_inputs)
         saved = saved_cases(store)
-        missing = {case.name: case for case in cases if case.name not in saved}
-        if not missing and _is_whole(store):
-            log.info("preprocess %s: nothing to do, %s is up to date", name, store)
-            return
-        if len(missing) < len(cases):
-            log.info("preprocess %s: %d of %d cases are there already", name, len(cases) - len(missing), len(cases))
-        work = partial(_preprocess, job.plan, name, job.dataset.remap, store)
-        run_cases(work, missing, job.settings.executor.workers, f"preprocess {name}", preprocessing_memory(job, name))
-        lock.check()
-        commit_store(store, {"made_from": job.store_inputs, "spacing": list(configuration.spacing)})
-        log.info("preprocess %s: wrote %s (%d cases)", name, store, len(cases))
+        there = 0
+        for case, wanted in lacking.items():
+            if case in saved:
+                there += 1
+            else:
+                wanted[name] = store
+        if 0 < there < len(lacking):
+            log.info("preprocess %s: %d of %d cases are there already", name, there, len(lacking))
+    return {case.name: (case, lacking[case.name]) for case in job.dataset.cases if lacking[case.name]}
+
+
+def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
+    """Declare a filled store complete, unless it was before."""
+    if _is_whole(store):
+        log.info("preprocess %s: nothing to do, %s is up to date", name, store)
+        return
+    lock.check()
+    spacing = list(job.plan.configuration(name).spacing)
+    commit_store(store, {"made_from": job.store_inputs, "spacing": spacing})
+    log.info("preprocess %s: wrote %s (%d cases)", name, store, len(job.dataset.cases))
 
 
 def _is_whole(store: Path) -> bool:
@@ -90,11 +114,3 @@ def _inputs(store: Path) -> MadeFrom | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _preprocess(plan: Plan, configuration: str, remap: dict[int, int], store: Path, case: Case) -> None:
-    """Preprocess one case and save it."""
-    label = None if case.label is None else read_label(case.label, remap)
-    save_case(
-        store, case.name, preprocess_case(read_image(case.images), label, plan, plan.configuration(configuration))
-    )

@@ -11,22 +11,8 @@ from torch.utils.data import DataLoader
 
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate, make_patch_spec
 from segfw.data.store import Store
-from segfw.training.devices import Device
+from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun
-
-MOST_WORKERS = 12
-
-
-def choose_workers(asked: int | None, device: Device) -> int:
-    """Return how many processes cut training patches.
-
-    None asks for a choice. Where the processor trains, none: its cores are taken, and cutting and augmenting a batch
-    costs little (22 ms beside a step of 1.7 s of processor time, Hippocampus). Beside a GPU one per core, at most 12,
-    nnU-Net's number.
-    """
-    if asked is not None:
-        return asked
-    return 0 if device.accelerator == "cpu" else min(MOST_WORKERS, device.threads)
 
 
 class SegmentationDataModule(LightningDataModule):

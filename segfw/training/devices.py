@@ -22,6 +22,7 @@ from segfw.core.settings import ACCELERATORS
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"
 ON_CPU = "trainer.accelerator=cpu (predict: accelerator=cpu)"
+MOST_WORKERS = 12
 
 
 @dataclass(frozen=True)
@@ -175,3 +176,15 @@ def _remedy(driver: str) -> str:
     if major < _DRIVER_FOR_CUDA[12]:
         return f"Update the driver to {_DRIVER_FOR_CUDA[12]} or newer, then: {line}"
     return f"Install one that fits: {line}"
+
+
+def choose_workers(asked: int | None, device: Device) -> int:
+    """Return how many processes cut training patches.
+
+    None asks for a choice. Where the processor trains, none: its cores are taken, and cutting and augmenting a batch
+    costs little (22 ms beside a step of 1.7 s of processor time, Hippocampus). Beside a GPU one per core, at most 12,
+    nnU-Net's number.
+    """
+    if asked is not None:
+        return asked
+    return 0 if device.accelerator == "cpu" else min(MOST_WORKERS, device.threads)

@@ -7,7 +7,8 @@ import pytest
 
 from segfw.core.labels import LabelSet
 from segfw.core.preprocessing import CropRecord, PreprocessedCase
-from segfw.data.store import Store, commit_store, save_case
+from segfw.data.case_files import commit_store, save_case
+from segfw.data.store import Store
 
 LABELS = LabelSet({"background": 0, "front": 1, "back": 2})
 

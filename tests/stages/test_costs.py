@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from segfw.core.durations import in_words
 from segfw.core.plan import Plan
 from segfw.core.settings import TrainerSettings
 from segfw.interop.nnunet import read_plans
-from segfw.stages.costs import announce_cost, estimate_seconds, in_words
+from segfw.stages.costs import announce_cost, estimate_seconds
 from segfw.training.devices import Device
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS

@@ -11,7 +11,7 @@ from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.preprocessing import preprocess_case
 from segfw.core.settings import DataSettings, InferenceSettings, TrainerSettings
 from segfw.core.types import IntArray, Volume
-from segfw.data.store import commit_store, save_case
+from segfw.data.case_files import commit_store, save_case
 from segfw.training.callbacks import curves_log
 from segfw.training.devices import Device
 from segfw.training.fit import FoldResult, fit_fold

@@ -7,7 +7,9 @@ Further than these: a folder that holds a DICOM series is read like a file, an a
 dropped, and TIFF pages are taken as the file states them (see `segfw.io.formats.tiff`).
 """
 
-from collections.abc import Mapping, Sequence
+import locale
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +122,8 @@ def read_geometry(path: str | Path) -> Geometry:
     reader.SetImageIO(_format(path))
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with _same_locale():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
     return geometry_of(reader, min(reader.GetDimension(), 3))
@@ -146,7 +149,8 @@ def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) ->
 
 def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | None) -> FileImage:
     try:
-        image = sitk.ReadImage(str(path), imageIO=_format(path))
+        with _same_locale():
+            image = sitk.ReadImage(str(path), imageIO=_format(path))
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
     require_whole(path, ending, image)
@@ -168,6 +172,17 @@ def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | Non
     if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
         return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
     return content
+
+
+@contextmanager
+def _same_locale() -> Iterator[None]:
+    """Undo what ITK's VTK reader does: it leaves the whole process in the C locale, where text files are ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        if locale.setlocale(locale.LC_ALL) != before:
+            locale.setlocale(locale.LC_ALL, before)
 
 
 def _format(path: Path) -> str:

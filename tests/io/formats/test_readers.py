@@ -1,5 +1,6 @@
 """Reading and writing images: axis order, spacing rules, geometry given back exactly, and errors that name the file."""
 
+import locale
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.types import Geometry
-from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of, read_image, read_label, write_label
+from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of, read_geometry, read_image, read_label, write_label
 
 REAL_DATA = Path(os.environ.get("SEGFW_TEST_DATA", "absent"))
 
@@ -260,3 +261,11 @@ def test_real_geometry_is_given_back(tmp_path):
         target = tmp_path / f"out{ending_of(path)}"
         write_label(target, np.zeros(volume.shape, np.uint8), volume.geometry)
         assert itk_geometry(target) == itk_geometry(path)
+
+
+def test_reading_leaves_the_locale_alone(tmp_path):
+    before = locale.setlocale(locale.LC_ALL)
+    sitk.WriteImage(sitk.Image(2, 3, 4, sitk.sitkInt16), str(tmp_path / "a.vtk"))
+    read_image([tmp_path / "a.vtk"])
+    read_geometry(tmp_path / "a.vtk")
+    assert locale.setlocale(locale.LC_ALL) == before

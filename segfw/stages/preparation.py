@@ -1,0 +1,25 @@
+"""Preprocessing one case for every configuration that wants it: what the workers of stage `preprocess` run.
+
+A module of its own, so that a process that only preprocesses loads neither PyTorch nor Lightning.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from segfw.core.dataset import Case
+from segfw.core.plan import Plan
+from segfw.core.preprocessing import preprocess_case
+from segfw.data.case_files import save_case
+from segfw.io.formats.readers import read_image, read_label
+
+Order = tuple[Case, Mapping[str, Path]]
+"""A case, and configuration -> folder of the store that lacks it."""
+
+
+def prepare_case(plan: Plan, remap: Mapping[int, int], order: Order) -> None:
+    """Read a case once and save it as each configuration of `order` wants it."""
+    case, stores = order
+    image = read_image(case.images)
+    label = None if case.label is None else read_label(case.label, remap)
+    for configuration, store in stores.items():
+        save_case(store, case.name, preprocess_case(image, label, plan, plan.configuration(configuration)))
