@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Make plans/<planner>.yaml unless it is fresh, edited by hand or replaced by `planner.plan_file`; show its costs."""
+    """Make plans/<planner>.yaml unless it is fresh, edited or replaced by `planner.plan_file`; show what it costs."""
     settings = job.settings.planner
     if settings.plan_file is not None:
         log.info("plan: using %s as it is", settings.plan_file)

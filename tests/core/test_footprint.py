@@ -38,7 +38,9 @@ CONFIGURATION = Configuration(
     use_mask_for_norm=(False,),
     batch_dice=False,
 )
-FLAT = replace(CONFIGURATION, spacing=(0.5, 0.5), patch_size=(8, 8), kernel_sizes=((3, 3),) * 2, strides=((1, 1), (2, 2)))
+FLAT = replace(
+    CONFIGURATION, spacing=(0.5, 0.5), patch_size=(8, 8), kernel_sizes=((3, 3),) * 2, strides=((1, 1), (2, 2))
+)
 PLAN = Plan(
     dataset_name="Made",
     planner="default",
@@ -85,7 +87,9 @@ def test_a_store_is_image_label_and_noted_voxels():
 
 
 def test_more_channels_and_label_values_take_more():
-    wide = replace(PLAN, channel_names=("a", "b"), labels=LabelSet({"background": 0, **{f"l{i}": i for i in range(1, 129)}}))
+    wide = replace(
+        PLAN, channel_names=("a", "b"), labels=LabelSet({"background": 0, **{f"l{i}": i for i in range(1, 129)}})
+    )
     noted = 128 * (40 + 6) * 4
     assert store_bytes(FINGERPRINT, wide, CONFIGURATION) == 2300 * (2 * 4 + 2) + noted + 2 * CASE_RECORD
 
@@ -115,7 +119,8 @@ def test_a_fold_leaves_two_checkpoints_and_the_packaged_weights(optimizer, expec
 
 
 def test_training_on_a_gpu_takes_processes_and_batches():
-    # a batch: 3 patches of 256 voxels, image 4 bytes and label 2: 4608 bytes; 4 + 2 processes hold two each, training two
+    # a batch: 3 patches of 256 voxels, image 4 bytes and label 2: 4608 bytes; 4 + 2 processes hold two each, so does
+    # the training itself
     machine = TrainingMachine(on_cpu=False, cuda=False, workers=4)
     assert training_bytes(PLAN, "3d_fullres", 100, "sgd", machine) == TRAINING_PROCESS + 6 * (WORKER + 9216) + 9216
 
