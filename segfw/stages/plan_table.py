@@ -53,7 +53,7 @@ def show_plan(job: Job) -> None:
     _tell_memory(job, costs)
     if device is not None and speed is not None:
         log.info(
-            "time: %s in all, from one measured convolution on %s (%.0f GFLOP/s); training only",
+            "time: %s in all, training only; from two convolutions trained for a second on %s (%.0f GFLOP/s)",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
             device.description,
             speed / 1e9,
