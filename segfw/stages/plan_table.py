@@ -112,6 +112,9 @@ def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
         if cost.shares_with is not None:
             log.info("disk: %s is trained from the store of %s", name, cost.shares_with)
     folds = len(job.folds)
+    if not stores + checkpoints:
+        log.info("disk: nothing large is still to be written in %s", job.workspace.root)
+        return
     log.info(
         "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
         readable_size(stores + checkpoints),

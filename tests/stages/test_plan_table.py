@@ -132,6 +132,11 @@ def test_tells_costs_device_and_advice(job, monkeypatch, caplog):
     assert "advice: this GPU has 25.4 GB: planner=resenc_l is the one for it (chosen: default, made for 8 GB)" in text
 
 
+def test_says_that_nothing_is_left_to_write(job, monkeypatch, caplog):
+    monkeypatch.setattr("segfw.stages.plan_table.disk_still_needed", lambda job, costs: (0, 0))
+    assert "disk: nothing large is still to be written" in show(job, CARD, monkeypatch, caplog)
+
+
 def test_warns_of_a_small_disk_and_of_little_memory(job, monkeypatch, caplog):
     monkeypatch.setattr("segfw.stages.costs.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(9e9, 8.9e9, 1e8))
     monkeypatch.setattr("segfw.stages.plan_table.host_memory", lambda: int(1e8))
