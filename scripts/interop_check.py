@@ -32,6 +32,8 @@ from segfw.core.version import __version__
 from segfw.interop.nnunet import PLANS_NAMES, read_dataset_json, write_fingerprint, write_plans
 
 NUMBER, NAME = "904", "Dataset904_InteropCheck"
+PREDICTED = 2
+"""Images that nnU-Net segments with what it has trained (files: one per channel)."""
 CASCADE = "segfwCascadePlans"
 CASCADE_GIVENS: dict[str, Any] = {"gpu_memory_gb": 0.2, "target_spacing": (0.5, 0.5, 0.5)}
 """So little memory for so fine a grid that the planner adds a low-resolution stage."""
@@ -102,6 +104,9 @@ def main() -> int:
         dataset = replace(read_dataset_json(peer.raw / "dataset.json"), name=NAME)
         fingerprint = make_fingerprint(load_dataset(peer.raw), scratch=root)
         shutil.copytree(peer.raw, peer.preprocessed, ignore=shutil.ignore_patterns("*Tr"))
+        (root / "images").mkdir()
+        for image in sorted((peer.raw / "imagesTr").iterdir())[:PREDICTED]:
+            shutil.copy(image, root / "images")
         write_fingerprint(fingerprint, peer.preprocessed / "dataset_fingerprint.json")
         checks = [check(peer, made) for made in make_checks(dataset, fingerprint)]
         versions = _versions(peer)
@@ -176,21 +181,29 @@ def check(peer: Peer, made: Check) -> Check:
 
 
 def _steps(peer: Peer, made: Check, plans: Path) -> list[tuple[str, list[str]]]:
-    """List (what, command). The networks of the cascade are trained in its order, 2D once, 3D with every planner."""
-    name, predicted = made.plans_name, peer.root / "predicted" / made.plans_name
+    """List (what, command): all of nnU-Net's stages for the default planner, for the others what their networks need.
+
+    The low-resolution network is validated on every case, since the next stage of the cascade learns from all of them.
+    """
+    name = made.plans_name
     stored = [c for c, planned in made.plan.configurations.items() if planned.previous_stage is None]
-    trained = ["3d_lowres", "3d_cascade_fullres"] if "3d_lowres" in stored else ["3d_fullres"]
-    if name == PLANS_NAMES["default"]:
-        trained = ["2d", *trained]
     preprocess = peer.command("nnUNetv2_preprocess", "-d", NUMBER, "-plans_name", name, "-np", "1", "--no_pbar", "-c")
-    predict = ["-i", str(peer.raw / "imagesTr"), "-o", str(predicted), "-d", NUMBER, "-p", name, "-f", "0"]
-    predict += ["-c", "3d_lowres" if "3d_lowres" in stored else "3d_fullres", "-device", "cpu", "--disable_tta"]
-    return [
+    steps = [
         (f"preprocess {', '.join(stored)}", [*preprocess, *stored]),
         ("networks", peer.script("networks", str(plans), str(peer.raw / "dataset.json"))),
-        *((f"train {c}", peer.script("train", NUMBER, c, name)) for c in trained),
-        ("predict", peer.command("nnUNetv2_predict", *predict, "-npp", "1", "-nps", "1")),
     ]
+    trained, fold = [("train", "3d_fullres")], "0"
+    if name == PLANS_NAMES["default"]:
+        trained = [("validate", "2d"), ("validate", "3d_fullres")]
+    if "3d_lowres" in stored:
+        trained, fold = [("validate", "3d_lowres"), ("train", "3d_cascade_fullres")], "all"
+    steps += [(f"{verb} {c}", peer.script(verb, NUMBER, c, fold, name)) for verb, c in trained]
+    if trained[0][0] == "validate":
+        folders = ["-i", str(peer.root / "images"), "-o", str(peer.root / "predicted" / name)]
+        model = ["-d", NUMBER, "-p", name, "-c", trained[0][1], "-f", fold]
+        options = ["-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
+        steps.append((f"predict {trained[0][1]}", peer.command("nnUNetv2_predict", *folders, *model, *options)))
+    return steps
 
 
 def _compared(built: dict[str, Any], plan: Plan) -> dict[str, Any]:

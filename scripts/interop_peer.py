@@ -48,7 +48,7 @@ def networks(plans_file: str, dataset_file: str) -> dict[str, object]:
     return {"networks": built, "versions": {package: version(package) for package in packages}}
 
 
-def train(dataset: str, configuration: str, plans: str) -> None:
+def train(dataset: str, configuration: str, fold: str, plans: str, validates: bool) -> None:
     """Run nnU-Net's own training command on the CPU, for one epoch of `ITERATIONS` iterations."""
     begin = nnUNetTrainer.__init__
 
@@ -58,7 +58,9 @@ def train(dataset: str, configuration: str, plans: str) -> None:
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, ITERATIONS, 1
 
     nnUNetTrainer.__init__ = begin_short
-    sys.argv = ["nnUNetv2_train", dataset, configuration, "0", "-p", plans, "-device", "cpu"]
+    if not validates:
+        nnUNetTrainer.perform_actual_validation = lambda self, save_probabilities=False: None
+    sys.argv = ["nnUNetv2_train", dataset, configuration, fold, "-p", plans, "-device", "cpu"]
     run_training_entry()
 
 
@@ -67,4 +69,4 @@ if __name__ == "__main__":
     if verb == "networks":
         sys.stdout.write(json.dumps(networks(*rest)) + "\n")
     else:
-        train(*rest)
+        train(*rest, validates=verb == "validate")

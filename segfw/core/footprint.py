@@ -118,7 +118,7 @@ class TrainingMachine:
 
 
 def training_bytes(plan: Plan, name: str, num_parameters: int, optimizer: str, machine: TrainingMachine) -> float:
-    """Return the host memory that training takes: processes, batches under way, and on the CPU the network.
+    """Return the host memory of training `name`: processes, batches under way, and on the CPU the network.
 
     Memory-mapped cases are not counted: the system drops them when memory is short.
     """

@@ -115,7 +115,11 @@ def read_plans(path: str | Path, dataset: Dataset | None = None) -> Plan:
 
 
 def write_plans(plan: Plan, path: str | Path, file_ending: str = ".nii.gz") -> None:
-    """Write a plans file that nnU-Net accepts. `file_ending`: of the images, decides the reader it will use."""
+    """Write a plans file that nnU-Net accepts; `scripts/interop_check.py` shows it.
+
+    nnU-Net looks for the file as `<plans_name>.json` in the preprocessed folder of `plan.dataset_name`, which must have
+    the form `Dataset123_Name`. `file_ending`: of the images, decides the reader it will use.
+    """
     write_text(Path(path), json.dumps(plans_to_json(plan, file_ending), indent=4))
 
 
@@ -163,7 +167,7 @@ def _statistics(content: Any) -> list[Any]:
 
 def _plan(content: dict[str, Any], dataset: Dataset) -> Plan:
     planners = {name: planner for planner, name in PLANNER_CLASSES.items()}
-    used = content.get("experiment_planner_used", content["plans_name"])
+    used = content.get("experiment_planner_used") or content["plans_name"]
     statistics = next((content[key] for key in _STATISTICS_KEYS if key in content), None)
     plain = {key: content[key] for key in _COPIED_KEYS}
     plan = from_plain(

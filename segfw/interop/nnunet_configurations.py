@@ -7,6 +7,7 @@ from typing import Any
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration, Resampling
+from segfw.core.planning import MAX_FEATURES
 
 NORMALIZATION_CLASSES = {
     "ct": "CTNormalization",
@@ -192,8 +193,8 @@ def _architecture_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]
 
 def _old_architecture(entry: dict[str, Any], place: str) -> dict[str, Any]:
     """Read the topology from the keys that plans had before they held an `architecture`."""
-    base, largest = entry["UNet_base_num_features"], entry["unet_max_num_features"]
     strides = entry["pool_op_kernel_sizes"]
+    base, largest = entry["UNet_base_num_features"], entry.get("unet_max_num_features", MAX_FEATURES[len(strides[0])])
     return {
         "architecture": _architecture_name(entry["UNet_class_name"], place),
         "features_per_stage": [min(base * 2**stage, largest) for stage in range(len(strides))],
@@ -213,12 +214,18 @@ def _architecture_name(class_name: str, place: str) -> str:
 
 
 def _refuse_other_blocks(arguments: dict[str, Any], place: str) -> None:
-    """Refuse blocks other than convolution with bias, instance normalization and leaky ReLU, without dropout."""
+    """Refuse blocks other than convolution with bias, instance normalization and leaky ReLU, without dropout.
+
+    Of the arguments of these, PyTorch's defaults hold where the file names none.
+    """
+    norm, nonlin = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
     wanted: dict[str, tuple[bool, str]] = {
         "conv_bias": (arguments.get("conv_bias") is True, "true"),
         "norm_op": ("InstanceNorm" in str(arguments.get("norm_op")), "an InstanceNorm"),
+        "norm_op_kwargs": (norm.get("affine") is True and norm.get("eps", 1e-5) == 1e-5, "eps 1e-05 and affine"),
         "dropout_op": (arguments.get("dropout_op") is None, "null"),
         "nonlin": (str(arguments.get("nonlin")).endswith("LeakyReLU"), "LeakyReLU"),
+        "nonlin_kwargs": (nonlin.get("negative_slope", 0.01) == 0.01, "a negative_slope of 0.01"),
     }
     for key, (fits, allowed) in wanted.items():
         if not fits:

@@ -53,7 +53,7 @@ def show_plan(job: Job) -> None:
     _tell_memory(job, costs)
     if device is not None and speed is not None:
         log.info(
-            "time: %s in all, from one measured convolution on %s (%.0f GFLOP/s); training only",
+            "time: %s in all, training only; from two convolutions trained for a second on %s (%.0f GFLOP/s)",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
             device.description,
             speed / 1e9,
@@ -112,6 +112,9 @@ def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
         if cost.shares_with is not None:
             log.info("disk: %s is trained from the store of %s", name, cost.shares_with)
     folds = len(job.folds)
+    if not stores + checkpoints:
+        log.info("disk: nothing large is still to be written in %s", job.workspace.root)
+        return
     log.info(
         "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
         readable_size(stores + checkpoints),

@@ -8,6 +8,7 @@ import csv
 import logging
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from segfw.core.cost import parameter_count
 from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.files import write_text
 from segfw.core.locks import hold
-from segfw.core.plan import Plan
+from segfw.core.plan import Configuration, Plan
 from segfw.core.selection import Selection
 from segfw.core.settings import ExperimentSettings
 from segfw.core.version import __version__
@@ -84,6 +85,7 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         fingerprint=job.fingerprint if plan is not None and job.settings.planner.plan_file is None else None,
         plan=plan,
         num_parameters={} if plan is None else _parameters(plan),
+        networks=_networks(job, plan, folds_of),
         curves=tuple(curves),
         validations=tuple(validations),
         candidates=tuple(candidates),
@@ -114,6 +116,22 @@ def _optional_plan(job: Job) -> Plan | None:
 def _parameters(plan: Plan) -> dict[str, int]:
     channels, heads = len(plan.channel_names), plan.labels.num_heads
     return {name: parameter_count(c, channels, heads) for name, c in plan.configurations.items()}
+
+
+def _networks(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
+    """Return the networks that were trained, by name and candidate; before any was, those of this command."""
+    trained = {}
+    for name, folds in folds_of.items():
+        prefix = f"{name}: " if len(folds_of) > 1 else ""
+        for fold in folds:
+            trained[prefix + fold.candidate] = _as_built(fold.run.configuration, fold.run.network.name)
+    if trained or plan is None:
+        return trained
+    return {name: _as_built(plan.configuration(name), job.settings.network.name) for name in job.configurations}
+
+
+def _as_built(configuration: Configuration, network: str) -> Configuration:
+    return configuration if network == "planned" else replace(configuration, architecture=network)
 
 
 def _rows(folder: Path) -> tuple[dict[str, float], ...]:

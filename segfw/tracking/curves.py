@@ -28,7 +28,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
 
 def curves_figure(rows: Rows, palette: Palette) -> Figure:
     """Draw losses, patch Dice, learning rate and epoch seconds, each in a panel over the finished epochs."""
-    figure, (losses, dice, rate, seconds) = make_axes(palette, (12.0, 5.8), columns=2, heights=(2.0, 1.0))
+    figure, (losses, dice, rate, seconds) = make_axes(palette, (10.0, 5.4), columns=2, heights=(2.0, 1.0))
     colors = palette.series
     set_title(losses, palette, "Loss")
     _plot(losses, rows, "train/loss", "training", colors[0], 1.6)

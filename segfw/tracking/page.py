@@ -32,7 +32,9 @@ section { background: var(--card); border: 1px solid var(--grid); border-radius:
   min-width: 0; }
 .tile b { display: block; font-size: 21px; line-height: 1.3; overflow-wrap: anywhere; }
 .tile span { color: var(--muted); font-size: 13px; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin-bottom: 12px; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 0 48px; }
+.columns h3 { margin-top: 4px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
 th, td { padding: 6px 14px 6px 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--grid); }
 th { color: var(--muted); font-weight: 500; }
@@ -96,6 +98,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None
         kind = ' class="best"' if number == best else ""
         body += f"<tr{kind}>{cells}</tr>\n"
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+
+
+def columns(*parts: str) -> str:
+    """Set parts side by side where the window is wide enough; each is markup."""
+    return '<div class="columns">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>\n"
 
 
 def figure(svg: str, caption: str) -> str:

@@ -6,34 +6,79 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segfw.core.plan import Fingerprint, IntensityStatistics
-from segfw.tracking.figures import Palette, jitter, make_axes, plain, set_title
+from segfw.core.plan import Fingerprint, IntensityStatistics, Plan
+from segfw.tracking.figures import Palette, dots, jitter, make_axes, plain, set_title
 
 AXES = ("Z", "Y", "X")
-MOST_POINTS = 400
+MOST_POINTS = 150
+WIDTH = 10.0
+"""Inches of every figure: on the page, whose text is set in 15 px, labels of 8.5 points come out at 12 px."""
 
 
-def geometry_figure(fingerprint: Fingerprint, palette: Palette) -> Figure:
-    """Draw each case's spacing, shape after cropping and extent along each axis; the bar is the median."""
-    figure, panels = make_axes(palette, (12.0, 3.2), columns=3)
-    extents = [
-        [spacing * size for spacing, size in zip(*case, strict=True)]
-        for case in zip(fingerprint.spacings, fingerprint.shapes_after_crop, strict=True)
-    ]
+def geometry_figure(fingerprint: Fingerprint, plan: Plan | None, palette: Palette) -> Figure:
+    """Draw each case's spacing, shape after cropping and extent along each axis; the bar is the median.
+
+    Triangles show what `plan` chose for each configuration: target spacing, and the patch in voxels and in millimetres.
+    An axis along which every case has one voxel is left out.
+    """
+    axes = [axis for axis in range(3) if any(shape[axis] > 1 for shape in fingerprint.shapes_after_crop)]
+    chosen = {} if plan is None else _chosen(plan)
+    height = 3.1 + (0.3 if chosen else 0.0)
+    figure, panels = make_axes(palette, (WIDTH, height), columns=3)
+    cases = list(zip(fingerprint.spacings, fingerprint.shapes_after_crop, strict=True))
     facts = (
         ("Spacing", "mm", fingerprint.spacings),
         ("Shape", "voxels", fingerprint.shapes_after_crop),
-        ("Extent", "mm", extents),
+        ("Extent", "mm", [[s * n for s, n in zip(*case, strict=True)] for case in cases]),
     )
-    for panel, (title, unit, rows) in zip(panels, facts, strict=True):
+    for number, (panel, (title, unit, rows)) in enumerate(zip(panels, facts, strict=True)):
         set_title(panel, palette, title, unit)
-        columns = list(zip(*rows, strict=True))
-        for position, values in enumerate(columns):
-            _strip(panel, position, values, palette, palette.series[position % len(palette.series)])
-        panel.set_xticks(range(len(columns)), AXES[-len(columns) :] if columns else [])
-        panel.set_xlim(-0.6, max(len(columns), 1) - 0.4)
-        panel.set_ylim(0, 1.12 * max((float(v) for values in columns for v in values), default=1.0))
+        for position, axis in enumerate(axes):
+            _strip(panel, position, [row[axis] for row in rows], palette, palette.series[0])
+        marks = {name: by_axis[number] for name, by_axis in chosen.items()}
+        _mark(panel, axes, marks, palette)
+        panel.set_xticks(range(len(axes)), [AXES[axis] for axis in axes])
+        panel.set_xlim(-0.5, max(len(axes), 1) - 0.5 + 0.1 * max(len(chosen) - 1, 0))
+        drawn = [float(row[axis]) for row in rows for axis in axes]
+        planned = [value for by_axis in marks.values() for value in by_axis.values()]
+        panel.set_ylim(0, 1.12 * max((*drawn, *planned), default=1.0))
+    if chosen:
+        names = panels[0].get_legend_handles_labels()
+        figure.legend(
+            *names,
+            loc="outside lower left",
+            ncols=len(chosen),
+            frameon=False,
+            fontsize=8.5,
+            labelcolor=palette.ink,
+            handletextpad=0.2,
+            columnspacing=1.4,
+        )
     return figure
+
+
+def _chosen(plan: Plan) -> dict[str, tuple[dict[int, float], dict[int, float], dict[int, float]]]:
+    """Return, per configuration, spacing, patch in voxels and patch in mm by axis of the image (Z, Y, X)."""
+    chosen = {}
+    for name, configuration in plan.configurations.items():
+        if configuration.previous_stage is None:
+            axes = plan.transpose_forward[-len(configuration.spacing) :]
+            spacing, patch = configuration.spacing, configuration.patch_size
+            extent = [s * n for s, n in zip(spacing, patch, strict=True)]
+            facts = (spacing, patch, extent)
+            by_axis = [{a: float(v) for a, v in zip(axes, values, strict=True)} for values in facts]
+            chosen[name] = (by_axis[0], by_axis[1], by_axis[2])
+    return chosen
+
+
+def _mark(panel: Axes, axes: Sequence[int], marks: Mapping[str, Mapping[int, float]], palette: Palette) -> None:
+    """Point at the planned values from the right of each axis' dots, in a color per configuration."""
+    for number, (name, by_axis) in enumerate(marks.items()):
+        offset = 0.36 + 0.1 * number
+        points = [(axes.index(axis) + offset, value) for axis, value in by_axis.items() if axis in axes]
+        color = palette.series[1 + number % (len(palette.series) - 1)]
+        x, y = [x for x, _ in points], [y for _, y in points]
+        panel.plot(x, y, "<", color=color, markersize=6, linestyle="none", label=plain(name), alpha=0.9)
 
 
 def intensity_figure(channels: Sequence[str], intensities: Sequence[IntensityStatistics], palette: Palette) -> Figure:
@@ -43,7 +88,7 @@ def intensity_figure(channels: Sequence[str], intensities: Sequence[IntensitySta
     tick is the median, the dot the mean.
     """
     heights = (1.0,) * max(len(intensities), 1)
-    figure, panels = make_axes(palette, (12.0, 0.45 + 0.62 * len(heights)), heights=heights)
+    figure, panels = make_axes(palette, (WIDTH, 0.45 + 0.62 * len(heights)), heights=heights)
     for panel, channel, values in zip(panels, channels, intensities, strict=False):
         low, high = values.percentile_00_5, values.percentile_99_5
         margin = 0.06 * (high - low) or 1.0
@@ -63,7 +108,7 @@ def dice_figure(dice: Mapping[str, Sequence[float]], palette: Palette) -> Figure
 
     NaN (label neither there nor predicted) is left out. The scale ends at 1 and begins where the lowest case lies.
     """
-    figure, (panel,) = make_axes(palette, (12.0, 0.8 + 0.46 * max(len(dice), 1)))
+    figure, (panel,) = make_axes(palette, (WIDTH, 0.8 + 0.46 * max(len(dice), 1)))
     known = [[value for value in values if not math.isnan(value)] for values in dice.values()]
     for position, values in enumerate(known):
         if values:
@@ -82,18 +127,18 @@ def _strip(panel: Axes, position: int, values: Sequence[float], palette: Palette
     ordered = sorted(values)
     count = min(len(ordered), MOST_POINTS)
     shown = [ordered[round(i * (len(ordered) - 1) / max(count - 1, 1))] for i in range(count)]
-    where = [position + 0.5 * offset for offset in jitter(count)]
-    panel.scatter(where, shown, s=9, color=color, alpha=0.35, linewidths=0)
+    where = [position + 0.4 * offset for offset in jitter(count)]
+    dots(panel, where, shown, color)
     if ordered:
         middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-        panel.plot([position - 0.34, position + 0.34], [middle] * 2, color=palette.ink, linewidth=1.8)
+        panel.plot([position - 0.26, position + 0.26], [middle] * 2, color=palette.ink, linewidth=1.8)
 
 
 def _box(panel: Axes, position: int, values: Sequence[float], palette: Palette) -> None:
     """Draw one label's row: a dot per case under a box."""
     color = palette.series[position % len(palette.series)]
     where = [position + 0.4 * offset for offset in jitter(len(values))]
-    panel.scatter(values, where, s=9, color=color, alpha=0.4, linewidths=0)
+    dots(panel, values, where, color)
     panel.boxplot(
         [values],
         positions=[position],

@@ -8,13 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segfw.core.labels import LabelSet
-from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
 from segfw.tracking.curves import curves_figure
 from segfw.tracking.figures import PAGE, to_svg
-from segfw.tracking.page import figure, foldable, heading, navigation, page, paragraph, section, table, tiles
+from segfw.tracking.page import columns, figure, foldable, heading, navigation, page, paragraph, section, table, tiles
 from segfw.tracking.plots import dice_figure, geometry_figure, intensity_figure
+from segfw.tracking.topology import topology_figure
 
 NOTHING = "–"
+SCHEMES = {
+    "ct": "clip, dataset’s mean and std",
+    "zscore": "each image’s mean and std",
+    "nonorm": "none",
+    "rescale_to_0_1": "each image to 0–1",
+    "rgb_to_0_1": "divide by 255",
+}
+NETWORK_CAPTION = (
+    "Boxes: feature maps of one patch at each stage; beside them its convolutions and their kernel. Arrows down: "
+    "strided convolutions; up: transposed ones; dashed: skip connections."
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,8 @@ class CandidateScore:
 class ReportContent:
     """Everything the page tells. What has not been made yet is None or empty.
 
-    `num_parameters`: configuration -> parameters of its network. `versions`: what made this -> version.
+    `num_parameters`: configuration -> parameters of its network. `networks`: title -> configuration, as it was built,
+    of each network that was trained, or else will be. `versions`: what made this -> version.
     """
 
     dataset_name: str
@@ -60,6 +73,7 @@ class ReportContent:
     fingerprint: Fingerprint | None = None
     plan: Plan | None = None
     num_parameters: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[str, Configuration] = field(default_factory=dict)
     curves: tuple[FoldCurves, ...] = ()
     validations: tuple[ValidationScores, ...] = ()
     candidates: tuple[CandidateScore, ...] = ()
@@ -106,11 +120,9 @@ def _dataset(content: ReportContent) -> str:
         for name, value in content.labels.values.items()
     ]
     channels = [(str(number), name) for number, name in enumerate(content.channel_names)]
-    return (
-        heading("Channels", 3)
-        + table(("channel", "name"), channels)
-        + heading("Labels", 3)
-        + table(("name", "values" if content.labels.has_regions else "value"), labels)
+    return columns(
+        heading("Labels", 3) + table(("name", "values" if content.labels.has_regions else "value"), labels),
+        heading("Channels", 3) + table(("channel", "name"), channels),
     )
 
 
@@ -118,26 +130,38 @@ def _fingerprint(content: ReportContent) -> str:
     fingerprint = content.fingerprint
     if fingerprint is None:
         return paragraph("Not made yet.", quiet=True)
-    geometry = to_svg(geometry_figure(fingerprint, PAGE), "geometry", "Spacing, shape and extent of the cases per axis")
+    geometry = to_svg(
+        geometry_figure(fingerprint, content.plan, PAGE), "geometry", "Spacing, shape and extent of the cases per axis"
+    )
     intensity = to_svg(
         intensity_figure(content.channel_names, fingerprint.intensities, PAGE), "intensity", "Foreground intensities"
     )
+    schemes = _schemes(content)
     rows = [
-        (
-            name,
-            *(
-                _number(value, 5)
-                for value in (s.mean, s.std, s.min, s.percentile_00_5, s.median, s.percentile_99_5, s.max)
-            ),
-        )
-        for name, s in zip(content.channel_names, fingerprint.intensities, strict=False)
+        (name, *(_number(value, 5) for value in _in_order(statistics)), scheme)
+        for name, statistics, scheme in zip(content.channel_names, fingerprint.intensities, schemes, strict=False)
     ]
+    planned = "; triangles: target spacing and patch of each configuration" if content.plan else ""
     return (
-        figure(geometry, "One dot per case, after cropping to the nonzero region; the bar is the median.")
+        figure(geometry, f"One dot per case, after cropping to the nonzero region; bar: median{planned}.")
         + figure(intensity, "Foreground intensities: 0.5th to 99.5th percentile (bar), median (tick), mean (dot).")
-        + table(("channel", "mean", "std", "min", "0.5 %", "median", "99.5 %", "max"), rows)
+        + table(("channel", "mean", "std", "min", "0.5 %", "median", "99.5 %", "max", "normalization"), rows)
         + paragraph(f"Median size after cropping: {fingerprint.median_relative_size_after_cropping:.1%}.", quiet=True)
     )
+
+
+def _in_order(statistics: IntensityStatistics) -> tuple[float, ...]:
+    s = statistics
+    return s.mean, s.std, s.min, s.percentile_00_5, s.median, s.percentile_99_5, s.max
+
+
+def _schemes(content: ReportContent) -> list[str]:
+    """Say for each channel how the plan normalizes it; all configurations agree unless one was edited."""
+    if content.plan is None:
+        return [NOTHING] * len(content.channel_names)
+    configurations = content.plan.configurations.values()
+    choices = zip(*(c.normalization_schemes for c in configurations), strict=True)
+    return [", ".join(dict.fromkeys(SCHEMES[scheme] for scheme in choice)) for choice in choices]
 
 
 def _plan(content: ReportContent) -> str:
@@ -145,11 +169,22 @@ def _plan(content: ReportContent) -> str:
     if plan is None:
         return paragraph("Not made yet.", quiet=True)
     names = list(plan.configurations)
-    columns = [_configuration_facts(plan.configurations[name], content.num_parameters.get(name)) for name in names]
-    rows = [(fact, *(column[fact] for column in columns)) for fact in (columns[0] if columns else {})]
+    facts = [_configuration_facts(plan.configurations[name], content.num_parameters.get(name)) for name in names]
+    rows = [(fact, *(of[fact] for of in facts)) for fact in (facts[0] if facts else {})]
     axes = ", ".join("ZYX"[axis] for axis in plan.transpose_forward)
     note = f"Planner “{plan.planner}”. Spatial values follow the planned axis order: {axes}."
-    return paragraph(note) + table(("", *names), rows)
+    return paragraph(note) + table(("", *names), rows) + _networks(content)
+
+
+def _networks(content: ReportContent) -> str:
+    """Draw each network once, the first one open."""
+    parts = [heading("Networks", 3)] if content.networks else []
+    channels, heads = len(content.channel_names), content.labels.num_heads
+    for number, (title, configuration) in enumerate(content.networks.items()):
+        description = f"Stages of the network {title}"
+        svg = to_svg(topology_figure(configuration, channels, heads, PAGE), f"network-{number}", description)
+        parts.append(foldable(title, figure(svg, NETWORK_CAPTION), is_open=number == 0))
+    return "".join(parts)
 
 
 def _configuration_facts(configuration: Configuration, num_parameters: int | None) -> dict[str, str]:

@@ -119,8 +119,8 @@ def test_a_fold_leaves_two_checkpoints_and_the_packaged_weights(optimizer, expec
 
 
 def test_training_on_a_gpu_takes_processes_and_batches():
-    # a batch: 3 patches of 256 voxels, image 4 bytes and label 2: 4608 bytes; 4 + 2 processes hold two each, and
-    # training two
+    # a batch: 3 patches of 256 voxels, image 4 bytes and label 2: 4608 bytes; 4 + 2 processes hold two each, so does
+    # the training itself
     machine = TrainingMachine(on_cpu=False, cuda=False, workers=4)
     assert training_bytes(PLAN, "3d_fullres", 100, "sgd", machine) == TRAINING_PROCESS + 6 * (WORKER + 9216) + 9216
 

@@ -88,6 +88,67 @@ def test_plans_of_older_versions_are_read(tmp_path):
     assert read_plans(edited(tmp_path, age)) == read_plans(CASE / "plans_default.json")
 
 
+def age(content, class_names):
+    """Bring a plans file back to the keys of the first version 2, which had no `architecture`."""
+    for entry in content["configurations"].values():
+        if "architecture" not in entry:
+            continue
+        architecture = entry.pop("architecture")
+        arguments = architecture["arch_kwargs"]
+        counts = arguments.get("n_conv_per_stage") or arguments["n_blocks_per_stage"]
+        entry |= {
+            "UNet_class_name": class_names[architecture["network_class_name"].rpartition(".")[2]],
+            "UNet_base_num_features": 32,
+            "n_conv_per_stage_encoder": counts,
+            "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
+            "num_pool_per_axis": [sum(row[axis] == 2 for row in arguments["strides"]) for axis in range(2)],
+            "pool_op_kernel_sizes": arguments["strides"],
+            "conv_kernel_sizes": arguments["kernel_sizes"],
+        }
+
+
+@pytest.mark.parametrize("name", ["plans_default.json", "plans_ResEncM.json", "plans_ResEncXL.json"])
+@pytest.mark.parametrize("case", ["hippocampus", "case038", "case044"])
+def test_older_plans_of_any_planner_are_read_without_the_largest_number_of_features(tmp_path, case, name):
+    classes = {"PlainConvUNet": "PlainConvUNet", "ResidualEncoderUNet": "ResidualEncoderUNet"}
+    source = GOLDEN / case / name
+    assert read_plans(edited(tmp_path, lambda content: age(content, classes), source)) == read_plans(source)
+
+
+def test_an_older_network_without_equivalent_is_refused(tmp_path):
+    with pytest.raises(ArtefactError, match=r"configurations\.2d: no equivalent of the network 'ResidualUNet'"):
+        read_plans(edited(tmp_path, lambda content: age(content, {"PlainConvUNet": "ResidualUNet"})))
+
+
+def test_what_planning_does_not_need_may_be_missing(tmp_path):
+    def strip(content):
+        for key in ("plans_name", "image_reader_writer", "label_manager"):
+            del content[key]
+        for entry in content["configurations"].values():
+            for key in ("data_identifier", "preprocessor_name"):
+                entry.pop(key, None)
+            if "architecture" in entry:
+                arguments = entry["architecture"]["arch_kwargs"]
+                for key in ("n_stages", "conv_op", "dropout_op", "dropout_op_kwargs", "nonlin_kwargs"):
+                    del arguments[key]
+                del entry["architecture"]["_kw_requires_import"], arguments["norm_op_kwargs"]["eps"]
+                for role in ("data", "seg", "probabilities"):
+                    for key in ("order_z", "force_separate_z", "is_seg"):
+                        del entry[f"resampling_fn_{role}_kwargs"][key]
+
+    assert read_plans(edited(tmp_path, strip)) == read_plans(CASE / "plans_default.json")
+
+
+def test_a_planner_of_ones_own_is_named_by_its_plans(tmp_path):
+    def rename(content):
+        content["plans_name"] = "minePlans"
+        del content["experiment_planner_used"]
+
+    plan = read_plans(edited(tmp_path, rename))
+    assert plan.planner == "minePlans"
+    assert plans_to_json(plan)["plans_name"] == "minePlans"
+
+
 def test_single_numbers_stand_for_all_stages(tmp_path):
     def shorten(content):
         arguments = content["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
@@ -142,6 +203,12 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
             "no equivalent of the network 'a.b.Primus'",
         ),
         (at(*NETWORK, "norm_op", value="torch.nn.BatchNorm3d"), "norm_op must be an InstanceNorm"),
+        (at(*NETWORK, "norm_op_kwargs", value={"eps": 1e-05}), "norm_op_kwargs must be eps 1e-05 and affine"),
+        (at(*NETWORK, "norm_op_kwargs", value={"eps": 0.1, "affine": True}), "got {'eps': 0.1, 'affine': True}"),
+        (
+            at(*NETWORK, "nonlin_kwargs", value={"negative_slope": 0.2}),
+            "nonlin_kwargs must be a negative_slope of 0.01",
+        ),
         (at(*NETWORK, "dropout_op", value="torch.nn.Dropout3d"), "dropout_op must be null"),
         (at(*FULL, "batch_size", value="two"), "3d_fullres.batch_size must be an integer, got 'two'"),
         (at("transpose_backward", value=[2, 1, 0]), "transpose_backward must undo"),

@@ -74,6 +74,7 @@ def full_content(num_cases: int = 60, epochs: int = 50) -> ReportContent:
         fingerprint=fingerprint,
         plan=plan,
         num_parameters={"3d_fullres": 1_274_694},
+        networks={"main/3d_fullres": CONFIGURATION},
         curves=(FoldCurves("3d_fullres", "0", curve_rows(epochs)), FoldCurves("3d_fullres", "1", curve_rows(epochs))),
         validations=(ValidationScores("3d_fullres", ("0", "1"), dice),),
         candidates=(

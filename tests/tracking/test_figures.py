@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.tracking.figures import PAGE, jitter, make_axes, set_title, to_svg
+from segfw.tracking.figures import PAGE, dots, jitter, make_axes, set_title, to_svg
 
 
 def drawn(title: str, name: str = "one") -> str:
@@ -26,6 +26,25 @@ def test_colors_are_variables_and_nothing_is_loaded() -> None:
     root = ET.fromstring(svg.replace("<svg ", '<svg xmlns:xlink="x" ', 1))
     assert "width" not in root.attrib
     assert root.attrib["viewBox"] == "0 0 288 144"
+
+
+def test_numbers_of_the_drawing_are_short_and_those_of_the_text_are_whole() -> None:
+    figure, (panel,) = make_axes(PAGE, (4, 2))
+    set_title(panel, PAGE, "rate 0.001234")
+    panel.plot([0, 1], [0, 1 / 3], color=PAGE.series[0])
+    svg = to_svg(figure, "short", "figure")
+    assert "rate 0.001234" in svg
+    assert not re.search(r'="[^"]*\.\d{3}', svg)
+
+
+def test_dots_are_one_path() -> None:
+    figure, (panel,) = make_axes(PAGE, (4, 2))
+    few = len(to_svg(figure, "few", "figure"))
+    dots(panel, list(range(100)), list(range(100)), PAGE.series[0])
+    svg = to_svg(figure, "many", "figure")
+    assert svg.count("M ") >= 100
+    assert "stroke-linecap: round" in svg
+    assert len(svg) - few < 100 * 45
 
 
 def test_same_figure_same_text_and_identifiers_differ_between_figures() -> None:

@@ -1,5 +1,6 @@
 """The page: complete, self-contained, escaped, and honest about what is missing."""
 
+import re
 from functools import cache
 from html.parser import HTMLParser
 
@@ -58,7 +59,8 @@ def test_full_page_is_well_formed_and_loads_nothing() -> None:
     assert "http" not in page
     assert "@import" not in page
     assert "script" not in reader.tags
-    assert reader.tags.count("svg") == 5  # geometry, intensities, two folds, one box plot
+    assert reader.tags.count("svg") == 6  # geometry, intensities, a network, two folds, one box plot
+    assert max(len(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)) < 60_000
 
 
 def test_every_text_is_escaped() -> None:
@@ -78,6 +80,10 @@ def test_tells_the_plan_the_scores_and_the_winner() -> None:
         "strides 1×1×1 1×2×2 2×2×2",
         "3d_fullres selected 60 0.8248 0.9511 0.6984",
         "0.8248 mean Dice of 3d_fullres",
+        "normalization CT 101.5",
+        "1200 clip, dataset’s mean and std",
+        "Networks main/3d_fullres",
+        "3 output maps Boxes: feature maps of one patch",
         "segfw 0.1.0 · torch 2.9.1",
     ):
         assert expected in text
