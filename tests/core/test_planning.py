@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
+from segfw.core.patch_size import initial_patch
 from segfw.core.plan import Fingerprint, IntensityStatistics
 from segfw.core.planners import PLANNERS, estimated_gpu_memory_gb
-from segfw.core.planning import initial_patch, make_plan, mask_normalization
+from segfw.core.planning import make_plan, mask_normalization
 from segfw.interop.nnunet import plans_to_json, read_dataset_json, read_fingerprint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
