@@ -62,7 +62,7 @@ def test_new_strides_with_everything_they_need(plan):
         (
             {"features_per_stage": (4, 8, 0, 32)},
             ("2d",),
-            r"features_per_stage must be at least 1 .* got \(4, 8, 0, 32\)",
+            r"features_per_stage must be between 1 and .* got \(4, 8, 0, 32\)",
         ),
         ({"kernel_sizes": ((3, 3), (3, 3), (3, 3), (3, 2))}, ("2d",), "kernel_sizes must be odd"),
         ({"normalization_schemes": ("ct", "ct")}, ("2d",), "one entry for each of 1 channels"),
