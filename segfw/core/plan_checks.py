@@ -59,9 +59,10 @@ def _check_axes(plan: Plan) -> None:
     for key in ("original_median_spacing_after_transp", "original_median_shape_after_transp", "transpose_forward"):
         if len(getattr(plan, key)) != 3:
             raise UsageError(f"{key} needs 3 entries, got {getattr(plan, key)}")
-    for key in ("original_median_spacing_after_transp", "original_median_shape_after_transp"):
-        if any(not (math.isfinite(value) and value > 0) for value in getattr(plan, key)):
-            raise UsageError(f"{key} must be positive and finite, got {getattr(plan, key)}")
+    spacing = plan.original_median_spacing_after_transp
+    if any(not (math.isfinite(value) and value > 0) for value in spacing):
+        raise UsageError(f"original_median_spacing_after_transp must be positive and finite, got {spacing}")
+    _check_counts(plan.original_median_shape_after_transp, "original_median_shape_after_transp")
     forward = plan.transpose_forward
     if sorted(forward) != [0, 1, 2]:
         raise UsageError(f"transpose_forward must be an order of the axes 0, 1 and 2, got {forward}")

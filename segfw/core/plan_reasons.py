@@ -163,7 +163,7 @@ def _why_spacing(planned: _Planned) -> str:
     head = f"Here: the median of {planned.cases} is {_by(median)} mm (Z, Y, X). {AXES[worst]} is "
     if axis is not None:
         along = coarse_percentile(planned.fingerprint, axis)
-        taken = f"which is finer than {finer:.6g}: just above that" if along < finer else "taken"
+        taken = f"which is finer than {finer:.6g} mm: just above that" if along < finer else "taken"
         return (
             f"{head}coarse: {median[axis]:.6g} > {times} {finer:.6g} mm, and {times} its {shape[axis]:g} voxels "
             f"< {fewest:g}. The 10th percentile along it is {along:.6g} mm, {taken}."
