@@ -82,7 +82,8 @@ def _convert_dataclass(kind: type, plain: Any, place: str) -> Any:
         return kind(**values)
     except SegfwError as error:
         if place:
-            raise type(error)(f"{place}: {error}") from error
+            joint = "." if str(error).split(" ")[0] in fields else ": "
+            raise type(error)(f"{place}{joint}{error}") from error
         raise
 
 
@@ -124,7 +125,7 @@ def _convert_key(kind: type, key: Any, place: str) -> Any:
 
 def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
     if kind is float and isinstance(plain, int | float) and not isinstance(plain, bool):
-        return float(plain)
+        return _float(place, plain)
     if kind is float and isinstance(plain, str) and _is_number(plain):
         return float(plain)  # YAML 1.1 reads 1e-5 as text
     if kind is int and isinstance(plain, float) and plain.is_integer():
@@ -136,6 +137,13 @@ def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
         {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__),
         plain,
     )
+
+
+def _float(place: str, plain: int | float) -> float:
+    try:
+        return float(plain)
+    except OverflowError:
+        raise UsageError(f"{place or 'value'} must be a number below 1e308, got a larger one") from None
 
 
 def _is_number(text: str) -> bool:

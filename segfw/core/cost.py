@@ -114,4 +114,10 @@ def _decoder(configuration: Configuration, num_heads: int, voxels: list[int]) ->
         for _ in range(count):
             yield _convolution(inputs, features[level], voxels[level], configuration.kernel_sizes[level])
             inputs = features[level]
-        yield _Convolution(features[level], num_heads, voxels[level], kernel_voxels=1, taps=1, normalized=False)
+        yield _head(features[level], num_heads, voxels[level])
+    if len(features) == 1:
+        yield _head(features[0], num_heads, voxels[0])
+
+
+def _head(inputs: int, num_heads: int, voxels: int) -> _Convolution:
+    return _Convolution(inputs, num_heads, voxels, kernel_voxels=1, taps=1, normalized=False)

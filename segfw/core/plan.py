@@ -3,6 +3,8 @@
 Names are nnU-Net's. Spatial entries follow the planned axis order (`Plan.transpose_forward` applied to (Z, Y, X)).
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from segfw.core.errors import UsageError
@@ -81,42 +83,51 @@ class Configuration:
     next_stage: str | None = None
 
     def __post_init__(self) -> None:
-        ndim, stages = len(self.spacing), len(self.strides)
-        problems = []
-        if ndim not in (2, 3):
-            problems.append(f"spacing needs 2 or 3 entries, got {self.spacing}")
-        if any(not s > 0 for s in self.spacing):
-            problems.append(f"spacing must be positive, got {self.spacing}")
-        if len(self.patch_size) != ndim:
-            problems.append(f"patch_size needs {ndim} entries like spacing, got {self.patch_size}")
+        problems = [*self._wrong_values(), *self._wrong_numbers_of_entries()]
+        if not problems:
+            bad = [i for i, (n, d) in enumerate(zip(self.patch_size, self.divisor, strict=True)) if n < 1 or n % d]
+            problems = [
+                f"patch_size {self.patch_size} must be divisible by the product of the strides {self.divisor}; "
+                f"axis {axis} has {self.patch_size[axis]}"
+                for axis in bad[:1]
+            ]
+        if problems:
+            raise UsageError("; ".join(problems))
+
+    def _wrong_values(self) -> Iterator[str]:
+        """Say which single values are impossible, each text beginning with its field."""
+        if any(not (math.isfinite(s) and s > 0) for s in self.spacing):
+            yield f"spacing must be positive and finite, got {self.spacing}"
         if self.batch_size < 1:
-            problems.append(f"batch_size must be at least 1, got {self.batch_size}")
+            yield f"batch_size must be at least 1, got {self.batch_size}"
         if self.architecture not in ARCHITECTURES:
-            problems.append(f"architecture must be one of {ARCHITECTURES}, got {self.architecture!r}")
+            yield f"architecture must be one of {ARCHITECTURES}, got {self.architecture!r}"
         unknown = [scheme for scheme in self.normalization_schemes if scheme not in NORMALIZATIONS]
         if unknown:
-            problems.append(f"normalization_schemes must be among {NORMALIZATIONS}, got {unknown}")
+            yield f"normalization_schemes must be among {NORMALIZATIONS}, got {unknown}"
+        if any(step < 1 for row in self.strides for step in row):
+            yield f"strides must be at least 1, got {self.strides}"
+
+    def _wrong_numbers_of_entries(self) -> Iterator[str]:
+        """Say which lists do not fit the number of axes or of stages, each text beginning with its field."""
+        ndim, stages = len(self.spacing), len(self.strides)
+        if ndim not in (2, 3):
+            yield f"spacing needs 2 or 3 entries, got {self.spacing}"
+        if len(self.patch_size) != ndim:
+            yield f"patch_size needs {ndim} entries like spacing, got {self.patch_size}"
+        if not stages:
+            yield "strides needs one row for each of one or more stages, got none"
         for name, wanted in (
             ("features_per_stage", stages),
             ("kernel_sizes", stages),
             ("n_conv_per_stage", stages),
-            ("n_conv_per_stage_decoder", stages - 1),
+            ("n_conv_per_stage_decoder", max(stages - 1, 0)),
         ):
             if len(getattr(self, name)) != wanted:
-                problems.append(f"{name} needs {wanted} entries ({stages} stages), got {len(getattr(self, name))}")
-        if any(len(row) != ndim for row in (*self.strides, *self.kernel_sizes)):
-            problems.append(
-                f"strides and kernel_sizes need {ndim} entries per stage, got {self.strides} and {self.kernel_sizes}"
-            )
-        elif len(self.patch_size) == ndim:
-            bad = [i for i, (n, d) in enumerate(zip(self.patch_size, self.divisor, strict=True)) if n < 1 or n % d]
-            if bad:
-                problems.append(
-                    f"patch_size {self.patch_size} must be divisible by the product of the strides {self.divisor}; "
-                    f"axis {bad[0]} has {self.patch_size[bad[0]]}"
-                )
-        if problems:
-            raise UsageError("; ".join(problems))
+                yield f"{name} needs {wanted} entries ({stages} stages), got {len(getattr(self, name))}"
+        for name in ("strides", "kernel_sizes"):
+            if any(len(row) != ndim for row in getattr(self, name)):
+                yield f"{name} need {ndim} entries per stage, got {getattr(self, name)}"
 
     @property
     def is_2d(self) -> bool:

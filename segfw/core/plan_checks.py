@@ -1,19 +1,68 @@
 """What a plan must fulfil beyond the shape of its parts; checked where people edit plans or bring them along."""
 
+import dataclasses
+import math
+import re
+from collections.abc import Iterable
+
 from segfw.core.errors import UsageError
-from segfw.core.plan import Configuration, Plan
+from segfw.core.plan import Configuration, IntensityStatistics, Plan
+
+LARGEST = 1_000_000
+"""No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
+SPLINE_ORDERS = range(6)
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 def check_plan(plan: Plan) -> None:
     """Raise `UsageError` that names the place of the first contradiction in `plan`."""
     channels = len(plan.channel_names)
+    if not channels:
+        raise UsageError("channel_names needs at least one entry, got none")
     if len(plan.intensities) != channels:
         raise UsageError(
             f"intensities needs one entry per channel {list(plan.channel_names)}, got {len(plan.intensities)}"
         )
+    for index, statistics in enumerate(plan.intensities):
+        _check_statistics(statistics, f"intensities[{index}]")
+    _check_axes(plan)
+    if not plan.configurations:
+        raise UsageError("configurations needs at least one entry, got none")
+    for name, configuration in plan.configurations.items():
+        place = f"configurations.{name}"
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{place}: a configuration's name is made of letters, digits, _, - and ., got {name!r}")
+        check_configuration(configuration, channels, place)
+        for key in ("previous_stage", "next_stage"):
+            stage = getattr(configuration, key)
+            if stage is not None and (stage not in plan.configurations or stage == name):
+                others = [other for other in plan.configurations if other != name]
+                raise UsageError(f"{place}.{key} must be one of {others}, got {stage!r}")
+        _check_stages(plan, name)
+
+
+def _check_statistics(statistics: IntensityStatistics, place: str) -> None:
+    for key, value in dataclasses.asdict(statistics).items():
+        if not math.isfinite(value):
+            raise UsageError(f"{place}.{key} must be a finite number, got {value}")
+    if statistics.std < 0:
+        raise UsageError(f"{place}.std must be at least 0, got {statistics.std}")
+    if statistics.percentile_00_5 > statistics.percentile_99_5:
+        raise UsageError(
+            f"{place}.percentile_00_5 must be at most percentile_99_5 {statistics.percentile_99_5}, "
+            f"got {statistics.percentile_00_5}"
+        )
+
+
+def _check_axes(plan: Plan) -> None:
+    """Check what there is one of per image axis, whatever the configuration."""
     for key in ("original_median_spacing_after_transp", "original_median_shape_after_transp", "transpose_forward"):
         if len(getattr(plan, key)) != 3:
             raise UsageError(f"{key} needs 3 entries, got {getattr(plan, key)}")
+    spacing = plan.original_median_spacing_after_transp
+    if any(not (math.isfinite(value) and value > 0) for value in spacing):
+        raise UsageError(f"original_median_spacing_after_transp must be positive and finite, got {spacing}")
+    _check_counts(plan.original_median_shape_after_transp, "original_median_shape_after_transp")
     forward = plan.transpose_forward
     if sorted(forward) != [0, 1, 2]:
         raise UsageError(f"transpose_forward must be an order of the axes 0, 1 and 2, got {forward}")
@@ -22,13 +71,16 @@ def check_plan(plan: Plan) -> None:
         raise UsageError(
             f"transpose_backward must undo transpose_forward {forward}: {backward}, got {plan.transpose_backward}"
         )
-    for name, configuration in plan.configurations.items():
-        place = f"configurations.{name}"
-        check_configuration(configuration, channels, place)
-        for key in ("previous_stage", "next_stage"):
-            stage = getattr(configuration, key)
-            if stage is not None and stage not in plan.configurations:
-                raise UsageError(f"{place}.{key} must be one of {list(plan.configurations)}, got {stage!r}")
+
+
+def _check_stages(plan: Plan, name: str) -> None:
+    """Refuse stages of a cascade that wait for one another."""
+    chain = [name]
+    while (previous := plan.configurations[chain[-1]].previous_stage) in plan.configurations:
+        if previous in chain:
+            circle = " -> ".join((*chain[chain.index(previous) :], previous))
+            raise UsageError(f"configurations.{name}.previous_stage goes round in a circle: {circle}")
+        chain.append(previous)
 
 
 def check_configuration(configuration: Configuration, num_channels: int, place: str) -> None:
@@ -37,17 +89,39 @@ def check_configuration(configuration: Configuration, num_channels: int, place: 
         values = getattr(configuration, key)
         if len(values) != num_channels:
             raise UsageError(f"{place}.{key} needs one entry for each of {num_channels} channels, got {values}")
-    for key in ("features_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder"):
-        values = getattr(configuration, key)
-        if any(value < 1 for value in values):
-            raise UsageError(f"{place}.{key} must be at least 1 everywhere, got {values}")
-    if len(configuration.median_image_size_in_voxels) != len(configuration.spacing):
-        raise UsageError(
-            f"{place}.median_image_size_in_voxels needs {len(configuration.spacing)} entries like spacing, "
-            f"got {configuration.median_image_size_in_voxels}"
-        )
-    if any(width < 1 or width % 2 == 0 for row in configuration.kernel_sizes for width in row):
+    for key in ("patch_size", "features_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder"):
+        _check_counts(getattr(configuration, key), f"{place}.{key}")
+    _check_counts((configuration.batch_size,), f"{place}.batch_size")
+    for key in ("kernel_sizes", "strides"):
+        for row in getattr(configuration, key):
+            _check_counts(row, f"{place}.{key}")
+    _check_median(configuration, place)
+    if any(width % 2 == 0 for row in configuration.kernel_sizes for width in row):
         raise UsageError(f"{place}.kernel_sizes must be odd, got {configuration.kernel_sizes}")
-    first, *others = configuration.strides
-    if set(first) != {1} or any(step < 1 for row in others for step in row):
-        raise UsageError(f"{place}.strides must be at least 1, and 1 in the first stage, got {configuration.strides}")
+    if set(configuration.strides[0]) != {1}:
+        raise UsageError(f"{place}.strides must be 1 in the first stage, got {configuration.strides}")
+    for key in ("order_image", "order_label", "order_probabilities", "order_z"):
+        order = getattr(configuration.resampling, key)
+        if order not in SPLINE_ORDERS:
+            raise UsageError(f"{place}.resampling.{key} must be a spline order from 0 to 5, got {order}")
+    if configuration.patch_size == configuration.divisor:
+        raise UsageError(
+            f"{place}.patch_size {configuration.patch_size} leaves a single voxel to the last stage, which cannot be "
+            f"normalized over the instance: the patch must be larger, or the product of the strides "
+            f"{configuration.divisor} smaller (images of a single voxel cannot be trained on)"
+        )
+
+
+def _check_median(configuration: Configuration, place: str) -> None:
+    size, axes = configuration.median_image_size_in_voxels, len(configuration.spacing)
+    if len(size) != axes:
+        raise UsageError(f"{place}.median_image_size_in_voxels needs {axes} entries like spacing, got {size}")
+    if any(not (math.isfinite(edge) and edge > 0) for edge in size):
+        raise UsageError(f"{place}.median_image_size_in_voxels must be positive and finite, got {size}")
+
+
+def _check_counts(values: Iterable[int], place: str) -> None:
+    """Refuse numbers that no count of voxels, channels or layers can be."""
+    values = tuple(values)
+    if any(not 1 <= value <= LARGEST for value in values):
+        raise UsageError(f"{place} must be between 1 and {LARGEST}, got {values}")

@@ -1,21 +1,21 @@
 """Plans as YAML that people read and edit: a comment on every block, short lists on one line, strict when read back."""
 
-import math
-import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import SegfwError, UsageError
+from segfw.core.inheritance import INHERITS, find_inheritance, resolve_inheritance
 from segfw.core.plan import Plan
 from segfw.core.plan_checks import check_plan
+from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
 
-_HEADER = """\
-# What the planning rules of nnU-Net (Isensee et al. 2021) decided for this dataset. Edit it freely: an edited plan is
-# used as it is. Spacings are in millimetres, sizes in voxels. Spatial lists follow the planned order of axes.
-"""
+_HEADER = (
+    "What the planning rules of nnU-Net (Isensee et al. 2021) decided for this dataset. Edit it freely: an edited plan "
+    "is used as it is. Spacings are in millimetres, sizes in voxels, in the planned order of axes. 'Rule' says how a "
+    "value is chosen, 'Here' which numbers of this dataset decided it when the plan was made."
+)
 
 _COMMENTS = {
     "dataset_name": "The dataset this was planned for, and the rules that planned it.",
@@ -33,8 +33,10 @@ _COMMENTS = {
 }
 
 _CONFIGURATION_COMMENTS = {
+    INHERITS: "All of the named configuration but for the keys below; any configuration may be written so.",
     "spacing": "Every image is resampled to this spacing. Rule: the median of the dataset, but the 10th percentile "
-    "along a coarse axis; in 3d_lowres grown by 3 % at a time until a patch covers a quarter of the median image.",
+    "along a coarse axis; in 3d_lowres grown by 3 % at a time until a patch covers a quarter of the median image. "
+    "2d: the two axes after the first.",
     "patch_size": "What the network sees at once, and how many of these per step. Rule: the largest patch that "
     "fits the memory, a multiple of the product of the strides; then the largest batch, "
     "at most a share of the dataset's voxels.",
@@ -54,62 +56,38 @@ _CONFIGURATION_COMMENTS = {
     "previous_stage": "The cascade: the configuration whose segmentation is a further input, and the one that takes "
     "this one's.",
 }
-_COMMENT_WIDTH = 100
+_COMMENT_WIDTH = 108
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes a list on one line unless it holds mappings, and never an alias."""
+def plan_to_yaml(plan: Plan, reasons: Mapping[str, str] | None = None) -> str:
+    """Write `plan` as YAML with a comment on each block; numbers come back bit for bit.
 
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_list(dumper: _Dumper, data: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(item, dict) for item in data)
-    )
-
-
-_Dumper.add_representer(list, _represent_list)
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, and reads 1e-5 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
-
-
-def plan_to_yaml(plan: Plan) -> str:
-    """Write `plan` as YAML with a comment on each block; numbers come back bit for bit."""
+    `reasons`: dotted key -> what led to the block that begins there, such as `plan_reasons` gives.
+    """
+    reasons = reasons or {}
     plain = to_plain(plan)
-    configurations = plain.pop("configurations")
-    parts = [_HEADER, _blocks(plain, _COMMENTS), f"\n{_comment('configurations', _COMMENTS)}configurations:\n"]
+    configurations = find_inheritance(plain.pop("configurations"))
+    parts = [_comment(_HEADER), _blocks(plain, _COMMENTS, reasons), "\n"]
+    parts += [_comment(_COMMENTS["configurations"], reasons.get("configurations", "")), "configurations:\n"]
     for name, configuration in configurations.items():
-        key = _dump({name: None}).removesuffix(" null\n")
-        parts.append(f"\n  {key}\n{textwrap.indent(_blocks(configuration, _CONFIGURATION_COMMENTS).lstrip(), '    ')}")
+        key = dump_yaml({name: None}).removesuffix(" null\n")
+        place = f"configurations.{name}."
+        own = {key.removeprefix(place): text for key, text in reasons.items() if key.startswith(place)}
+        blocks = _blocks(configuration, _CONFIGURATION_COMMENTS, own, indent=4).removeprefix("\n")
+        parts.append(f"\n  {key}\n{blocks}")
     return "".join(parts)
 
 
 def plan_from_yaml(text: str, place: str = "") -> Plan:
     """Read a plan. `place` says where the text comes from, for messages.
 
-    Raises `UsageError` for text that is no YAML, an unknown key (naming the nearest), or a value that is impossible
-    at its place.
+    A configuration may say `inherits: NAME` and hold only the keys in which it differs. Raises `UsageError` for text
+    that is no YAML, an unknown key (naming the nearest), or a value that is impossible at its place.
     """
+    plain = load_strict_yaml(text, place or "the plan")
     try:
-        plain = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{place or 'the plan'} is no YAML: {error}") from error
-    try:
+        if isinstance(plain, dict) and isinstance(plain.get("configurations"), dict):
+            plain["configurations"] = resolve_inheritance(plain["configurations"])
         plan = from_plain(Plan, plain)
         check_plan(plan)
     except SegfwError as error:
@@ -117,18 +95,17 @@ def plan_from_yaml(text: str, place: str = "") -> Plan:
     return plan
 
 
-def _blocks(mapping: dict[str, Any], comments: dict[str, str]) -> str:
+def _blocks(mapping: dict[str, Any], comments: dict[str, str], reasons: Mapping[str, str], indent: int = 0) -> str:
     """Write the entries of a mapping, an empty line and a comment before each that opens a block."""
     parts = []
     for key, value in mapping.items():
-        comment = _comment(key, comments)
-        parts.append(("\n" + comment if comment else "") + _dump({key: value}))
+        comment = _comment(comments.get(key, ""), reasons.get(key, ""), indent=indent)
+        entry = textwrap.indent(dump_yaml({key: value}), " " * indent)
+        parts.append(("\n" + comment if comment else "") + entry)
     return "".join(parts)
 
 
-def _comment(key: str, comments: dict[str, str]) -> str:
-    return "".join(f"# {line}\n" for line in textwrap.wrap(comments.get(key, ""), _COMMENT_WIDTH))
-
-
-def _dump(value: dict[str, Any]) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+def _comment(*texts: str, indent: int = 0) -> str:
+    """Write each text as lines of comment, to column 110 at most."""
+    lines = [line for text in texts for line in textwrap.wrap(text, _COMMENT_WIDTH - indent)]
+    return "".join(f"{' ' * indent}# {line}\n" for line in lines)

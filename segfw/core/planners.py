@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from segfw.core.memory import configuration_memory
-from segfw.core.plan import Plan
+from segfw.core.plan import Configuration, Plan
 
 REFERENCE_BATCH_SIZE = {2: 12, 3: 2}
 """By number of axes: the batch size at which the reference estimates hold."""
@@ -82,15 +82,33 @@ def planner_advice(memory_gb: float | None, chosen: str) -> str:
     return f"{gpu}: planner={fitting} is the one for it (chosen: {chosen}{made_for})"
 
 
+def planner_of(plan: Plan, architecture: str) -> Planner:
+    """Return the planner that made `plan`, or the smallest of this architecture for a plan of another kind."""
+    known = PLANNERS.get(plan.planner)
+    if known is not None and known.architecture == architecture:
+        return known
+    return PLANNERS["default" if architecture == "unet" else "resenc_m"]
+
+
+def givens_of(plan: Plan, configuration: Configuration, gpu_memory_gb: float | None = None) -> Givens:
+    """Return what a configuration of `plan` was planned with. `gpu_memory_gb`: None takes the planner's own."""
+    planner = planner_of(plan, configuration.architecture)
+    return Givens(
+        planner=planner,
+        gpu_memory_gb=planner.gpu_memory_gb if gpu_memory_gb is None else gpu_memory_gb,
+        num_outputs=len(plan.labels.values),
+        normalization_schemes=configuration.normalization_schemes,
+        use_mask_for_norm=configuration.use_mask_for_norm,
+    )
+
+
 def estimated_gpu_memory_gb(plan: Plan, name: str) -> float:
     """Estimate the GPU memory of training configuration `name` in gigabytes, by the planner's calibration.
 
-    The reference estimate stands for the reference memory at the reference batch size. A plan of an unknown planner
-    is judged by the one that shares its architecture.
+    The reference estimate stands for the reference memory at the reference batch size.
     """
     configuration = plan.configuration(name)
-    fallback = "default" if configuration.architecture == "unet" else "resenc_m"
-    planner = PLANNERS.get(plan.planner, PLANNERS[fallback])
+    planner = planner_of(plan, configuration.architecture)
     ndim = len(configuration.spacing)
     estimate = configuration_memory(configuration, len(plan.labels.values))
     share = configuration.batch_size / REFERENCE_BATCH_SIZE[ndim]

@@ -6,26 +6,28 @@ version 2 plans. Everything is arithmetic on the fingerprint, so a plan takes mi
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
-from segfw.core.memory import memory_estimate
 from segfw.core.modality import channel_schemes, windowed
+from segfw.core.patch_size import (
+    choose_batch,
+    decoder_counts,
+    encoder_counts,
+    network_memory,
+    shrink_to_memory,
+    stage_features,
+)
 from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
-from segfw.core.planners import PLANNERS, REFERENCE_BATCH_SIZE, Givens, Planner
+from segfw.core.planners import PLANNERS, Givens
 from segfw.core.spacing import axis_order, given_spacing, median_resampled_shape
 from segfw.core.spacing import target_spacing as spacing_rule
-from segfw.core.topology import Topology, make_topology
 from segfw.core.types import Shape, Spacing
 
-BASE_FEATURES = 32
-MAX_FEATURES = {2: 512, 3: 320}
-INITIAL_PATCH_VOXELS = {2: 2048.0**2, 3: 256.0**3}
-MIN_BATCH_SIZE = 2
 MASK_NORMALIZATION_BELOW = 0.75
 LOWRES_BELOW = 0.25
 LOWRES_STEP = 1.03
@@ -50,6 +52,7 @@ def make_plan(
     target = spacing_rule(fingerprint) if target_spacing is None else given_spacing(target_spacing)
     forward, backward = axis_order(target, transpose)
     median = _permute(median_resampled_shape(fingerprint, target), forward)
+    # numpy's median and its 50th percentile may differ in the last bit; each is used where the reference does
     raw_spacing = np.median(np.array(fingerprint.spacings, float), axis=0)
     raw_shape = np.median(np.array(fingerprint.shapes_after_crop, float), axis=0)
     return Plan(
@@ -125,7 +128,7 @@ def _make_configurations(
     if median[0] == 1:
         return configurations
     full = plan_configuration(givens, spacing, median, voxels)
-    low = plan_lowres(givens, full, num_training)
+    low = search_lowres(givens, full, num_training).configuration
     if low is not None:
         full = replace(full, batch_dice=True)
         configurations["3d_lowres"] = replace(low, next_stage="3d_cascade_fullres")
@@ -139,126 +142,68 @@ def plan_configuration(
     givens: Givens, spacing: Spacing, median: tuple[float, ...], voxels: float, batch_dice: bool = False
 ) -> Configuration:
     """Plan one network: the largest patch that fits the memory, then the batch. `voxels`: of the whole dataset."""
-    ndim = len(spacing)
-    topology = _shrink_to_memory(givens, spacing, median, make_topology(spacing, initial_patch(spacing, median)))
+    *_, topology = shrink_to_memory(givens, spacing, median)
     stages = len(topology.strides)
-    estimate = _estimate(givens, topology)
-    cap = round(voxels * givens.planner.max_dataset_covered / math.prod(topology.patch_size))
-    fitting = round(givens.reference(ndim) / estimate * REFERENCE_BATCH_SIZE[ndim])
+    batch = choose_batch(givens, network_memory(givens, topology), topology.patch_size, voxels)
     return Configuration(
         spacing=spacing,
         patch_size=topology.patch_size,
-        batch_size=max(min(fitting, cap), MIN_BATCH_SIZE),
+        batch_size=batch.size,
         median_image_size_in_voxels=median,
         architecture=givens.planner.architecture,
-        features_per_stage=_features(stages, ndim),
+        features_per_stage=stage_features(stages, len(spacing)),
         kernel_sizes=topology.kernel_sizes,
         strides=topology.strides,
-        n_conv_per_stage=_encoder_counts(givens.planner, stages),
-        n_conv_per_stage_decoder=(givens.planner.decoder_count,) * (stages - 1),
+        n_conv_per_stage=encoder_counts(givens.planner, stages),
+        n_conv_per_stage_decoder=decoder_counts(givens.planner, stages),
         normalization_schemes=givens.normalization_schemes,
         use_mask_for_norm=givens.use_mask_for_norm,
         batch_dice=batch_dice,
     )
 
 
-def initial_patch(spacing: Spacing, median: tuple[float, ...]) -> tuple[float, ...]:
-    """Start from a cube (square) in millimetres that holds 256^3 (2048^2) voxels, cut to the median image.
+@dataclass(frozen=True)
+class LowresSearch:
+    """The first stage of the cascade that the search ended with, and what it rests on.
 
-    The result may be fractional where the median is; it is at least one voxel.
+    `steps`: enlargements of the voxels by 3 %; `covered`: share of the median image that the last patch covers;
+    `reduction`: how many times fewer voxels the median image has then.
     """
-    ndim = len(spacing)
-    aspect = [1 / s for s in spacing]
-    scale = (INITIAL_PATCH_VOXELS[ndim] / math.prod(aspect)) ** (1 / ndim)
-    return tuple(max(min(round(a * scale), m), 1) for a, m in zip(aspect, median, strict=True))
+
+    candidate: Configuration | None
+    steps: int
+    covered: float
+    reduction: float
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """The stage, or None where it is not worth it. Rule: it must have at most half the voxels."""
+        return None if self.reduction < LOWRES_MIN_RATIO else self.candidate
 
 
-def _shrink_to_memory(givens: Givens, spacing: Spacing, median: tuple[float, ...], topology: Topology) -> Topology:
-    """Cut the patch, step by step, until the network fits.
-
-    Rule: the axis that covers most of the median image gives way (of equals, the last). It is cut by the divisor that
-    a cut by its present divisor would have, so that no valid size is skipped. Where a patch comes back, or no axis
-    can give way, the smallest batch simply exceeds the target.
-    """
-    seen = {topology.patch_size}
-    while _exceeds_memory(givens, topology):
-        patch, divisor = topology.patch_size, topology.divisor
-        axes = [axis for axis in range(len(patch)) if patch[axis] > divisor[axis]]
-        if not axes:
-            break
-        axis = max(axes, key=lambda i: (patch[i] / median[i], i))
-        topology = make_topology(spacing, _cut(patch, axis, divisor[axis]))
-        if topology.divisor[axis] != divisor[axis]:
-            topology = make_topology(spacing, _cut(patch, axis, topology.divisor[axis]))
-        if topology.patch_size in seen:
-            break
-        seen.add(topology.patch_size)
-    return topology
-
-
-def _cut(patch: Shape, axis: int, amount: int) -> Shape:
-    """Shorten one edge of a patch."""
-    return tuple(edge - amount if i == axis else edge for i, edge in enumerate(patch))
-
-
-def _exceeds_memory(givens: Givens, topology: Topology) -> bool:
-    """Say whether the network needs more than the memory target.
-
-    Rule: the plain planner asks whether the smallest batch fits, which lets 2D patches grow large; the ResEnc
-    planners ask whether the reference batch fits.
-    """
-    ndim = len(topology.patch_size)
-    estimate: float = _estimate(givens, topology)
-    if givens.planner.architecture == "unet":
-        estimate = estimate / REFERENCE_BATCH_SIZE[ndim] * MIN_BATCH_SIZE
-    return estimate > givens.reference(ndim)
-
-
-def _estimate(givens: Givens, topology: Topology) -> int:
-    """Count the feature-map values of the network that would be built on `topology`."""
-    stages = len(topology.strides)
-    return memory_estimate(
-        topology.patch_size,
-        topology.strides,
-        _features(stages, len(topology.patch_size)),
-        _encoder_counts(givens.planner, stages),
-        (givens.planner.decoder_count,) * (stages - 1),
-        givens.num_outputs,
-        givens.planner.architecture,
-    )
-
-
-def _features(stages: int, ndim: int) -> tuple[int, ...]:
-    """Double the channels at each stage, from 32 up to 512 (2D) or 320 (3D)."""
-    return tuple(min(MAX_FEATURES[ndim], BASE_FEATURES * 2**stage) for stage in range(stages))
-
-
-def _encoder_counts(planner: Planner, stages: int) -> tuple[int, ...]:
-    """Give each stage its convolutions or blocks; beyond the planner's list its last entry repeats."""
-    counts = planner.encoder_counts
-    return tuple(counts[min(stage, len(counts) - 1)] for stage in range(stages))
-
-
-def plan_lowres(givens: Givens, full: Configuration, num_training: int) -> Configuration | None:
-    """Plan the first stage of the cascade, or return None where it is not worth it.
+def search_lowres(givens: Givens, full: Configuration, num_training: int) -> LowresSearch:
+    """Look for a resolution at which a patch sees enough.
 
     Rule: where the full-resolution patch covers less than a quarter of the median image, the spacing grows by 3 % at
-    a time (finer axes first, until they are within a factor of two) until a patch covers a quarter. The result must
-    have less than half the voxels.
+    a time (finer axes first, until they are within a factor of two) until a patch covers a quarter.
     """
-    spacing, covered, low = full.spacing, math.prod(full.patch_size), None
+    spacing, low, steps = full.spacing, None, 0
     size: tuple[float, ...] = full.median_image_size_in_voxels
-    while covered / math.prod(size) < LOWRES_BELOW:
-        spacing = _coarsen(spacing)
-        size = tuple(
-            fine / coarse * m
-            for fine, coarse, m in zip(full.spacing, spacing, full.median_image_size_in_voxels, strict=True)
-        )
+    whole = math.prod(size)
+    covered = math.prod(full.patch_size) / whole
+    while covered < LOWRES_BELOW:
+        spacing, steps = _coarsen(spacing), steps + 1
+        size = resized_image(full, spacing)
         median = tuple(float(max(round(edge), 1)) for edge in size)
         low = plan_configuration(givens, spacing, median, math.prod(size) * num_training)
-        covered = math.prod(low.patch_size)
-    similar = math.prod(full.median_image_size_in_voxels) / math.prod(size) < LOWRES_MIN_RATIO
-    return None if similar else low
+        covered = math.prod(low.patch_size) / math.prod(size)
+    return LowresSearch(low, steps, covered, whole / math.prod(size))
+
+
+def resized_image(full: Configuration, spacing: Spacing) -> tuple[float, ...]:
+    """Return the median image of `full` at another spacing, in fractions of voxels."""
+    sizes = zip(full.spacing, spacing, full.median_image_size_in_voxels, strict=True)
+    return tuple(fine / coarse * size for fine, coarse, size in sizes)
 
 
 def _coarsen(spacing: Spacing) -> Spacing:

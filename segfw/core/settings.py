@@ -96,7 +96,7 @@ class PlanOverrides:
     """Values that replace the generated plan's for the configuration that is run. None keeps the plan's."""
 
     spacing: tuple[float, ...] | None = setting(None, "target spacing, mm per planned axis")
-    patch_size: tuple[int, ...] | None = setting(None, "patch in voxels; strides, kernels and batch stay")
+    patch_size: tuple[int, ...] | None = setting(None, "patch in voxels; strides, kernels and batch stay unless refit")
     batch_size: int | None = setting(None, "patches per training step")
     features_per_stage: tuple[int, ...] | None = setting(None, "channels of each stage")
     kernel_sizes: tuple[tuple[int, ...], ...] | None = setting(None, "kernel of each stage")
@@ -106,6 +106,9 @@ class PlanOverrides:
     normalization_schemes: tuple[str, ...] | None = setting(None, "per channel: ct, zscore, nonorm, ...")
     use_mask_for_norm: tuple[bool, ...] | None = setting(None, "per channel: normalise inside the nonzero mask only")
     batch_dice: bool | None = setting(None, "Dice over the whole batch instead of per sample")
+    refit: tuple[Literal["topology", "batch_size"], ...] = setting(
+        (), "derive again for the new patch or spacing, by the planner's rules: topology, batch_size"
+    )
 
 
 @dataclass(frozen=True)

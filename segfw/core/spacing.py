@@ -19,20 +19,44 @@ COARSE_AXIS_PERCENTILE = 10.0
 def target_spacing(fingerprint: Fingerprint) -> Spacing:
     """Return the full-resolution spacing (Z, Y, X), millimetres: the median of the dataset, unless one axis is coarse.
 
-    Rule: a coarse axis (median spacing more than three times the others' and a third as many voxels) takes the 10th
-    percentile instead, so that few cases lose resolution, but stays coarser than the other axes.
+    Rule: a coarse axis takes the 10th percentile instead, so that few cases lose resolution, but stays coarser than
+    the other axes.
     """
-    target = np.percentile(np.array(fingerprint.spacings, float), 50, axis=0)
-    size = np.percentile(np.array(fingerprint.shapes_after_crop, float), 50, axis=0)
-    worst = int(np.argmax(target))
-    others = [axis for axis in range(len(target)) if axis != worst]
-    coarsest_other = max(target[others])
-    coarse = target[worst] > ANISOTROPY_THRESHOLD * coarsest_other
-    few_voxels = size[worst] * ANISOTROPY_THRESHOLD < min(size[others])
-    if coarse and few_voxels:
-        along = np.percentile([spacing[worst] for spacing in fingerprint.spacings], COARSE_AXIS_PERCENTILE)
-        target[worst] = coarsest_other + 1e-5 if along < coarsest_other else along
-    return tuple(float(value) for value in target)
+    median = median_spacing(fingerprint)
+    coarse = coarse_axis(median, median_shape(fingerprint))
+    if coarse is None:
+        return median
+    along = coarse_percentile(fingerprint, coarse)
+    finer = max(s for axis, s in enumerate(median) if axis != coarse)
+    chosen = finer + 1e-5 if along < finer else along
+    return tuple(chosen if axis == coarse else s for axis, s in enumerate(median))
+
+
+def median_spacing(fingerprint: Fingerprint) -> Spacing:
+    """Return the median over the cases of their spacing, millimetres (Z, Y, X)."""
+    return tuple(float(value) for value in np.percentile(np.array(fingerprint.spacings, float), 50, axis=0))
+
+
+def median_shape(fingerprint: Fingerprint) -> tuple[float, ...]:
+    """Return the median over the cases of their shape as it is on disk, cropped to nonzero, voxels (Z, Y, X)."""
+    return tuple(float(value) for value in np.percentile(np.array(fingerprint.shapes_after_crop, float), 50, axis=0))
+
+
+def coarse_axis(spacing: Spacing, shape: tuple[float, ...]) -> int | None:
+    """Return the axis of largest spacing if that is more than three times the others' and it has few voxels.
+
+    Rule: few are less than a third of the others'.
+    """
+    worst = spacing.index(max(spacing))
+    others = [axis for axis in range(len(spacing)) if axis != worst]
+    is_coarse = spacing[worst] > ANISOTROPY_THRESHOLD * max(spacing[axis] for axis in others)
+    few_voxels = shape[worst] * ANISOTROPY_THRESHOLD < min(shape[axis] for axis in others)
+    return worst if is_coarse and few_voxels else None
+
+
+def coarse_percentile(fingerprint: Fingerprint, axis: int) -> float:
+    """Return the 10th percentile of the cases' spacings along `axis`."""
+    return float(np.percentile([spacing[axis] for spacing in fingerprint.spacings], COARSE_AXIS_PERCENTILE))
 
 
 def given_spacing(values: Sequence[float]) -> Spacing:

@@ -6,8 +6,8 @@ from typing import Any
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.patch_size import MAX_FEATURES
 from segfw.core.plan import Configuration, Resampling
-from segfw.core.planning import MAX_FEATURES
 
 NORMALIZATION_CLASSES = {
     "ct": "CTNormalization",

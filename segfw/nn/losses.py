@@ -131,10 +131,10 @@ def deep_supervision_targets(target: Tensor, strides: Sequence[Shape]) -> list[T
     """Return `target` `(B, C, *space)` at each decoder resolution, full resolution first, as views.
 
     `strides`: the configuration's, one row per stage. Nearest voxel: output voxel i of a reduction by s looks at (i +
-    1/2) s, rounded down.
+    1/2) s, rounded down. A network of one stage has its full resolution only.
     """
     factors, targets = [1] * len(strides[0]), []
-    for row in strides[:-1]:
+    for row in strides[:-1] or strides:
         factors = [factor * stride for factor, stride in zip(factors, row, strict=True)]
         window = tuple(slice(factor // 2, None, factor) for factor in factors)
         targets.append(target[(slice(None), slice(None), *window)])

@@ -46,7 +46,8 @@ class Decoder(nn.Module):
     """Upsamples, joins with the encoder's features and convolves, from the coarsest stage to full resolution.
 
     `stages`, `transpconvs` and `seg_layers` are indexed from the bottom. Every resolution has a head, used or not, so
-    that weights load whatever the deep supervision.
+    that weights load whatever the deep supervision. An encoder of one stage, as planned for images below 8 voxels,
+    leaves nothing to join: the decoder is its head.
     """
 
     def __init__(self, configuration: Configuration, num_heads: int) -> None:
@@ -62,6 +63,8 @@ class Decoder(nn.Module):
             upsamplings.append(TRANSPOSED[ndim](below, here, stride, stride))
             stages.append(ConvStack(count, 2 * here, here, kernels[level], one))
             heads.append(CONVOLUTIONS[ndim](here, num_heads, one))
+        if not stages:
+            heads.append(CONVOLUTIONS[ndim](features[0], num_heads, one))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(upsamplings)
         self.seg_layers = nn.ModuleList(heads)
@@ -69,6 +72,8 @@ class Decoder(nn.Module):
     def forward(self, skips: Sequence[Tensor], num_outputs: int) -> list[Tensor]:
         """Return the logits of the `num_outputs` finest resolutions, full resolution first."""
         features, outputs = skips[-1], []
+        if not self.stages:
+            return [self.seg_layers[0](features)]
         first_head = len(self.stages) - num_outputs
         layers = zip(self.transpconvs, self.stages, self.seg_layers, reversed(skips[:-1]), strict=True)
         for depth, (upsampling, stage, head, skip) in enumerate(layers):

@@ -11,7 +11,7 @@ from pathlib import Path
 from segfw.core.conversion import from_plain
 from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.overrides import apply_overrides
+from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
@@ -106,7 +106,8 @@ class Job:
     @cached_property
     def plan(self) -> Plan:
         """The plan that is run: the generated one with the command's `plan.*` laid over the chosen configurations."""
-        return apply_overrides(self.generated_plan, self.settings.plan, self.configurations)
+        givens = RefitGivens(self.dataset.num_training, self.settings.planner.gpu_memory_gb)
+        return apply_overrides(self.generated_plan, self.settings.plan, self.configurations, givens)
 
     @cached_property
     def configurations(self) -> tuple[str, ...]:

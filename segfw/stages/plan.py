@@ -4,7 +4,9 @@ import logging
 
 from segfw.core.locks import hold
 from segfw.core.modality import describe_scheme
+from segfw.core.overrides import describe_overrides
 from segfw.core.plan import Plan
+from segfw.core.plan_reasons import plan_reasons
 from segfw.core.plan_yaml import plan_to_yaml
 from segfw.core.planning import make_plan
 from segfw.stages.job import Job
@@ -21,6 +23,8 @@ def run(job: Job) -> None:
         log.info("plan: using %s as it is", settings.plan_file)
     else:
         _generate(job)
+    for line in describe_overrides(job.generated_plan, job.plan, job.settings.plan, job.configurations):
+        log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):
         log.info("%s", line)
@@ -51,7 +55,7 @@ def _generate(job: Job) -> None:
             transpose=settings.transpose,
         )
         lock.check()
-        save_artefact(path, plan_to_yaml(plan), inputs)
+        save_artefact(path, plan_to_yaml(plan, plan_reasons(plan, job.dataset, job.fingerprint, settings)), inputs)
         log.info("plan: wrote %s", path)
 
 

@@ -179,5 +179,5 @@ def build_module(run: FoldRun, device: Device) -> SegmentationModule:
         network.compile()
     loss = build_loss(run.loss, labels, configuration.batch_dice)
     if supervised:
-        loss = DeepSupervisionLoss(loss, len(configuration.strides) - 1)
+        loss = DeepSupervisionLoss(loss, max(1, len(configuration.strides) - 1))
     return SegmentationModule(network, loss, build_augmentation(run.augmentation, configuration), run)

@@ -37,6 +37,12 @@ def test_a_network_counted_by_hand():
     assert forward_flops(small, 1, 5) == 3 * 2 * (288 + 216 + 96 + 1152 + 160)
 
 
+def test_one_stage_has_a_head_all_the_same():
+    small = configuration((4, 4), 1, 3, (2,), n_conv_per_stage=(1,), n_conv_per_stage_decoder=())
+    assert parameter_count(small, 1, 5) == 24 + 15
+    assert forward_flops(small, 1, 5) == 3 * 2 * (288 + 160)
+
+
 @pytest.mark.parametrize(
     ("changes", "channels", "expected"),
     [

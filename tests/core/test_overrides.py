@@ -5,10 +5,13 @@ import pytest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.overrides import apply_overrides
+from segfw.core.overrides import RefitGivens, apply_overrides, describe_overrides
 from segfw.core.plan import Fingerprint, IntensityStatistics
+from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.planning import make_plan
 from segfw.core.settings import PlanOverrides
+
+GIVENS = RefitGivens(num_training=200)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def plan():
 
 def test_given_fields_change_in_named_configurations_only(plan):
     overrides = PlanOverrides(patch_size=(24, 24, 24), features_per_stage=(4, 8, 16, 32), batch_dice=True)
-    changed = apply_overrides(plan, overrides, ("3d_fullres",))
+    changed = apply_overrides(plan, overrides, ("3d_fullres",), GIVENS)
     old, new = plan.configuration("3d_fullres"), changed.configuration("3d_fullres")
     assert (new.patch_size, new.features_per_stage, new.batch_dice) == ((24, 24, 24), (4, 8, 16, 32), True)
     assert (new.strides, new.batch_size, new.spacing) == (old.strides, old.batch_size, old.spacing)
@@ -29,11 +32,11 @@ def test_given_fields_change_in_named_configurations_only(plan):
 
 
 def test_nothing_given_changes_nothing(plan):
-    assert apply_overrides(plan, PlanOverrides(), ("2d", "3d_fullres")) == plan
+    assert apply_overrides(plan, PlanOverrides(), ("2d", "3d_fullres"), GIVENS) == plan
 
 
 def test_values_without_axes_fit_2d_and_3d_together(plan):
-    changed = apply_overrides(plan, PlanOverrides(batch_size=4), ("2d", "3d_fullres"))
+    changed = apply_overrides(plan, PlanOverrides(batch_size=4), ("2d", "3d_fullres"), GIVENS)
     assert {c.batch_size for c in changed.configurations.values()} == {4}
 
 
@@ -45,7 +48,7 @@ def test_new_strides_with_everything_they_need(plan):
         n_conv_per_stage=(1, 1),
         n_conv_per_stage_decoder=(1,),
     )
-    assert apply_overrides(plan, overrides, ("3d_fullres",)).configuration("3d_fullres").divisor == (2, 2, 2)
+    assert apply_overrides(plan, overrides, ("3d_fullres",), GIVENS).configuration("3d_fullres").divisor == (2, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +61,32 @@ def test_new_strides_with_everything_they_need(plan):
         ({"features_per_stage": (4, 8, 16, 32, 64)}, ("2d",), "2d has 4 stages, got 5 values"),
         ({"n_conv_per_stage_decoder": (2,) * 4}, ("2d",), "2d has 3 decoder stages, got 4 values"),
         ({"strides": ((1, 1), (2, 2))}, ("2d",), "has 2 stages, got 4 values .because plan.strides"),
-        ({"patch_size": (20, 24, 24)}, ("3d_fullres",), r"3d_fullres: .*divisible .* axis 0 has 20"),
+        (
+            {"patch_size": (20, 24, 24)},
+            ("3d_fullres",),
+            r"3d_fullres: .*divisible .* axis 0 has 20; plan.refit=\[topology\] derives strides",
+        ),
+        ({"patch_size": (8, 8, 8)}, ("3d_fullres",), r"\(8, 8, 8\) leaves a single voxel to the last stage"),
+        (
+            {"batch_size": 4, "refit": ("batch_size",)},
+            ("3d_fullres",),
+            r"plan.batch_size=4 and plan.refit=\[batch_size\] contradict one another",
+        ),
+        (
+            {"strides": ((1, 1), (2, 2)), "refit": ("topology",)},
+            ("2d",),
+            r"plan.strides=.* and plan.refit=\[topology\] contradict one another",
+        ),
+        (
+            {"patch_size": (16, 16, 16), "features_per_stage": (4, 8, 16, 32), "refit": ("topology",)},
+            ("3d_fullres",),
+            r"3d_fullres has 3 stages, got 4 values .because plan.refit=\[topology\] changes their number.",
+        ),
+        ({"patch_size": (24, 24, 24), "refit": ("topology",)}, ("2d", "3d_fullres"), r"choose configurations="),
         (
             {"features_per_stage": (4, 8, 0, 32)},
             ("2d",),
-            r"features_per_stage must be at least 1 .* got \(4, 8, 0, 32\)",
+            r"features_per_stage must be between 1 and .* got \(4, 8, 0, 32\)",
         ),
         ({"kernel_sizes": ((3, 3), (3, 3), (3, 3), (3, 2))}, ("2d",), "kernel_sizes must be odd"),
         ({"normalization_schemes": ("ct", "ct")}, ("2d",), "one entry for each of 1 channels"),
@@ -72,4 +96,40 @@ def test_new_strides_with_everything_they_need(plan):
 )
 def test_values_that_do_not_fit_are_refused(plan, given, configurations, message):
     with pytest.raises(UsageError, match=message):
-        apply_overrides(plan, PlanOverrides(**given), configurations)
+        apply_overrides(plan, PlanOverrides(**given), configurations, GIVENS)
+
+
+def test_refit_topology_pads_the_patch_and_lays_other_values_over(plan):
+    # 60 -> 30 -> 15 -> 8 -> 4: four halvings, so multiples of 16
+    overrides = PlanOverrides(patch_size=(60, 60, 60), features_per_stage=(4, 8, 16, 32, 32), refit=("topology",))
+    changed = apply_overrides(plan, overrides, ("3d_fullres",), GIVENS).configuration("3d_fullres")
+    assert changed.patch_size == (64, 64, 64)
+    assert changed.strides == ((1, 1, 1), *((2, 2, 2),) * 4)
+    assert changed.features_per_stage == (4, 8, 16, 32, 32)
+    assert changed.batch_size == plan.configuration("3d_fullres").batch_size
+
+
+def test_what_overrides_cost_is_told(plan):
+    # batch 4 instead of 10 of the same patches: four tenths of the memory
+    overrides = PlanOverrides(batch_size=4)
+    changed = apply_overrides(plan, overrides, ("3d_fullres",), GIVENS)
+    assert plan.configuration("3d_fullres").batch_size == 10
+    before = estimated_gpu_memory_gb(plan, "3d_fullres")
+    assert describe_overrides(plan, changed, overrides, ("3d_fullres",)) == [
+        f"plan.batch_size: 3d_fullres now needs about {before * 4 / 10:.2g} GB (planned: {before:.2g})"
+    ]
+    same = PlanOverrides(batch_dice=True)
+    assert describe_overrides(plan, apply_overrides(plan, same, ("2d",), GIVENS), same, ("2d",)) == []
+
+
+def test_what_was_refit_is_told(plan):
+    overrides = PlanOverrides(patch_size=(60, 60, 60), refit=("topology", "batch_size"))
+    changed = apply_overrides(plan, overrides, ("3d_fullres",), GIVENS)
+    lines = describe_overrides(plan, changed, overrides, ("3d_fullres",))
+    padded = "64 x 64 x 64, 60 x 60 x 60 padded to multiples of 16 x 16 x 16"
+    assert lines[0] == f"plan.patch_size: 3d_fullres takes {padded}"
+    # 5 % of 200 * 40 * 56 * 40 voxels make 3.4 patches of 64 ** 3
+    assert lines[1] == (
+        "plan.refit: 3d_fullres has 5 stages (planned: 4), strides' product 16 x 16 x 16 (8 x 8 x 8), batch 3 (10)"
+    )
+    assert lines[2].startswith("plan.patch_size: 3d_fullres now needs about ")

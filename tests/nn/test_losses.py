@@ -154,6 +154,12 @@ def test_targets_are_the_nearest_voxels(strides: tuple[tuple[int, ...], ...]) ->
         assert reduced.dtype == target.dtype
 
 
+def test_one_stage_is_scored_at_full_resolution() -> None:
+    target = torch.randint(0, 2, (1, 1, 6, 6))
+    (only,) = deep_supervision_targets(target, ((1, 1),))
+    assert torch.equal(only, target)
+
+
 def _loss_of_one_rank(rank: int, folder: str, logits: Tensor, target: Tensor) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     mine = logits[rank : rank + 1].clone().requires_grad_()

@@ -29,6 +29,18 @@ def test_two_stages_keep_their_only_head() -> None:
     assert [tuple(o.shape) for o in network.train()(torch.zeros(1, 1, 8, 8))] == [(1, 2, 8, 8)]
 
 
+@pytest.mark.parametrize("architecture", ["unet", "residual_unet"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_one_stage_is_an_encoder_with_a_head(architecture: str, ndim: int) -> None:
+    network = build_network(make_configuration([[1] * ndim], [4], architecture), 2, 3)
+    image = torch.randn(2, 2, *[4] * ndim)
+    (output,) = network.train()(image)
+    assert output.shape == (2, 3, *[4] * ndim)
+    output.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.eval()(image).shape == output.shape
+
+
 def test_skipped_head_gets_no_gradient() -> None:
     network = build_network(PLAIN_3D, 1, 2)
     initialize(network, 0)

@@ -1,0 +1,68 @@
+"""Deriving parts of a configuration again, by the planner's rules, after a person has changed its patch or spacing."""
+
+import math
+from dataclasses import replace
+
+from segfw.core.memory import configuration_memory
+from segfw.core.patch_size import choose_batch, decoder_counts, encoder_counts, stage_features
+from segfw.core.plan import Configuration, Plan
+from segfw.core.planners import givens_of
+from segfw.core.planning import resized_image
+from segfw.core.topology import Topology, make_topology
+from segfw.core.types import Shape, Spacing
+
+
+def refit_topology(plan: Plan, configuration: Configuration, spacing: Spacing, patch: Shape) -> Configuration:
+    """Return `configuration` with the network that the rules build for `patch` voxels of `spacing` millimetres.
+
+    Derived: strides, kernels, features, convolutions per stage, and the patch, padded to a multiple of the strides'
+    products. Everything else stays.
+    """
+    topology = _topology(configuration, spacing, patch)
+    stages, planner = len(topology.strides), givens_of(plan, configuration).planner
+    return replace(
+        configuration,
+        spacing=spacing,
+        patch_size=topology.patch_size,
+        strides=topology.strides,
+        kernel_sizes=topology.kernel_sizes,
+        features_per_stage=stage_features(stages, len(spacing)),
+        n_conv_per_stage=encoder_counts(planner, stages),
+        n_conv_per_stage_decoder=decoder_counts(planner, stages),
+    )
+
+
+def _topology(configuration: Configuration, spacing: Spacing, patch: Shape) -> Topology:
+    """Pool `patch` by the rule; where that depends on what was rounded up to it, take what leaves the network as it is.
+
+    The planner starts from the median image, which may have 7.5 voxels: too few to halve, but a patch of 8 is not.
+    """
+    median = configuration.median_image_size_in_voxels
+    unrounded = tuple(m if math.ceil(m) == n else n for n, m in zip(patch, median, strict=True))
+    planned = make_topology(spacing, unrounded)
+    unchanged = (planned.strides, planned.kernel_sizes) == (configuration.strides, configuration.kernel_sizes)
+    return planned if unchanged else make_topology(spacing, patch)
+
+
+def refit_batch_size(
+    plan: Plan, configuration: Configuration, num_training: int, gpu_memory_gb: float | None = None
+) -> Configuration:
+    """Return `configuration` with the largest batch that fits the memory and the dataset, by the planner's rule.
+
+    `plan`: as generated, which knows the dataset's size in voxels; `gpu_memory_gb`: None takes the planner's own.
+    """
+    givens = givens_of(plan, configuration, gpu_memory_gb)
+    estimate = configuration_memory(configuration, givens.num_outputs)
+    voxels = dataset_voxels(plan, configuration, num_training)
+    return replace(configuration, batch_size=choose_batch(givens, estimate, configuration.patch_size, voxels).size)
+
+
+def dataset_voxels(plan: Plan, configuration: Configuration, num_training: int) -> float:
+    """Count the voxels of the whole dataset at the spacing of `configuration`; in 2D, those of the whole volumes."""
+    volumes = [other for other in plan.configurations.values() if not other.is_2d]
+    full = max(volumes, key=lambda other: math.prod(other.median_image_size_in_voxels), default=configuration)
+    if configuration.is_2d and not full.is_2d:
+        spacing = (full.spacing[0], *configuration.spacing)
+    else:
+        spacing = configuration.spacing
+    return math.prod(resized_image(full, spacing)) * num_training
