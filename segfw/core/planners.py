@@ -3,7 +3,6 @@
 Plain U-Net: Isensee et al. 2021. Residual encoder presets M, L and XL: Isensee et al. 2024, "nnU-Net Revisited".
 """
 
-import math
 from dataclasses import dataclass
 
 from segfw.core.memory import configuration_memory
@@ -38,13 +37,6 @@ PLANNERS = {
     "resenc_xl": Planner("residual_unet", 40, {2: 560e6, 3: 3600e6}, 1.0, _RESENC_BLOCKS, 1),
 }
 
-FITTING = (("resenc_xl", 38.0), ("resenc_l", 22.0), ("resenc_m", 9.0))
-"""Planner and the least memory, GB, of a card for it: M is published for 9 to 11 GB, L for 24, XL for 40.
-
-Cards that are sold with 24 or 40 GB report a little less.
-"""
-DEFAULT_NEEDS_GB = 7.5
-
 
 @dataclass(frozen=True)
 class Givens:
@@ -59,27 +51,6 @@ class Givens:
     def reference(self, ndim: int) -> float:
         """Scale the planner's reference estimate to the memory at hand."""
         return self.planner.reference[ndim] * (self.gpu_memory_gb / self.planner.gpu_memory_gb)
-
-
-def fitting_planner(memory_gb: float | None) -> str:
-    """Return the planner that nnU-Net's authors recommend for a GPU of this size; None stands for no GPU."""
-    return next((name for name, least in FITTING if memory_gb is not None and memory_gb >= least), "default")
-
-
-def planner_advice(memory_gb: float | None, chosen: str) -> str:
-    """Say in one line which planner suits a GPU of `memory_gb` (None: no GPU), beside the one that is `chosen`."""
-    if memory_gb is None:
-        return (
-            "no GPU was found; what a CPU can do is planner=default with experiment=fast and little of everything: "
-            "configurations=[3d_fullres] folds=0 plan.batch_size=2"
-        )
-    fitting, gpu = fitting_planner(memory_gb), f"this GPU has {memory_gb:.1f} GB"
-    if memory_gb < DEFAULT_NEEDS_GB:
-        return f"{gpu}: planner=default planner.gpu_memory_gb={max(math.floor(memory_gb), 1)} fits it"
-    if fitting == chosen:
-        return f"{gpu}: planner={chosen}, which was chosen, is the one for it"
-    made_for = f", made for {PLANNERS[chosen].gpu_memory_gb:g} GB" if chosen in PLANNERS else ""
-    return f"{gpu}: planner={fitting} is the one for it (chosen: {chosen}{made_for})"
 
 
 def planner_of(plan: Plan, architecture: str) -> Planner:

@@ -8,12 +8,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from segfw.core.advice import planner_advice
 from segfw.core.durations import in_words
 from segfw.core.errors import DeviceError
 from segfw.core.footprint import readable_size
 from segfw.core.host_memory import available_memory
 from segfw.core.plan import Configuration, Plan
-from segfw.core.planners import planner_advice
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,

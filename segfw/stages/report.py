@@ -85,7 +85,7 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         fingerprint=job.fingerprint if plan is not None and job.settings.planner.plan_file is None else None,
         plan=plan,
         num_parameters={} if plan is None else _parameters(plan),
-        networks=_networks(job, plan, folds_of),
+        networks=networks_to_draw(job, plan, folds_of),
         curves=tuple(curves),
         validations=tuple(validations),
         candidates=tuple(candidates),
@@ -118,7 +118,7 @@ def _parameters(plan: Plan) -> dict[str, int]:
     return {name: parameter_count(c, channels, heads) for name, c in plan.configurations.items()}
 
 
-def _networks(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
+def networks_to_draw(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
     """Return the networks that were trained, by name and candidate; before any was, those of this command."""
     trained = {}
     for name, folds in folds_of.items():

@@ -9,30 +9,16 @@ import pytest
 
 from segfw.core.errors import ArtefactError, DeviceError
 from segfw.core.settings import ExperimentSettings, NetworkSettings, TrainerSettings
-from segfw.core.splits import Fold
-from segfw.interop.nnunet import read_dataset_json, read_fingerprint, read_plans
+from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import DONE, ConfigurationCost, disk_still_needed, plan_costs, run_folder
 from segfw.stages.job import Job
 from segfw.stages.plan_table import WIDTH, plan_table, show_plan
-from segfw.stages.raw import DatasetRecord
 from segfw.training.devices import Device
-from segfw.workspace import Workspace
-from tests.stages.golden import HIPPOCAMPUS
+from tests.stages.golden import HIPPOCAMPUS, make_job
 
 CASCADE = HIPPOCAMPUS.parent / "case038"
 CPU = Device("cpu", "CPU", "32-true", 2, "CPU, 2 threads (as asked)")
 CARD = Device("cuda", "A card", "16-mixed", 16, "A card (CUDA 13.0, precision 16-mixed)", 25.4)
-
-
-def make_job(folder: Path, settings: ExperimentSettings) -> Job:
-    """Make a job whose artefacts are there: nnU-Net's of the hippocampus."""
-    job = Job(settings, Workspace(folder), DatasetRecord(read_dataset_json(HIPPOCAMPUS / "dataset.json"), {}))
-    job.__dict__.update(
-        fingerprint=read_fingerprint(HIPPOCAMPUS / "dataset_fingerprint.json"),
-        generated_plan=read_plans(HIPPOCAMPUS / "plans_default.json"),
-        splits=(Fold(("a", "b"), ("c",)), Fold(("a", "c"), ("b",))),
-    )
-    return job
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segfw.core.planners import fitting_planner, planner_advice
+from segfw.core.advice import fitting_planner, planner_advice
 
 # nnU-Net's presets: M for 9 to 11 GB, L for 24 GB, XL for 40 GB; in 10^9 bytes as PyTorch reports cards of that name
 MEMORIES = [
