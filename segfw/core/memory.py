@@ -23,13 +23,16 @@ def memory_estimate(
     """Count the values of all feature maps of one patch.
 
     `encoder_counts`: convolutions (unet) or residual blocks (residual_unet) per stage; `num_outputs`: entries of the
-    dataset's labels, background, ignore and regions included.
+    dataset's labels, background, ignore and regions included. A network of one stage counts no output: the reference
+    has its heads in the decoder, of which nothing is left then.
     """
     voxels = stage_voxels(patch_size, strides)
     if architecture == "residual_unet":
         encoder = _residual_encoder(voxels, strides, features, encoder_counts)
     else:
         encoder = sum(count * f * v for count, f, v in zip(encoder_counts, features, voxels, strict=True))
+    if not decoder_counts:
+        return encoder
     decoder = sum((count + 1) * f * v for count, f, v in zip(decoder_counts, features, voxels, strict=False))
     return encoder + decoder + num_outputs * voxels[0]
 

@@ -28,22 +28,25 @@ class Topology:
 def make_topology(spacing: Sequence[float], size: Sequence[float]) -> Topology:
     """Derive strides and kernels for patches of about `size` voxels (fractions allowed) of `spacing` millimetres."""
     ndim = len(spacing)
-    current, edges, kernel, pools = list(spacing), list(size), [1] * ndim, [0] * ndim
+    current, edges, kernel, divisor = list(spacing), list(size), (1,) * ndim, [1] * ndim
+    full = (3,) * ndim
     strides, kernels = [(1,) * ndim], []
     while axes := _poolable_axes(current, edges):
-        kernel = _grow_kernel(kernel, current)
-        strides.append(tuple(2 if axis in axes else 1 for axis in range(ndim)))
-        kernels.append(tuple(kernel))
+        if kernel != full:
+            kernel = _grow_kernel(kernel, current)
+        row = [1] * ndim
         for axis in axes:
-            pools[axis] += 1
+            row[axis] = 2
+            divisor[axis] *= 2
             current[axis] *= 2
             edges[axis] = math.ceil(edges[axis] / 2)
-    kernels.append((3,) * ndim)
-    divisor = tuple(2**count for count in pools)
-    return Topology(tuple(strides), tuple(kernels), padded_size(size, divisor), divisor)
+        strides.append(tuple(row))
+        kernels.append(kernel)
+    kernels.append(full)
+    return Topology(tuple(strides), tuple(kernels), padded_size(size, divisor), tuple(divisor))
 
 
-def padded_size(size: Sequence[float], divisor: Shape) -> Shape:
+def padded_size(size: Sequence[float], divisor: Sequence[int]) -> Shape:
     """Return the smallest multiples of `divisor` that hold `size`."""
     return tuple(math.ceil(n / d) * d for n, d in zip(size, divisor, strict=True))
 
@@ -64,9 +67,9 @@ def _poolable_axes(spacing: Spacing | list[float], edges: list[float]) -> list[i
     return axes
 
 
-def _grow_kernel(kernel: list[int], spacing: list[float]) -> list[int]:
+def _grow_kernel(kernel: Shape, spacing: list[float]) -> Shape:
     """Widen the kernel from 1 to 3 along axes whose voxels are less than twice as long as the finest; never back."""
     finest = min(spacing)
-    return [
+    return tuple(
         3 if width == 3 or s / finest < POOLING_SPACING_RATIO else 1 for width, s in zip(kernel, spacing, strict=True)
-    ]
+    )

@@ -17,6 +17,11 @@ def test_a_network_counted_by_hand():
     assert memory_estimate((4, 4), ((1, 1), (2, 2)), (2, 3), (1, 1), (1,), 3, "residual_unet") == 244
 
 
+def test_one_stage_counts_no_output():
+    # 2 * 32 * 10 * 79 * 108, as nnU-Net 2.8.1 counts the network that it builds
+    assert memory_estimate((10, 79, 108), ((1, 1, 1),), (32,), (2,), (), 6, "unet") == 5460480
+
+
 def test_published_check_values():
     patch = (128, 128, 128)
     assert memory_estimate(patch, STRIDES, FEATURES, (2,) * 6, (2,) * 5, 3, "unet") == 452796416

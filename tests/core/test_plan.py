@@ -41,7 +41,11 @@ def test_divisor_is_the_product_of_the_strides():
         ({"n_conv_per_stage_decoder": ()}, "n_conv_per_stage_decoder needs 1 entries"),
         ({"architecture": "transformer"}, "architecture must be one of"),
         ({"normalization_schemes": ("zscor",)}, "zscor"),
-        ({"strides": ((1, 1), (2, 2))}, "need 3 entries per stage"),
+        ({"strides": ((1, 1), (2, 2))}, "strides need 3 entries per stage"),
+        ({"strides": ((1, 1, 1), (0, 2, 1))}, "strides must be at least 1"),
+        ({"strides": ()}, "strides needs one row for each of one or more stages, got none"),
+        ({"kernel_sizes": ((3, 3, 3), (3, 3))}, "kernel_sizes need 3 entries per stage"),
+        ({"spacing": (1.0, float("inf"), 1.0)}, "spacing must be positive and finite"),
     ],
 )
 def test_impossible_values_are_refused(change, message):

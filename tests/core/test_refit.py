@@ -1,5 +1,6 @@
 """Deriving a configuration again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 
 from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.planning import make_plan
-from segfw.core.refit import refit_batch_size, refit_topology
+from segfw.core.refit import dataset_voxels, refit_batch_size, refit_topology
 from segfw.core.settings import PlanOverrides
 from segfw.interop.nnunet import read_dataset_json, read_fingerprint
-from tests.core.fingerprints import PLANNERS, dataset, fingerprints
+from tests.core.fingerprints import PLANNERS, dataset, fingerprint, fingerprints
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
 BOTH = PlanOverrides(refit=("topology", "batch_size"))
@@ -33,3 +34,46 @@ def test_refitting_a_golden_plan_changes_nothing(case):
     plan = make_plan(golden, read_fingerprint(GOLDEN / case / "dataset_fingerprint.json"))
     givens = RefitGivens(golden.num_training)
     assert apply_overrides(plan, BOTH, tuple(plan.configurations), givens) == plan
+
+
+def test_a_new_spacing_and_patch_give_the_published_topology():
+    # the prostate set: 3.6 mm slices wait until the planes have been halved twice
+    plan = make_plan(dataset(), fingerprint([((1.0, 1.0, 1.0), (40, 56, 40))]))
+    changed = refit_topology(plan, plan.configuration("3d_fullres"), (3.6, 0.625, 0.625), (20, 320, 256))
+    assert changed.patch_size == (20, 320, 256)
+    flat, cube = (1, 2, 2), (2, 2, 2)
+    assert changed.strides == ((1, 1, 1), flat, flat, cube, cube, flat, flat)
+    assert changed.kernel_sizes == ((1, 3, 3), (1, 3, 3), *((3, 3, 3),) * 5)
+    assert changed.features_per_stage == (32, 64, 128, 256, 320, 320, 320)
+    assert (changed.n_conv_per_stage, changed.n_conv_per_stage_decoder) == ((2,) * 7, (2,) * 6)
+    assert changed.batch_size == plan.configuration("3d_fullres").batch_size
+
+
+@pytest.mark.parametrize("name", ["2d", "3d_fullres"])
+def test_the_batch_of_more_memory_is_the_one_planned_for_it(name):
+    images = fingerprint([((1.0, 1.0, 1.0), (36, 50, 35))])
+    small, large = (make_plan(dataset(1000), images, "resenc_m", gpu_memory_gb=gb) for gb in (8, 24))
+    refitted = refit_batch_size(small, small.configuration(name), 1000, gpu_memory_gb=24)
+    assert refitted == large.configuration(name)
+    assert refitted.batch_size > small.configuration(name).batch_size
+
+
+def test_the_dataset_is_counted_at_the_spacing_of_the_configuration():
+    plan = make_plan(dataset(), fingerprint([((2.0, 1.0, 1.0), (10, 100, 100))]))
+    flat, full = plan.configuration("2d"), plan.configuration("3d_fullres")
+    assert dataset_voxels(plan, full, 3) == dataset_voxels(plan, flat, 3) == 3 * 10 * 100 * 100
+    # twice the spacing in plane: a quarter of the voxels
+    assert dataset_voxels(plan, replace(flat, spacing=(2.0, 2.0)), 3) == 3 * 10 * 50 * 50
+    assert dataset_voxels(plan, replace(full, spacing=(2.0, 2.0, 2.0)), 3) == 3 * 10 * 50 * 50
+    alone = replace(plan, configurations={"2d": flat})
+    assert dataset_voxels(alone, flat, 3) == 3 * 100 * 100
+
+
+def test_a_median_of_fractions_keeps_the_network_planned_for_it():
+    """7.5 voxels are too few to halve; the patch of 8 that holds them would not be."""
+    images = fingerprint([((1.0, 1.0, 1.0), (7, 40, 40)), ((1.0, 1.0, 1.0), (8, 40, 40))])
+    plan = make_plan(dataset(), images)
+    planned = plan.configuration("3d_fullres")
+    assert (planned.patch_size, planned.divisor) == ((8, 40, 40), (1, 8, 8))
+    assert refit_topology(plan, planned, planned.spacing, (8, 40, 40)) == planned
+    assert refit_topology(plan, planned, planned.spacing, (16, 40, 40)).divisor == (4, 8, 8)
