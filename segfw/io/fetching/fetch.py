@@ -34,7 +34,8 @@ from segfw.io.fetching.connection import (
 log = logging.getLogger(__name__)
 
 Report = Callable[[int, int | None], None]
-ATTEMPTS = 5  # in a row that get no further
+ATTEMPTS = 5  # in a row that get hardly any further: by less than both of the next two
+STEP, STEP_SHARE = 2**20, 1e-3  # bytes, share of the file
 PAUSE = 1.0  # seconds before the second attempt, doubled each time
 MAX_PAUSE = 60.0
 MAX_RETRY_AFTER = 300.0  # seconds that a server may ask us to wait
@@ -56,7 +57,7 @@ def fetch(url: str, part: Path, report: Report) -> bool:
         except Transient as error:
             reason, wait = error.args
         now = _size(part)
-        failures = 0 if now > furthest else failures + 1
+        failures = 0 if now - furthest > _least_step(part) else failures + 1
         furthest = max(furthest, now)
         if failures >= ATTEMPTS:
             raise JobError(f"cannot fetch {url}: {reason}; {_kept(part)}, {INSTEAD}")
@@ -65,6 +66,12 @@ def fetch(url: str, part: Path, report: Report) -> bool:
         pause = min(PAUSE * 2 ** max(0, failures - 1), MAX_PAUSE) if wait is None else wait
         log.warning("%s; trying again in %.0f s", reason, pause)
         time.sleep(pause)
+
+
+def _least_step(part: Path) -> float:
+    """Return the bytes that a connection must bring to count as progress, so that a trickle is given up."""
+    version = _load_version(part)
+    return 0 if version is None or version.length is None else min(STEP, STEP_SHARE * version.length)
 
 
 def discard(part: Path) -> None:

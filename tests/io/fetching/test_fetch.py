@@ -344,6 +344,15 @@ def test_two_versions_are_the_same_both_ways_and_only_if_something_is_known(firs
         assert first.etag == second.etag
 
 
+def test_a_trickle_is_given_up(serve, part):
+    content = bytes(20_000)
+    site = serve(content, answers=[lambda handler, start: give(handler, start, send=6)] * 30)
+    with pytest.raises(JobError, match="the connection was closed early"):
+        fetch.fetch(site.url, part, ignore)
+    assert len(site.asked) == fetch.ATTEMPTS
+    assert part.stat().st_size == 6 * fetch.ATTEMPTS
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=6))
 def test_whatever_is_dropped_the_bytes_are_right(tmp_path_factory, quarters):
