@@ -125,7 +125,7 @@ def test_says_that_nothing_is_left_to_write(job, monkeypatch, caplog):
 
 def test_warns_of_a_small_disk_and_of_little_memory(job, monkeypatch, caplog):
     monkeypatch.setattr("segfw.stages.costs.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(9e9, 8.9e9, 1e8))
-    monkeypatch.setattr("segfw.stages.plan_table.host_memory", lambda: int(1e8))
+    monkeypatch.setattr("segfw.stages.plan_table.available_memory", lambda: int(1e8))
     text = show(job, CPU, monkeypatch, caplog)
     assert "disk: about 471 MB are needed in" in text
     assert "100 MB are free" in text
