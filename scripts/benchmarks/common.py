@@ -206,6 +206,11 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
+def told_command(arguments: Sequence[str]) -> str:
+    """Return the command line as it is published: of absolute paths, which mean nothing elsewhere, the last part."""
+    return shlex.join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in arguments)])
+
+
 def tell(
     name: str,
     outcome: Mapping[str, float],
@@ -221,7 +226,7 @@ def tell(
     if results is not None:
         content = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "command": shlex.join(["python", *sys.argv]),
+            "command": told_command(sys.argv),
             **about,
             "outcome": outcome,
             "runs": {work: [asdict(each) for each in turns] for work, turns in works.items()},

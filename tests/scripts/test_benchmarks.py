@@ -164,3 +164,9 @@ def test_reading_notices_other_values(reading, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "theirs", lambda path: np.zeros((4, 5, 6)))
     with pytest.raises(RuntimeError, match=r"a\.nii\.gz reads differently"):
         reading.compare([path], 1)
+
+
+def test_published_commands_hold_no_path_of_this_machine():
+    words = ["scripts/benchmarks/reading.py", "--data", "/somewhere/data sets", "--peer-python=x", "--quick"]
+    expected = "python scripts/benchmarks/reading.py --data 'data sets' --peer-python=x --quick"
+    assert common.told_command(words) == expected
