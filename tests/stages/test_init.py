@@ -218,14 +218,14 @@ def test_real_folders(capsys, images, labels, number, channels, values):
     assert ("torso_ct_3mm" in shown) == (images == "single_ct")
 
 
-@pytest.mark.parametrize("place", ["img/{}", "img/{}/CT"])
+@pytest.mark.parametrize("place", ["img/{}", "img/{}/CT", "img/{}/study_of_{}/series_{}"])
 def test_folders_of_dicom_series_are_images(tmp_path, capsys, place):
     for case in ("p1", "p2"):
-        write_series(Path(place.format(case)), np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+        write_series(Path(place.format(case, case, case)), np.arange(24, dtype=np.int16).reshape(2, 3, 4))
         write(f"seg/{case}.nii.gz", volume(1))
     task, _ = run(capsys)
     assert task["channels"] == ["CT"]
-    assert rows()[1] == ["p1", str(tmp_path / place.format("p1")), f"{tmp_path}/seg/p1.nii.gz"]
+    assert rows()[1] == ["p1", str(tmp_path / place.format("p1", "p1", "p1")), f"{tmp_path}/seg/p1.nii.gz"]
 
 
 def test_case_channels_that_are_missing_are_shown(capsys):
@@ -291,9 +291,7 @@ def test_swapped_folders_are_asked_about(capsys, values):
     for case in ("p1", "p2"):
         write(f"img/{case}.nii.gz", np.resize(np.array(values, np.int16), (2, 5, 7)))
         write(f"seg/{case}.nii.gz", volume(1, 2))
-    with pytest.raises(
-        UsageError, match=rf"hold {len(values)} values from .*only 3; are .* swapped\?"
-    ):
+    with pytest.raises(UsageError, match=rf"hold {len(values)} values from .*only 3; are .* swapped\?"):
         run(capsys, images="seg", labels="img")
     assert not Path("configs").exists()
 
