@@ -79,7 +79,7 @@ def require_series(folder: Path) -> None:
         raise DataError(f"cannot read {folder}: this folder holds no DICOM series")
     more = f" (and {len(below) - 1} more)" if len(below) > 1 else ""
     raise DataError(
-        f"cannot read {folder}: this folder itself holds no DICOM series, but {below[0]} does{more}; name it"
+        f"cannot read {folder}: this folder holds no DICOM series itself, name {below[0]}, which does{more}"
     )
 
 
