@@ -149,7 +149,10 @@ def _check_number(num_folds: int, names: Sequence[str], what: str) -> None:
     if num_folds < 2:
         raise UsageError(f"split.num_folds must be at least 2, got {num_folds}")
     if len(names) < num_folds:
-        raise DataError(f"{num_folds} folds need at least {num_folds} {what}, got {len(names)}: {listed(names)}")
+        remedy = f"; use split.num_folds={len(names)} or split.kind=leave_one_out" if len(names) > 1 else ""
+        raise DataError(
+            f"{num_folds} folds need at least {num_folds} {what}, got {len(names)}: {listed(names)}{remedy}"
+        )
 
 
 def _folds(names: Iterable[str], held_out: Sequence[Iterable[str]]) -> tuple[Fold, ...]:

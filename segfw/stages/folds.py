@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 KINDS_BY_NAME: tuple[SplitKind, ...] = ("random", "group", "leave_one_out")
 """The kinds whose folds follow from names, groups and a seed, without reading label maps."""
 
+FORM = '[{"train": ["case1", ...], "val": ["case2", ...]}, ...]'
+
 
 def prepare_splits(
     settings: ExperimentSettings, workspace: Workspace, record: DatasetRecord, label_presence: LabelPresence
@@ -61,14 +63,20 @@ def prepare_splits(
 
 
 def read_splits(path: Path) -> tuple[Fold, ...]:
-    """Read folds in nnU-Net's form, a JSON list of {train, val}."""
+    """Read folds in nnU-Net's form, a JSON list of {train, val}; `UsageError` that states the form for another one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"split.file: there is no file {path}") from None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} cannot be read as JSON: {error}") from error
-    return from_plain(tuple[Fold, ...], content, str(path))
+        raise UsageError(f"{path} cannot be read as JSON: {error}; expected {FORM}") from error
+    try:
+        folds = from_plain(tuple[Fold, ...], content, str(path))
+    except UsageError as error:
+        raise UsageError(f"{error}; expected {FORM}") from error
+    if not folds:
+        raise UsageError(f"{path} holds no fold; expected {FORM}")
+    return folds
 
 
 def read_own_splits(path: Path, case_names: Iterable[str]) -> tuple[Fold, ...]:

@@ -15,23 +15,24 @@ from segfw.config import config_folder
 from segfw.core.dataset import Case
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import write_text
+from segfw.core.groups import guess_group_pattern
 from segfw.core.modality import find_modality
 from segfw.core.normalization import scheme_for_channel
 from segfw.core.settings import InitSettings
 from segfw.core.task_file import TaskDraft, consecutive, task_text
-from segfw.core.types import Shape, Spacing
+from segfw.core.types import Shape, Spacing, Volume
+from segfw.core.verification import value_counts
 from segfw.io.datasets.file_list import write_file_list
 from segfw.io.datasets.pairing import Pairing, find_files, pair
 from segfw.io.formats.images import SLICE_SPACING
-from segfw.io.formats.readers import read_image, read_label
+from segfw.io.formats.readers import read_geometry, read_image, read_label
 from segfw.stages.executor import run_cases
 
 SHOWN_ALL, SHOWN_FIRST = 20, 10
-MANY_VALUES = 200
+MANY_VALUES, LARGE_VALUE = 50, 1000
+"""More values than these, larger ones or negative ones are seldom classes."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*[A-Za-z0-9_-]|[A-Za-z]")
 HYDRA_WORDS = ("null", "true", "false", "nan", "inf")
-PATIENT = r"^[^0-9]*[0-9]+"
-"""What usually names the patient where another number follows, such as patient001 in patient001_frame01."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def run(settings: InitSettings) -> None:
     """Show pairs, orphans, label values and channels, and write the task file and the list of files beside it.
 
     Raises `UsageError` for a name that cannot be used and a task file that exists, `DataError` for folders without a
-    pair, `JobError` that lists every unreadable label map; nothing is written then.
+    pair, `JobError` that lists every unreadable file; nothing is written then.
     """
     if settings.images is None or settings.labels is None or settings.name is None:
         raise UsageError("init needs images=FOLDER labels=FOLDER name=NAME")
@@ -56,11 +57,11 @@ def run(settings: InitSettings) -> None:
     images, labels = Path(settings.images), Path(settings.labels)
     pairing = _pair_folders(images, labels)
     _say(*_pair_lines(pairing))
-    surveys = run_cases(
-        survey_label, {case.name: case.label for case in pairing.cases if case.label}, settings.workers, "label values"
-    )
+    surveys = run_cases(survey_case, {case.name: case for case in pairing.cases}, settings.workers, "label values")
     values = _values(surveys, labels)
-    channels, normalization = _channels(pairing, modality)
+    image = read_image(pairing.cases[0].images)
+    _refuse_swapped(settings, values, image)
+    channels, normalization = _channels(pairing, image, modality)
     _say(*_label_lines(surveys), *_grid_lines(surveys), *_channel_lines(channels, modality, normalization))
     files = task_file.with_suffix(".csv")
     draft = TaskDraft(
@@ -70,22 +71,28 @@ def run(settings: InitSettings) -> None:
         values=values,
         modality=modality,
         normalization=normalization,
-        group_pattern=_group_pattern([case.name for case in pairing.cases]),
+        group_pattern=guess_group_pattern(case.name for case in pairing.cases),
     )
     write_file_list(files, pairing.cases, pairing.channels)
     write_text(task_file, task_text(draft))
     _say(*_end_lines(task_file, files, consecutive(values), _next_command(settings.name, Path(settings.config_dir))))
 
 
-def survey_label(path: str) -> LabelSurvey:
-    """Count the values of one label map; slice by slice, so that memory stays that of the map."""
-    volume = read_label(path)
-    counts: Counter[int] = Counter()
-    for plane in volume.array[0]:
-        lowest = int(plane.min(initial=0))
-        found = np.bincount((plane.astype(np.int64) - lowest).ravel())
-        counts.update({int(value) + lowest: int(found[value]) for value in np.flatnonzero(found)})
-    return LabelSurvey(dict(counts), volume.shape, volume.spacing)
+def survey_case(case: Case) -> LabelSurvey:
+    """Count the values of a case's label map and read its images' headers; `DataError` lists all that is unreadable."""
+    problems = []
+    for path in case.images:
+        try:
+            read_geometry(path)
+        except DataError as error:
+            problems.append(str(error))
+    try:
+        volume = read_label(case.label or "")
+    except DataError as error:
+        raise DataError("; ".join([*problems, str(error)])) from error
+    if problems:
+        raise DataError("; ".join(problems))
+    return LabelSurvey(value_counts(volume.array), volume.shape, volume.spacing)
 
 
 def _task_file(name: str, config_dir: Path, overwrite: bool) -> Path:
@@ -132,13 +139,28 @@ def _values(surveys: dict[str, LabelSurvey], labels: Path) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _channels(pairing: Pairing, modality: str | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+def _refuse_swapped(settings: InitSettings, values: Sequence[int], image: Volume) -> None:
+    """Raise `UsageError` where the label maps look like images and an image looks like a label map."""
+    if not _hardly_classes(values):
+        return
+    levels = np.unique(image.array)
+    if np.all(levels == np.rint(levels)) and not _hardly_classes(levels.astype(np.int64).tolist()):
+        raise UsageError(
+            f"the label maps in {settings.labels} hold {_number(len(values), 'value')} from {min(values)} to "
+            f"{max(values)}, the first image in {settings.images} only {len(levels)}; are images= and labels= swapped?"
+        )
+
+
+def _hardly_classes(values: Sequence[int]) -> bool:
+    return len(values) > MANY_VALUES or max(values) > LARGE_VALUE or min(values) < 0
+
+
+def _channels(pairing: Pairing, image: Volume, modality: str | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Return the channels' names and, where these ask for another scheme than the modality does, the schemes.
 
     The words that tell files apart are names; else colors are, and else the modality's word with a number.
     """
     first = pairing.cases[0]
-    image = read_image(first.images)
     count = len(image.array)
     flat = image.geometry is not None and image.geometry.ndim == 2
     word = modality or "image"
@@ -153,13 +175,6 @@ def _channels(pairing: Pairing, modality: str | None) -> tuple[tuple[str, ...], 
     if modality is None or all(scheme_for_channel(name) == scheme for name in names):
         return names, None
     return names, (scheme,) * count
-
-
-def _group_pattern(names: Sequence[str]) -> str | None:
-    """Return the pattern of the patient if it divides the cases into several groups, some with several cases."""
-    found = [re.search(rf"{PATIENT}(?=[_. -].*[0-9])", name) for name in names]
-    patients = {match[0] for match in found if match}
-    return PATIENT if all(found) and 1 < len(patients) < len(names) else None
 
 
 def _next_command(name: str, config_dir: Path) -> str:

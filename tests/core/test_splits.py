@@ -143,7 +143,7 @@ def test_leave_one_out_makes_a_fold_of_each_group(given_groups: tuple[int, dict[
 
 
 def test_too_few_of_anything_is_told_with_numbers() -> None:
-    with pytest.raises(DataError, match=r"5 folds need at least 5 cases, got 2: \['a', 'b'\]"):
+    with pytest.raises(DataError, match=r"got 2: \['a', 'b'\]; use split.num_folds=2 or split.kind=leave_one_out$"):
         random_splits(["a", "b"], 5, 0)
     with pytest.raises(UsageError, match=r"split.num_folds must be at least 2, got 1"):
         random_splits(["a", "b"], 1, 0)
@@ -151,7 +151,7 @@ def test_too_few_of_anything_is_told_with_numbers() -> None:
         group_splits({"a": "x", "b": "y", "c": "x"}, 3, 0)
     with pytest.raises(DataError, match=r"3 folds need at least 3 cases, got 2"):
         stratified_splits({"a": {1}, "b": {2}}, 3, 0)
-    with pytest.raises(DataError, match=r"3 folds need at least 3 groups, got 1: \['x'\]"):
+    with pytest.raises(DataError, match=r"3 folds need at least 3 groups, got 1: \['x'\]$"):
         stratified_splits({"a": {1}, "b": {2}, "c": {1}}, 3, 0, {"a": "x", "b": "x", "c": "x"})
     with pytest.raises(DataError, match=r"leave_one_out needs at least 2 groups of cases, got 1: \['x'\]"):
         leave_one_out_splits({"a": "x", "b": "x"})

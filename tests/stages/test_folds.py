@@ -178,8 +178,24 @@ def test_a_file_that_is_at_fault_is_named(workspace, tmp_path):
     Path(file).write_text('[{"train": ["case_00"], "test": []}]')
     with pytest.raises(UsageError, match=rf"unknown key '{re.escape(file)}\[0\].test'"):
         folds_of(workspace, record_of(NAMES), file=file)
-    Path(file).write_text("[{")
-    with pytest.raises(ArtefactError, match=rf"{file} cannot be read as JSON"):
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "{file} cannot be read as JSON: .*"),
+        ("[]", "{file} holds no fold"),
+        ('{"train": [], "val": []}', "{file} must be a list, got .*"),
+        ('["case_00"]', r"{file}\[0\] must be a mapping of Fold, got 'case_00'"),
+        ('[{"train": ["case_00"]}]', r"missing key '{file}\[0\].val'"),
+        ('[{"train": "case_00", "val": []}]', r"{file}\[0\].train must be a list, got 'case_00'"),
+    ],
+)
+def test_a_file_of_another_form_is_told_the_form(workspace, tmp_path, content, message):
+    file = own_file(tmp_path)
+    Path(file).write_text(content)
+    form = re.escape('; expected [{"train": ["case1", ...], "val": ["case2", ...]}, ...]')
+    with pytest.raises(UsageError, match=f"^{message.replace('{file}', re.escape(file))}{form}$"):
         folds_of(workspace, record_of(NAMES), file=file)
 
 

@@ -14,6 +14,7 @@ import yaml
 
 import segfw.__main__ as program
 from segfw.config import config_folder
+from segfw.core.dataset import Case
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings import InitSettings, TaskSettings
 from segfw.io.datasets.layouts import read_dataset
@@ -191,21 +192,13 @@ def test_many_cases_are_shown_in_part_and_patients_with_several_are_pointed_out(
     assert "patient004_frame02" in shown
     assert "patient005_frame01" not in shown
     assert "  ... and 12 more\n" in shown
-    assert "'split.group_pattern=^[^0-9]*[0-9]+'" in Path("configs/task/Mine.yaml").read_text()
+    assert "'split.group_pattern=(.+)_'" in Path("configs/task/Mine.yaml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("names", "pattern"),
-    [
-        (["p1_a1", "p1_a2", "p2_a1"], "^[^0-9]*[0-9]+"),
-        (["p1_1", "p2_1", "p3_1"], None),
-        (["BraTS20_001", "BraTS20_002"], None),
-        (["cell_0e4", "cell_0f1", "cell_2a2"], None),
-        (["p1_a1", "p1_a2", "p2"], None),
-    ],
-)
-def test_patients_are_suspected_where_a_second_number_follows(names, pattern):
-    assert init._group_pattern(names) == pattern
+def test_hospitals_are_not_taken_for_patients(capsys):
+    two_folders([f"hospital{site}_case{number:02}" for site in (1, 2, 3) for number in (1, 2)])
+    run(capsys)
+    assert "group_pattern" not in Path("configs/task/Mine.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -225,14 +218,14 @@ def test_real_folders(capsys, images, labels, number, channels, values):
     assert ("torso_ct_3mm" in shown) == (images == "single_ct")
 
 
-@pytest.mark.parametrize("place", ["img/{}", "img/{}/CT"])
+@pytest.mark.parametrize("place", ["img/{}", "img/{}/CT", "img/{}/study_of_{}/series_{}"])
 def test_folders_of_dicom_series_are_images(tmp_path, capsys, place):
     for case in ("p1", "p2"):
-        write_series(Path(place.format(case)), np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+        write_series(Path(place.format(case, case, case)), np.arange(24, dtype=np.int16).reshape(2, 3, 4))
         write(f"seg/{case}.nii.gz", volume(1))
     task, _ = run(capsys)
     assert task["channels"] == ["CT"]
-    assert rows()[1] == ["p1", str(tmp_path / place.format("p1")), f"{tmp_path}/seg/p1.nii.gz"]
+    assert rows()[1] == ["p1", str(tmp_path / place.format("p1", "p1", "p1")), f"{tmp_path}/seg/p1.nii.gz"]
 
 
 def test_case_channels_that_are_missing_are_shown(capsys):
@@ -245,9 +238,10 @@ def test_case_channels_that_are_missing_are_shown(capsys):
     assert "cases without the image of a channel, left out (1): p3 (t2)\n" in shown
 
 
-def test_values_are_counted_slice_by_slice():
+def test_the_values_of_a_case_are_counted():
     write("a.nii.gz", volume(-1, 7, 7, shape=(3, 2, 2)), (1, 1, 2))
-    assert init.survey_label("a.nii.gz") == init.LabelSurvey({-1: 1, 0: 9, 7: 2}, (3, 2, 2), (2, 1, 1))
+    expected = init.LabelSurvey({-1: 1, 0: 9, 7: 2}, (3, 2, 2), (2, 1, 1))
+    assert init.survey_case(Case("a", ("a.nii.gz",), "a.nii.gz")) == expected
 
 
 def test_processes_count_the_same(capsys):
@@ -280,6 +274,34 @@ def test_every_unreadable_label_map_is_named_and_nothing_written(capsys):
     with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p1: .*p1_seg(.|\n)*p3: .*p3_seg"):
         run(capsys)
     assert not Path("configs").exists()
+
+
+def test_every_unreadable_image_is_named_and_nothing_written(capsys):
+    two_folders(("p1", "p2", "p3"))
+    Path("seg/p3_seg.nii.gz").write_bytes(b"nothing")
+    for case in ("p2", "p3"):
+        Path(f"img/{case}_img.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p2: .*p2_img(.|\n)*p3: .*p3_img.*; .*p3_seg"):
+        run(capsys)
+    assert not Path("configs").exists()
+
+
+@pytest.mark.parametrize("values", [range(70), (0, 1200), (-1000, 40)])
+def test_swapped_folders_are_asked_about(capsys, values):
+    for case in ("p1", "p2"):
+        write(f"img/{case}.nii.gz", np.resize(np.array(values, np.int16), (2, 5, 7)))
+        write(f"seg/{case}.nii.gz", volume(1, 2))
+    with pytest.raises(UsageError, match=rf"hold {len(values)} values from .*only 3; are .* swapped\?"):
+        run(capsys, images="seg", labels="img")
+    assert not Path("configs").exists()
+
+
+def test_many_label_values_beside_images_are_kept(capsys):
+    for case in ("p1", "p2"):
+        write(f"img/{case}.nii.gz", np.linspace(0, 1, 70, dtype=np.float32).reshape(2, 5, 7))
+        write(f"seg/{case}.nii.gz", np.arange(1000, 1070, dtype=np.int16).reshape(2, 5, 7))
+    _, shown = run(capsys)
+    assert "70 values are many: are these images, or numbered objects instead of classes?" in shown
 
 
 def test_label_maps_of_nothing_are_refused(capsys):

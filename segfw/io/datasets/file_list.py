@@ -1,8 +1,9 @@
 """Datasets as lists of files, wherever these lie: a CSV table, or YAML that says what the dataset is as well.
 
 CSV: columns `case` (optional), `image` or several that begin with `image` (one per channel, in order; `image_T2` names
-its channel), `label`; whatever else there is goes to `Case.table`. YAML: a mapping with `cases` and the keys of
-dataset.json, or a plain list of `{case, image, label}`. Relative paths are relative to the list's folder.
+its channel; `image_id`, of numbers, is none), `label`; whatever else there is goes to `Case.table`. YAML: a mapping
+with `cases` and the keys of dataset.json, or a plain list of `{case, image, label}`. Relative paths are relative to the
+list's folder.
 """
 
 import os
@@ -18,9 +19,9 @@ from segfw.core.conversion import nearest, to_plain
 from segfw.core.dataset import Case, Dataset, has_controls
 from segfw.core.errors import DataError
 from segfw.core.files import write_text
-from segfw.io.datasets.tables import read_table, table_text
+from segfw.io.datasets.tables import Table, read_table, table_text
 from segfw.io.datasets.yaml_text import load_typed_and_text
-from segfw.io.formats.readers import ending_of
+from segfw.io.formats.endings import ending_of, is_known
 
 ENDINGS = (".csv", ".yaml", ".yml")
 DESCRIPTION_KEYS = (
@@ -99,7 +100,7 @@ def write_task_list(path: Path, dataset: Dataset) -> None:
 
 def _read_csv(path: Path) -> FileList:
     table = read_table(path, lambda name: name in ("case", "label") or name.startswith("image"))
-    images = [column for column in table.columns if column.startswith("image")]
+    images = _image_columns(path, table)
     if not images:
         raise DataError(f"{path}: there is no column image (or image_T1, image_T2, ...), only {list(table.columns)}")
     if not table.rows:
@@ -120,6 +121,24 @@ def _read_csv(path: Path) -> FileList:
     named = [column.removeprefix("image_") for column in images if re.fullmatch(r"image_(?!\d+$).+", column)]
     channels = tuple(named) if len(named) == len(images) else ()
     return FileList(tuple(case for _, case in cases.values()), channels)
+
+
+def _image_columns(path: Path, table: Table) -> list[str]:
+    """Return the columns that name images: those that begin so, but for such as image_id, which hold no files.
+
+    Where none holds what looks like a file, all are returned, so that what is missing is named.
+    """
+    named = [column for column in table.columns if column.startswith("image")]
+    files = [column for column in named if _may_be_files(path, table, column)]
+    return [column for column in named if column in files or not column.startswith("image_")] if files else named
+
+
+def _may_be_files(path: Path, table: Table, column: str) -> bool:
+    """Whether a column is empty or holds a path: a known ending, a folder's separator, or a name that exists."""
+    texts = [row[column] for _, row in table.rows if row[column]]
+    return not texts or any(
+        is_known(text) or "/" in text or os.sep in text or (path.parent / text).exists() for text in texts
+    )
 
 
 def _read_yaml(path: Path) -> FileList:

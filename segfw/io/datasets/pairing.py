@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from segfw.core.affixes import NameRule, find_rule
 from segfw.core.dataset import Case
 from segfw.core.errors import DataError
 from segfw.io.datasets.listing import image_files
+from segfw.io.formats.dicom import MAX_DEPTH, series_folders
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,45 @@ class Pairing:
 def find_files(folder: Path) -> dict[str, Path]:
     """Return {name without ending: absolute path} of the images in `folder` or, if it holds none, in its sub-folders.
 
-    Those of sub-folders are called `sub-folder/name`. Raises `DataError` for no such folder, one without images, two
-    images of one name, and a name that is no text.
+    Files of sub-folders are called `sub-folder/name`. DICOM series are found further down too, as hospitals export
+    them (patient/study/series): one is called as its sub-folder, several in it by their paths, joined with `_`. Raises
+    `DataError` for no such folder, one without images, two images of one name, and a name that is no text.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
     folder = Path(os.path.abspath(folder))
     found = image_files(folder)
-    if not found:
+    if all(path.is_dir() for path in found.values()):
         below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = {f"{path.name}/{name}": file for path in below for name, file in image_files(path).items()}
+        found = _merged(_files_of(path, series_only=bool(found)) for path in below)
     if not found:
         raise DataError(f"{folder} holds no image file, nor does a folder in it")
     for path in found.values():
         if not _is_text(str(path)):
             raise DataError(f"{str(path)!r} is no UTF-8 text, which a list of files needs; rename it")
+    return found
+
+
+def _files_of(folder: Path, series_only: bool) -> dict[str, Path]:
+    """Return the images of a sub-folder as `find_files` calls them, in it and, of DICOM, below it."""
+    files = {} if series_only else {name: path for name, path in image_files(folder).items() if path.is_file()}
+    series = series_folders(folder, MAX_DEPTH - 1)
+    if len(series) == 1 and not files:
+        return {folder.name: series[0]}
+    separator = "/" if files else "_"  # beside files, both are told apart by what follows the folder's name
+    parts = {path: path.relative_to(folder.parent).parts for path in series}
+    named = {f"{folder.name}/{name}": path for name, path in files.items()}
+    return _merged([named, *({separator.join(parts[path]): path} for path in series)])
+
+
+def _merged(parts: Iterable[Mapping[str, Path]]) -> dict[str, Path]:
+    """Join listings; `DataError` for two images of one name."""
+    found: dict[str, Path] = {}
+    for part in parts:
+        for name, path in part.items():
+            if name in found:
+                raise DataError(f"two images would be called {name}: {found[name]} and {path}; rename one")
+            found[name] = path
     return found
 
 

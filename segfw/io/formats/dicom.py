@@ -23,6 +23,7 @@ from segfw.io.formats.images import geometry_of, reason, slice_spacing
 STEP_TOLERANCE = 0.1  # of the usual step between slices; scanners round positions, a missing slice is off by 1.0
 GRID_TOLERANCE = 1e-4  # of spacing and direction cosines between slices
 LISTED = 10
+MAX_DEPTH = 5  # of patient, study, series and what an archive puts above them
 
 SOP_CLASSES = "1.2.840.10008.5.1.4.1.1."
 NO_IMAGES = (  # what lies beside the slices: directories, plans, contours, reports, annotations
@@ -58,6 +59,28 @@ class Slice:
 def is_dicom_folder(path: Path) -> bool:
     """Whether the folder itself holds a DICOM image; what else lies there does not matter."""
     return path.is_dir() and any(_is_dicom_image(file) for file in sorted(path.iterdir()))
+
+
+def series_folders(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:
+    """Return the folders, `folder` and those below it to `depth`, that hold a DICOM image; hidden ones are skipped."""
+    found = [folder] if is_dicom_folder(folder) else []
+    if depth > 0:
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found += [series for path in below for series in series_folders(path, depth - 1)]
+    return found
+
+
+def require_series(folder: Path) -> None:
+    """Raise `DataError` unless the folder itself holds a DICOM image, naming folders below it that do."""
+    if is_dicom_folder(folder):
+        return
+    below = series_folders(folder)
+    if not below:
+        raise DataError(f"cannot read {folder}: this folder holds no DICOM series")
+    more = f" (and {len(below) - 1} more)" if len(below) > 1 else ""
+    raise DataError(
+        f"cannot read {folder}: this folder holds no DICOM series itself, name {below[0]}, which does{more}"
+    )
 
 
 def read_series(folder: Path, dtype: DTypeLike | None = None) -> Volume:
@@ -120,9 +143,8 @@ def _object_class(head: bytes) -> str:
 
 def _ordered(folder: Path) -> list[Slice]:
     """Read the headers of a folder's only series and check that its slices, in order, make one grid."""
+    require_series(folder)
     slices = [_read_header(path) for path in sorted(folder.iterdir()) if _is_dicom_image(path)]
-    if not slices:
-        raise DataError(f"{folder} holds no DICOM image")
     _require_one_series(folder, slices)
     if len(slices) == 1:
         return slices

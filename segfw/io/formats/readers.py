@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Volume
 from segfw.io.formats.completeness import require_sound_nifti, require_whole
-from segfw.io.formats.dicom import is_dicom_folder, read_series, series_geometry
+from segfw.io.formats.dicom import read_series, series_geometry
 from segfw.io.formats.endings import (
     FORMATS,
     LOSSY_ENDINGS,
@@ -131,11 +131,10 @@ def read_geometry(path: str | Path) -> Geometry:
 
 def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
     """Read one file, or folder of a DICOM series: `(C, Z, Y, X)`, as `dtype` (None: in the file's own type)."""
-    if is_dicom_folder(path):
+    if path.is_dir():
         return FileImage(read_series(path, dtype))
     if not path.is_file():
-        what = "this folder holds no DICOM series" if path.is_dir() else "there is no such file"
-        raise DataError(f"cannot read {path}: {what}")
+        raise DataError(f"cannot read {path}: there is no such file")
     ending = ending_of(path).lower() if is_known(path) else ""
     try:
         if ending in TIFF_ENDINGS:

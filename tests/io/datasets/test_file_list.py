@@ -239,3 +239,19 @@ def test_relative_paths_are_written_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_file_list(Path("list.csv"), [Case("a", ("x/b.nii",), "c.nii")])
     assert read_file_list(Path("list.csv")).cases[0].images == (os.path.join(tmp_path, "x/b.nii"),)
+
+
+def test_a_column_such_as_image_id_is_free(tmp_path):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "list.csv").write_text(
+        "case,image_id,image_ct,image_pet,image_mr,label\na,17,a.nii.gz,scan,x/y,\nb,18,b.nii.gz,gone,z,\n,,,,,\n,\n"
+    )
+    found = read_file_list(tmp_path / "list.csv")
+    assert found.channel_names == ("ct", "pet", "mr")
+    assert [case.table for case in found.cases] == [{"image_id": "17"}, {"image_id": "18"}]
+    assert found.cases[1].images == tuple(str(tmp_path / name) for name in ("b.nii.gz", "gone", "z"))
+
+
+def test_columns_of_names_that_are_not_there_are_channels_where_there_are_no_others(tmp_path):
+    (tmp_path / "list.csv").write_text("image_ct,image_pet\na,b\n")
+    assert read_file_list(tmp_path / "list.csv").channel_names == ("ct", "pet")

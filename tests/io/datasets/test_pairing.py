@@ -109,6 +109,33 @@ def test_files_of_a_folder_and_of_the_folders_in_it(tmp_path):
     assert find_files(tmp_path / "nested") == nested
 
 
+def series(folder, *names):
+    """Make folders with a file that begins as a DICOM file does."""
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "1.dcm").write_bytes(bytes(128) + b"DICM" + bytes(8))
+
+
+def test_dicom_series_are_found_as_hospitals_export_them(tmp_path):
+    series(tmp_path, "p1", "p2/CT", "p3/study/1", "p4/study/1", "p4/study/2", ".trash/1", "p5/a/b/c/d", "p6/a/b/c/d/e")
+    (tmp_path / "p3" / "report.txt").touch()
+    places = {"p1": "p1", "p2": "p2/CT", "p3": "p3/study/1", "p4_study_1": "p4/study/1", "p4_study_2": "p4/study/2"}
+    places["p5"] = "p5/a/b/c/d"
+    assert find_files(tmp_path) == {name: tmp_path / place for name, place in places.items()}
+
+
+def test_dicom_series_beside_files(tmp_path):
+    series(tmp_path, "p1/study/CT")
+    expected = files(tmp_path, "p1/seg p2/seg")
+    assert find_files(tmp_path) == {**expected, "p1/study/CT": tmp_path / "p1/study/CT"}
+
+
+def test_two_series_of_one_name_are_named(tmp_path):
+    series(tmp_path, "a/b_c", "a/d", "a_b/c", "a_b/d")
+    with pytest.raises(DataError, match=r"two images would be called a_b_c: .*a/b_c and .*a_b/c; rename one"):
+        find_files(tmp_path)
+
+
 def test_paths_are_absolute(tmp_path, monkeypatch):
     files(tmp_path, "a")
     monkeypatch.chdir(tmp_path)

@@ -19,7 +19,7 @@ def voxels(depth=4, rows=5, columns=6, seed=0):
 
 def write_series(folder, array, step=2.5, positions=None, **tags):
     """Write a slice for each of `array`, in files whose names say nothing of the order."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for i, plane in enumerate(array):
         z = 3 + step * i if positions is None else positions[i]
         write_slice(folder / f"IM{(i * 7) % 97:03d}", plane, position=(1, 2, z), **tags)
@@ -85,6 +85,17 @@ def test_other_files_do_not_disturb(tmp_path):
     assert not is_dicom_folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match="scan: this folder holds no DICOM series"):
         read_image([folder])
+
+
+@pytest.mark.parametrize("read", [lambda path: read_image([path]), read_geometry])
+def test_a_folder_above_its_series_is_refused_with_the_folder_to_name(tmp_path, read):
+    folder = write_series(tmp_path / "patient" / "study" / "1", voxels(2))
+    message = rf"cannot read {tmp_path}/patient: this folder holds no DICOM series itself, name {folder}, which does"
+    with pytest.raises(DataError, match=rf"{message}$"):
+        read(tmp_path / "patient")
+    write_series(tmp_path / "patient" / "study" / "2", voxels(2))
+    with pytest.raises(DataError, match=rf"{message} \(and 1 more\)$"):
+        read(tmp_path / "patient")
 
 
 def test_several_series_are_listed(tmp_path):
