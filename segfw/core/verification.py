@@ -26,8 +26,9 @@ BLOCK = 2**20
 
 @dataclass(frozen=True, eq=False)
 class FileVolume:
-    """One file of a case as it was read. `positioned`: whether its format states where the voxels lie (PNG does not).
+    """One file of a case as it was read.
 
+    `positioned`: whether its format states where the voxels lie, `spaced`: how large they are (PNG states neither).
     `channel`: number of its first channel; `alpha_dropped`: the reader has left out an alpha channel that is the same
     everywhere; `replaced`: how many NaN or infinite voxels the reader has replaced by numbers, and the index of the
     first one in the array's own order.
@@ -37,6 +38,7 @@ class FileVolume:
     volume: Volume
     channel: int = 0
     positioned: bool = True
+    spaced: bool = True
     alpha_dropped: bool = False
     replaced: tuple[int, int] | None = None
 
@@ -207,8 +209,8 @@ def value_counts(array: NDArray[np.generic]) -> dict[int, int]:
 
 
 def _grid_problems(first: FileVolume, other: FileVolume, tolerance: float) -> list[tuple[str, str]]:
-    spacing_only = not (first.positioned and other.positioned)
-    differences = compare_grids(first.volume, other.volume, tolerance, spacing_only)
+    positioned, spaced = first.positioned and other.positioned, first.spaced and other.spaced
+    differences = compare_grids(first.volume, other.volume, tolerance, positioned, spaced)
     return [(difference.kind, difference.message) for difference in differences]
 
 

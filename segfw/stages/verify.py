@@ -29,7 +29,7 @@ from segfw.workspace import MadeFrom, Workspace
 
 log = logging.getLogger(__name__)
 
-ALGORITHM = "1"
+ALGORITHM = "2"
 """Version of the checks; raised when the same data would get another verdict."""
 
 
@@ -89,7 +89,10 @@ def settle(verification: Verification, dataset: Dataset, settings: ExperimentSet
     if repairs is not None:
         summary += f"; {repairs.summary}"
     elif any(fault.kind in GRID_KINDS for fault in verification.errors):
-        summary += "; verify.fix=copy_header or verify.fix=resample writes copies on the image's grid"
+        summary += (
+            "; copies on the image's grid are written by verify.fix=copy_header (if the voxels correspond) or "
+            "verify.fix=resample (if the positions are right)"
+        )
     raise JobError(summary)
 
 
