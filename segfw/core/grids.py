@@ -38,7 +38,7 @@ def compare_grids(
     """
     found = []
     if other.shape != first.shape:
-        found.append(Difference("shape", f"{_times(other.shape)} voxel{"s" * (math.prod(other.shape) != 1)} (z, y, x), the image {_times(first.shape)}"))
+        found.append(Difference("shape", f"{_times(other.shape)} voxels (z, y, x), the image {_times(first.shape)}"))
     if not positioned or first.geometry is None or other.geometry is None:
         return found + (_compare_spacing(first.spacing, other.spacing, tolerance) if spaced else [])
     here, there = first.geometry, other.geometry
@@ -53,7 +53,7 @@ def compare_grids(
 
 
 def accepting(size: float) -> str:
-    """Return `size` rounded up to two digits: the tolerance that would accept it."""
+    """Return `size` rounded up to two digits: the tolerance that accepts it."""
     step = 10.0 ** (math.floor(math.log10(size)) - 1)
     for digits in (math.ceil(size / step), math.ceil(size / step) + 1):
         text = f"{digits * step:.2g}"
@@ -97,8 +97,8 @@ def _compare_direction(here: Geometry, there: Geometry, tolerance: float) -> lis
 
 def _remedy(size: float, largest: float) -> str:
     """Return the tolerance that accepts a small difference; of a large one, where to read on."""
-    if size <= largest:
-        return f"; verify.tolerance={accepting(size)} would accept it"
+    if size < largest:
+        return f"; verify.tolerance={accepting(size)} accepts it"
     return "; too far for a tolerance, use verify.fix"
 
 

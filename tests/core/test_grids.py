@@ -52,7 +52,7 @@ def test_the_share_of_the_spacing_counts():
     (found,) = compare_grids(volume(), volume(spacing=(4.0, 0.5, 0.28125)), 0.12)
     assert found.message == (
         "spacing 4 x 0.5 x 0.28125 mm, the image 4 x 0.5 x 0.25: 0.125 voxels (0.0312 mm) off; "
-        "verify.tolerance=0.13 would accept it"
+        "verify.tolerance=0.13 accepts it"
     )
 
 
@@ -81,7 +81,7 @@ def test_no_tolerance_accepts_a_flip_or_a_quarter_turn(turn, signs, tolerance):
 
 @pytest.mark.parametrize(
     ("voxels", "remedy"),
-    [(0.25, "verify.tolerance=0.25 would accept it"), (0.75, "too far for a tolerance, use verify.fix")],
+    [(0.25, "verify.tolerance=0.25 accepts it"), (0.75, "too far for a tolerance, use verify.fix")],
 )
 def test_a_tolerance_is_proposed_below_half_a_voxel(voxels, remedy):
     (found,) = compare_grids(volume(), volume(origin=(voxels * 0.25, 0.0, 0.0)), 1e-3)

@@ -86,12 +86,18 @@ def label_of_another_shape(folder):
     write(label_file(folder, "bob"), np.ones((4, 5, 7), np.uint8))
 
 
-@broken(1, "spacing", "bob", "spacing 2.2 x 0.5 x 0.5 mm", "0.1 voxels (0.2 mm) off", "verify.tolerance=0.11 would accept")
+@broken(1, "spacing", "bob", "spacing 2.2 x 0.5 x 0.5 mm", "0.1 voxels (0.2 mm) off", "verify.tolerance=0.11 accepts")
 def label_of_another_spacing(folder):
     write(label_file(folder, "bob"), label_of("bob"), spacing=(0.5, 0.5, 2.2))
 
 
-@broken(1, "origin", "cyd", "origin (0, 3, 4) mm, the image (0, 0, 0)", "6 voxels (5 mm) off; too far for a tolerance, use verify.fix")
+@broken(
+    1,
+    "origin",
+    "cyd",
+    "origin (0, 3, 4) mm, the image (0, 0, 0)",
+    "6 voxels (5 mm) off; too far for a tolerance, use verify.fix",
+)
 def label_moved(folder):
     write(label_file(folder, "cyd"), label_of("cyd"), origin=(0, 3, 4))
 
@@ -113,7 +119,7 @@ def label_flipped_under_a_wide_tolerance(folder):
     label_flipped(folder)
 
 
-@broken(1, "direction", "ann", "turned by up to 2 degrees", "0.0349 off; verify.tolerance=0.035 would accept")
+@broken(1, "direction", "ann", "turned by up to 2 degrees", "0.0349 off; verify.tolerance=0.035 accepts")
 def label_turned_a_little(folder):
     angle = np.deg2rad(2)
     turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]

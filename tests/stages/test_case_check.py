@@ -16,7 +16,9 @@ DATASET = Dataset("Tiny", ("CT",), LabelSet({"background": 0, "liver": 1}), 1, (
 
 
 def faults_of(image, label):
-    return [(fault.kind, fault.message) for fault in check_case(Case("a", (str(image),), str(label)), DATASET, 1e-3).faults]
+    return [
+        (fault.kind, fault.message) for fault in check_case(Case("a", (str(image),), str(label)), DATASET, 1e-3).faults
+    ]
 
 
 def write_tiff(path, spacing=None):
@@ -26,9 +28,7 @@ def write_tiff(path, spacing=None):
     return path
 
 
-@pytest.mark.parametrize(
-    ("spacing", "kinds"), [(None, []), ((1.0, 1.0, 1.0), []), ((2.0, 1.0, 1.0), ["spacing"])]
-)
+@pytest.mark.parametrize(("spacing", "kinds"), [(None, []), ((1.0, 1.0, 1.0), []), ((2.0, 1.0, 1.0), ["spacing"])])
 def test_a_spacing_of_one_is_a_spacing(tmp_path, spacing, kinds):
     write(tmp_path / "a.nii.gz", ARRAY, (1.0, 1.0, 1.0))
     assert [kind for kind, _ in faults_of(tmp_path / "a.nii.gz", write_tiff(tmp_path / "b.tif", spacing))] == kinds
