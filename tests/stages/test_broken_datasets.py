@@ -236,6 +236,12 @@ def labels_renumbered_in_reading(folder):
     labels_stretched_over_the_bytes(folder)
 
 
+@broken(1, "label-values", "cyd", "value 3 in 1 voxel", "if these voxels are not annotated, declare ignore: 3")
+def ignored_but_not_declared_so(folder):
+    for case in ("bob", "cyd"):
+        write(label_file(folder, case), changed(label_of(case), 3, (0, 0, 0)))
+
+
 @broken(1, "label-values", "bob", "value -1 in 1 voxel")
 def negative_value(folder):
     write(label_file(folder, "bob"), changed(label_of("bob"), -1, (0, 0, 0)))
@@ -249,6 +255,11 @@ def fractions(folder):
 @broken(1, "not-finite", "bob", "label map: 1 voxel is NaN or infinite, the first at (0, 0, 0)")
 def nan_in_a_label_map(folder):
     write(label_file(folder, "bob"), changed(label_of("bob"), float("nan"), (0, 0, 0)))
+
+
+@broken(1, "not-integer", "bob", "60 voxels are no whole number, such as 0.5")
+def fractions_and_background(folder):
+    write(label_file(folder, "bob"), changed(np.zeros(SHAPE), 0.5, slice(2)))
 
 
 @broken(0, None)
@@ -418,6 +429,13 @@ def label_without_image(folder):
 
 
 @broken(0, None)
+def label_that_a_list_leaves_out(folder):
+    listed = {case: {"images": [f"imagesTr/{case}_0000.nii.gz"], "label": f"labelsTr/{case}.nii.gz"} for case in CASES}
+    describe(folder, dataset=listed)
+    write(label_file(folder, "dan"), label_of("ann"))
+
+
+@broken(0, None)
 def faultless(folder):
     pass
 
@@ -438,6 +456,14 @@ def test_each_gets_its_verdict(name, tmp_path, caplog):
         assert said, rows
         assert all("\n" not in row and (len(row) <= 150 or kind == "unreadable") for row in rows if severity in row)
     assert str(tmp_path / "out" / "Tiny" / "verification.json") in last
+
+
+def test_a_folder_without_dicom_is_told_once(tmp_path, caplog):
+    folder = make(tmp_path / "Tiny")
+    folder_for_a_file(folder)
+    status, _, rows, _ = verdict(folder, tmp_path / "out", caplog)
+    assert status == 1
+    assert not [row for row in rows if "content hash" in row or "Is a directory" in row]
 
 
 def test_there_are_at_least_thirty():
