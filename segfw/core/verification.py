@@ -26,8 +26,9 @@ BLOCK = 2**20
 
 @dataclass(frozen=True, eq=False)
 class FileVolume:
-    """One file of a case as it was read. `positioned`: whether its format states where the voxels lie (PNG does not).
+    """One file of a case as it was read.
 
+    `positioned`: whether its format states where the voxels lie, `spaced`: how large they are (PNG states neither).
     `channel`: number of its first channel; `alpha_dropped`: the reader has left out an alpha channel that is the same
     everywhere; `replaced`: how many NaN or infinite voxels the reader has replaced by numbers, and the index of the
     first one in the array's own order.
@@ -37,6 +38,7 @@ class FileVolume:
     volume: Volume
     channel: int = 0
     positioned: bool = True
+    spaced: bool = True
     alpha_dropped: bool = False
     replaced: tuple[int, int] | None = None
 
@@ -138,7 +140,7 @@ def channel_fault(case: str, images: Sequence[FileVolume], num_channels: int) ->
         message = f"the image is 4D, {count} volumes in one file, and 1 channel is declared; see task.channels"
         return Fault(case, "error", "4d", message, file)
     files = "1 file" if len(images) == 1 else f"{len(images)} files"
-    message = f"{count} channels in {files}, {num_channels} declared; see task.channels"
+    message = f"{count} channel{'s' * (count != 1)} in {files}, {num_channels} declared; see task.channels"
     return Fault(case, "error", "channels", message, file)
 
 
@@ -146,7 +148,8 @@ def check_across(checks: Sequence[CaseCheck], dataset: Dataset) -> tuple[Fault, 
     """Return the faults that only several cases together show, those of the dataset under its own name."""
     found = [*_duplicates(checks)]
     if dataset.num_training != len(checks):
-        message = f"numTraining is {dataset.num_training}, {len(checks)} cases are there; it limits the batch size"
+        there = "1 case is" if len(checks) == 1 else f"{len(checks)} cases are"
+        message = f"numTraining is {dataset.num_training}, {there} there; it limits the batch size"
         found.append(Fault(dataset.name, "warning", "count", message))
     return tuple(found)
 
@@ -160,6 +163,19 @@ def propose_remap(checks: Iterable[CaseCheck], labels: LabelSet) -> dict[int, in
     declared = set(allowed_values(labels))
     unknown, unused = sorted(found - declared), sorted(declared - found)
     return dict(zip(unknown, unused, strict=True)) if len(unknown) == len(unused) else {}
+
+
+def propose_ignore(checks: Sequence[CaseCheck], labels: LabelSet) -> int | None:
+    """Return the only undeclared value if it follows the largest label and at least half the cases hold it.
+
+    That is where nnU-Net wants voxels that are to be ignored; None where such a value is declared.
+    """
+    holders = [set(check.content.labels) - set(labels.all_values) for check in checks]
+    next_value = max(labels.all_values) + 1
+    found = [values for values in holders if values]
+    if labels.ignore_value is not None or not found or any(values != {next_value} for values in found):
+        return None
+    return next_value if 2 * len(found) >= len(checks) else None
 
 
 def allowed_values(labels: LabelSet) -> tuple[int, ...]:
@@ -207,8 +223,8 @@ def value_counts(array: NDArray[np.generic]) -> dict[int, int]:
 
 
 def _grid_problems(first: FileVolume, other: FileVolume, tolerance: float) -> list[tuple[str, str]]:
-    spacing_only = not (first.positioned and other.positioned)
-    differences = compare_grids(first.volume, other.volume, tolerance, spacing_only)
+    positioned, spaced = first.positioned and other.positioned, first.spaced and other.spaced
+    differences = compare_grids(first.volume, other.volume, tolerance, positioned, spaced)
     return [(difference.kind, difference.message) for difference in differences]
 
 
@@ -231,7 +247,7 @@ def _label_problems(array: NDArray[np.generic], labels: LabelSet) -> Iterable[tu
         plural = "s" if len(unknown) > 1 else ""
         message = f"value{plural} {named}{more} in {_voxels(sum(unknown.values()), '')}; declared are {declared}"
         yield "error", "label-values", message
-    if counts and set(counts) <= {0, labels.ignore_value}:
+    if counts and set(counts) <= {0, labels.ignore_value} and sum(counts.values()) == array.size:
         yield "warning", "empty-label", f"the label map holds nothing but {_blank_words(set(counts))}"
 
 

@@ -25,8 +25,10 @@ from segfw.core.verification import (
     value_counts,
 )
 from segfw.io.formats.alpha import lost_alpha
+from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS
 from segfw.io.formats.nifti_floats import find_not_finite
-from segfw.io.formats.readers import NATURAL_ENDINGS, read_image, read_label
+from segfw.io.formats.readers import read_image, read_label
+from segfw.io.formats.tiff import tiff_states_spacing
 
 KEPT_VALUES = 1000
 """Label values kept of one case, the smallest: an image taken for a label map may have as many as voxels."""
@@ -152,9 +154,11 @@ def _attempt(case: str, what: str, path: str, read: Callable[[], Volume]) -> Vol
 
 
 def _as_file_volume(path: str, volume: Volume, channel: int = 0) -> FileVolume:
-    """Add what the reader does not tell: whether positions are stated, and what it left out or replaced."""
+    """Add what the reader does not tell: whether positions and spacing are stated, and what it left out or replaced."""
     lowered = path.lower()
     if lowered.endswith(NATURAL_ENDINGS):
-        return FileVolume(path, volume, channel, positioned=False, alpha_dropped=lost_alpha(path, len(volume.array)))
+        spaced = lowered.endswith(TIFF_ENDINGS) and tiff_states_spacing(Path(path))
+        alpha = lost_alpha(path, len(volume.array))
+        return FileVolume(path, volume, channel, positioned=False, spaced=spaced, alpha_dropped=alpha)
     replaced = find_not_finite(Path(path)) if lowered.endswith((".nii", ".nii.gz")) else None
     return FileVolume(path, volume, channel, replaced=replaced)

@@ -116,6 +116,6 @@ def _members(path: Path) -> list[Path]:
 def _hash(members: list[Path]) -> str:
     """Hash a file, or the names and contents of a folder's files."""
     folder, *others = members
-    if not others:
+    if not folder.is_dir():
         return sha256(folder)
     return digest([[path.relative_to(folder).as_posix(), sha256(path)] for path in others if path.is_file()])

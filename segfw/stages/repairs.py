@@ -4,7 +4,10 @@ The originals stay as they are, and at fault; the list is a dataset of its own t
 """
 
 import logging
+import os
+import shlex
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from segfw.core.dataset import Case, Dataset
@@ -13,9 +16,9 @@ from segfw.core.faults import Fault
 from segfw.core.grids import GRID_KINDS
 from segfw.core.settings import ExperimentSettings
 from segfw.core.verification import Verification
-from segfw.io.datasets.file_list import write_task_list
-from segfw.io.datasets.layouts import dataset_folder
-from segfw.io.formats.repair import Fix, repair_file
+from segfw.io.datasets.file_list import read_file_list, write_task_list
+from segfw.io.datasets.layouts import REPAIRED, dataset_folder
+from segfw.io.formats.repair import Fix, copy_path, repair_file
 from segfw.stages.executor import run_cases
 
 log = logging.getLogger(__name__)
@@ -42,9 +45,9 @@ class Repairs:
 
 
 def repair(verification: Verification, dataset: Dataset, settings: ExperimentSettings) -> Repairs:
-    """Write the copies that `verify.fix` asks for and the list of the repaired dataset beside it.
+    """Write the copies that `verify.fix` asks for and the list of the repaired dataset.
 
-    `JobError` where they cannot be written.
+    `JobError` where they cannot be written, `DataError` where the list would replace one of other cases.
     """
     fix = settings.verify.fix
     if fix is None:
@@ -54,14 +57,18 @@ def repair(verification: Verification, dataset: Dataset, settings: ExperimentSet
         if _is_repairable(fault) and fault.file not in files.setdefault(fault.case, []):
             files[fault.case].append(fault.file)
     work: dict[str, Work] = {c.name: (c, tuple(files[c.name]), fix) for c in dataset.cases if c.name in files}
+    path = _list_path(dataset, next(iter(work.values()))[1][0], settings, fix) if work else None
+    if path is not None:
+        _require_own(path, dataset, fix)
     outcomes = run_cases(_repair_case, work, settings.executor.workers, f"verify.fix={fix}") if work else {}
     copies = {file: copy for done, _ in outcomes.values() for file, copy in done.items()}
     refused = {file: why for _, refusals in outcomes.values() for file, why in refusals.items()}
     repaired = sum(_is_repairable(fault) and fault.file in copies for fault in verification.errors)
-    summary = f"verify.fix={fix} repaired {repaired} of {len(verification.errors)} errors in copies"
-    if copies:
-        path = _write_list(dataset, copies, settings, fix)
-        summary += f"; the repaired dataset is task.folder={path}"
+    count = len(verification.errors)
+    summary = f"verify.fix={fix} repaired {repaired} of {count} error{'s' * (count != 1)} in copies"
+    if copies and path is not None:
+        _write_list(path, dataset, copies, fix)
+        summary += f"; the repaired dataset is, in place of +task, {_choice(dataset.name, path)}"
     return Repairs(copies, refused, summary)
 
 
@@ -83,10 +90,43 @@ def _repair_case(work: Work) -> tuple[dict[str, str], dict[str, str]]:
     return copies, refused
 
 
-def _write_list(dataset: Dataset, copies: dict[str, str], settings: ExperimentSettings, fix: Fix) -> Path:
+def _list_path(dataset: Dataset, first: str, settings: ExperimentSettings, fix: Fix) -> Path:
+    """Return where the list goes: into the dataset's folder; of a dataset that is a list, beside the copies.
+
+    A list may lie in a folder of configurations, where another YAML file would be taken for one.
+    """
     folder = dataset_folder(settings.task, Path(settings.data_root))
-    folder = (folder if folder.is_dir() else folder.parent).absolute()
-    path = folder / f"repaired_{fix}.yaml"
+    if not folder.is_dir():
+        folder = copy_path(Path(first), fix).parent.parent
+    return folder.absolute() / f"{REPAIRED}{fix}_{dataset.name}.yaml"
+
+
+def _require_own(path: Path, dataset: Dataset, fix: Fix) -> None:
+    """Raise `DataError` if there is a list at `path` that names other files than the dataset's and their copies."""
+    if not path.exists():
+        return
+    refusal = f"verify.fix={fix} does not replace {path}: "
+    remedy = "; delete it or move it away"
+    try:
+        listed = read_file_list(path).cases
+    except DataError as error:
+        raise DataError(f"{refusal}it is no list that was written here{remedy} ({error})") from error
+    cases = {case.name: case for case in dataset.cases}
+    for case in listed:
+        own = cases.get(case.name)
+        if own is None:
+            raise DataError(f"{refusal}it lists other cases, such as {case.name}{remedy}")
+        for file, original in zip_longest(_files(case), _files(own)):
+            if file is None or original is None or file not in (original, str(copy_path(Path(original), fix))):
+                raise DataError(f"{refusal}its case {case.name} has other files, such as {file or original}{remedy}")
+
+
+def _files(case: Case) -> list[str]:
+    files = [*case.images, *(() if case.label is None else (case.label,))]
+    return [os.path.abspath(file) for file in files]
+
+
+def _write_list(path: Path, dataset: Dataset, copies: dict[str, str], fix: Fix) -> None:
     cases = tuple(
         replace(
             case,
@@ -101,4 +141,8 @@ def _write_list(dataset: Dataset, copies: dict[str, str], settings: ExperimentSe
         write_task_list(path, replace(dataset, cases=cases))
     except OSError as error:
         raise JobError(f"verify.fix={fix} cannot write the list {path}: {error.strerror}") from error
-    return path
+
+
+def _choice(name: str, path: Path) -> str:
+    """Return the overrides that choose the list, quoted for a shell."""
+    return f"{shlex.quote(f'task.name={name}')} {shlex.quote(f'task.folder={path}')}"

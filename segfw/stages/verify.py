@@ -18,9 +18,8 @@ from segfw.core.faults import Fault
 from segfw.core.files import write_text
 from segfw.core.grids import GRID_KINDS
 from segfw.core.settings import ExperimentSettings
-from segfw.core.verification import CaseCheck, Verification, check_across, propose_remap
-from segfw.io.datasets.layouts import dataset_folder, missing_files
-from segfw.io.datasets.listing import is_image
+from segfw.core.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
+from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case
 from segfw.stages.executor import run_cases
 from segfw.stages.raw import DatasetRecord, find_dataset, scan
@@ -29,7 +28,7 @@ from segfw.workspace import MadeFrom, Workspace
 
 log = logging.getLogger(__name__)
 
-ALGORITHM = "1"
+ALGORITHM = "2"
 """Version of the checks; raised when the same data would get another verdict."""
 
 
@@ -60,8 +59,12 @@ def conclude(
     """Put the checks of all cases together and add what only several of them show."""
     faults = [fault for check in checks for fault in check.faults]
     remap = ",".join(f"{old}:{new}" for old, new in propose_remap(checks, dataset.labels).items())
+    hint = ""
     if remap:
         hint = f"; 'task.remap={{{remap}}}' would renumber them"
+    elif (ignore := propose_ignore(checks, dataset.labels)) is not None:
+        hint = f"; if these voxels are not annotated, declare ignore: {ignore}"
+    if hint:
         faults = [replace(f, message=f.message + hint) if f.kind == "label-values" else f for f in faults]
     faults += [*check_across(checks, dataset), *_orphans(dataset, settings)]
     return Verification(
@@ -89,7 +92,10 @@ def settle(verification: Verification, dataset: Dataset, settings: ExperimentSet
     if repairs is not None:
         summary += f"; {repairs.summary}"
     elif any(fault.kind in GRID_KINDS for fault in verification.errors):
-        summary += "; verify.fix=copy_header or verify.fix=resample writes copies on the image's grid"
+        summary += (
+            "; copies on the image's grid are written by verify.fix=copy_header (if the voxels correspond) or "
+            "verify.fix=resample (if the positions are right)"
+        )
     raise JobError(summary)
 
 
@@ -169,15 +175,7 @@ def _save(path: Path, verification: Verification) -> None:
 
 
 def _orphans(dataset: Dataset, settings: ExperimentSettings) -> list[Fault]:
-    """Return the label maps of a dataset folder that no case uses. A list of files may leave out what it likes."""
-    if not dataset_folder(settings.task, Path(settings.data_root)).is_dir():
-        return []
-    used = {Path(path) for case in dataset.cases for path in (*case.images, *((case.label,) if case.label else ()))}
-    folders = {Path(case.label).parent for case in dataset.cases if case.label}
-    folders -= {Path(path).parent for case in dataset.cases for path in case.images}
-    files = [path for folder in sorted(folders) if folder.is_dir() for path in sorted(folder.iterdir())]
     return [
-        Fault(path.name, "warning", "orphan", "a label map that belongs to no image", str(path))
-        for path in files
-        if path not in used and path.is_file() and is_image(path)
+        Fault(Path(path).name, "warning", "orphan", "a label map that belongs to no image", path)
+        for path in orphan_labels(settings.task, Path(settings.data_root), dataset)
     ]

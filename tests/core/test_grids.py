@@ -37,7 +37,8 @@ def test_a_shift_is_found_exactly_when_it_is_beyond_the_tolerance(voxels, axis, 
     found = compare_grids(first, volume(origin=tuple(moved), direction=direction), 0.1)
     assert [difference.kind for difference in found] == (["origin"] if abs(voxels) > 0.1 else [])
     if found:
-        size = f"{abs(voxels):.3g} voxels ({abs(voxels) * SPACING[axis]:.3g} mm) off"
+        unit = "voxel" if f"{abs(voxels):.3g}" == "1" else "voxels"
+        size = f"{abs(voxels):.3g} {unit} ({abs(voxels) * SPACING[axis]:.3g} mm) off"
         assert size in found[0].message
 
 
@@ -63,9 +64,30 @@ def test_every_difference_is_told():
 
 def test_a_file_without_positions_is_compared_by_shape_and_by_a_spacing_that_is_stated():
     other = volume((4.0, 0.5, 1.0), (9.0, 9.0, 9.0))
-    assert kinds(other, spacing_only=True) == ["spacing"]
-    assert kinds(volume((1.0, 1.0, 1.0), (9.0, 9.0, 9.0)), spacing_only=True) == []
-    assert kinds(Volume(np.zeros((1, 2, 3, 5)), SPACING), spacing_only=True) == ["shape"]
+    assert kinds(other, positioned=False) == ["spacing"]
+    assert kinds(volume((1.0, 1.0, 1.0), (9.0, 9.0, 9.0)), positioned=False) == ["spacing"]
+    assert kinds(other, positioned=False, spaced=False) == []
+    assert kinds(Volume(np.zeros((1, 2, 3, 5)), SPACING), positioned=False) == ["shape"]
+
+
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3), st.floats(0, 1e6))
+def test_no_tolerance_accepts_a_flip_or_a_quarter_turn(turn, signs, tolerance):
+    direction = tuple(tuple(sign * value for value in UPRIGHT[i]) for i, sign in zip(turn, signs, strict=True))
+    same = list(turn) == [0, 1, 2] and set(signs) == {1.0}
+    found = compare_grids(volume(), volume(direction=direction), tolerance)
+    assert [difference.kind for difference in found] == ([] if same else ["direction"])
+    assert not any("verify.tolerance" in difference.message for difference in found)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "remedy"),
+    [(0.25, "verify.tolerance=0.25 accepts it"), (0.75, "too far for a tolerance, use verify.fix")],
+)
+def test_a_tolerance_is_proposed_below_half_a_voxel(voxels, remedy):
+    (found,) = compare_grids(volume(), volume(origin=(voxels * 0.25, 0.0, 0.0)), 1e-3)
+    assert found.message.endswith(f"off; {remedy}")
+    (found,) = compare_grids(volume(), volume(spacing=(4.0 * (1 + voxels), 0.5, 0.25)), 1e-3)
+    assert found.message.endswith(f"off; {remedy}")
 
 
 @pytest.mark.parametrize(("size", "text"), [(0.0011, "0.0011"), (0.00111, "0.0012"), (6.0, "6"), (123.0, "1.3e+02")])

@@ -14,6 +14,7 @@ from segfw.core.verification import (
     check_across,
     content_digest,
     not_finite,
+    propose_ignore,
     propose_remap,
     value_counts,
 )
@@ -51,6 +52,22 @@ def test_the_digest_follows_voxels_and_shape():
     assert content_digest([array]) == content_digest([np.asfortranarray(array)])
     assert content_digest([array]) != content_digest([array.reshape(1, 4, 3)])
     assert content_digest([array]) != content_digest([array + 1])
+
+
+@pytest.mark.parametrize(
+    ("values", "proposed"),
+    [
+        ([(0, 1, 3), (0, 2)], 3),
+        ([(0, 3), (0, 1), (0, 2)], None),  # in fewer than half of the cases
+        ([(0, 1, 4), (0, 2)], None),
+        ([(0, 1, 3), (0, 2, 4)], None),
+        ([(0, 1), (0, 2)], None),
+    ],
+)
+def test_ignore_is_proposed_for_the_value_after_the_largest(values, proposed):
+    checks = [holding(str(number), *found) for number, found in enumerate(values)]
+    assert propose_ignore(checks, LabelSet({"background": 0, "liver": 1, "tumor": 2})) == proposed
+    assert propose_ignore(checks, LABELS) is None
 
 
 def test_a_remap_is_proposed_where_the_numbers_agree():

@@ -168,7 +168,7 @@ def repaired(folder, output, caplog, fix):
     status, message, rows, _ = verdict(folder, output, caplog, fix=fix)
     assert status == 1
     assert all(path.read_bytes() == content for path, content in before.items())
-    task = {"name": "Repaired", "folder": str(folder / f"repaired_{fix}.yaml")}
+    task = {"name": "Repaired", "folder": str(folder / f"repaired_{fix}_Tiny.yaml")}
     return message, rows, verdict(folder, output, caplog, task=task)
 
 
@@ -178,7 +178,7 @@ def test_a_header_is_copied(folder, output, caplog):
     )
     message, rows, (status, _, _, report) = repaired(folder, output, caplog, "copy_header")
     assert "verify.fix=copy_header repaired 3 of 3 errors in copies" in message
-    assert f"task.folder={folder / 'repaired_copy_header.yaml'}" in message
+    assert f"task.folder={folder / 'repaired_copy_header_Tiny.yaml'}" in message
     assert sum("; repaired in labelsTr_copy_header/bob.nii.gz" in row for row in rows) == 3
     assert (status, report["faults"]) == (0, [])
     copy = read_label(folder / "labelsTr_copy_header" / "bob.nii.gz")
@@ -233,7 +233,7 @@ def test_grids_that_do_not_overlap_are_not_resampled(folder, output, caplog):
     write(label_file(folder, "ann"), label_of("ann"), origin=(500, 0, 0))
     status, message, rows, _ = verdict(folder, output, caplog, fix="resample")
     assert status == 1
-    assert "repaired 0 of 1 errors in copies" in message
+    assert "repaired 0 of 1 error in copies" in message
     assert any("not repaired: the grids do not overlap in space" in row for row in rows)
     assert not list(folder.glob("*resample*"))
 
@@ -251,12 +251,12 @@ def test_a_copy_that_is_there_is_kept_and_another_file_in_its_place_is_not_repla
     copy = folder / "labelsTr_copy_header" / "ann.nii.gz"
     before = copy.stat().st_mtime_ns
     _, message, _, _ = verdict(folder, output, caplog, fix="copy_header")
-    assert "repaired 1 of 1 errors" in message
+    assert "repaired 1 of 1 error" in message
     assert copy.stat().st_mtime_ns == before
     write(copy, np.zeros(SHAPE, np.uint8))
     content = copy.read_bytes()
     _, message, rows, _ = verdict(folder, output, caplog, fix="copy_header")
-    assert "repaired 0 of 1 errors" in message
+    assert "repaired 0 of 1 error" in message
     assert any("is there and holds something else; delete it or move it away" in row for row in rows)
     assert copy.read_bytes() == content
 
@@ -277,16 +277,16 @@ def test_a_linked_folder_is_repaired_beside_the_link(folder, output, caplog, tmp
     for path in folder.iterdir():
         (link / path.name).symlink_to(path)
     _, message, _, _ = verdict(link, output, caplog, fix="copy_header")
-    assert "repaired 1 of 1 errors" in message
+    assert "repaired 1 of 1 error" in message
     assert (link / "labelsTr_copy_header" / "ann.nii.gz").exists()
     assert not (folder / "labelsTr_copy_header").exists()
 
 
 def test_the_main_job_repairs_too_and_stops(folder, output):
     write(label_file(folder, "ann"), label_of("ann"), origin=(1, 0, 0))
-    with pytest.raises(JobError, match="repaired 1 of 1 errors in copies"):
+    with pytest.raises(JobError, match="repaired 1 of 1 error in copies"):
         fingerprint.run(prepare(settings_of(folder, output, fix="copy_header")))
-    assert (folder / "repaired_copy_header.yaml").exists()
+    assert (folder / "repaired_copy_header_Tiny.yaml").exists()
 
 
 def test_nothing_is_written_where_nothing_is_wrong(folder, output, caplog):

@@ -96,12 +96,14 @@ def require_files(dataset: Dataset) -> None:
         raise DataError(f"dataset {dataset.name}: {len(missing)} of {expected} files are missing:{INDENTED}{names}")
 
 
-def orphan_labels(task: TaskSettings, data_root: Path) -> tuple[str, ...]:
-    """Return label maps beside the others that belong to no case; none for explicit lists, which may leave some out."""
+def orphan_labels(task: TaskSettings, data_root: Path, dataset: Dataset) -> tuple[str, ...]:
+    """Return label maps beside the others that belong to no case of the task's dataset, as it was read.
+
+    None for explicit lists, which may leave some out.
+    """
     place, file_list = _find_layout(task, data_root)
     if file_list or "dataset" in _description(place):
         return ()
-    dataset = read_dataset(task, data_root)
     used = {case.label for case in dataset.cases}
     folder = place / (task.label_folder or "labelsTr")
     found = [str(folder / name) for name in names_in(folder) if is_image(Path(name))]

@@ -194,7 +194,8 @@ def _require_one_series(folder: Path, slices: list[Slice]) -> None:
     if len(series) == 1:
         return
     shown = [
-        f"{found[0].description}, {len(found)} files such as {found[0].path.name}, UID ...{uid[-8:]}"
+        f"{found[0].description}, {len(found)} file{'s' * (len(found) != 1)} such as {found[0].path.name}, "
+        f"UID ...{uid[-8:]}"
         for uid, found in list(series.items())[:LISTED]
     ]
     more = f"; and {len(series) - LISTED} more" if len(series) > LISTED else ""
@@ -246,6 +247,7 @@ def _require_even_steps(folder: Path, slices: list[Slice]) -> None:
         if abs(step - usual) > STEP_TOLERANCE * usual:
             missing = round(step / usual) - 1
             guess = f"; {missing} slices seem to be missing" if missing > 0 else ""
+            guess = "; 1 slice seems to be missing" if missing == 1 else guess
             raise DataError(
                 f"{folder}: the slices are not evenly spaced: {step:.6g} mm between {before.path.name} at "
                 f"{before.origin} and {after.path.name} at {after.origin}, {usual:.6g} mm elsewhere{guess}"

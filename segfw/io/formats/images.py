@@ -3,6 +3,7 @@
 The numbers of a geometry are permuted, never computed, so that writing gives back what was read.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from segfw.core.types import Geometry, IntArray, Spacing, Volume
 
 SLICE_SPACING = 999.0
 NATURAL_SPACING: Spacing = (SLICE_SPACING, 1.0, 1.0)
+POINTER = re.compile(r"\w+ ?\(0x[0-9a-fA-F]+\): ?")  # before ITK's own words: which object says them
 DISPLACEMENTS = "1006"  # NIFTI_INTENT_DISPVECT
 
 
@@ -138,5 +140,5 @@ def reason(error: RuntimeError) -> str:
         if "Unknown PixelType" in line:
             return "its kind of pixels, such as tensors or grey with alpha, is not read; save it without"
         if "ERROR" in line or "Error" in line or "error" in line:
-            return line.split("ERROR:")[-1].strip()
-    return lines[-1] if lines else "unknown reason"
+            return POINTER.sub("", line.split("ERROR:")[-1]).strip()
+    return POINTER.sub("", lines[-1]).strip() if lines else "unknown reason"

@@ -41,7 +41,6 @@ __all__ = [
     "NATURAL_ENDINGS",
     "VOLUME_ENDINGS",
     "ending_of",
-    "has_constant_alpha",
     "read_geometry",
     "read_image",
     "read_label",
@@ -95,15 +94,6 @@ def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volu
         for old, new in remap.items():
             values[original == old] = new
     return Volume(values, volume.spacing, volume.geometry)
-
-
-def has_constant_alpha(path: str | Path) -> bool:
-    """Whether an image file has an alpha channel of one value throughout, which `read_image` drops.
-
-    Only PNG, BMP and TIFF are read for it; raises `DataError` as `read_image` does.
-    """
-    may_have = is_known(path) and ending_of(path).lower() in NATURAL_ENDINGS
-    return may_have and _read(Path(path)).has_constant_alpha
 
 
 def read_geometry(path: str | Path) -> Geometry:
@@ -202,6 +192,8 @@ def _is_grey_bitmap(path: Path, array: NDArray[np.generic]) -> bool:
 def _require_integers(array: NDArray[np.generic], path: str | Path) -> None:
     values = np.asarray(array, np.float64)
     wrong = ~np.isfinite(values) | (values != np.rint(values))
-    if wrong.any():
+    count = int(wrong.sum())
+    if count:
+        found = "1 voxel is" if count == 1 else f"{count} voxels are"
         examples = sorted({float(v) for v in values[wrong][:1000]})[:5]
-        raise DataError(f"{path}: label values must be integers, {int(wrong.sum())} voxels are not, such as {examples}")
+        raise DataError(f"{path}: label values must be integers, {found} not, such as {examples}")

@@ -108,6 +108,12 @@ def tiff_geometry(path: Path) -> Geometry:
         return _geometry(_layout(tiff, path))
 
 
+def tiff_states_spacing(path: Path) -> bool:
+    """Whether a TIFF file is a volume whose spacing is stated inside or beside it; raises as `read_tiff` does."""
+    with _opened(path) as tiff:
+        return _layout(tiff, path).spacing is not None
+
+
 def write_tiff_label(path: Path, array: IntArray, geometry: Geometry) -> None:
     """Write a label map (Z, Y, X) as pages, compressed; its spacing goes into OME metadata or a file beside it."""
     values = label_values(array)

@@ -221,7 +221,7 @@ def test_an_image_without_label_is_named_as_most_others_are(tmp_path):
 
 def test_labels_without_image_are_orphans(tmp_path):
     folder = make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz", "b.nii.gz", "notes.txt"])
-    assert orphan_labels(TASK, tmp_path) == (str(folder / "labelsTr/b.nii.gz"),)
+    assert orphan_labels(TASK, tmp_path, read_dataset(TASK, tmp_path)) == (str(folder / "labelsTr/b.nii.gz"),)
 
 
 def test_a_dicom_series_is_an_image(tmp_path):
@@ -266,7 +266,7 @@ def test_a_folder_that_holds_one_list_is_described_by_dataset_json(tmp_path):
     assert (dataset.channel_names, dataset.num_training, dataset.file_ending) == (("CT",), 2, ".mha")
     named = TaskSettings(name="Toy", folder="Toy/files.csv")
     assert read_dataset(named, tmp_path) == dataset
-    assert orphan_labels(named, tmp_path) == ()
+    assert orphan_labels(named, tmp_path, dataset) == ()
     (folder / "other.yml").write_text("[]")
     with pytest.raises(DataError, match=r"several lists of files: files\.csv, other\.yml; name one as task\.folder"):
         read_dataset(TASK, tmp_path)

@@ -14,7 +14,7 @@ from segfw.core.types import Geometry
 from segfw.io.datasets.listing import image_files
 from segfw.io.formats.endings import NATURAL_ENDINGS, UNDIRECTED_ENDINGS, VOLUME_ENDINGS
 from segfw.io.formats.images import plain_geometry, volume_from_image
-from segfw.io.formats.readers import has_constant_alpha, read_geometry, read_image, read_label, write_label
+from segfw.io.formats.readers import read_geometry, read_image, read_label, write_label
 from segfw.io.formats.writing import label_ending
 
 DIRECTED_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mnc")
@@ -174,7 +174,6 @@ def test_components_of_a_volume_are_channels_and_a_constant_one_is_no_alpha(tmp_
     for name in ("a.nii.gz", "a.nrrd", "a.mha"):
         path = save(tmp_path / name, array, is_vector=True)
         np.testing.assert_array_equal(read_image([path]).array, np.moveaxis(array, -1, 0))
-        assert not has_constant_alpha(path)
 
 
 def test_one_time_point_is_one_channel(tmp_path):
@@ -198,10 +197,9 @@ def test_remains_of_a_file_are_named(tmp_path, content):
     for ending in (*VOLUME_ENDINGS, *NATURAL_ENDINGS):
         path = tmp_path / f"a{ending}"
         path.write_bytes(content)
-        for read in (lambda path: read_image([path]), read_label, read_geometry, has_constant_alpha):
-            if read is not has_constant_alpha or ending in NATURAL_ENDINGS:
-                with pytest.raises(DataError, match=rf"cannot read .*a\{ending}: ."):
-                    read(path)
+        for read in (lambda path: read_image([path]), read_label, read_geometry):
+            with pytest.raises(DataError, match=rf"cannot read .*a\{ending}: ."):
+                read(path)
         path.unlink()
 
 
@@ -257,15 +255,13 @@ def test_bitmap_with_a_colored_palette_keeps_its_colors(tmp_path):
 
 
 @pytest.mark.parametrize(("alpha", "constant"), [(0, True), (77, True), (None, False)])
-def test_constant_alpha_is_told(tmp_path, alpha, constant):
+def test_constant_alpha_is_dropped(tmp_path, alpha, constant):
     array = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
     if alpha is not None:
         array[..., 3] = alpha
     path = save(tmp_path / "a.png", array, is_vector=True)
-    assert has_constant_alpha(path) == constant
     assert len(read_image([path]).array) == (3 if constant else 4)
     assert len(volume_from_image(sitk.ReadImage(str(path))).array) == (3 if constant else 4)
-    assert not has_constant_alpha(save(tmp_path / "b.jpg", array[..., :3], is_vector=True))
 
 
 def test_grey_and_colored_jpeg(tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.types import Geometry
+from segfw.io.formats.images import reason
 from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of, read_geometry, read_image, read_label, write_label
 
 REAL_DATA = Path(os.environ.get("SEGFW_TEST_DATA", "absent"))
@@ -149,7 +150,7 @@ def test_exact_floats_are_labels(tmp_path):
 def test_other_floats_are_not_rounded_to_labels(tmp_path, value):
     path = save(tmp_path / "a.mha", np.array([[[0.0, value, 3.0]]], np.float32))
     with pytest.raises(
-        DataError, match=r"a\.mha: label values must be integers, 1 voxels are not, such as \[(0\.5|nan|inf)\]"
+        DataError, match=r"a\.mha: label values must be integers, 1 voxel is not, such as \[(0\.5|nan|inf)\]"
     ):
         read_label(path)
 
@@ -269,3 +270,15 @@ def test_reading_leaves_the_locale_alone(tmp_path):
     read_image([tmp_path / "a.vtk"])
     read_geometry(tmp_path / "a.vtk")
     assert locale.setlocale(locale.LC_ALL) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("itk::ERROR: GDCMImageIO(0x55c1d2e0): Cannot read a.dcm", "Cannot read a.dcm"),
+        ("sitk::ERROR: itk::ERROR: NiftiImageIO(0xFFab12): a.nii is no NIfTI", "a.nii is no NIfTI"),
+        ("GDCMImageIO (0x7f): Cannot read a.dcm", "Cannot read a.dcm"),
+    ],
+)
+def test_addresses_of_objects_are_left_out_of_reasons(words, expected):
+    assert reason(RuntimeError(f"Exception thrown in SimpleITK:\n{words}\n")) == expected

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segfw.core.errors import DataError
 from segfw.io.formats import tiff_spacing
 from segfw.io.formats.images import plain_geometry
-from segfw.io.formats.readers import has_constant_alpha, read_geometry, read_image, read_label, write_label
+from segfw.io.formats.readers import read_geometry, read_image, read_label, write_label
 
 PAGES = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
 
@@ -125,7 +125,6 @@ def test_constant_alpha_of_any_type_is_dropped(tmp_path, kind, alpha):
         array[..., 3] = alpha
     path = write(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
     channels = 4 if alpha is None else 3
-    assert has_constant_alpha(path) == (alpha is not None)
     volume = read_image([path])
     np.testing.assert_array_equal(volume.array, np.moveaxis(array, -1, 0)[:channels, np.newaxis])
     assert volume.spacing == (999.0, 1.0, 1.0)
