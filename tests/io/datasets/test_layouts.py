@@ -315,9 +315,9 @@ def test_an_overruled_modality_is_told(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": {"background": 0, "a": "one"}}, "'a' must be an integer or a list of integers, got 'one'"),
+        ({"labels": {"background": 0, "a": "one"}}, "must give 'a' an integer or a list of integers, got 'one'"),
         ({"labels": {}}, "must map names to values"),
-        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers, got \[1, '2'\]"),
+        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers for 'a', got \[1, '2'\]"),
         ({"numTraining": "two"}, "numTraining .* got 'two'"),
         ({"dataset": {"a": {"images": "x"}}}, r"dataset\.a .*must be"),
     ],
