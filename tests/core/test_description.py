@@ -151,9 +151,7 @@ def test_wrong_labels_are_the_fault_of_whoever_states_them(labels, message):
 
 def test_a_wrong_number_of_painted_values_names_where_it_is_stated():
     labels = {"background": 0, "whole": [1, 2], "core": 2}
-    with pytest.raises(
-        UsageError, match=r"^task\.regions_class_order needs one value .* \['whole', 'core'\], got \[1\]"
-    ):
+    with pytest.raises(UsageError, match=r"^task\.regions_class_order needs one value .*'whole', 'core'\], got \[1\]"):
         labels_of({"labels": labels}, regions_class_order=(1,))
     with pytest.raises(DataError, match=r"^regions_class_order in dataset\.json needs one value .* got \[1\]"):
         labels_of({"labels": labels, "regions_class_order": [1]})
