@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 from segfw.core.dataset import Window
 from segfw.core.errors import DataError, SegfwError, UsageError
-from segfw.core.labels import BACKGROUND, IGNORE, LabelKey, LabelSet, check_consecutive, region_order
+from segfw.core.labels import (
+    BACKGROUND,
+    IGNORE,
+    LabelKey,
+    LabelSet,
+    check_consecutive,
+    example_order,
+    region_order,
+)
 from segfw.core.modality import channels_of_modality, find_modality, find_scheme, find_window
 from segfw.core.normalization import scheme_for_channel
 from segfw.core.settings import TaskSettings
@@ -71,30 +79,71 @@ def unused_modality(description: Description, channels: tuple[str, ...]) -> str 
 
 
 def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
-    """Return the labels, renumbered, and what renumbers the files: old value -> new value."""
+    """Return the labels, renumbered, and what renumbers the files: old value -> new value.
+
+    What contradicts itself is at fault as usage where the task states it, else as data; the message names the place.
+    """
+    remap_place = description.value("remap")[1]
     remap = _remap(*description.value("remap"))
     regions, place = description.value("regions")
-    order, order_place = description.value("regions_class_order")
     if regions is None:
-        values = _values(*description.value("labels"))
+        stated, place = description.value("labels")
+        values = _values(stated, place)
     else:
         values = _with_regions(_values(regions, place), description, remap)
-        if place == "task.regions":
-            order = description.task.regions_class_order  # the file's belongs to its own regions
     renumbered = {name: _renumbered(value, remap) for name, value in values.items()}
-    _refuse_merged(values, renumbered)
-    if remap and renumbered.get(BACKGROUND) == 0:
-        members = {value for name, stated in renumbered.items() if name != IGNORE for value in _members(stated)}
-        ignore = renumbered.get(IGNORE)
-        in_files = {value for stated in values.values() for value in _members(stated)}
-        sources = {value: remap.get(value, value) for value in in_files} | remap
-        check_consecutive(sorted(members), ignore if isinstance(ignore, int) else None, sources)
-    painted = _integers(order, order_place)
+    _refuse_merged(values, renumbered, remap_place)
+    painted = _painted(description, place, values, remap)
+    try:
+        if remap and renumbered.get(BACKGROUND) == 0:
+            members = {value for name, stated in renumbered.items() if name != IGNORE for value in _members(stated)}
+            ignore = renumbered.get(IGNORE)
+            in_files = {value for stated in values.values() for value in _members(stated)}
+            sources = {value: remap.get(value, value) for value in in_files} | remap
+            check_consecutive(sorted(members), ignore if isinstance(ignore, int) else None, sources)
+        return LabelSet(renumbered, painted), remap
+    except DataError as error:
+        overruled = remap and not place.startswith("task.") and remap_place.startswith("task.")
+        kind = UsageError if overruled or place.startswith("task.") else DataError
+        raise kind(f"{f'{remap_place}, over {place}' if overruled else place}: {error}") from error
+
+
+def _painted(description: Description, place: str, values: Values, remap: dict[int, int]) -> tuple[int, ...] | None:
+    """Return the value to paint for each region as stated, else as nesting tells; None where there is no region.
+
+    A dataset.json must state it, as nnU-Net has it; `LabelSet` asks for it then.
+    """
+    order, order_place = description.value("regions_class_order")
+    if place == "task.regions":
+        order = description.task.regions_class_order  # the file's belongs to its own regions
+    stated = _integers(order, order_place)
+    learned = {n: _members(v) for n, v in values.items() if n != IGNORE and _renumbered(v, remap) not in (0, (0,))}
+    if stated is not None:
+        if len(stated) != len(learned) and any(len(members) > 1 for members in learned.values()):
+            raise _wrong(order_place, f"needs one value for each of the regions {list(learned)}, got {list(stated)}")
+        return tuple(remap.get(value, value) for value in stated)
+    derives = place.startswith(("task.", "regions in "))
+    if not derives or not any(len(members) > 1 for members in learned.values()):
+        return None
+    renumbered = [_members(_renumbered(members, remap)) for members in learned.values()]
+    painted = region_order(renumbered)
     if painted is not None:
-        painted = tuple(remap.get(value, value) for value in painted)
-    elif regions is not None:
-        painted = region_order([_members(v) for n, v in renumbered.items() if n not in (BACKGROUND, IGNORE)])
-    return LabelSet(renumbered, painted), remap
+        return painted
+    names = list(learned)
+    for position, inner in enumerate(renumbered):
+        for later, outer in enumerate(renumbered[position + 1 :], position + 1):
+            if set(inner) < set(outer):
+                raise _wrong(
+                    place,
+                    f"states {names[position]!r} before {names[later]!r}, which holds it and would be painted over it; "
+                    f"state {names[later]!r} first",
+                )
+    key = "task.regions_class_order" if place.startswith("task.") else "regions_class_order"
+    raise _wrong(
+        place,
+        f"does not tell which value to paint for each of {names}, which overlap or leave one of them no value of its "
+        f"own; state them in the values of the files, as in {key}={list(example_order(list(learned.values())))}",
+    )
 
 
 def stated_normalization(description: Description) -> tuple[str | None, ...]:
@@ -125,7 +174,7 @@ def stated_number(description: Description, found: int) -> int:
 def _values(declared: Any, place: str) -> Values:
     """Return name -> value or values; the Decathlon's value -> name is turned round."""
     if not isinstance(declared, dict) or not declared:
-        raise DataError(f"{place} must map names to values, got {declared!r}; such as {{background: 0, liver: 1}}")
+        raise _wrong(place, f"must map names to values, such as {{background: 0, liver: 1}}, got {declared!r}")
     if all(str(key).isdigit() and isinstance(value, str) for key, value in declared.items()):
         declared = {name: int(value) for value, name in declared.items()}
     return {str(name): _value(name, value, place) for name, value in declared.items()}
@@ -133,17 +182,17 @@ def _values(declared: Any, place: str) -> Values:
 
 def _value(name: str, value: Any, place: str) -> int | LabelKey:
     if isinstance(value, list | tuple):
-        return _integers(value, f"{name!r} of {place}") or ()
+        return _integers(value, place, f" for {name!r}") or ()
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{place}: the value of {name!r} must be an integer or a list of integers, got {value!r}")
+        raise _wrong(place, f"must give {name!r} an integer or a list of integers, got {value!r}")
     return value
 
 
-def _integers(value: Any, place: str) -> tuple[int, ...] | None:
+def _integers(value: Any, place: str, whose: str = "") -> tuple[int, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not value or not all(type(item) is int for item in value):
-        raise DataError(f"{place} must be a list of integers, got {value!r}")
+        raise _wrong(place, f"must be a list of integers{whose}, got {value!r}")
     return tuple(value)
 
 
@@ -199,17 +248,18 @@ def _renumbered(value: int | LabelKey, remap: dict[int, int]) -> int | LabelKey:
     return remap.get(value, value)
 
 
-def _refuse_merged(values: Values, renumbered: Values) -> None:
-    """Raise `DataError` where renumbering makes one of two labels: which name should it have?"""
+def _refuse_merged(values: Values, renumbered: Values, place: str) -> None:
+    """Raise an error where renumbering makes one of two labels: which name should it have?"""
     seen: dict[frozenset[int], str] = {}
     for name, value in renumbered.items():
         other = seen.setdefault(frozenset(_members(value)), name)
         if other != name and set(_members(values[other])) != set(_members(values[name])):
             kept = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items() if n != name}
             shown = ", ".join(f"{n}: {v}" for n, v in kept.items())
-            raise DataError(
-                f"remap gives {other!r} ({values[other]}) and {name!r} ({values[name]}) the same value {value}; "
-                f"declare one name for both, such as 'task.labels={{{shown}}}'"
+            raise _wrong(
+                place,
+                f"gives {other!r} ({values[other]}) and {name!r} ({values[name]}) the same value {value}; "
+                f"declare one name for both, such as 'task.labels={{{shown}}}'",
             )
 
 

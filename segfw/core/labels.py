@@ -32,6 +32,8 @@ class LabelSet:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
         check_consecutive(self.all_values, self.ignore_value)
+        if not self.has_regions:
+            self._refuse_synonyms()
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
             derived = region_order([values for _, values in self.foreground])
             raise DataError(
@@ -39,6 +41,13 @@ class LabelSet:
                 f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
                 + (f"; nested as they are, it should be {list(derived)}" if derived else "")
             )
+
+    def _refuse_synonyms(self) -> None:
+        seen: dict[LabelKey, str] = {}
+        for name, value in self.values.items():
+            other = seen.setdefault(value if isinstance(value, tuple) else (value,), name)
+            if other != name:
+                raise DataError(f"the labels {other!r} and {name!r} have the same value {value}; keep one of the names")
 
     @cached_property
     def has_regions(self) -> bool:
@@ -131,15 +140,25 @@ def check_consecutive(
 
 
 def region_order(regions: Sequence[LabelKey]) -> tuple[int, ...] | None:
-    """Return the value to paint for each nested region, in the order given, or None where nesting does not tell.
+    """Return the value to paint for each region, in the order given, or None where nesting does not tell.
 
-    A region's value is the one that it has beyond the regions nested in it: whole (1, 2, 3), core (2, 3) and
-    enhancing (3,) are painted 1, 2, 3. None too where painting in this order would not give every value back.
+    It is the smallest value that the region has beyond the regions nested in it: whole (1, 2, 3), core (2, 3) and
+    enhancing (3,) are painted 1, 2, 3. None where regions overlap without nesting, where those nested in a region leave
+    it no value, and where one nested in another comes first, so that it would be painted over.
     """
     members = [frozenset(region) for region in regions]
-    own = [region.difference(*(other for other in members if other < region)) for region in members]
-    if any(len(values) != 1 for values in own):
-        return None
-    order = tuple(next(iter(values)) for values in own)
-    painted = {value: new for region, new in zip(members, order, strict=True) for value in region}
-    return order if all(value == new for value, new in painted.items()) else None
+    for position, region in enumerate(members):
+        if not _own(region, members) or any(region & after and not after < region for after in members[position + 1 :]):
+            return None
+    return tuple(min(_own(region, members)) for region in members)
+
+
+def example_order(regions: Sequence[LabelKey]) -> tuple[int, ...]:
+    """Return values that could be painted for the regions, for messages: one of its own where a region has any."""
+    members = [frozenset(region) for region in regions]
+    return tuple(min(_own(region, members) or region) for region in members)
+
+
+def _own(region: frozenset[int], regions: Sequence[frozenset[int]]) -> frozenset[int]:
+    """Return the values that only the region and those around it have."""
+    return region.difference(*(other for other in regions if not other >= region))

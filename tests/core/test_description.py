@@ -55,7 +55,7 @@ def test_values_that_stay_are_left_out():
 
 def test_two_labels_may_not_become_one():
     with pytest.raises(
-        DataError, match=r"'necrosis' \(1\) and 'edema' \(2\) the same value 1; declare one name"
+        UsageError, match=r"task\.remap gives 'necrosis' \(1\) and 'edema' \(2\) the same value 1; declare one name"
     ) as error:
         labels_of({"labels": BRATS}, remap={2: 1, 4: 2})
     assert "'task.labels={background: 0, necrosis: 1, enhancing: 4}'" in str(error.value)
@@ -64,12 +64,15 @@ def test_two_labels_may_not_become_one():
 
 
 def test_gaps_propose_the_remap_to_paste():
-    with pytest.raises(DataError, match=r"got \[0, 1, 2, 4\].*'task\.remap=\{4: 3\}'"):
+    with pytest.raises(DataError, match=r"^labels in dataset\.json: .* got \[0, 1, 2, 4\].*'task\.remap=\{4: 3\}'"):
         labels_of({"labels": BRATS})
 
 
 def test_a_remap_that_leaves_gaps_is_completed():
-    with pytest.raises(DataError, match=r"got \[0, 3, 5\].*'task\.remap=\{2: 1, 4: 2, 9: 2\}'"):
+    with pytest.raises(
+        UsageError,
+        match=r"^task\.remap, over labels in dataset\.json: .* got \[0, 3, 5\].*'task\.remap=\{2: 1, 4: 2, 9: 2\}'",
+    ):
         labels_of({"labels": {"background": 0, "a": 2, "b": 4}}, remap={2: 3, 4: 5, 9: 5})
 
 
@@ -105,10 +108,53 @@ def test_regions_need_no_labels_and_are_renumbered():
 
 
 def test_painted_values_that_nesting_does_not_give_are_asked_for():
-    halves = {"left": [1, 2], "right": [2, 3]}
-    with pytest.raises(DataError, match=r"regions_class_order needs one value for each of the 2 regions .* got None$"):
-        labels_of({}, regions=halves)
-    assert labels_of({}, regions=halves, regions_class_order=(1, 3))[0].regions_class_order == (1, 3)
+    halves = {"left": [1, 4], "right": [2, 4]}
+    asked = r"^task\.regions does not tell .* \['left', 'right'\], .* as in task\.regions_class_order=\[1, 2\]$"
+    with pytest.raises(UsageError, match=asked):
+        labels_of({}, regions=halves, remap={4: 3})
+    assert labels_of({}, regions=halves, remap={4: 3}, regions_class_order=(4, 2))[0].regions_class_order == (3, 2)
+    with pytest.raises(
+        DataError, match=r"^regions in dataset\.json does not tell .* as in regions_class_order=\[1, 2\]$"
+    ):
+        labels_of({"regions": halves, "remap": {4: 3}})
+
+
+def test_nested_regions_are_painted_with_the_smallest_value_beyond_the_inner_ones():
+    labels = {"background": 0, "edema": 1, "necrosis": 2, "enhancing": 3}
+    regions = {"whole": [1, 2, 3], "core": [2, 3]}
+    assert labels_of({"labels": labels}, regions=regions)[0].regions_class_order == (1, 2)
+    assert labels_of({}, labels={"background": 0, **regions})[0].regions_class_order == (1, 2)
+
+
+def test_a_region_inside_another_comes_after_it():
+    with pytest.raises(UsageError, match=r"task\.regions states 'core' before 'whole', .* state 'whole' first"):
+        labels_of({}, regions={"core": [2, 3], "whole": [1, 2, 3]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"a": 1}, "labels must hold 'background'"),
+        ({"background": 0, "a": 1.5}, "must give 'a' an integer or a list of integers, got 1.5"),
+        ({"background": 0, "a": [1, "b"]}, r"must be a list of integers for 'a', got \[1, 'b'\]"),
+        ({"background": 0, "a": 1, "ignore": 3}, "'ignore' must be the largest value, 2 here, got 3"),
+        ({"background": 0, "a": 1, "b": 1}, "'a' and 'b' have the same value"),
+        ({"background": 0, "a": 2}, r"consecutive from 0, got \[0, 2\]"),
+    ],
+)
+def test_wrong_labels_are_the_fault_of_whoever_states_them(labels, message):
+    with pytest.raises(UsageError, match=rf"^task\.labels:? .*{message}"):
+        labels_of({}, labels=labels)
+    with pytest.raises(DataError, match=rf"^labels in dataset\.json:? .*{message}"):
+        labels_of({"labels": labels})
+
+
+def test_a_wrong_number_of_painted_values_names_where_it_is_stated():
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    with pytest.raises(UsageError, match=r"^task\.regions_class_order needs one value .*'whole', 'core'\], got \[1\]"):
+        labels_of({"labels": labels}, regions_class_order=(1,))
+    with pytest.raises(DataError, match=r"^regions_class_order in dataset\.json needs one value .* got \[1\]"):
+        labels_of({"labels": labels, "regions_class_order": [1]})
 
 
 def test_the_order_of_regions_in_labels_is_said_but_not_guessed():

@@ -45,6 +45,9 @@ def test_labels_are_ordered_by_value_whatever_the_file_says():
         ({"background": 0, "WT": (1, 2), "ET": 2}, None, r"got None; nested as they are, it should be \[1, 2\]"),
         ({"background": 0, "a": 1, "ignore": 3}, None, "largest value, 2 here, got 3"),
         ({"background": 0, "a": 1, "ignore": (2,)}, None, "must be one integer"),
+        ({"background": 0, "a": 1, "b": 1}, None, "'a' and 'b' have the same value 1"),
+        ({"background": 0, "a": 1, "b": (1,)}, None, "'a' and 'b' have the same value"),
+        ({"background": 0, "a": 1, "nothing": 0}, None, "'background' and 'nothing' have the same value 0"),
         ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),
     ],
 )
@@ -79,7 +82,10 @@ def test_mask_of_a_region_holds_its_members():
         ([(1, 2), (2,), (3, 4), (4,)], (1, 2, 3, 4)),
         ([(1, 2, 3), (2,), (3,)], (1, 2, 3)),
         ([(1, 2), (2, 3)], None),  # neither is nested: each has a value of its own and one shared
-        ([(1, 2, 3), (3,)], None),  # the outer one has two values beyond the inner
+        ([(1, 2, 3), (2, 3)], (1, 2)),  # the smallest of several values beyond the inner
+        ([(1, 2, 3), (3,)], (1, 3)),
+        ([(1, 2), (3, 4)], (1, 3)),
+        ([(1, 2), (1,), (2,)], None),  # nothing is left for the outer one
         ([(3,), (1, 3)], None),  # the outer one would be painted over the inner
         ([(1, 2), (1, 2)], None),
     ],
@@ -93,3 +99,8 @@ def test_painting_in_the_derived_order_gives_every_value_back(regions):
     order = region_order(regions)
     for value in regions[0]:
         assert [new for region, new in zip(regions, order, strict=True) if value in region][-1] == value
+
+
+def test_two_regions_may_have_the_same_values():
+    labels = LabelSet({"background": 0, "whole": (1, 2), "core": 2, "tumor": (2,)}, (1, 2, 2))
+    assert labels.num_heads == 3

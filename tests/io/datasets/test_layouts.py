@@ -111,9 +111,8 @@ def test_task_overrides_the_description(tmp_path):
     task = TaskSettings(
         name="X", folder="Toy", label_folder="labels_B", channels=("CT",), labels={"background": 0, "both": [1, 2]}
     )
-    with pytest.raises(DataError, match="regions_class_order"):
-        read_dataset(task, tmp_path)
-    dataset = read_dataset(TaskSettings(**(vars(task) | {"regions_class_order": (1,)})), tmp_path)
+    dataset = read_dataset(task, tmp_path)
+    assert dataset.labels.regions_class_order == (1,)
     assert dataset.channel_names == ("CT",)
     assert dataset.labels.foreground == (("both", (1, 2)),)
     assert dataset.cases[0].label == str(tmp_path / "Toy/labels_B/toy_10.nii.gz")
@@ -315,9 +314,9 @@ def test_an_overruled_modality_is_told(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": {"background": 0, "a": "one"}}, "'a' must be an integer or a list of integers, got 'one'"),
+        ({"labels": {"background": 0, "a": "one"}}, "must give 'a' an integer or a list of integers, got 'one'"),
         ({"labels": {}}, "must map names to values"),
-        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers, got \[1, '2'\]"),
+        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers for 'a', got \[1, '2'\]"),
         ({"numTraining": "two"}, "numTraining .* got 'two'"),
         ({"dataset": {"a": {"images": "x"}}}, r"dataset\.a .*must be"),
     ],
