@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -129,7 +131,9 @@ def _run(command: Command) -> int:
     except OverrideParseException as error:
         raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
     except (HydraException, config.CompositionError) as error:
-        raise UsageError(" ".join(str(error).split())) from error
+        raise _explained(verb, error) from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
     if command.help:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
@@ -254,6 +258,21 @@ def _first_value(override: Override) -> str:
     else:
         return str(override.input_line)
     return f"{override.get_key_element()}={value}"
+
+
+def _explained(verb: Verb, error: Exception) -> UsageError:
+    """Say in the user's words what does not compose: a file's unknown key by the nearest one, a file of no keys."""
+    text = " ".join(str(error).split())
+    unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
+    if unknown:
+        try:
+            config.check_key(verb.page or verb.settings, unknown["key"])
+        except UsageError as reason:
+            return UsageError(f"{unknown['file']}.yaml: {reason}")
+    no_mapping = re.search(r"In '(?P<file>[^']+)': .*Merge error: (?P<kind>\w+) is not a subclass", text)
+    if no_mapping:
+        return UsageError(f"{no_mapping['file']}.yaml must hold key: value lines, got a {no_mapping['kind']}")
+    return UsageError(text)
 
 
 def _check_required(name: str, verb: Verb, composed: Any) -> None:

@@ -222,3 +222,18 @@ def test_help_and_mistakes_are_answered_without_loading_the_heavy_libraries(tmp_
     assert "hydra" in imported
     assert not imported & {"torch", "lightning", "pytorch_lightning", "SimpleITK", "scipy"}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: M\nchanels: [CT]\n", "task/Own.yaml: unknown key 'task.chanels', did you mean 'task.channels'?"),
+        ("name: [M\n", "a file of the configuration is no YAML: while parsing"),
+        ("- a\n", "task/Own.yaml must hold key: value lines, got a list"),
+    ],
+)
+def test_a_wrong_task_file_is_told_by_its_name(capsys, jobs, content, message):
+    Path("configs/task").mkdir(parents=True)
+    Path("configs/task/Own.yaml").write_text(content)
+    status, _, err = run(capsys, "+task=Own")
+    assert (status, message in err) == (2, True), err

@@ -3,7 +3,8 @@
 A Decathlon folder lists its cases under `training` in dataset.json, one file per case, which may hold several
 channels. An nnU-Net v2 folder holds `imagesTr/<case>_<channel, four digits><ending>` and `labelsTr/<case><ending>`,
 or lists files under `dataset`. A CSV or YAML list names files wherever they are; it may lie in a folder of its own.
-What the task's settings state overrides what the folder or the list states.
+What the task's settings state overrides what the folder or the list states, but for `task.modality`, which only
+names channels that nothing else names.
 """
 
 import json
@@ -219,6 +220,11 @@ def _ending(folder: Path, content: dict[str, Any]) -> str:
     endings = sorted({ending_of(name) for name in names if is_image(Path(name))})
     if not endings and names:
         endings = sorted({ending_of(name) for name in names_in(folder / "labelsTr") if is_image(Path(name))})
+    if not endings and not content:
+        raise DataError(
+            f"{folder} is no dataset: it holds neither dataset.json, nor images in imagesTr, nor one CSV or YAML list "
+            f"of files. Loose files become one with\n  python -m segfw init images={folder} labels=FOLDER name=NAME"
+        )
     if len(endings) != 1:
         raise DataError(
             f"{folder / 'imagesTr'} must hold images of one ending, found {endings}; state file_ending in dataset.json"

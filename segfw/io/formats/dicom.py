@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, Spacing, Volume
 from segfw.io.formats.endings import is_known
-from segfw.io.formats.images import geometry_of, reason, slice_spacing
+from segfw.io.formats.images import geometry_of, reason, same_locale, slice_spacing
 
 STEP_TOLERANCE = 0.1  # of the usual step between slices; scanners round positions, a missing slice is off by 1.0
 GRID_TOLERANCE = 1e-4  # of spacing and direction cosines between slices
@@ -160,7 +160,8 @@ def _read_header(path: Path) -> Slice:
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with same_locale():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"cannot read the DICOM file {path}: {reason(error)}") from error
 
@@ -182,7 +183,8 @@ def _read_header(path: Path) -> Slice:
 
 def _read_slice(path: Path) -> sitk.Image:
     try:
-        return sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+        with same_locale():
+            return sitk.ReadImage(str(path), imageIO="GDCMImageIO")
     except RuntimeError as error:
         raise DataError(f"cannot read the DICOM file {path}: {reason(error)}") from error
 

@@ -3,7 +3,10 @@
 The numbers of a geometry are permuted, never computed, so that writing gives back what was read.
 """
 
+import locale
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +103,17 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     image.SetOrigin(geometry.origin)
     image.SetDirection(np.array(geometry.direction[::-1]).T.ravel().tolist())
     return image
+
+
+@contextmanager
+def same_locale() -> Iterator[None]:
+    """Undo what ITK's readers of DICOM and VTK do: they leave the process in the C locale, where text is ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        if locale.setlocale(locale.LC_ALL) != before:
+            locale.setlocale(locale.LC_ALL, before)
 
 
 def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry:

@@ -7,9 +7,7 @@ Further than these: a folder that holds a DICOM series is read like a file, an a
 dropped, and TIFF pages are taken as the file states them (see `segfw.io.formats.tiff`).
 """
 
-import locale
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,7 @@ from segfw.io.formats.endings import (
     foreign_format,
     is_known,
 )
-from segfw.io.formats.images import FileImage, content_of_image, geometry_of, reason, slice_spacing
+from segfw.io.formats.images import FileImage, content_of_image, geometry_of, reason, same_locale, slice_spacing
 from segfw.io.formats.png import stored_label_values
 from segfw.io.formats.tiff import read_tiff, tiff_geometry
 from segfw.io.formats.writing import write_label
@@ -112,7 +110,7 @@ def read_geometry(path: str | Path) -> Geometry:
     reader.SetImageIO(_format(path))
     reader.SetFileName(str(path))
     try:
-        with _same_locale():
+        with same_locale():
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
@@ -138,7 +136,7 @@ def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) ->
 
 def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | None) -> FileImage:
     try:
-        with _same_locale():
+        with same_locale():
             image = sitk.ReadImage(str(path), imageIO=_format(path))
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
@@ -161,17 +159,6 @@ def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | Non
     if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
         return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
     return content
-
-
-@contextmanager
-def _same_locale() -> Iterator[None]:
-    """Undo what ITK's VTK reader does: it leaves the whole process in the C locale, where text files are ASCII."""
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        yield
-    finally:
-        if locale.setlocale(locale.LC_ALL) != before:
-            locale.setlocale(locale.LC_ALL, before)
 
 
 def _format(path: Path) -> str:

@@ -352,3 +352,10 @@ def test_real_datasets(name, count):
     dataset = read_dataset(TaskSettings(name=name), REAL_DATA)
     assert len(dataset.cases) == dataset.num_training == count
     assert all(len(case.images) == 1 for case in dataset.cases)
+
+
+def test_a_folder_of_loose_files_is_told_to_be_no_dataset(tmp_path):
+    (tmp_path / "Toy").mkdir()
+    (tmp_path / "Toy/scan.nii.gz").touch()
+    with pytest.raises(DataError, match=r"Toy is no dataset: it holds neither dataset.json.*\n.*segfw init images="):
+        read_dataset(TASK, tmp_path)
