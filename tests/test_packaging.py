@@ -18,7 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def run(*command, **arguments):
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **arguments)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, encoding="utf-8", check=False, **arguments
+    )
 
 
 @pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/environment.sh", ".ci/run"])

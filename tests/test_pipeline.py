@@ -49,7 +49,9 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def output(roots: tuple[str, str]) -> Path:
     """The folder that the main job leaves."""
-    done = subprocess.run([sys.executable, "-m", "segfw", *TINY, *roots], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "segfw", *TINY, *roots], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     return Path(roots[1].removeprefix("output_root=")) / "Demo"
 
@@ -377,7 +379,7 @@ def test_a_killed_run_is_continued(roots, tmp_path):
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "Demo" / "models" / "main" / "model.yaml").is_file()
     assert not list((tmp_path / "Demo").rglob(".tmp-*/manifest.json"))

@@ -42,7 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def segfw(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "segfw", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "segfw", *arguments], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr + done.stdout
 
 

@@ -514,7 +514,7 @@ def test_as_a_command(breaking, status, tmp_path):
     folder = make(tmp_path / "data" / "Tiny")
     breaking(folder)
     command = ["verify", "task.name=Tiny", f"data_root={tmp_path / 'data'}", f"output_root={tmp_path / 'out'}"]
-    done = subprocess.run([sys.executable, "-m", "segfw", *command], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "segfw", *command], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     report = json.loads((tmp_path / "out" / "Tiny" / "verification.json").read_text())

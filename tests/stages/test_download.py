@@ -62,14 +62,18 @@ def test_a_decathlon_task_by_the_command_line(serve, tmp_path):
     asked = ["+task=Task04", f"task.url={site.url}", f"task.md5={hashlib.md5(content).hexdigest()}"]
     part = tmp_path / "data/Task04_Hippocampus.part"
 
-    first = subprocess.Popen(command(tmp_path, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command(tmp_path, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     wait_for(part, len(content) // 3)
     first.kill()
     first.communicate()
     assert part.stat().st_size == len(content) // 3
 
     site.answers = [held]
-    second = subprocess.Popen(command(tmp_path, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    second = subprocess.Popen(
+        command(tmp_path, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     wait_for(part, len(content) // 3 + 1)
     second.send_signal(signal.SIGINT)
     output, errors = second.communicate()
@@ -78,7 +82,7 @@ def test_a_decathlon_task_by_the_command_line(serve, tmp_path):
     assert "interrupted" in errors
     assert "Traceback" not in output + errors
 
-    third = subprocess.run(command(tmp_path, *asked), capture_output=True, text=True, check=False)
+    third = subprocess.run(command(tmp_path, *asked), capture_output=True, encoding="utf-8", check=False)
     assert third.returncode == 0, third.stdout + third.stderr
     assert site.asked[0] is None
     assert all(asked is not None for asked in site.asked[1:])

@@ -18,6 +18,7 @@ from segfw.core.dataset import Case
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings import InitSettings, TaskSettings
 from segfw.io.datasets.layouts import read_dataset
+from segfw.io.formats.images import same_locale
 from segfw.stages import init
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,8 @@ def write_series(folder, array):
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{number}.dcm"))
-        writer.Execute(image)
+        with same_locale():
+            writer.Execute(image)
 
 
 def volume(*values, shape=(2, 3, 4)):
