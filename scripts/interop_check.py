@@ -168,7 +168,8 @@ def check(peer: Peer, made: Check) -> Check:
         started = time.monotonic()
         answer = peer.run(command)
         seconds = round(time.monotonic() - started, 1)
-        shown = " ".join(command).replace(str(peer.root), "TMP").replace(str(peer.python.parent) + "/", "")
+        shown = " ".join(command).replace(str(peer.root), "TMP").replace(str(PEER), f"scripts/{PEER.name}")
+        shown = shown.replace(f"{peer.python.parent}/", "")
         made.steps.append({"what": what, "command": shown, "exit_status": answer.returncode, "seconds": seconds})
         sys.stdout.write(f"  {what}: {'accepted' if answer.returncode == 0 else 'REFUSED'} ({seconds} s)\n")
         if answer.returncode:

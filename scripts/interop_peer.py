@@ -43,7 +43,7 @@ def networks(plans_file: str, dataset_file: str) -> dict[str, object]:
         built[name] = {
             "input_channels": channels,
             "parameters": sum(p.numel() for p in network.parameters()),
-            "outputs": [list(output.shape) for output in outputs],
+            "outputs": ["x".join(map(str, output.shape)) for output in outputs],
         }
     packages = ("nnunetv2", "dynamic-network-architectures", "batchgeneratorsv2", "torch")
     return {"networks": built, "versions": {package: version(package) for package in packages}}
