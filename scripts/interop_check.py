@@ -32,7 +32,6 @@ from segfw.core.version import __version__
 from segfw.interop.nnunet import PLANS_NAMES, read_dataset_json, write_fingerprint, write_plans
 
 NUMBER, NAME = "904", "Dataset904_InteropCheck"
-TRAINER = "nnUNetTrainerNoMirroring"  # as in interop_peer.py
 PREDICTED = 2
 """Images that nnU-Net segments with what it has trained (files: one per channel)."""
 CASCADE = "segfwCascadePlans"
@@ -169,7 +168,8 @@ def check(peer: Peer, made: Check) -> Check:
         started = time.monotonic()
         answer = peer.run(command)
         seconds = round(time.monotonic() - started, 1)
-        shown = " ".join(command).replace(str(peer.root), "TMP").replace(str(peer.python.parent) + "/", "")
+        shown = " ".join(command).replace(str(peer.root), "TMP").replace(str(PEER), f"scripts/{PEER.name}")
+        shown = shown.replace(f"{peer.python.parent}/", "")
         made.steps.append({"what": what, "command": shown, "exit_status": answer.returncode, "seconds": seconds})
         sys.stdout.write(f"  {what}: {'accepted' if answer.returncode == 0 else 'REFUSED'} ({seconds} s)\n")
         if answer.returncode:
@@ -202,7 +202,7 @@ def _steps(peer: Peer, made: Check, plans: Path) -> list[tuple[str, list[str]]]:
     if trained[0][0] == "validate":
         folders = ["-i", str(peer.root / "images"), "-o", str(peer.root / "predicted" / name)]
         model = ["-d", NUMBER, "-p", name, "-c", trained[0][1], "-f", fold]
-        options = ["-tr", TRAINER, "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
+        options = ["-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
         steps.append((f"predict {trained[0][1]}", peer.command("nnUNetv2_predict", *folders, *model, *options)))
     return steps
 

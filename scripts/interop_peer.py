@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.run.run_training import run_training_entry
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -17,7 +18,6 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 ITERATIONS = 2
-TRAINER = "nnUNetTrainerNoMirroring"  # nnU-Net's own: an eighth of the work where whole cases are segmented
 
 
 def networks(plans_file: str, dataset_file: str) -> dict[str, object]:
@@ -43,14 +43,14 @@ def networks(plans_file: str, dataset_file: str) -> dict[str, object]:
         built[name] = {
             "input_channels": channels,
             "parameters": sum(p.numel() for p in network.parameters()),
-            "outputs": [list(output.shape) for output in outputs],
+            "outputs": ["x".join(map(str, output.shape)) for output in outputs],
         }
     packages = ("nnunetv2", "dynamic-network-architectures", "batchgeneratorsv2", "torch")
     return {"networks": built, "versions": {package: version(package) for package in packages}}
 
 
 def train(dataset: str, configuration: str, fold: str, plans: str, validates: bool) -> None:
-    """Run nnU-Net's own training command on the CPU, for one epoch of `ITERATIONS` iterations."""
+    """Run nnU-Net's own training command on the CPU: one epoch of `ITERATIONS`, whole cases seen without mirroring."""
     begin = nnUNetTrainer.__init__
 
     @functools.wraps(begin)
@@ -58,10 +58,16 @@ def train(dataset: str, configuration: str, fold: str, plans: str, validates: bo
         begin(self, *arguments, **named)
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, ITERATIONS, 1
 
-    nnUNetTrainer.__init__ = begin_short
+    begin_predictor = nnUNetPredictor.__init__
+
+    @functools.wraps(begin_predictor)
+    def begin_without_mirroring(self: nnUNetPredictor, *arguments: object, **named: object) -> None:
+        begin_predictor(self, *arguments, **{**named, "use_mirroring": False})
+
+    nnUNetTrainer.__init__, nnUNetPredictor.__init__ = begin_short, begin_without_mirroring
     if not validates:
         nnUNetTrainer.perform_actual_validation = lambda self, save_probabilities=False: None
-    sys.argv = ["nnUNetv2_train", dataset, configuration, fold, "-p", plans, "-tr", TRAINER, "-device", "cpu"]
+    sys.argv = ["nnUNetv2_train", dataset, configuration, fold, "-p", plans, "-device", "cpu"]
     run_training_entry()
 
 
