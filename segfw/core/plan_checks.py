@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 
+from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 
@@ -12,6 +13,20 @@ LARGEST = 1_000_000
 """No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
 SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")
+
+
+def check_fits(plan: Plan, dataset: Dataset, place: str) -> None:
+    """Raise `UsageError` for a plan that was made for other channels or labels than those of `dataset`."""
+    if len(plan.channel_names) != len(dataset.channel_names):
+        raise UsageError(
+            f"{place} plans for the channels {list(plan.channel_names)} of {plan.dataset_name!r}; the dataset "
+            f"{dataset.name!r} has {list(dataset.channel_names)}"
+        )
+    if plan.labels != dataset.labels:
+        raise UsageError(
+            f"{place} plans for the labels {plan.labels.values} of {plan.dataset_name!r}; the dataset {dataset.name!r} "
+            f"has {dataset.labels.values}"
+        )
 
 
 def check_plan(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.plan_checks import check_fits
 from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold
@@ -98,10 +99,14 @@ class Job:
             path = Path(given)
             if not path.is_file():
                 raise UsageError(f"planner.plan_file: there is no file {path}")
-            return plan_from_yaml(read_artefact(path), str(path))
-        path = self.workspace.plan(self.settings.planner.name)
-        self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
-        return plan_from_yaml(read_artefact(path), self.workspace.relative(path))
+            place = str(path)
+        else:
+            path = self.workspace.plan(self.settings.planner.name)
+            self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
+            place = self.workspace.relative(path)
+        plan = plan_from_yaml(read_artefact(path), place)
+        check_fits(plan, self.dataset, place)
+        return plan
 
     @cached_property
     def plan(self) -> Plan:

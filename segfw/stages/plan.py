@@ -2,10 +2,12 @@
 
 import logging
 
+from segfw.core.errors import UsageError
 from segfw.core.locks import hold
 from segfw.core.modality import describe_scheme
 from segfw.core.overrides import describe_overrides
 from segfw.core.plan import Plan
+from segfw.core.plan_checks import check_plan
 from segfw.core.plan_reasons import plan_reasons
 from segfw.core.plan_yaml import plan_to_yaml
 from segfw.core.planning import make_plan
@@ -54,6 +56,13 @@ def _generate(job: Job) -> None:
             target_spacing=settings.target_spacing,
             transpose=settings.transpose,
         )
+        try:
+            check_plan(plan)
+        except UsageError as error:
+            raise UsageError(
+                f"the rules give no plan that can be trained: {error}. The images are too small for this target "
+                f"spacing (planner.target_spacing={settings.target_spacing}); {path} stays as it is"
+            ) from error
         lock.check()
         save_artefact(path, plan_to_yaml(plan, plan_reasons(plan, job.dataset, job.fingerprint, settings)), inputs)
         log.info("plan: wrote %s", path)
