@@ -9,7 +9,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 
-LARGEST = 1_000_000
+LARGEST = 2**31 - 1
 """No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
 SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")

@@ -60,7 +60,7 @@ def refit_batch_size(
 def dataset_voxels(plan: Plan, configuration: Configuration, num_training: int) -> float:
     """Count the voxels of the whole dataset at the spacing of `configuration`; in 2D, those of the whole volumes."""
     volumes = [other for other in plan.configurations.values() if not other.is_2d]
-    full = max(volumes, key=lambda other: math.prod(other.median_image_size_in_voxels), default=configuration)
+    full = min(volumes, key=lambda other: math.prod(other.spacing), default=configuration)
     if configuration.is_2d and not full.is_2d:
         spacing = (full.spacing[0], *configuration.spacing)
     else:

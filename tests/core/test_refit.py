@@ -1,5 +1,6 @@
 """Deriving a configuration again."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_the_dataset_is_counted_at_the_spacing_of_the_configuration():
     assert dataset_voxels(plan, replace(full, spacing=(2.0, 2.0, 2.0)), 3) == 3 * 10 * 50 * 50
     alone = replace(plan, configurations={"2d": flat})
     assert dataset_voxels(alone, flat, 3) == 3 * 100 * 100
+
+
+def test_a_low_resolution_of_as_many_voxels_is_not_taken_for_the_full_one():
+    # a line of 215 voxels: the coarser grid of the cascade rounds to the same 215 x 1 x 1
+    plan = make_plan(dataset(1), fingerprint([((1.0, 0.0546875, 9.0), (1, 1, 215))]))
+    assert math.prod(plan.configuration("3d_lowres").median_image_size_in_voxels) == 215
+    flat = plan.configuration("2d")
+    assert dataset_voxels(plan, flat, 1) == pytest.approx(215)
+    assert refit_batch_size(plan, flat, 1) == flat
 
 
 def test_a_median_of_fractions_keeps_the_network_planned_for_it():
