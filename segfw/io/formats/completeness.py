@@ -4,20 +4,17 @@ ITK itself notices truncated NRRD, MetaImage, MINC, PNG and DICOM files, tifffil
 """
 
 import gzip
-import math
 import re
-import struct
 import zlib
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from segfw.core.errors import DataError
+from segfw.io.formats.nifti_layout import is_packed, read_layout
 
-GZIP = b"\x1f\x8b"
 VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
 JPEG_END = b"\xff\xd9"
-NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
 DEFLATE_LIMIT = 1032  # no stream of deflate unpacks to more than this many times its size
 
 
@@ -36,16 +33,9 @@ def require_sound_nifti(path: Path) -> None:
         header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
         if not (header.is_file() and voxels.is_file()):
             raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
-        _require_bytes(voxels, _nifti_size(header, header.read_bytes()))
-        return
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if head.startswith(GZIP):
-        try:
-            head = zlib.decompressobj(wbits=31).decompress(head, NIFTI2_HEADER)
-        except zlib.error as error:
-            raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
-    _require_bytes(path, _nifti_size(path, head))
+        _require_bytes(voxels, _nifti_size(header))
+    else:
+        _require_bytes(path, _nifti_size(path))
 
 
 def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
@@ -79,10 +69,9 @@ def _require_bytes(path: Path, needed: int) -> None:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        packed = file.read(2) == GZIP
         file.seek(max(0, size - 4))
         stated = int.from_bytes(file.read(4), "little")
-    if not packed:
+    if not is_packed(path):
         _require_size(path, size, needed)
     elif stated != needed % 2**32:
         _require_size(path, _unpacked_size(path), needed)
@@ -95,22 +84,17 @@ def _require_size(path: Path, size: int, needed: int) -> None:
         raise DataError(f"cannot read {path}: the file is truncated, {size} of at least {needed} bytes are there")
 
 
-def _nifti_size(path: Path, head: bytes) -> int:
-    """Return the bytes that a NIfTI file's header, version 1 or 2, asks for; `DataError` where it is none."""
-    for order in "<>":
-        if len(head) >= NIFTI1_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI1_HEADER:
-            axes, bits = struct.unpack_from(order + "8h", head, 40), struct.unpack_from(order + "h", head, 72)[0]
-            offset = int(struct.unpack_from(order + "f", head, 108)[0])
-        elif len(head) >= NIFTI2_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI2_HEADER:
-            axes, bits = struct.unpack_from(order + "8q", head, 16), struct.unpack_from(order + "h", head, 14)[0]
-            offset = struct.unpack_from(order + "q", head, 168)[0]
-        else:
-            continue
-        sizes = axes[1 : 1 + max(0, min(axes[0], 7))]
-        if any(size < 1 for size in sizes):
-            raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(sizes)}")
-        return int(offset) + math.prod(sizes) * bits // 8
-    raise DataError(f"cannot read {path}: this is no NIfTI header")
+def _nifti_size(path: Path) -> int:
+    """Return the bytes that a NIfTI file's header asks for; `DataError` where it is none."""
+    try:
+        layout = read_layout(path)
+    except zlib.error as error:
+        raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
+    if layout is None:
+        raise DataError(f"cannot read {path}: this is no NIfTI header")
+    if any(size < 1 for size in layout.sizes):
+        raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(layout.sizes)}")
+    return layout.num_bytes
 
 
 def _unpacked_size(path: Path) -> int:
