@@ -18,7 +18,7 @@ from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold
 from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.raw import DatasetRecord, find_dataset, scan
+from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
 from segfw.stages.verify import label_presence, stop_at_missing_files
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
@@ -170,9 +170,7 @@ def prepare(settings: ExperimentSettings) -> Job:
 
     Raises `UsageError` for a chosen fold that is not there: how many there are may only be known from the data.
     """
-    if settings.task.name is None:
-        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
-    workspace = Workspace(Path(settings.output_root) / settings.task.name)
+    workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root))
     stop_at_missing_files(dataset, settings)
     record = scan(dataset, workspace)

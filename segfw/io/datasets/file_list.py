@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from segfw.core.conversion import nearest, to_plain
-from segfw.core.dataset import Case, Dataset, has_controls
+from segfw.core.dataset import Case, Dataset, has_controls, is_unicode
 from segfw.core.errors import DataError
 from segfw.core.files import write_text
 from segfw.io.datasets.tables import Table, read_table, table_text
@@ -237,10 +237,5 @@ def _refuse_columns(path: Path, others: Sequence[str]) -> None:
 def _refuse_text(path: Path, case: str, texts: Iterable[str]) -> None:
     """Raise `DataError` for text that reading would change: blanks at its ends, line breaks, control characters."""
     for text in texts:
-        if text != text.strip() or has_controls(text) or not _is_unicode(text):
+        if text != text.strip() or has_controls(text) or not is_unicode(text):
             raise DataError(f"{path}: a list of files cannot hold {text!r} (case {case})")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether `text` can be written: names of files that are no UTF-8 cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -83,8 +83,7 @@ def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 
 def missing_files(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out."""
-    expected = {case.name: (*case.images, *((case.label,) if case.label else ())) for case in dataset.cases}
-    missing = {name: tuple(path for path in paths if not os.path.exists(path)) for name, paths in expected.items()}
+    missing = {case.name: tuple(path for path in case.files if not os.path.exists(path)) for case in dataset.cases}
     return {name: paths for name, paths in missing.items() if paths}
 
 
@@ -92,7 +91,7 @@ def require_files(dataset: Dataset) -> None:
     """Raise `DataError` that names up to ten missing files, if any are."""
     missing = [path for paths in missing_files(dataset).values() for path in paths]
     if missing:
-        expected = sum(len(case.images) + (case.label is not None) for case in dataset.cases)
+        expected = sum(len(case.files) for case in dataset.cases)
         names = some(missing, separator=INDENTED)
         raise DataError(f"dataset {dataset.name}: {len(missing)} of {expected} files are missing:{INDENTED}{names}")
 
