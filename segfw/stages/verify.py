@@ -28,7 +28,7 @@ from segfw.workspace import MadeFrom, Workspace
 
 log = logging.getLogger(__name__)
 
-ALGORITHM = "2"
+ALGORITHM = "3"
 """Version of the checks; raised when the same data would get another verdict."""
 
 

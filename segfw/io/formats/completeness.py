@@ -11,7 +11,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from segfw.core.errors import DataError
-from segfw.io.formats.nifti_layout import is_packed, read_layout
+from segfw.io.formats.nifti_layout import files_of, is_packed, read_layout
 
 VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
 JPEG_END = b"\xff\xd9"
@@ -29,13 +29,10 @@ def require_sound_nifti(path: Path) -> None:
         raise DataError(
             f"cannot read {path}: {unpacked.name} lies beside it and would be read in its place; remove one"
         )
-    if path.suffix.lower() in (".hdr", ".img"):
-        header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
-        if not (header.is_file() and voxels.is_file()):
-            raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
-        _require_bytes(voxels, _nifti_size(header))
-    else:
-        _require_bytes(path, _nifti_size(path))
+    header, voxels = files_of(path)
+    if not (header.is_file() and voxels.is_file()):
+        raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
+    _require_bytes(voxels, _nifti_size(header))
 
 
 def require_whole(path: Path, ending: str, image: sitk.Image) -> None:

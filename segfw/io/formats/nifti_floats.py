@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from segfw.io.formats.nifti_layout import NiftiLayout, is_packed, read_layout
+from segfw.io.formats.endings import NIFTI_ENDINGS
+from segfw.io.formats.nifti_layout import NiftiLayout, files_of, is_packed, read_layout
 
 FLOAT32, FLOAT64 = 16, 64  # codes of NIfTI's data types
 EXPONENTS = {FLOAT32: (4, 0x7F800000), FLOAT64: (8, 0x7FF0000000000000)}
@@ -22,11 +23,14 @@ def find_not_finite(path: Path) -> tuple[int, int] | None:
 
     None where there is none, and for files that are no NIfTI, that hold integers, or that cannot be read.
     """
+    if not path.name.lower().endswith(NIFTI_ENDINGS):
+        return None
+    header, voxels = files_of(path)
     try:
-        layout = read_layout(path)
+        layout = read_layout(header)
         if layout is None or layout.type_code not in EXPONENTS:
             return None
-        with gzip.open(path) if is_packed(path) else path.open("rb") as file:
+        with gzip.open(voxels) if is_packed(voxels) else voxels.open("rb") as file:
             return _scan(file, layout)  # type: ignore[arg-type]
     except (OSError, EOFError, zlib.error):
         return None

@@ -38,6 +38,12 @@ class NiftiLayout:
         return self.offset + self.count * self.bits // 8
 
 
+def files_of(path: Path) -> tuple[Path, Path]:
+    """Return (file of the header, file of the voxels): `.hdr` and `.img` for either of them, else `path` twice."""
+    is_pair = path.suffix.lower() in (".hdr", ".img")
+    return (path.with_suffix(".hdr"), path.with_suffix(".img")) if is_pair else (path, path)
+
+
 def is_packed(path: Path) -> bool:
     """Whether the file is gzip's, whatever it is called."""
     with path.open("rb") as file:
