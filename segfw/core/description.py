@@ -27,6 +27,7 @@ from segfw.core.settings import TaskSettings
 
 T = TypeVar("T")
 Values = dict[str, int | LabelKey]
+CHANNEL_KEYS = ("channel_names", "channels", "modality")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ def stated_channels(description: Description, columns: tuple[str, ...] = (), num
     """Return the channels' names in the order in which they are written, that of the normalization schemes (nnU-Net's).
 
     `columns`: names that a table's header gives; `num_files`: per case, as many channels of `task.modality`.
+    `UsageError` where neither the files nor the task names any.
     """
     if description.task.channels:
         return description.task.channels
-    for key in ("channel_names", "channels", "modality"):
+    for key in CHANNEL_KEYS:
         stated = description.content.get(key)
         if isinstance(stated, dict | list) and stated:
             return tuple(str(name) for name in (stated.values() if isinstance(stated, dict) else stated))
@@ -59,9 +61,8 @@ def stated_channels(description: Description, columns: tuple[str, ...] = (), num
     word, place = description.value("modality")
     if isinstance(word, str):
         return _found(place, channels_of_modality, word, num_files)
-    raise DataError(
-        f"{description.file} names no channels (channel_names or modality); give task.channels=[CT] or the like"
-    )
+    kind = DataError if any(description.content.get(key) for key in CHANNEL_KEYS) else UsageError
+    raise kind(f"{description.file} names no channels (channel_names or modality); give task.channels=[CT] or the like")
 
 
 def unused_modality(description: Description, channels: tuple[str, ...]) -> str | None:
@@ -83,12 +84,18 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     """Return the labels, renumbered, and what renumbers the files: old value -> new value.
 
     What contradicts itself is at fault as usage where the task states it, else as data; the message names the place.
+    Where nothing is stated, the task has yet to state it.
     """
     remap_place = description.value("remap")[1]
     remap = _remap(*description.value("remap"))
     regions, place = description.value("regions")
     if regions is None:
         stated, place = description.value("labels")
+        if stated is None:
+            raise UsageError(
+                f"{description.file} declares no labels; give task.labels, each with its value in the files, such as "
+                "'task.labels={background: 0, liver: 1}'"
+            )
         values = _values(stated, place)
     else:
         values = _with_regions(_values(regions, place), description, remap)
