@@ -28,6 +28,7 @@ DESCRIPTION_KEYS = (
     *("channel_names", "channels", "modality", "labels", "regions", "regions_class_order", "remap", "normalization"),
     *("window", "numTraining", "file_ending", "licence", "license", "reference", "name", "description", "release"),
 )
+MISSPELT = 0.8  # likeness of a word such as lable to a known one; those of age, race and phase are below
 NO_LABEL = ("", "~", "null", "Null", "NULL")
 
 
@@ -105,6 +106,7 @@ def _read_csv(path: Path) -> FileList:
         raise DataError(f"{path}: there is no column image (or image_T1, image_T2, ...), only {list(table.columns)}")
     if not table.rows:
         raise DataError(f"{path} lists no case, only the columns {list(table.columns)}")
+    _refuse_misspelt(f"{path}: column", table.columns, ("case", "label"))
     cases: dict[str, tuple[int, Case]] = {}
     for number, row in table.rows:
         empty = [column for column in images if not row[column]]
@@ -177,6 +179,7 @@ def _case(path: Path, place: str, number: int, name: str | None, entry: Any) -> 
     for key, value in {"label": label, "case": entry.get("case", ""), **others}.items():
         if not isinstance(value, str):
             raise DataError(f"{where}.{key} must be one word, number or path, got {value!r}")
+    _refuse_misspelt(f"{where}: column", entry, ("label",) if name is not None else ("case", "label"))
     if name is not None and "case" in entry:
         raise DataError(f"{where} is named {name!r} already, so it takes no case: {entry['case']!r}")
     files = tuple(str(path.parent / image) for image in images)
@@ -213,7 +216,9 @@ def _entry(path: Path, case: Case) -> dict[str, Any]:
         raise DataError(f"{path}: case {case.name}: a column of the table cannot be called {wrong[0]!r}")
     *images, label = _absolute(case)
     _refuse_text(path, case.name, (*images, label, *case.table, *case.table.values()))
-    return {"images": images, **({"label": label} if label else {}), **case.table}
+    entry = {"images": images, **({"label": label} if label else {}), **case.table}
+    _refuse_misspelt(f"{path}: case {case.name}: column", entry, ("label",))
+    return entry
 
 
 def _in_files(value: int | tuple[int, ...] | None, remap: dict[int, int]) -> Any:
@@ -226,6 +231,15 @@ def _in_files(value: int | tuple[int, ...] | None, remap: dict[int, int]) -> Any
     if not sources:
         raise DataError(f"no value in the files becomes {value}: remap {remap} gives it away")
     return sources[0]
+
+
+def _refuse_misspelt(where: str, columns: Iterable[str], optional: Sequence[str]) -> None:
+    """Raise `DataError` for a column that is all but called as an optional one which is not there."""
+    columns = list(columns)
+    absent = [name for name in optional if name not in columns]
+    for column in columns:
+        if meant := nearest(column.lower(), absent, MISSPELT):
+            raise DataError(f"{where} {column!r} means nothing{meant} One of your own needs another name, own_{column}")
 
 
 def _refuse_columns(path: Path, others: Sequence[str]) -> None:
