@@ -44,9 +44,10 @@ def files_of(path: Path) -> tuple[Path, Path]:
     return (path.with_suffix(".hdr"), path.with_suffix(".img")) if is_pair else (path, path)
 
 
-def is_packed(path: Path) -> bool:
-    """Whether the file is gzip's, whatever it is called."""
+def is_packed(path: Path, start: int = 0) -> bool:
+    """Whether what stands in the file from byte `start` on is gzip's, whatever it is called."""
     with path.open("rb") as file:
+        file.seek(start)
         return file.read(len(GZIP)) == GZIP
 
 
