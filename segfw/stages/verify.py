@@ -17,7 +17,7 @@ from segfw.core.fault_table import count_words, in_order, table
 from segfw.core.faults import Fault
 from segfw.core.files import write_text
 from segfw.core.grids import GRID_KINDS
-from segfw.core.settings import ExperimentSettings
+from segfw.core.settings import ExperimentSettings, VerificationSettings
 from segfw.core.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case
@@ -32,8 +32,15 @@ ALGORITHM = "3"
 """Version of the checks; raised when the same data would get another verdict."""
 
 
-def run(settings: ExperimentSettings) -> None:
+def run(chosen: VerificationSettings) -> None:
     """Check the dataset anew: the verb. `JobError` if there is an error."""
+    settings = ExperimentSettings(
+        task=chosen.task,
+        data_root=chosen.data_root,
+        output_root=chosen.output_root,
+        verify=chosen.verify,
+        executor=chosen.executor,
+    )
     workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root))
     verification = verify_cases(dataset, settings, _content(dataset, workspace))
