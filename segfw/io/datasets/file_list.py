@@ -94,7 +94,8 @@ def write_task_list(path: Path, dataset: Dataset) -> None:
     }
     content = {key: value for key, value in plain.items() if value is not None}
     content["cases"] = {case.name: _entry(path, case) for case in dataset.cases}
-    text = "# What the dataset is, and its files; label values are those in the files.\n"
+    renumbering = "; remap says what becomes of them" if dataset.remap else ""
+    text = f"# What the dataset is, and its files; label values are those in the files{renumbering}.\n"
     text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=2**16, default_flow_style=None)
     write_text(path, text)
 
@@ -222,15 +223,21 @@ def _entry(path: Path, case: Case) -> dict[str, Any]:
 
 
 def _in_files(value: int | tuple[int, ...] | None, remap: dict[int, int]) -> Any:
-    """Return the value or values that the label files hold for those of the dataset."""
+    """Return the value or values that the label files hold for those of the dataset.
+
+    The background, which every file holds, stays 0 where it may; of other values that `remap` makes, one that it
+    names is in the files, while the value itself need not be.
+    """
     if value is None:
         return None
     if isinstance(value, tuple):
         return [_in_files(member, remap) for member in value]
-    sources = [value] if value not in remap else sorted(old for old, new in remap.items() if new == value)
-    if not sources:
+    named = sorted(old for old, new in remap.items() if new == value)
+    if value not in remap and (value == 0 or not named):
+        return value
+    if not named:
         raise DataError(f"no value in the files becomes {value}: remap {remap} gives it away")
-    return sources[0]
+    return named[0]
 
 
 def _refuse_misspelt(where: str, columns: Iterable[str], optional: Sequence[str]) -> None:

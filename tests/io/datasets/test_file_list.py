@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,24 @@ def test_a_task_list_gives_back_the_dataset(tmp_path, written):
     written = replace(written, cases=tuple(c for c in written.cases if not {"image", "images"} & set(c.table)))
     write_task_list(path, written)
     assert read_dataset(TaskSettings(name="Toy", folder=str(path)), Path("/")) == written
+
+
+@pytest.mark.parametrize(
+    ("stated", "remap"),
+    [
+        ({"background": 0, "tumor": 255}, {255: 1}),
+        ({"background": 255, "tumor": 0}, {255: 0, 0: 1}),
+        ({"background": 0, "tumor": 2, "liver": 1}, {1: 2, 2: 1, 7: 0}),
+        ({"background": 0, "whole": [7, 9], "tumor": 9}, {7: 1, 9: 2, 3: 0}),
+    ],
+)
+def test_label_values_are_written_as_they_are_in_the_files(tmp_path, stated, remap):
+    description = Description(TaskSettings(), {"regions" if "whole" in stated else "labels": stated}, "f")
+    labels, _ = stated_labels(replace(description, task=TaskSettings(remap=remap)))
+    write_task_list(tmp_path / "list.yaml", Dataset("Toy", ("CT",), labels, 1, (Case("a", ("b",)),), remap=remap))
+    text = (tmp_path / "list.yaml").read_text()
+    assert text.startswith("# What the dataset is, and its files; label values are those in the files; remap")
+    assert yaml.safe_load(text)["labels"] == stated
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
