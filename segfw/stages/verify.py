@@ -133,7 +133,7 @@ def fresh_verification(record: DatasetRecord, settings: ExperimentSettings) -> V
 def label_presence(record: DatasetRecord, settings: ExperimentSettings) -> dict[str, frozenset[int]]:
     """Return the label values present in each case, background and ignore left out.
 
-    Taken from the last verification of this content; else all label maps are read. `JobError` if there are errors.
+    Taken from the last verification of this content; else every case is verified. `JobError` if there are errors.
     """
     left_out = {0, record.dataset.labels.ignore_value}
     cases = ensure_verified(record, settings).cases
