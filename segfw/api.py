@@ -21,10 +21,9 @@ from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
 from segfw.io.formats.images import image_from_label, volume_from_image
-from segfw.io.formats.readers import read_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
-from segfw.stages.predict import open_predictor
+from segfw.stages.predict import open_predictor, read_input
 
 __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
 
@@ -88,7 +87,7 @@ class Predictor:
             return self._predict_array(image, spacing, probabilities)
         if hasattr(image, "as_sitk"):
             return self._predict_torchio(image, probabilities)
-        volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_image(_paths(image))
+        volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_input(_paths(image))
         prediction = self.predict_volume(volume, probabilities)
         if volume.geometry is None:
             raise DataError("the image states no geometry")
@@ -112,8 +111,8 @@ class Predictor:
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
-    """Read an image; several paths are the channels of one image."""
-    return read_image(_paths(path))
+    """Read an image; several paths are the channels of one image. `DataError` where voxels are NaN or infinite."""
+    return read_input(_paths(path))
 
 
 def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:

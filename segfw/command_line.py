@@ -15,6 +15,7 @@ from segfw.core.settings import (
     ExperimentSettings,
     InitSettings,
     PredictSettings,
+    VerificationSettings,
 )
 from segfw.core.settings_checks import unknown_choice
 
@@ -73,9 +74,10 @@ VERBS = {
     ),
     "verify": Verb(
         "check every image and label map of a dataset; exit status 1 if there is an error",
-        ExperimentSettings,
+        VerificationSettings,
         "segfw.stages.verify:run",
         "python -m segfw verify +task=Task04",
+        page=ExperimentSettings,
     ),
     "download": Verb(
         "fetch, check and unpack a dataset",

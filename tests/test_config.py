@@ -13,6 +13,7 @@ from segfw.core.settings import (
     ExperimentSettings,
     PredictSettings,
     TaskSettings,
+    VerificationSettings,
 )
 from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
 
@@ -170,7 +171,7 @@ def test_a_verb_may_take_a_part_of_a_larger_page():
 
 
 def test_every_key_says_what_it_means_and_every_path_is_literal():
-    for kind in (ExperimentSettings, PredictSettings, EvaluateSettings, DownloadSettings):
+    for kind in (ExperimentSettings, PredictSettings, EvaluateSettings, DownloadSettings, VerificationSettings):
         assert all(key.help for key in config.keys(kind))
     literal = {key.dotted for key in config.keys(ExperimentSettings) if key.literal}
     assert {"data_root", "output_root", "task.folder", "planner.plan_file", "split.file"} <= literal

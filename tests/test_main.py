@@ -206,6 +206,19 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
     assert jobs[0] == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "there"),
+    [
+        ("verify", {"task", "data_root", "output_root", "verify", "executor"}),
+        ("download", {"task", "data_root"}),
+    ],
+)
+def test_help_of_a_verb_shows_what_it_reads_and_nothing_else(capsys, verb, there):
+    status, out, _ = run(capsys, verb, "+task=Task04", "--help")
+    assert status == 0
+    assert {line.partition(":")[0] for line in out.splitlines()[3:] if not line.startswith(" ")} == there
+
+
 def _segfw(*words, cwd):
     started = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -294,6 +294,17 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class VerificationSettings:
+    """Check a dataset by itself."""
+
+    task: TaskSettings = field(default_factory=TaskSettings)
+    data_root: str = setting("data", "where datasets lie", literal=True)
+    output_root: str = setting("outputs", "where verification.json goes, under the task's name", literal=True)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+
+
+@dataclass(frozen=True)
 class DownloadSettings:
     """Fetch a dataset."""
 

@@ -7,7 +7,6 @@ to millions of values ("billion laughs") are refused.
 
 import math
 import re
-from collections import Counter
 from typing import Any
 
 import yaml
@@ -38,10 +37,7 @@ class _Loader(yaml.SafeLoader):
     """Builds mappings, lists, text, numbers and truth values, and nothing else."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = [key for key, count in keys.items() if count > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        refuse_twice(node)
         return super().construct_mapping(node, deep)
 
 
@@ -89,6 +85,17 @@ _CONSTRUCTORS: dict[str, Any] = {
 for _name, _constructor in _CONSTRUCTORS.items():
     _Loader.add_constructor(f"{_TAG}{_name}", _constructor)
 _Dumper.add_representer(list, _represent_list)
+
+
+def refuse_twice(mapping: yaml.MappingNode) -> None:
+    """Raise `YAMLError` with the line where a key is given again: the first value would be lost without a word."""
+    seen = set()
+    for key, _ in mapping.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
 
 
 def dump_yaml(value: Any) -> str:

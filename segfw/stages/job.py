@@ -4,6 +4,7 @@
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,8 @@ from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.settings import ExperimentSettings
 from segfw.core.splits import Fold
 from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.raw import DatasetRecord, find_dataset, scan
-from segfw.stages.verify import label_presence, stop_at_missing_files
+from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
+from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
@@ -165,19 +166,25 @@ class Job:
         )
 
 
-def prepare(settings: ExperimentSettings) -> Job:
+def prepare(settings: ExperimentSettings, read_cases: Callable[[Job], None] | None = None) -> Job:
     """Read the dataset, write dataset.yaml and splits.json where they are missing, and return the job.
 
-    Raises `UsageError` for a chosen fold that is not there: how many there are may only be known from the data.
+    `read_cases` is called where folds ask for the labels of cases that were not verified yet: a stage that reads and
+    verifies every case anyway, so that none is read for the folds alone. Raises `UsageError` for a chosen fold that is
+    not there: how many there are may only be known from the data.
     """
-    if settings.task.name is None:
-        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
-    workspace = Workspace(Path(settings.output_root) / settings.task.name)
+    workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root))
     stop_at_missing_files(dataset, settings)
     record = scan(dataset, workspace)
-    prepare_splits(settings, workspace, record, lambda: label_presence(record, settings))
     job = Job(settings, workspace, record)
+
+    def labels_of_cases() -> dict[str, frozenset[int]]:
+        if read_cases is not None and fresh_verification(record, settings) is None:
+            read_cases(job)
+        return label_presence(record, settings)
+
+    prepare_splits(settings, workspace, record, labels_of_cases)
     for fold in job.folds:
         job.cases_of(fold)
     return job

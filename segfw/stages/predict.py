@@ -3,16 +3,20 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
+from segfw.core.types import Volume
+from segfw.core.verification import FileVolume
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.io.datasets.listing import image_files, is_image, split_ending
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import is_known
+from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
 from segfw.training.devices import choose_device, set_threads
@@ -43,7 +47,7 @@ def run(settings: PredictSettings) -> None:
             continue
         started = time.monotonic()
         try:
-            volume = read_image(files)
+            volume = read_input(files)
             prediction = predictor.predict(volume)
             if volume.geometry is None:
                 raise DataError(f"{files[0]} states no geometry to write on")
@@ -66,6 +70,16 @@ def open_predictor(
     bundle = load_bundle(model)
     given = {} if overrides is None else {k: v for k, v in vars(overrides).items() if v is not None}
     return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
+
+
+def read_input(files: Sequence[Path]) -> Volume:
+    """Read a case's image. Raises `DataError` for voxels that are NaN or infinite, which ITK makes 0 in NIfTI files."""
+    volume = read_image(files)
+    for file in files:
+        hidden = FileVolume(str(file), volume, replaced=find_not_finite(file))
+        if hidden.replaced is not None:
+            raise DataError(f"{file}: {hidden.not_finite()[0][1]}; give them numbers, as training data must have")
+    return volume
 
 
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:

@@ -14,8 +14,7 @@ from segfw.core.files import discard, sha256, write_text
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
-from segfw.io.datasets.listing import read_geometry
-from segfw.io.formats.readers import read_label, write_label
+from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store

@@ -212,5 +212,12 @@ def test_channels_may_be_ones_own_word():
     assert stated_channels(Description(TaskSettings(), {"modality": "mr"}, "f"), num_files=2) == ("MRI", "MRI")
     with pytest.raises(DataError, match="modality in f: unknown modality 'nonsense'"):
         stated_channels(Description(TaskSettings(), {"modality": "nonsense"}, "f"))
-    with pytest.raises(DataError, match=r"f names no channels .* task\.channels=\[CT\]"):
+    with pytest.raises(DataError, match=r"f names no channels"):
+        stated_channels(Description(TaskSettings(), {"channels": 3}, "f"))
+
+
+def test_what_nobody_states_is_to_be_given():
+    with pytest.raises(UsageError, match=r"f names no channels .* task\.channels=\[CT\]"):
         stated_channels(Description(TaskSettings(), {}, "f"))
+    with pytest.raises(UsageError, match=r"f declares no labels; .* 'task\.labels=\{background: 0, liver: 1\}'"):
+        stated_labels(Description(TaskSettings(), {}, "f"))

@@ -19,6 +19,7 @@ def test_regions_have_one_head_each():
 def test_ignore_is_neither_a_head_nor_a_value():
     labels = LabelSet({"background": 0, "a": 1, "b": 2, "ignore": 3})
     assert (labels.num_heads, labels.all_values, labels.ignore_value) == (3, (0, 1, 2), 3)
+    assert labels.allowed_values == (0, 1, 2, 3)
     assert labels.location_keys == ((1,), (2,), (-1, 0, 1, 2))
 
 

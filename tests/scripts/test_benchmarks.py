@@ -10,7 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from scripts.benchmarks import common
-from scripts.benchmarks.common import Turns, Usage, child, ratio, take_turns, tell, timed
+from scripts.benchmarks.common import Peer, Turns, Usage, child, lay_out, ratio, take_turns, tell, timed
+from segfw.core.dataset import Case, Dataset
+from segfw.core.labels import LabelSet
 
 FOLDER = Path(common.__file__).parent
 
@@ -170,3 +172,25 @@ def test_published_commands_hold_no_path_of_this_machine():
     words = ["scripts/benchmarks/reading.py", "--data", "/somewhere/data sets", "--peer-python=x", "--quick"]
     expected = "python scripts/benchmarks/reading.py --data 'data sets' --peer-python=x --quick"
     assert common.told_command(words) == expected
+
+
+def test_the_first_cases_are_linked_in_the_raw_layout_of_the_rival(tmp_path):
+    cases = tuple(Case(name, (f"/d/{name}_ct.nii.gz", f"/d/{name}_pet.nii.gz"), f"/m/{name}.nii.gz") for name in "abc")
+    dataset = Dataset("Toy", ("CT", "PET"), LabelSet({"background": 0, "organ": 1}), 3, cases)
+    peer = Peer(Path("/peer/bin/python"), tmp_path)
+    raw = peer.raw("Dataset901_Toy")
+    lay_out(dataset, 2, raw)
+    links = {path.relative_to(raw).as_posix(): str(path.readlink()) for path in raw.glob("*Tr/*")}
+    assert links == {
+        **{f"imagesTr/{case}_0000.nii.gz": f"/d/{case}_ct.nii.gz" for case in "ab"},
+        **{f"imagesTr/{case}_0001.nii.gz": f"/d/{case}_pet.nii.gz" for case in "ab"},
+        **{f"labelsTr/{case}.nii.gz": f"/m/{case}.nii.gz" for case in "ab"},
+    }
+    assert json.loads((raw / "dataset.json").read_text()) == {
+        "channel_names": {"0": "CT", "1": "PET"},
+        "labels": {"background": 0, "organ": 1},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    assert peer.environment["nnUNet_raw"] == str(raw.parent)
+    assert peer.command("nnUNetv2_train", "-h") == ["/peer/bin/nnUNetv2_train", "-h"]

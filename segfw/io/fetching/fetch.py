@@ -162,7 +162,8 @@ def _append(response: Any, part: Path, done: int, total: int | None, report: Rep
                 if done // SPACE_STEP != looked:
                     looked = done // SPACE_STEP
                     needed = done if total is None else 2 * total - done
-                    require_space(part.parent, needed, "the archive with what it holds")
+                    stated = "" if total is None else f" ({total / 1e9:.2f} GB, the server states)"
+                    require_space(part.parent, needed, f"the archive{stated} with what it holds")
                 block = _read(response)
                 report(done, total)
                 if not block:
@@ -171,7 +172,7 @@ def _append(response: Any, part: Path, done: int, total: int | None, report: Rep
     except OSError as error:
         raise _cannot_write(part, error) from error
     if total is not None and done < total:
-        raise Transient("the connection was closed early", None)
+        raise Transient(f"the connection was closed early, after {done} of {total} bytes stated", None)
 
 
 def _read(response: Any) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
@@ -97,8 +97,12 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     """
     if geometry.ndim == 2 and len(array) != 1:
         raise DataError(f"the geometry is that of one slice, the label map has {len(array)}")
-    values = label_values(array)
-    image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)
+    return image_on_grid(label_values(array), geometry)
+
+
+def image_on_grid(array: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """Return voxels (Z, Y, X) on the grid of `geometry`, in their own type; one of two axes takes the first slice."""
+    image = sitk.GetImageFromArray(array[0] if geometry.ndim == 2 else array)
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin)
     image.SetDirection(np.array(geometry.direction[::-1]).T.ravel().tolist())

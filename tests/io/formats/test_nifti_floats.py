@@ -17,7 +17,7 @@ def written(path, array):
     return path
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".hdr", ".img"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_count_and_place(tmp_path, ending, dtype):
     array = np.ones(SHAPE, dtype)
