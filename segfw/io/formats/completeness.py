@@ -13,7 +13,7 @@ from segfw.core.errors import DataError
 from segfw.io.formats.nifti_layout import files_of, is_packed, read_layout
 
 VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
-NRRD_HEADER = re.compile(rb"NRRD.*?(?:\n\r?\n|\Z)", re.DOTALL)
+NRRD_HEADER = re.compile(rb"NRRD.*?(?P<blank>\n\r?\n|\Z)", re.DOTALL)
 META_HEADER = re.compile(rb".*?^ElementDataFile\s*=[^\n]*\n", re.DOTALL | re.MULTILINE)
 LONGEST_TEXT_HEADER = 2**16
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"
@@ -83,9 +83,9 @@ def _require_nrrd_voxels(path: Path, header: re.Match[bytes], voxels: int) -> No
     stated = _fields(header[0], ":")
     name = stated.get("data file", stated.get("datafile", ""))
     file = path.parent / name
-    if stated.get("encoding", "") not in ("raw", "gzip", "gz") or {"line skip", "byte skip"} & stated.keys():
+    if stated.get("encoding", "").lower() not in ("raw", "gzip", "gz") or {"line skip", "byte skip"} & stated.keys():
         return
-    if not name or file.is_file():  # else several files, named by a pattern or a list
+    if file.is_file() if name else header["blank"]:  # else several files, or a header longer than what was read
         _require_bytes(file if name else path, voxels, 0 if name else header.end())
 
 
@@ -94,6 +94,8 @@ def _require_meta_voxels(path: Path, header: re.Match[bytes], voxels: int) -> No
     name, packed = stated["elementdatafile"], stated.get("compresseddata", "false").lower() == "true"
     is_local, file = name.upper() == "LOCAL", path.parent / name
     needed = stated.get("compresseddatasize", "") if packed else str(voxels)
+    if stated.get("binarydata", "true").lower() != "true":
+        return
     if needed.isdigit() and "headersize" not in stated and (is_local or file.is_file()):
         file = path if is_local else file
         _require_size(file, file.stat().st_size, int(needed) + (header.end() if is_local else 0))

@@ -68,3 +68,13 @@ def test_slices_in_files_of_their_own_are_left_to_the_reader(tmp_path):
     head = "NRRD0004\ntype: uint16\ndimension: 3\nsizes: 40 30 6\nencoding: raw\nendian: little\nspace dimension: 3\n"
     (tmp_path / "a.nhdr").write_text(f"{head}space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: s%d.raw 0 5 1\n")
     assert read_geometry(tmp_path / "a.nhdr").ndim == 3
+
+
+def test_voxels_as_text_and_long_headers_are_left_to_the_reader(tmp_path):
+    head = "ObjectType = Image\nNDims = 2\nBinaryData = False\nDimSize = 3 2\nElementType = MET_DOUBLE\n"
+    (tmp_path / "a.mha").write_text(f"{head}ElementDataFile = LOCAL\n0 1 0 1 0 1\n")
+    assert read_geometry(tmp_path / "a.mha").ndim == 2
+    image = sitk.GetImageFromArray(NOISE)
+    image.SetMetaData("Segments", "x" * 70000)
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"), useCompression=True)
+    assert read_geometry(tmp_path / "a.nrrd").ndim == 3
