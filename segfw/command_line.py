@@ -13,6 +13,7 @@ from segfw.core.settings import (
     DownloadSettings,
     EvaluateSettings,
     ExperimentSettings,
+    ExportSettings,
     InitSettings,
     PredictSettings,
 )
@@ -56,6 +57,13 @@ VERBS = {
         "segfw.stages.predict:run",
         "python -m segfw predict model=PATH input=PATH output=PATH",
         ("model", "input", "output"),
+    ),
+    "export": Verb(
+        "write a packaged model as one .zip, for onnxruntime, or for nnU-Net",
+        ExportSettings,
+        "segfw.stages.export:run",
+        "python -m segfw export model=PATH format=onnx output=PATH",
+        ("model", "format", "output"),
     ),
     "evaluate": Verb(
         "score segmentations against references",
