@@ -64,6 +64,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "schedule.warmup": SHARE_BELOW_1,
     "sampling.foreground_fraction": SHARE,
     "data.workers": AT_LEAST_0,
+    "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
