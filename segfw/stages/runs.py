@@ -63,7 +63,7 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
 
 
 def _pretrained_hash(settings: PretrainedSettings) -> str | None:
-    """Return the SHA-256 of the weights that a training begins with (of a model folder: of its manifest, which has theirs).
+    """Return the SHA-256 of the weights to begin with; of a model folder that of its manifest, which has theirs.
 
     Raises `UsageError` when they are not there.
     """

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: ExperimentSettings) -> None:
-    """Raise at once, before hours of preprocessing, what training would refuse: device, callbacks, pretrained weights."""
+    """Raise at once, before hours of preprocessing, what training would refuse of devices, callbacks and weights."""
     choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
