@@ -152,7 +152,7 @@ def _foreign(content: Mapping[Any, Any]) -> str:
 def _reason(error: BaseException) -> str:
     """Say in one line why the unpickler gave up."""
     text = " ".join(str(error).split())
-    named = re.search(r"(?:GLOBAL |global: |GLOBAL `)`?([\w.]+)", text)
+    named = re.search(r"GLOBAL `?([\w.]+)", text)
     if named:
         return f"it asks for {named[1]}, and only tensors and plain values are read"
     if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error: " in text:
