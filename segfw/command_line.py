@@ -13,6 +13,7 @@ from segfw.core.settings import (
     DownloadSettings,
     EvaluateSettings,
     ExperimentSettings,
+    ImportSettings,
     InitSettings,
     PredictSettings,
 )
@@ -56,6 +57,13 @@ VERBS = {
         "segfw.stages.predict:run",
         "python -m segfw predict model=PATH input=PATH output=PATH",
         ("model", "input", "output"),
+    ),
+    "import": Verb(
+        "make a packaged model of one that nnU-Net v2 has trained",
+        ImportSettings,
+        "segfw.stages.import_model:run",
+        "python -m segfw import source=FOLDER_OR_ZIP output=MODEL_FOLDER",
+        ("source", "output"),
     ),
     "evaluate": Verb(
         "score segmentations against references",
