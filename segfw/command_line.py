@@ -14,6 +14,7 @@ from segfw.core.settings import (
     EvaluateSettings,
     ExperimentSettings,
     ExportSettings,
+    ImportSettings,
     InitSettings,
     PredictSettings,
 )
@@ -64,6 +65,13 @@ VERBS = {
         "segfw.stages.export:run",
         "python -m segfw export model=PATH format=onnx output=PATH",
         ("model", "format", "output"),
+    ),
+    "import": Verb(
+        "make a packaged model of one that nnU-Net v2 has trained",
+        ImportSettings,
+        "segfw.stages.import_model:run",
+        "python -m segfw import source=FOLDER_OR_ZIP output=MODEL_FOLDER",
+        ("source", "output"),
     ),
     "evaluate": Verb(
         "score segmentations against references",

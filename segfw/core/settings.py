@@ -332,6 +332,22 @@ class DownloadSettings:
 
 
 @dataclass(frozen=True)
+class ImportSettings:
+    """Make a packaged model of one that nnU-Net v2 has trained."""
+
+    source: str | None = setting(None, "nnU-Net's trained-model folder or its export zip", literal=True)
+    output: str | None = setting(None, "folder for the model", literal=True)
+    configuration: str | tuple[str, ...] | None = setting(
+        None, "of several models in the source: a configuration or a model's folder; a list is averaged"
+    )
+    checkpoint: Literal["final", "best", "latest"] = setting("final", "which of each fold's checkpoints")
+    folds: FoldChoice | int | None = setting(
+        None, "a fold, a list of folds, or full (nnU-Net's all); None: every numbered fold, else full"
+    )
+    overwrite: bool = setting(False, "replace a model at output")
+
+
+@dataclass(frozen=True)
 class InitSettings:
     """Describe two folders of images and label maps as a task."""
 

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "model.json"
 FORMAT, FORMAT_VERSION = "segfw-onnx", 1
-LARGEST_DIFFERENCE = 1e-3
+MOST_DIFFERENT = 1e-3
 INSTALL = 'pip install "segfw[onnx]"  (or: pip install onnx onnxscript onnxruntime)'
 NOISE = ("torch.onnx", "onnxscript", "onnx_ir")
 AROUND = {
@@ -62,10 +62,10 @@ def export_onnx(bundle: Bundle, folder: Path) -> dict[str, float]:
         shape = (len(bundle.plan.channel_names), *bundle.plan.configuration(member.configuration).patch_size)
         _write(network, shape, path)
         difference = largest_difference(network, shape, path, runtime)
-        if not difference <= LARGEST_DIFFERENCE:
+        if not difference <= MOST_DIFFERENT:
             raise JobError(
                 f"{path.name}: onnxruntime's logits differ from PyTorch's by {difference:.1e}, "
-                f"allowed is {LARGEST_DIFFERENCE:.0e}; nothing was exported"
+                f"allowed is {MOST_DIFFERENT:.0e}; nothing was exported"
             )
         differences[path.name] = difference
         members.append(_member(member, path))

@@ -14,6 +14,7 @@ from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings import PretrainedSettings
 from segfw.inference.bundle import Bundle, Member, load_bundle
 from segfw.inference.package_files import MANIFEST
+from segfw.interop.nnunet_checkpoint import read_nnunet_weights
 from segfw.stages.runs import CONFIG, load_run
 from segfw.training.checkpoints import load_checkpoint, network_weights
 from segfw.training.pretrained import Pretrained
@@ -90,4 +91,13 @@ def _read_tensors(path: Path, settings: PretrainedSettings, configuration: str, 
         raise ArtefactError(f"pretrained.path: {path} holds no safetensors: {error}") from error
 
 
-READERS: dict[str, Reader] = {".zip": _read_model, ".ckpt": _read_checkpoint, ".safetensors": _read_tensors}
+def _read_nnunet(path: Path, settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
+    return Pretrained(str(path), read_nnunet_weights(path))
+
+
+READERS: dict[str, Reader] = {
+    ".zip": _read_model,
+    ".ckpt": _read_checkpoint,
+    ".pth": _read_nnunet,
+    ".safetensors": _read_tensors,
+}
