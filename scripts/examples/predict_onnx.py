@@ -87,8 +87,11 @@ def main(folder, target, *sources):
     new = [old[0], *chosen["spacing"]][-3:]
     shape = tuple(max(1, round(o / n * k)) for o, n, k in zip(old, new, size, strict=True))
     apart = shape != size and (how["force_separate_z"] or any(max(s) / min(s) > 3 for s in (old, new)))
-    if others or apart or any(n["use_mask"] for n in norms) or len(sources) != len(norms):
-        sys.exit(f"this example takes {model['channels']}, one configuration, no masks, no coarse axis; see model.json")
+    other_orders = {how["order_image"], how["order_probabilities"]} - {1, 3}
+    if others or apart or other_orders or any(n["use_mask"] for n in norms) or len(sources) != len(norms):
+        sys.exit(
+            f"this example takes {model['channels']}, one configuration, no masks, no coarse axis, splines of 1 or 3"
+        )
     scaled = [SCALED[n["scheme"]](channel[box], n) for channel, n in zip(image, norms, strict=True)]
     sessions = [onnxruntime.InferenceSession(Path(folder, member["file"])) for member in model["members"]]
     x = np.stack([resize(channel, shape, how["order_image"]) for channel in scaled])

@@ -3,7 +3,8 @@
     model.json                    channels, labels, axis order, spacing, normalization, windows, resampling, members
     3d_fullres_fold_0.onnx        `image` (batch, channels, *patch) float32 -> `logits` (batch, heads, *patch) float32
 
-The batch may have any size. Each file is run beside PyTorch right after it is written, and refused if they differ.
+The batch may have any size. The exporter's notes, which name files of this machine, are taken out. Each file is run
+beside PyTorch right after it is written, and refused if they differ.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def export_onnx(bundle: Bundle, folder: Path) -> dict[str, float]:
     Raises `UsageError` with the `pip` line where the packages are missing, `JobError` when a difference is above 1e-3
     or the network cannot be exported.
     """
-    runtime = _require_packages()
+    packages = _require_packages()
     folder.mkdir(parents=True, exist_ok=True)
     members, differences = [], {}
     for member in bundle.members:
@@ -61,7 +62,8 @@ def export_onnx(bundle: Bundle, folder: Path) -> dict[str, float]:
         path = folder / f"{member.configuration}_fold_{member.fold}.onnx"
         shape = (len(bundle.plan.channel_names), *bundle.plan.configuration(member.configuration).patch_size)
         _write(network, shape, path)
-        difference = largest_difference(network, shape, path, runtime)
+        _forget_origin(packages.format, path)
+        difference = largest_difference(network, shape, path, packages.runtime)
         if not difference <= MOST_DIFFERENT:
             raise JobError(
                 f"{path.name}: onnxruntime's logits differ from PyTorch's by {difference:.1e}, "
@@ -111,15 +113,22 @@ def largest_difference(network: nn.Module, shape: tuple[int, ...], path: Path, r
     return max(differences)
 
 
-def _require_packages() -> Any:
-    """Return the module onnxruntime, when it and what the export needs are there."""
+class _Packages(NamedTuple):
+    """The modules onnx and onnxruntime."""
+
+    format: Any
+    runtime: Any
+
+
+def _require_packages() -> _Packages:
+    """Return the modules of the extra; `UsageError` with the `pip` line that brings them."""
     try:
-        import onnx  # noqa: F401
+        import onnx
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UsageError(f"format=onnx needs the package {error.name}, which is not installed: {INSTALL}") from error
-    return onnxruntime
+    return _Packages(onnx, onnxruntime)
 
 
 def _write(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
@@ -140,6 +149,18 @@ def _write(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise JobError(f"{path.name}: this network cannot be exported to ONNX: {reason}") from error
+
+
+def _forget_origin(package: Any, path: Path) -> None:
+    """Remove the stack traces and other notes that the exporter attaches to every part."""
+    model = package.load(str(path))
+    graph = model.graph
+    parts = (graph.node, graph.initializer, graph.input, graph.output, graph.value_info, model.functions)
+    for part in (model, graph, *(entry for group in parts for entry in group)):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    package.checker.check_model(model)
+    package.save(model, str(path))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def run(settings: ExportSettings) -> None:
 
 
 def _zip(model: Path, output: Path, overwrite: bool) -> None:
-    target = output / f"{model.absolute().stem}.zip" if output.is_dir() else output
+    target = output / f"{model.absolute().name.removesuffix('.zip')}.zip" if output.is_dir() else output
     if target.suffix.lower() != ".zip":
         raise UsageError(f"output: a file whose name ends in .zip, or a folder for it, got {output}")
     if target.exists() and not overwrite:
