@@ -290,7 +290,7 @@ class PredictSettings:
     """Segment new images with a packaged model."""
 
     model: str | None = setting(None, "model folder or .zip, or https:// address of a .zip", literal=True)
-    model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it")
+    model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it", literal=True)
     model_cache: str = setting("~/.cache/segfw/models", "where a fetched model is kept", literal=True)
     input: str | None = setting(None, "an image file or a folder of images", literal=True)
     output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)", literal=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
+from segfw.core.settings_checks import parse_members
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.io.datasets.listing import image_files, is_image, split_ending
@@ -66,7 +67,7 @@ def open_predictor(
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
     overrides = overrides or InferenceOverrides()
-    bundle = load_bundle(model, overrides.folds)
+    bundle = load_bundle(model, parse_members(overrides.folds))
     given = {key: value for key, value in vars(overrides).items() if value is not None and key != "folds"}
     return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
 
