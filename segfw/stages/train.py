@@ -24,7 +24,7 @@ from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_f
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
-from segfw.training.pretrained import Pretrained
+from segfw.training.pretrained import Pretrained, match
 from segfw.training.run import CHECKPOINTS, LAST, VALIDATION, FoldName, FoldRun
 from segfw.training.validation import FoldIO
 from segfw.workspace import digest, to_yaml
@@ -79,9 +79,10 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
             log.info("train %s: another command has just finished it", what)
             return
         callbacks = build_callbacks(job.settings.callbacks)
+        pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks, _pretrained(folder, fold_run))
+        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks, pretrained)
         _finish(job, folder, lock, result, time.time() - started)
         log.info("train %s: finished, %s", what, folder)
 
@@ -102,11 +103,17 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
 
 
-def _pretrained(folder: Path, fold_run: FoldRun) -> Pretrained | None:
-    """Return what a fresh training begins with; None for random weights and where a training goes on."""
-    if fold_run.pretrained is None or (folder / CHECKPOINTS / LAST).exists():
+def _pretrained(job: Job, folder: Path, fold_run: FoldRun) -> Pretrained | None:
+    """Return what a fresh training begins with; None for random weights and where a training goes on.
+
+    What does not fit is refused here, before the run's folder says that it is one.
+    """
+    goes_on = (folder / CHECKPOINTS / LAST).exists() and not job.settings.overwrite
+    if fold_run.pretrained is None or goes_on:
         return None
-    return read_pretrained(fold_run.pretrained, fold_run.configuration_name, fold_run.fold)
+    pretrained = read_pretrained(fold_run.pretrained, fold_run.configuration_name, fold_run.fold)
+    match(pretrained, fold_run)
+    return pretrained
 
 
 def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: float) -> None:

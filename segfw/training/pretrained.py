@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from segfw.core.labels import LabelSet
@@ -26,23 +27,29 @@ class Pretrained:
     labels: LabelSet | None = None
 
 
-def begin_with(network: nn.Module, pretrained: Pretrained, run: FoldRun) -> Transfer:
-    """Load into the run's fresh `network` what fits, and say what that was.
+def match(pretrained: Pretrained, run: FoldRun) -> Transfer:
+    """Decide what the run's network takes over, without building it in memory.
 
     Raises `UsageError` for what `pretrained.on_mismatch` does not allow.
     """
-    ends = find_ends(
-        lambda channels, heads: build_network(
-            run.configuration, channels, heads, run.loss.deep_supervision, run.network.name
-        ),
-        run.num_channels,
-        run.plan.labels.num_heads,
-    )
+
+    def build(num_channels: int, num_heads: int) -> nn.Module:
+        return build_network(run.configuration, num_channels, num_heads, run.loss.deep_supervision, run.network.name)
+
+    num_channels, num_heads = run.num_channels, run.plan.labels.num_heads
+    with torch.device("meta"):
+        target = build(num_channels, num_heads).state_dict()
     same_labels = None if pretrained.labels is None else _heads(pretrained.labels) == _heads(run.plan.labels)
     on_mismatch = run.pretrained.on_mismatch if run.pretrained else "error"
-    done = transfer(network.state_dict(), pretrained.weights, ends, same_labels, on_mismatch)
+    ends = find_ends(build, num_channels, num_heads)
+    return transfer(target, pretrained.weights, ends, same_labels, on_mismatch)
+
+
+def begin_with(network: nn.Module, pretrained: Pretrained, run: FoldRun) -> Transfer:
+    """Load into the run's fresh `network` what fits, and say what that was."""
+    done = match(pretrained, run)
     network.load_state_dict(done.weights, strict=False)
-    log.info("pretrained: %s from %s", done.summary(), pretrained.title)
+    log.info("pretrained: %s; from %s", done.summary(), pretrained.title)
     return done
 
 
