@@ -79,6 +79,11 @@ def run(capsys, *words):
         (["trian"], "unknown verb 'trian'"),
         (["predict", "model=a"], "predict needs input= and output="),
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
+        (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
+        (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
+        (["export", "model=a", "format=tar", "output=b"], "format must be one of ['zip', 'onnx', 'nnunet']"),
+        (["export", "model=a"], "export needs format= and output="),
+        (["+task=Task04", "pretrained.on_mismatch=warn"], "must be one of ['error', 'adapt', 'skip'], got 'warn'"),
         (["evaluate"], "evaluate needs predictions= and references="),
     ],
 )

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
@@ -17,6 +17,7 @@ from segfw.core.settings import (
     ConfigurationChoice,
     ExperimentSettings,
     FoldChoice,
+    PredictSettings,
     SplitSettings,
     TaskSettings,
 )
@@ -63,6 +64,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "schedule.warmup": SHARE_BELOW_1,
     "sampling.foreground_fraction": SHARE,
     "data.workers": AT_LEAST_0,
+    "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
@@ -96,6 +98,10 @@ def check_settings(settings: T) -> T:
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
         )
+    if isinstance(settings, PredictSettings):
+        _check_sha256(settings.model_sha256)
+        inference = dataclasses.replace(settings.inference, folds=parse_members(settings.inference.folds))
+        return dataclasses.replace(settings, inference=inference)
     return settings
 
 
@@ -143,6 +149,17 @@ def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
         raise UsageError(f"folds must be {allowed} such as [0,1], got {value!r}")
     if num_folds is not None and max(folds) >= num_folds:
         raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
+    return tuple(dict.fromkeys(folds))
+
+
+def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:
+    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later."""
+    if value is None:
+        return None
+    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
+    wrong = [fold for fold in folds if fold != "full" and (not isinstance(fold, int) or isinstance(fold, bool))]
+    if wrong or not folds or any(isinstance(fold, int) and fold < 0 for fold in folds):
+        raise UsageError(f"inference.folds must be a fold, a list of folds such as [0,1], or full, got {value!r}")
     return tuple(dict.fromkeys(folds))
 
 
@@ -196,6 +213,11 @@ def _checked_task(task: TaskSettings) -> TaskSettings:
     if task.md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", task.md5):
         raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {task.md5!r}")
     return dataclasses.replace(task, folder=task.folder or task.name)
+
+
+def _check_sha256(value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise UsageError(f"model_sha256 must be 64 hexadecimal digits, got {value!r}")
 
 
 def _number_of_folds(split: SplitSettings) -> int | None:

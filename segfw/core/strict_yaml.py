@@ -85,6 +85,7 @@ _CONSTRUCTORS: dict[str, Any] = {
 for _name, _constructor in _CONSTRUCTORS.items():
     _Loader.add_constructor(f"{_TAG}{_name}", _constructor)
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))  # such as PyTorch's version
 
 
 def refuse_twice(mapping: yaml.MappingNode) -> None:

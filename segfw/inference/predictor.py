@@ -64,7 +64,7 @@ class CasePredictor:
         self.settings = settings or bundle.inference
         folds: dict[str, list[nn.Module]] = {}
         for member in bundle.members:
-            folds.setdefault(member.configuration, []).append(_load_network(bundle.plan, member))
+            folds.setdefault(member.configuration, []).append(load_network(bundle.plan, member))
         self._networks = {
             name: (AveragedNetwork(networks) if len(networks) > 1 else networks[0]).to(self.device).eval()
             for name, networks in folds.items()
@@ -103,7 +103,11 @@ def logit_map(
     return LogitMap(logits, case.record, chosen)
 
 
-def _load_network(plan: Plan, member: Member) -> nn.Module:
+def load_network(plan: Plan, member: Member) -> nn.Module:
+    """Build the network of a member with its weights, on the CPU, with a single output.
+
+    Raises `ArtefactError` when the weights do not fit, `UsageError` for a configuration of a cascade.
+    """
     configuration = plan.configuration(member.configuration)
     if configuration.previous_stage is not None:
         raise UsageError(

@@ -35,6 +35,7 @@ READERS = {
     ".tiff": "Tiff3DIO",
     ".nii": "NibabelIO",
 }
+LABEL_MANAGER = "LabelManager"
 _COPIED_KEYS = (
     "dataset_name",
     "original_median_spacing_after_transp",
@@ -42,22 +43,29 @@ _COPIED_KEYS = (
     "transpose_forward",
     "transpose_backward",
 )
-_STATISTICS_KEYS = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
+STATISTICS_KEYS = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
 
 
 def read_dataset_json(path: str | Path) -> Dataset:
     """Read a `dataset.json`: what the dataset is, without its cases. `DataError` names the file and what is wrong."""
     path = Path(path)
-    content = _read_object(path)
+    return dataset_from_json(_read_object(path), path.resolve().parent.name, str(path))
+
+
+def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset:
+    """Return the dataset that the content of a `dataset.json` describes.
+
+    `name`: for a dataset that states none; `place`: the file, for messages.
+    """
     channels = content.get("channel_names", content.get("modality"))
-    _require({**content, "channel_names": channels}, ("channel_names", "labels", "numTraining"), path)
+    _require({**content, "channel_names": channels}, ("channel_names", "labels", "numTraining"), place)
     if not isinstance(channels, dict | list):
-        raise DataError(f"{path}: channel_names must map indices to names, got {channels!r}")
+        raise DataError(f"{place}: channel_names must map indices to names, got {channels!r}")
     names = channels.values() if isinstance(channels, dict) else channels
     labels = {"values": content["labels"], "regions_class_order": content.get("regions_class_order")}
     try:
         return Dataset(
-            name=str(content.get("name") or path.resolve().parent.name),
+            name=str(content.get("name") or name),
             channel_names=tuple(str(name) for name in names),
             labels=from_plain(LabelSet, labels, "labels"),
             num_training=from_plain(int, content["numTraining"], "numTraining"),
@@ -66,7 +74,7 @@ def read_dataset_json(path: str | Path) -> Dataset:
             reference=str(content.get("reference", "")),
         )
     except (UsageError, DataError) as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{place}: {error}") from error
 
 
 def read_fingerprint(path: str | Path) -> Fingerprint:
@@ -74,9 +82,9 @@ def read_fingerprint(path: str | Path) -> Fingerprint:
     path = Path(path)
     content = _read_object(path)
     keys = ("spacings", "shapes_after_crop", "median_relative_size_after_cropping")
-    _require(content, (*keys, _STATISTICS_KEYS[0]), path)
+    _require(content, (*keys, STATISTICS_KEYS[0]), path)
     try:
-        plain = {key: content[key] for key in keys} | {"intensities": _statistics(content[_STATISTICS_KEYS[0]])}
+        plain = {key: content[key] for key in keys} | {"intensities": _statistics(content[STATISTICS_KEYS[0]])}
         return from_plain(Fingerprint, plain)
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
@@ -87,7 +95,7 @@ def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
     content = {
         "spacings": to_plain(fingerprint.spacings),
         "shapes_after_crop": to_plain(fingerprint.shapes_after_crop),
-        _STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(fingerprint.intensities)},
+        STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(fingerprint.intensities)},
         "median_relative_size_after_cropping": fingerprint.median_relative_size_after_cropping,
     }
     write_text(Path(path), json.dumps(content, indent=4))
@@ -106,12 +114,19 @@ def read_plans(path: str | Path, dataset: Dataset | None = None) -> Plan:
         if not beside.is_file():
             raise ArtefactError(f"{path} does not name its labels: put {beside.name} beside it or pass `dataset`")
         dataset = read_dataset_json(beside)
+    return plans_from_json(content, dataset, str(path))
+
+
+def plans_from_json(content: dict[str, Any], dataset: Dataset, place: str) -> Plan:
+    """Return the plan that the content of a plans file holds for `dataset`; `place`: the file, for messages."""
     try:
         return _plan(content, dataset)
     except KeyError as error:
-        raise ArtefactError(f"{path}: the key {error} is missing") from error
+        raise ArtefactError(f"{place}: the key {error} is missing") from error
+    except (TypeError, IndexError, AttributeError, ValueError) as error:
+        raise ArtefactError(f"{place} is not built like a plans file: {error}") from error
     except (UsageError, ArtefactError) as error:
-        raise ArtefactError(f"{path}: {error}") from error
+        raise ArtefactError(f"{place}: {error}") from error
 
 
 def write_plans(plan: Plan, path: str | Path, file_ending: str = ".nii.gz") -> None:
@@ -135,40 +150,48 @@ def plans_to_json(plan: Plan, file_ending: str = ".nii.gz") -> dict[str, Any]:
         "transpose_backward": list(plan.transpose_backward),
         "configurations": configurations_to_json(plan.configurations, PLANS_NAMES.get(plan.planner, plan.planner)),
         "experiment_planner_used": PLANNER_CLASSES.get(plan.planner, plan.planner),
-        "label_manager": "LabelManager",
-        _STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(plan.intensities)},
+        "label_manager": LABEL_MANAGER,
+        STATISTICS_KEYS[0]: {str(index): to_plain(entry) for index, entry in enumerate(plan.intensities)},
     }
+
+
+def parse_object(text: bytes, place: str) -> dict[str, Any]:
+    """Return the JSON object that `text` spells; `DataError` names its `place` if it is none."""
+    try:
+        content = json.loads(text.decode("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{place} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{place} must hold a JSON object, got {type(content).__name__}")
+    return content
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_object(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
 
 
-def _require(content: dict[str, Any], keys: tuple[str, ...], path: Path) -> None:
+def _require(content: dict[str, Any], keys: tuple[str, ...], place: str | Path) -> None:
     missing = [key for key in keys if content.get(key) is None]
     if missing:
-        raise DataError(f"{path}: the keys {missing} are missing; it has {sorted(content)}")
+        raise DataError(f"{place}: the keys {missing} are missing; it has {sorted(content)}")
 
 
 def _statistics(content: Any) -> list[Any]:
     """List the statistics of channels 0, 1, ..., whatever order the file has them in."""
     if not isinstance(content, dict) or sorted(content) != sorted(str(index) for index in range(len(content))):
-        raise UsageError(f"{_STATISTICS_KEYS[0]} must map 0, 1, ... to statistics, got {content!r}")
+        raise UsageError(f"{STATISTICS_KEYS[0]} must map 0, 1, ... to statistics, got {content!r}")
     return [content[str(index)] for index in range(len(content))]
 
 
 def _plan(content: dict[str, Any], dataset: Dataset) -> Plan:
     planners = {name: planner for planner, name in PLANNER_CLASSES.items()}
     used = content.get("experiment_planner_used") or content["plans_name"]
-    statistics = next((content[key] for key in _STATISTICS_KEYS if key in content), None)
+    if content.get("label_manager", LABEL_MANAGER) != LABEL_MANAGER:
+        raise ArtefactError(f"label_manager: only {LABEL_MANAGER!r} is known, got {content['label_manager']!r}")
+    statistics = next((content[key] for key in STATISTICS_KEYS if key in content), None)
     plain = {key: content[key] for key in _COPIED_KEYS}
     plan = from_plain(
         Plan,

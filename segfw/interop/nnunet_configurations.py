@@ -23,6 +23,7 @@ _ENCODER_COUNTS = {"unet": "n_conv_per_stage", "residual_unet": "n_blocks_per_st
 _SHARED_DATA = ("2d", "3d_fullres")  # the ResEnc planners read what the default planner preprocessed
 _MAX_FEATURES = {2: 512, 3: 320}  # by number of axes, where an older plan does not say
 _RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
+_PREPROCESSOR = "DefaultPreprocessor"
 
 
 def configurations_to_json(configurations: Mapping[str, Configuration], plans_name: str) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _configuration_to_json(configuration: Configuration, data_identifier: str) -
     whole = configuration.next_stage is not None and all(edge.is_integer() for edge in median)
     entry = {
         "data_identifier": data_identifier,
-        "preprocessor_name": "DefaultPreprocessor",
+        "preprocessor_name": _PREPROCESSOR,
         "batch_size": configuration.batch_size,
         "patch_size": list(configuration.patch_size),
         "median_image_size_in_voxels": [int(edge) if whole else edge for edge in median],
@@ -133,6 +134,9 @@ def _resolved(entries: dict[str, Any], name: str, children: tuple[str, ...] = ()
 
 def _configuration_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]:
     read = _architecture_from_json if "architecture" in entry else _old_architecture
+    preprocessor = entry.get("preprocessor_name", _PREPROCESSOR)
+    if preprocessor != _PREPROCESSOR:
+        raise ArtefactError(f"{place}.preprocessor_name: only {_PREPROCESSOR!r} is known, got {preprocessor!r}")
     return {
         "spacing": entry["spacing"],
         "patch_size": entry["patch_size"],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
+from segfw.core.settings_checks import parse_members
 from segfw.core.types import Volume
 from segfw.core.verification import FileVolume
 from segfw.inference.bundle import load_bundle
@@ -19,6 +20,7 @@ from segfw.io.formats.endings import is_known
 from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
+from segfw.stages.models import find_model
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ def run(settings: PredictSettings) -> None:
     if settings.model is None or settings.input is None or settings.output is None:
         raise UsageError("predict needs model=MODEL input=FILE_OR_FOLDER output=FOLDER")
     source = Path(settings.input)
-    predictor = open_predictor(Path(settings.model), settings.accelerator, settings.threads, settings.inference)
+    model = find_model(settings.model, settings.model_sha256, settings.model_cache)
+    predictor = open_predictor(model, settings.accelerator, settings.threads, settings.inference)
     cases = find_cases(source, len(predictor.bundle.plan.channel_names))
     targets = _targets(cases, source, Path(settings.output))
     _refuse_to_overwrite(cases, targets)
@@ -67,8 +70,9 @@ def open_predictor(
     """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`."""
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
-    bundle = load_bundle(model)
-    given = {} if overrides is None else {k: v for k, v in vars(overrides).items() if v is not None}
+    overrides = overrides or InferenceOverrides()
+    bundle = load_bundle(model, parse_members(overrides.folds))
+    given = {key: value for key, value in vars(overrides).items() if value is not None and key != "folds"}
     return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
 
 

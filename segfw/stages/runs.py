@@ -2,11 +2,15 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
+from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.settings import PretrainedSettings
+from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
 from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
 from segfw.workspace import digest, load_yaml
@@ -23,6 +27,7 @@ CONTINUES = (
     "trainer.enable_progress_bar",
     "data",
     "inference",
+    "pretrained.path",  # its hash counts, wherever it lies
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
@@ -52,7 +57,30 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         inference=settings.inference,
         seed=settings.seed,
         deterministic=settings.deterministic,
+        pretrained=settings.pretrained if settings.pretrained.path else None,
+        pretrained_sha256=_pretrained_hash(settings.pretrained),
     )
+
+
+def _pretrained_hash(settings: PretrainedSettings) -> str | None:
+    """Return the SHA-256 of the weights to begin with; of a model folder that of its manifest, which has theirs.
+
+    Raises `UsageError` when they are not there.
+    """
+    if settings.path is None:
+        return None
+    path = Path(settings.path).expanduser()
+    file = path / MANIFEST if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"pretrained.path: there is no file {file}, which the training begins (or began) with")
+    state = file.stat()
+    return _hash(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hash(file: Path, size: int, mtime_ns: int) -> str:
+    """Hash a file once, however many runs ask for it, as long as its size and time stay."""
+    return sha256(file)
 
 
 def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:

@@ -12,6 +12,7 @@ from segfw.core.settings import (
     LossSettings,
     NetworkSettings,
     OptimizerSettings,
+    PretrainedSettings,
     SamplingSettings,
     ScheduleSettings,
     TrainerSettings,
@@ -30,7 +31,8 @@ class FoldRun:
     """One fold of one configuration.
 
     `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
-    validation cases: the model learns from every case and has no score.
+    validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
+    `pretrained_sha256` is the hash; None for random weights.
     """
 
     plan: Plan
@@ -50,6 +52,8 @@ class FoldRun:
     inference: InferenceSettings = field(default_factory=InferenceSettings)
     seed: int = 0
     deterministic: bool = False
+    pretrained: PretrainedSettings | None = None
+    pretrained_sha256: str | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)

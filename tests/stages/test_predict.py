@@ -1,12 +1,17 @@
 """Which files make a case."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from segfw import read_volume
-from segfw.core.errors import DataError
-from segfw.stages.predict import find_cases, read_input
+from segfw.core.errors import DataError, UsageError
+from segfw.core.settings import InferenceOverrides
+from segfw.inference.bundle import save_bundle
+from segfw.stages.predict import find_cases, open_predictor, read_input
+from tests.inference.tiny_model import make_bundle, make_plan
 from tests.io.formats.dicom_files import write_slice
 
 
@@ -90,3 +95,14 @@ def test_numbers_that_are_none_are_not_segmented_as_zeros(tmp_path, ending):
     assert read_input(files[:1]).array.shape == (1, 3, 4, 5)
     with pytest.raises(DataError, match="2 voxels are NaN"):
         read_volume(files[1])
+
+
+def test_a_quick_look_takes_some_folds_of_the_model(tmp_path):
+    whole = make_bundle(make_plan())
+    save_bundle(tmp_path / "m", dataclasses.replace(whole, members=whole.members[:2]))
+    for folds, expected in ((None, [0, "full"]), (0, [0]), (("full",), ["full"]), ([0, "full"], [0, "full"])):
+        predictor = open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=folds, mirror=False))
+        assert [member.fold for member in predictor.bundle.members] == expected
+        assert not predictor.settings.mirror
+    with pytest.raises(UsageError, match=r"no fold 3; its folds are 3d_fullres: 0, full"):
+        open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=3))
