@@ -6,8 +6,8 @@ FOLDER of `--model` holds a trained-model folder of nnU-Net, `<trainer>__<plans>
 predicted with it: segmentations in `pred_tta` and `pred_notta` (with and without mirroring), exported probabilities in
 `probabilities_tta` and `probabilities_notta`. The model is imported, and every one of these cases predicted with it.
 
-With `--peer-python`, an interpreter that has nnunetv2, the imported model is then written as nnU-Net's, and its own command
-predicts a few of the images with it on the CPU, without mirroring. Figures are printed and recorded.
+With `--peer-python`, an interpreter that has nnunetv2, the imported model is then written as nnU-Net's, and its own
+command predicts a few of the images with it on the CPU, without mirroring. Figures are printed and recorded.
 """
 
 import argparse
