@@ -352,9 +352,7 @@ class ImportSettings:
         None, "of several models in the source: a configuration or a model's folder; a list is averaged"
     )
     checkpoint: Literal["final", "best", "latest"] = setting("final", "which of each fold's checkpoints")
-    folds: FoldChoice | int | None = setting(
-        None, "a fold, a list of folds, or full (nnU-Net's all); None: every numbered fold, else full"
-    )
+    folds: Any = setting(None, "a fold, full (nnU-Net's all), or a list of these; None: every numbered fold, else full")
     overwrite: bool = setting(False, "replace a model at output")
 
 

@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     trainer, given = content.get("trainer_name"), content.get("init_args")
     configuration = given.get("configuration") if isinstance(given, dict) else None
     axes, epochs = content.get("inference_allowed_mirroring_axes"), content.get("current_epoch")
-    if not isinstance(trainer, str) or not isinstance(configuration, str):
+    if not isinstance(trainer, str) or not trainer.isidentifier() or not isinstance(configuration, str):
         raise ArtefactError(
             f"{path} must name its trainer_name and init_args.configuration, got {_shown(trainer)} and "
             f"{_shown(configuration)}"

@@ -95,13 +95,10 @@ def choose_models(files: ModelFiles, wanted: tuple[str, ...] | None) -> list[Fou
 
 def _instead(files: ModelFiles) -> str:
     """Say what a source that holds no model looks like."""
-    for pattern, kind in (
-        ("model.yaml", "it is a model of segfw, which predict takes as it is"),
-        ("*/model.yaml", "it holds a model of segfw, which predict takes as it is"),
-        ("*.model.pkl", "it is of nnU-Net v1, whose networks are others"),
-    ):
-        if any(files.find("*/" * depth + pattern) for depth in range(_DEPTH + 2)):
-            return kind
+    if files.find("model.yaml") or files.find("*/model.yaml"):
+        return "it is a model of segfw, which predict takes as it is"
+    if any(files.find("*/" * depth + "*.model.pkl") for depth in range(_DEPTH + 2)):
+        return "it is of nnU-Net v1, whose networks are others"
     return f"there is no folder with {PLANS}, {DATASET} and {CHECKPOINTS}"
 
 

@@ -2,10 +2,10 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from segfw.core.errors import UsageError
 from segfw.core.settings import ImportSettings
-from segfw.core.settings_checks import parse_folds
 from segfw.inference.bundle import MANIFEST, Bundle, Fold, save_bundle
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_folder import Choice
@@ -22,7 +22,8 @@ def run(settings: ImportSettings) -> None:
     _check_output(output, settings.overwrite)
     wanted = settings.configuration
     names = (wanted,) if isinstance(wanted, str) else wanted
-    imported = read_model(open_files(Path(settings.source)), Choice(names, settings.checkpoint, _folds(settings.folds)))
+    choice = Choice(names, settings.checkpoint, _folds(settings.folds))
+    imported = read_model(open_files(Path(settings.source)), choice)
     for line in describe(imported.bundle):
         log.info("import: %s", line)
     for note in imported.notes:
@@ -50,11 +51,20 @@ def describe(bundle: Bundle) -> list[str]:
     return lines
 
 
-def _folds(value: str | int | tuple[int, ...] | None) -> tuple[Fold, ...] | None:
-    if value is None or value == "cv":
+def _folds(value: Any) -> tuple[Fold, ...] | None:
+    """Return the folds that are named; None for those that nnU-Net would take."""
+    if value is None:
         return None
-    parsed = parse_folds(value, None)
-    return parsed if isinstance(parsed, tuple) else ("full",)
+    folds: list[Fold] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if item == "all":
+            raise UsageError("folds: what nnU-Net calls all is called full here: folds=full")
+        if item != "full" and (not isinstance(item, int) or isinstance(item, bool) or item < 0):
+            raise UsageError(f"folds must be a fold, full, or a list of these such as [0,1], got {value!r}")
+        folds.append(item)
+    if not folds:
+        raise UsageError("folds must name at least one fold, got []")
+    return tuple(folds)
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
