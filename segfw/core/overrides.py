@@ -11,6 +11,7 @@ from segfw.core.plan_checks import check_configuration
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.refit import refit_batch_size, refit_topology
 from segfw.core.settings import PlanOverrides
+from segfw.core.words import by
 
 _PER_AXIS = ("spacing", "patch_size")
 _ROWS_PER_AXIS = ("kernel_sizes", "strides")
@@ -111,19 +112,15 @@ def describe_overrides(
         before, after = planned.configuration(name), changed.configuration(name)
         wanted = given.get("patch_size", after.patch_size)
         if after.patch_size != wanted:
-            padded, multiples = _by(after.patch_size), _by(after.divisor)
-            lines.append(f"plan.patch_size: {name} takes {padded}, {_by(wanted)} padded to multiples of {multiples}")
+            padded, multiples = by(after.patch_size), by(after.divisor)
+            lines.append(f"plan.patch_size: {name} takes {padded}, {by(wanted)} padded to multiples of {multiples}")
         if overrides.refit:
             lines.append(
                 f"plan.refit: {name} has {len(after.strides)} stages (planned: {len(before.strides)}), "
-                f"strides' product {_by(after.divisor)} ({_by(before.divisor)}), "
+                f"strides' product {by(after.divisor)} ({by(before.divisor)}), "
                 f"batch {after.batch_size} ({before.batch_size})"
             )
         needs, needed = (estimated_gpu_memory_gb(plan, name) for plan in (changed, planned))
         if needs != needed:
             lines.append(f"{keys}: {name} now needs about {needs:.2g} GB (planned: {needed:.2g})")
     return lines
-
-
-def _by(values: Sequence[int]) -> str:
-    return " x ".join(map(str, values))

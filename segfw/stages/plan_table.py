@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from segfw.core.advice import planner_advice
-from segfw.core.durations import in_words
 from segfw.core.errors import DeviceError
-from segfw.core.footprint import readable_size
 from segfw.core.host_memory import available_memory
 from segfw.core.plan import Configuration, Plan
+from segfw.core.words import by, counted, in_words, readable_size
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,
@@ -77,7 +76,7 @@ def plan_table(plan: Plan, costs: dict[str, ConfigurationCost]) -> str:
 def _planned(configuration: Configuration) -> tuple[str, str, str]:
     return (
         " ".join(f"{s:.3g}" for s in configuration.spacing),
-        "x".join(map(str, configuration.patch_size)),
+        by(configuration.patch_size, "x"),
         str(configuration.batch_size),
     )
 
@@ -111,18 +110,16 @@ def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     for name, cost in costs.items():
         if cost.shares_with is not None:
             log.info("disk: %s is trained from the store of %s", name, cost.shares_with)
-    folds = len(job.folds)
     if not stores + checkpoints:
         log.info("disk: nothing large is still to be written in %s", job.workspace.root)
         return
     log.info(
-        "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
+        "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%s)",
         readable_size(stores + checkpoints),
         job.workspace.root,
         readable_size(stores),
         readable_size(checkpoints),
-        folds,
-        "" if folds == 1 else "s",
+        counted(len(job.folds), "fold"),
     )
     warn_of_small_disk(job, stores + checkpoints)
 
@@ -136,10 +133,9 @@ def _tell_memory(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     free = available_memory()
     total = processes * per_process
     log.info(
-        "memory: at most %s for %d preprocessing process%s at once, of %s that are free",
+        "memory: at most %s for %s at once, of %s that are free",
         readable_size(total),
-        processes,
-        "" if processes == 1 else "es",
+        counted(processes, "preprocessing process"),
         readable_size(free),
     )
     if total > free:
