@@ -6,6 +6,7 @@ from typing import Any
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.patch_size import MAX_FEATURES
 from segfw.core.plan import Configuration, Resampling
 
 NORMALIZATION_CLASSES = {
@@ -21,7 +22,6 @@ NETWORK_CLASSES = {
 }
 _ENCODER_COUNTS = {"unet": "n_conv_per_stage", "residual_unet": "n_blocks_per_stage"}
 _SHARED_DATA = ("2d", "3d_fullres")  # the ResEnc planners read what the default planner preprocessed
-_MAX_FEATURES = {2: 512, 3: 320}  # by number of axes, where an older plan does not say
 _RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
 
 
@@ -194,7 +194,7 @@ def _architecture_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]
 def _old_architecture(entry: dict[str, Any], place: str) -> dict[str, Any]:
     """Read the topology from the keys that plans had before they held an `architecture`."""
     strides = entry["pool_op_kernel_sizes"]
-    base, largest = entry["UNet_base_num_features"], entry.get("unet_max_num_features", _MAX_FEATURES[len(strides[0])])
+    base, largest = entry["UNet_base_num_features"], entry.get("unet_max_num_features", MAX_FEATURES[len(strides[0])])
     return {
         "architecture": _architecture_name(entry["UNet_class_name"], place),
         "features_per_stage": [min(base * 2**stage, largest) for stage in range(len(strides))],

@@ -7,6 +7,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segfw.core.memory import stage_sizes
 from segfw.core.plan import Configuration
 from segfw.core.types import Shape
 from segfw.core.words import by, counted
@@ -44,7 +45,7 @@ class _Place:
 
 def topology_figure(configuration: Configuration, num_channels: int, num_heads: int, palette: Palette) -> Figure:
     """Draw the U of `configuration`: feature maps and features in the boxes, convolutions beside, strides between."""
-    sizes, features = feature_maps(configuration), configuration.features_per_stage
+    sizes, features = stage_sizes(configuration.patch_size, configuration.strides), configuration.features_per_stage
     height = TOP + BOTTOM + PITCH * (len(sizes) - 1) + BOX_HEIGHT
     figure = Figure(figsize=(WIDTH, height), facecolor=palette.background)
     panel = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -70,15 +71,6 @@ def topology_figure(configuration: Configuration, num_channels: int, num_heads: 
     words = counted(num_channels, "input channel") + previous, counted(num_heads, "output map")
     _ends(panel, palette, (down[0], up[0] if up else down[0]), words)
     return figure
-
-
-def feature_maps(configuration: Configuration) -> list[Shape]:
-    """Return the extent of the feature maps of each stage, from the patch down."""
-    sizes, size = [], configuration.patch_size
-    for stride in configuration.strides:
-        size = tuple(edge // step for edge, step in zip(size, stride, strict=True))
-        sizes.append(size)
-    return sizes
 
 
 def _places(stages: int, height: float) -> tuple[list[_Place], list[_Place]]:

@@ -9,13 +9,12 @@ import time
 import torch
 from torch import nn
 
+from segfw.core.cost import PASSES
 from segfw.training.devices import Device, set_threads
 
 CHANNELS, KERNEL, CONVOLUTIONS, BATCH = 32, 3, 2, 2
 EDGE, CUDA_EDGE = 32, 64  # a small volume does not fill a graphics card
 SECONDS, REPETITIONS = 1.0, 4
-PASSES = 3
-"""Forward, and backward to weights and to inputs, each with as many operations."""
 
 
 def measure_flops_per_second(device: Device) -> float:
