@@ -75,7 +75,7 @@ def _override(
         given = {key: value for key, value in given.items() if key not in _PER_AXIS}
     _check_stages(name, configuration, given, refit)
     try:
-        changed = replace(configuration, **given)
+        changed = _replaced(configuration, given)
         check_configuration(changed, len(plan.channel_names), "plan")
     except UsageError as error:
         patch, steps = given.get("patch_size", ()), configuration.divisor
@@ -85,6 +85,14 @@ def _override(
     if "batch_size" in refit:
         changed = refit_batch_size(plan, changed, givens.num_training, givens.gpu_memory_gb)
     return changed
+
+
+def _replaced(configuration: Configuration, given: dict[str, Any]) -> Configuration:
+    """Put the given values in; what is refused is named as it was given, `plan.KEY`."""
+    try:
+        return replace(configuration, **given)
+    except UsageError as error:
+        raise UsageError(f"plan.{error}") from error
 
 
 def _check_stages(name: str, configuration: Configuration, given: dict[str, Any], refit: tuple[str, ...]) -> None:
