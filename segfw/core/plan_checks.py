@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
@@ -15,8 +16,11 @@ SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-def check_fits(plan: Plan, dataset: Dataset, place: str) -> None:
-    """Raise `UsageError` for a plan that was made for other channels or labels than those of `dataset`."""
+def check_fits(plan: Plan, dataset: Dataset, planners: Collection[str], place: str) -> None:
+    """Raise `UsageError` for a plan of other channels, labels or name than those of `dataset`, or of another planner.
+
+    `planners`: those that it may be of; it says whose memory estimate holds and where the runs lie.
+    """
     if len(plan.channel_names) != len(dataset.channel_names):
         raise UsageError(
             f"{place} plans for the channels {list(plan.channel_names)} of {plan.dataset_name!r}; the dataset "
@@ -26,6 +30,16 @@ def check_fits(plan: Plan, dataset: Dataset, place: str) -> None:
         raise UsageError(
             f"{place} plans for the labels {plan.labels.values} of {plan.dataset_name!r}; the dataset {dataset.name!r} "
             f"has {dataset.labels.values}"
+        )
+    if plan.dataset_name != dataset.name:
+        raise UsageError(
+            f"{place}: dataset_name must be {dataset.name!r}, got {plan.dataset_name!r}; if the plan is meant for "
+            f"{dataset.name!r}, whose channels and labels fit, change that line"
+        )
+    if plan.planner not in planners:
+        raise UsageError(
+            f"{place}: planner must be {' or '.join(map(repr, planners))} here, got {plan.planner!r}"
+            f"{nearest(plan.planner, planners)}"
         )
 
 

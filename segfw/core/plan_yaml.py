@@ -41,6 +41,10 @@ def plan_from_yaml(text: str, place: str = "") -> Plan:
     that is no YAML, an unknown key (naming the nearest), or a value that is impossible at its place.
     """
     plain = load_strict_yaml(text, place or "the plan")
+    if plain is None:
+        raise UsageError(f"{place or 'the plan'} is empty")
+    if isinstance(plain, dict) and "plans_name" in plain:
+        raise UsageError(f"{place or 'the plan'} is a plans file of nnU-Net; {_conversion(place)}")
     try:
         if isinstance(plain, dict) and isinstance(plain.get("configurations"), dict):
             plain["configurations"] = resolve_inheritance(plain["configurations"])
@@ -49,6 +53,15 @@ def plan_from_yaml(text: str, place: str = "") -> Plan:
     except SegfwError as error:
         raise UsageError(f"{place}: {error}" if place else str(error)) from error
     return plan
+
+
+def _conversion(path: str) -> str:
+    """Return the command that converts a plans file of nnU-Net."""
+    return (
+        "with its dataset.json beside it, this makes a plan.yaml of it: "
+        'python -c "from segfw.core.plan_yaml import plan_to_yaml; from segfw.interop.nnunet import read_plans; '
+        f"open('plan.yaml', 'w', encoding='utf-8').write(plan_to_yaml(read_plans({path!r})))\""
+    )
 
 
 def _blocks(mapping: dict[str, Any], comments: dict[str, str], reasons: Mapping[str, str], indent: int = 0) -> str:

@@ -58,7 +58,7 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
 def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
     """Where a fold's run lies."""
     settings = job.settings
-    return job.workspace.run(settings.name, settings.planner.name, settings.network.name, configuration, fold)
+    return job.workspace.run(settings.name, job.planner, settings.network.name, configuration, fold)
 
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
