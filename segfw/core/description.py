@@ -18,6 +18,7 @@ from segfw.core.labels import (
     LabelSet,
     check_consecutive,
     example_order,
+    refuse_synonyms,
     region_order,
 )
 from segfw.core.modality import channels_of_modality, find_modality, find_scheme, find_window
@@ -95,6 +96,7 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     _refuse_merged(values, renumbered, remap_place)
     painted = _painted(description, place, values, remap)
     try:
+        refuse_synonyms(values)
         if remap and renumbered.get(BACKGROUND) == 0:
             members = {value for name, stated in renumbered.items() if name != IGNORE for value in _members(stated)}
             ignore = renumbered.get(IGNORE)

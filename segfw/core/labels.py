@@ -31,9 +31,8 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
+        refuse_synonyms(self.values)
         check_consecutive(self.all_values, self.ignore_value)
-        if not self.has_regions:
-            self._refuse_synonyms()
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
             derived = region_order([values for _, values in self.foreground])
             raise DataError(
@@ -41,13 +40,6 @@ class LabelSet:
                 f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
                 + (f"; nested as they are, it should be {list(derived)}" if derived else "")
             )
-
-    def _refuse_synonyms(self) -> None:
-        seen: dict[LabelKey, str] = {}
-        for name, value in self.values.items():
-            other = seen.setdefault(value if isinstance(value, tuple) else (value,), name)
-            if other != name:
-                raise DataError(f"the labels {other!r} and {name!r} have the same value {value}; keep one of the names")
 
     @cached_property
     def has_regions(self) -> bool:
@@ -114,6 +106,21 @@ class LabelSet:
     def mask(self, label_map: IntArray, key: LabelKey) -> BoolArray:
         """Where `label_map` holds one of `key`'s values."""
         return np.asarray(label_map == key[0] if len(key) == 1 else np.isin(label_map, key))
+
+
+def refuse_synonyms(values: Mapping[str, int | LabelKey]) -> None:
+    """Raise `DataError` for two names of one value, unless some entry is a region, which may be one value's too."""
+    members = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
+    if any(len(key) > 1 for key in members.values()):
+        return
+    seen: dict[LabelKey, str] = {}
+    for name, key in members.items():
+        other = seen.setdefault(key, name)
+        if other != name:
+            raise DataError(
+                f"the labels {other!r} and {name!r} have the same value {key[0]}; keep one of the names, or give each "
+                "the value that it has in the files"
+            )
 
 
 def check_consecutive(
