@@ -31,6 +31,9 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
+        empty = [name for name, value in self.values.items() if value == ()]
+        if empty:
+            raise DataError(f"the labels {empty} have no value")
         refuse_synonyms(self.values)
         check_consecutive(self.all_values, self.ignore_value)
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
