@@ -121,6 +121,17 @@ class FinishedFold:
         return "/".join(self.folder.parts[-4:-1])
 
 
+def is_trained(job: Job, configuration: str, fold: FoldName) -> bool:
+    """Whether a run has ended with as many epochs as are asked for, by what its done.yaml says."""
+    path = run_folder(job, configuration, fold) / DONE
+    if job.settings.overwrite or not path.exists():
+        return False
+    try:
+        return from_plain(Done, load_yaml(path), str(path)).epochs >= job.settings.trainer.max_epochs
+    except SegfwError:
+        return False  # the stage that trains says what is wrong with it
+
+
 def load_finished(folder: Path) -> FinishedFold | None:
     """Read a finished run; None for one that is not finished or lacks a file that counts, the latter with a warning."""
     if not (folder / DONE).exists():

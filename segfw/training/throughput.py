@@ -4,6 +4,7 @@ Forward and backward pass through two convolutions with their norms: a lone conv
 than training does (measured on a CPU: 66 GFLOP/s, these layers 56, whole networks 49 to 51).
 """
 
+import functools
 import time
 
 import torch
@@ -17,8 +18,9 @@ EDGE, CUDA_EDGE = 32, 64  # a small volume does not fill a graphics card
 SECONDS, REPETITIONS = 1.0, 4
 
 
+@functools.cache
 def measure_flops_per_second(device: Device) -> float:
-    """Train two layers for up to a second; return the operations per second of the fastest step."""
+    """Train two layers for up to a second, once per process; return the operations per second of the fastest step."""
     set_threads(device)
     edge = CUDA_EDGE if device.accelerator == "cuda" else EDGE
     half = device.accelerator == "cuda" and device.precision.startswith(("16", "bf16"))
