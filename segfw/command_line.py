@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from segfw.config import Key, keys
 from segfw.core.errors import UsageError
+from segfw.core.references import escape_references
 from segfw.core.settings import (
     DownloadSettings,
     EvaluateSettings,
@@ -185,13 +186,12 @@ def quote_literals(overrides: Iterable[str], literal_keys: Iterable[str]) -> lis
 def quote(text: str) -> str:
     """Return `text` as a quoted Hydra value that comes out of composition as it went in.
 
-    Two grammars read it. OmegaConf takes `${` for an interpolation unless a backslash precedes it, and then halves the
-    backslashes before that one. Hydra ends at the next quote unless a backslash precedes it, and likewise.
+    Two grammars read it: OmegaConf's references, and Hydra's quotes. Hydra ends at the next quote unless a backslash
+    precedes it, and then halves the backslashes before that one.
     """
     if text == "???":  # OmegaConf's mark of a missing value, which cannot be escaped
         text = "./???"
-    if "${" in text:
-        text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    text = escape_references(text)
     text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
     text = re.sub(r"\\+$", lambda found: found[0] * 2, text)
     return f"'{text}'"

@@ -19,6 +19,7 @@ from segfw.core.labels import (
     check_consecutive,
     example_order,
     members,
+    refuse_synonyms,
     region_order,
 )
 from segfw.core.modality import channels_of_modality, find_modality, find_scheme, find_window
@@ -103,6 +104,7 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     _refuse_merged(values, renumbered, remap_place)
     painted = _painted(description, place, values, remap)
     try:
+        refuse_synonyms(values)
         if remap and renumbered.get(BACKGROUND) == 0:
             learned = {value for name, stated in renumbered.items() if name != IGNORE for value in members(stated)}
             ignore = renumbered.get(IGNORE)

@@ -135,14 +135,6 @@ def training_bytes(plan: Plan, name: str, num_parameters: int, optimizer: str, m
     return total
 
 
-def readable_size(amount: float) -> str:
-    """Write bytes as people read them, in powers of ten: '86 MB', '1.3 GB', '12 GB', '1.2 TB'."""
-    for size, unit in ((1e12, "TB"), (1e9, "GB")):
-        if amount >= 0.9995 * size:
-            return f"{amount / size:.{1 if amount < 9.95 * size else 0}f} {unit}"
-    return f"{amount / 1e6:.0f} MB"
-
-
 def once_per_store(store_of: Mapping[str, str]) -> dict[str, str]:
     """Return, for each configuration whose store an earlier one has too, that one; `store_of`: name -> store."""
     first: dict[str, str] = {}

@@ -31,9 +31,11 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
+        empty = [name for name, value in self.values.items() if value == ()]
+        if empty:
+            raise DataError(f"the labels {empty} have no value")
+        refuse_synonyms(self.values)
         check_consecutive(self.all_values, self.ignore_value)
-        if not self.has_regions:
-            self._refuse_synonyms()
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
             derived = region_order([values for _, values in self.foreground])
             raise DataError(
@@ -41,13 +43,6 @@ class LabelSet:
                 f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
                 + (f"; nested as they are, it should be {list(derived)}" if derived else "")
             )
-
-    def _refuse_synonyms(self) -> None:
-        seen: dict[LabelKey, str] = {}
-        for name, value in self.values.items():
-            other = seen.setdefault(members(value), name)
-            if other != name:
-                raise DataError(f"the labels {other!r} and {name!r} have the same value {value}; keep one of the names")
 
     @cached_property
     def has_regions(self) -> bool:
@@ -122,6 +117,21 @@ class LabelSet:
 def members(value: int | LabelKey) -> LabelKey:
     """Return the values of a label, which is one, or of a region."""
     return value if isinstance(value, tuple) else (value,)
+
+
+def refuse_synonyms(values: Mapping[str, int | LabelKey]) -> None:
+    """Raise `DataError` for two names of one value, unless some entry is a region, which may be one value's too."""
+    keys = {name: members(value) for name, value in values.items()}
+    if any(len(key) > 1 for key in keys.values()):
+        return
+    seen: dict[LabelKey, str] = {}
+    for name, key in keys.items():
+        other = seen.setdefault(key, name)
+        if other != name:
+            raise DataError(
+                f"the labels {other!r} and {name!r} have the same value {key[0]}; keep one of the names, or give each "
+                "the value that it has in the files"
+            )
 
 
 def check_consecutive(

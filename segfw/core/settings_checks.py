@@ -17,6 +17,8 @@ from segfw.core.settings import (
     ConfigurationChoice,
     ExperimentSettings,
     FoldChoice,
+    PlannerSettings,
+    PlanOverrides,
     PredictSettings,
     SplitSettings,
     TaskSettings,
@@ -90,6 +92,7 @@ def check_settings(settings: T) -> T:
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
         _check_split(settings.split)
+        _check_planner(settings.planner, settings.plan)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
@@ -240,6 +243,30 @@ def _check_split(split: SplitSettings) -> None:
         raise UsageError(
             f"split.file={split.file} gives the folds as they are, so there is nothing to make by "
             f"split.kind={split.kind}; leave one of them out"
+        )
+
+
+def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
+    """Refuse a target spacing of other than three axes, and what would have no effect beside a given plan."""
+    target = planner.target_spacing
+    if target is not None and len(target) != 3:
+        raise UsageError(
+            f"planner.target_spacing needs 3 values in mm, (Z, Y, X) of the images, got {len(target)}: {_shown(target)}"
+        )
+    if planner.plan_file is None:
+        return
+    refits_batch = "batch_size" in overrides.refit
+    idle = {
+        "planner.gpu_memory_gb": None if refits_batch else planner.gpu_memory_gb,
+        "planner.target_spacing": target,
+        "planner.transpose": None if planner.transpose else "false",
+    }
+    given = [f"{key}={_shown(value)}" for key, value in idle.items() if value is not None]
+    if given:
+        hint = "; planner.gpu_memory_gb takes plan.refit=[batch_size]" if idle["planner.gpu_memory_gb"] else ""
+        raise UsageError(
+            f"{' '.join(given)} would have no effect, since planner.plan_file={planner.plan_file} is used as it is; "
+            f"leave one of them out{hint}"
         )
 
 

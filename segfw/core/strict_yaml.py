@@ -90,13 +90,14 @@ _Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str
 
 def refuse_twice(mapping: yaml.MappingNode) -> None:
     """Raise `YAMLError` with the line where a key is given again: the first value would be lost without a word."""
-    seen = set()
+    first: dict[str, int] = {}
     for key, _ in mapping.value:
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in seen:
-                problem = f"the key {key.value!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in first:
+            twice = f"the key {key.value!r} is given twice, first in line {first[key.value] + 1}"
+            raise yaml.constructor.ConstructorError(None, None, twice, key.start_mark)
+        first[key.value] = key.start_mark.line
 
 
 def dump_yaml(value: Any) -> str:
@@ -118,9 +119,18 @@ def load_strict_yaml(text: str, what: str) -> Any:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise UsageError(f"{what} is no YAML: {error}") from error
+        raise UsageError(f"{what} is no YAML: {_told(error)}") from error
     except RecursionError:
         raise UsageError(f"{what} is no YAML that can be read: lists or mappings are nested too deeply") from None
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """Say in one line what is wrong and where."""
+    mark = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())
+    words = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {words}"
 
 
 def _check_size(root: yaml.Node) -> None:

@@ -4,6 +4,7 @@ A plans file does not say what the channels and labels are; the dataset descript
 """
 
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from segfw.core.files import write_text
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, Plan
 from segfw.core.plan_checks import check_plan
-from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json
+from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json, entry_of
 
 PLANS_NAMES = {
     "default": "nnUNetPlans",
@@ -48,7 +49,7 @@ STATISTICS_KEYS = ("foreground_intensity_properties_per_channel", "foreground_in
 
 def read_dataset_json(path: str | Path) -> Dataset:
     """Read a `dataset.json`: what the dataset is, without its cases. `DataError` names the file and what is wrong."""
-    path = Path(path)
+    path = _as_path(path)
     return dataset_from_json(_read_object(path), path.resolve().parent.name, str(path))
 
 
@@ -57,10 +58,11 @@ def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset
 
     `name`: for a dataset that states none; `place`: the file, for messages.
     """
-    channels = content.get("channel_names", content.get("modality"))
-    _require({**content, "channel_names": channels}, ("channel_names", "labels", "numTraining"), place)
+    named = "modality" if content.get("channel_names") is None and "modality" in content else "channel_names"
+    _require(content, (named, "labels", "numTraining"), place)
+    channels = content[named]
     if not isinstance(channels, dict | list):
-        raise DataError(f"{place}: channel_names must map indices to names, got {channels!r}")
+        raise DataError(f"{place}: {named} must map indices to names, got {channels!r}")
     names = channels.values() if isinstance(channels, dict) else channels
     labels = {"values": content["labels"], "regions_class_order": content.get("regions_class_order")}
     try:
@@ -68,7 +70,7 @@ def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset
             name=str(content.get("name") or name),
             channel_names=tuple(str(name) for name in names),
             labels=from_plain(LabelSet, labels, "labels"),
-            num_training=from_plain(int, content["numTraining"], "numTraining"),
+            num_training=_positive(from_plain(int, content["numTraining"], "numTraining"), "numTraining"),
             file_ending=str(content.get("file_ending", ".nii.gz")),
             licence=str(content.get("licence", "")),
             reference=str(content.get("reference", "")),
@@ -79,7 +81,7 @@ def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset
 
 def read_fingerprint(path: str | Path) -> Fingerprint:
     """Read a `dataset_fingerprint.json`; `DataError` names the file and the key at fault."""
-    path = Path(path)
+    path = _as_path(path)
     content = _read_object(path)
     keys = ("spacings", "shapes_after_crop", "median_relative_size_after_cropping")
     _require(content, (*keys, STATISTICS_KEYS[0]), path)
@@ -104,16 +106,21 @@ def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
 def read_plans(path: str | Path, dataset: Dataset | None = None) -> Plan:
     """Read a plans file, of older versions too.
 
-    `dataset`: None reads the `dataset.json` beside the file. Raises `ArtefactError` for what this package has no
-    equivalent of, such as another resampling function, naming it.
+    `dataset`: None reads the `dataset.json` beside the file. A plan says what is trained on, not where nnU-Net keeps
+    it: `plans_name`, `data_identifier` and `image_reader_writer` are not kept, and `write_plans` writes those that
+    nnU-Net's own planner of that name would. So data that nnU-Net preprocessed for another plan are never taken for
+    this one's by its name. Raises `ArtefactError` for what this package has no equivalent of, such as another
+    resampling function, and for what has not a plans file's form, naming the place.
     """
-    path = Path(path)
+    path = _as_path(path)
     content = _read_object(path)
     if dataset is None:
         beside = path.with_name("dataset.json")
         if not beside.is_file():
             raise ArtefactError(f"{path} does not name its labels: put {beside.name} beside it or pass `dataset`")
         dataset = read_dataset_json(beside)
+    if not isinstance(dataset, Dataset):
+        raise UsageError(f"dataset must be a Dataset, as read_dataset_json returns it, got {type(dataset).__name__}")
     return plans_from_json(content, dataset, str(path))
 
 
@@ -121,10 +128,6 @@ def plans_from_json(content: dict[str, Any], dataset: Dataset, place: str) -> Pl
     """Return the plan that the content of a plans file holds for `dataset`; `place`: the file, for messages."""
     try:
         return _plan(content, dataset)
-    except KeyError as error:
-        raise ArtefactError(f"{place}: the key {error} is missing") from error
-    except (TypeError, IndexError, AttributeError, ValueError) as error:
-        raise ArtefactError(f"{place} is not built like a plans file: {error}") from error
     except (UsageError, ArtefactError) as error:
         raise ArtefactError(f"{place}: {error}") from error
 
@@ -133,7 +136,8 @@ def write_plans(plan: Plan, path: str | Path, file_ending: str = ".nii.gz") -> N
     """Write a plans file that nnU-Net accepts; `scripts/interop_check.py` shows it.
 
     nnU-Net looks for the file as `<plans_name>.json` in the preprocessed folder of `plan.dataset_name`, which must have
-    the form `Dataset123_Name`. `file_ending`: of the images, decides the reader it will use.
+    the form `Dataset123_Name`. The names in the file follow from `plan.planner`; a planner of one's own gives its own
+    to all of them. `file_ending`: of the images, decides the reader it will use.
     """
     write_text(Path(path), json.dumps(plans_to_json(plan, file_ending), indent=4))
 
@@ -159,11 +163,17 @@ def parse_object(text: bytes, place: str) -> dict[str, Any]:
     """Return the JSON object that `text` spells; `DataError` names its `place` if it is none."""
     try:
         content = json.loads(text.decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{place} must hold a JSON object, got {type(content).__name__}")
     return content
+
+
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise UsageError(f"path must be text or a Path, got {type(path).__name__}: {path!r}")
+    return Path(path)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -171,12 +181,21 @@ def _read_object(path: Path) -> dict[str, Any]:
         return parse_object(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _require(content: dict[str, Any], keys: tuple[str, ...], place: str | Path) -> None:
     missing = [key for key in keys if content.get(key) is None]
     if missing:
-        raise DataError(f"{place}: the keys {missing} are missing; it has {sorted(content)}")
+        given = sorted(key for key, value in content.items() if value is not None)
+        raise DataError(f"{place}: the keys {missing} are missing or null; it has {given}")
+
+
+def _positive(number: int, key: str) -> int:
+    if number < 1:
+        raise DataError(f"{key} must be a number of cases, got {number}")
+    return number
 
 
 def _statistics(content: Any) -> list[Any]:
@@ -188,11 +207,14 @@ def _statistics(content: Any) -> list[Any]:
 
 def _plan(content: dict[str, Any], dataset: Dataset) -> Plan:
     planners = {name: planner for planner, name in PLANNER_CLASSES.items()}
-    used = content.get("experiment_planner_used") or content["plans_name"]
-    if content.get("label_manager", LABEL_MANAGER) != LABEL_MANAGER:
-        raise ArtefactError(f"label_manager: only {LABEL_MANAGER!r} is known, got {content['label_manager']!r}")
+    used = from_plain(
+        str, content.get("experiment_planner_used") or entry_of(content, "plans_name"), "experiment_planner_used"
+    )
+    label_manager = content.get("label_manager")
+    if label_manager not in (None, LABEL_MANAGER):
+        raise ArtefactError(f"label_manager: no equivalent of {label_manager!r}; known: {LABEL_MANAGER!r}")
     statistics = next((content[key] for key in STATISTICS_KEYS if key in content), None)
-    plain = {key: content[key] for key in _COPIED_KEYS}
+    plain = {key: entry_of(content, key) for key in _COPIED_KEYS}
     plan = from_plain(
         Plan,
         {
@@ -201,7 +223,7 @@ def _plan(content: dict[str, Any], dataset: Dataset) -> Plan:
             "channel_names": dataset.channel_names,
             "labels": to_plain(dataset.labels),
             "intensities": _statistics(statistics),
-            "configurations": configurations_from_json(content["configurations"]),
+            "configurations": configurations_from_json(entry_of(content, "configurations", dict)),
         },
     )
     check_plan(plan)

@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segfw.core.cost import parameter_count, training_flops
-from segfw.core.durations import DAY, in_words
 from segfw.core.errors import ArtefactError
 from segfw.core.footprint import (
     TrainingMachine,
     checkpoint_bytes,
     once_per_store,
     preprocessing_bytes,
-    readable_size,
     store_bytes,
     training_bytes,
 )
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.planners import estimated_gpu_memory_gb
+from segfw.core.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.runs import DONE, run_folder
 from segfw.training.devices import Device, choose_workers
@@ -146,9 +145,7 @@ def _size(files: Iterable[Path]) -> int:
 def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
     seconds = estimate_seconds(runs, measure_flops_per_second(device))
-    log.info(
-        "train: %d run%s, estimated %s on this machine", len(runs), "s" if len(runs) > 1 else "", in_words(seconds)
-    )
+    log.info("train: %s, estimated %s on this machine", counted(len(runs), "run"), in_words(seconds))
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "

@@ -16,7 +16,8 @@ from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_checks import check_fits
 from segfw.core.plan_yaml import plan_from_yaml
-from segfw.core.settings import ExperimentSettings
+from segfw.core.planners import PLANNERS
+from segfw.core.settings import ExperimentSettings, PlannerSettings
 from segfw.core.splits import Fold
 from segfw.stages.folds import prepare_splits, read_own_splits
 from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
@@ -95,19 +96,26 @@ class Job:
     @cached_property
     def generated_plan(self) -> Plan:
         """The plan on disk, as generated, edited by hand, or given by `planner.plan_file`, without overrides."""
-        given = self.settings.planner.plan_file
+        chosen, given = self.settings.planner.name, self.settings.planner.plan_file
         if given is not None:
-            path = Path(given)
+            path, place = Path(given), given
             if not path.is_file():
-                raise UsageError(f"planner.plan_file: there is no file {path}")
-            place = str(path)
+                found = "is a folder" if path.is_dir() else "does not exist"
+                raise UsageError(f"planner.plan_file must be a YAML file, {path} {found}")
+            planners = tuple(PLANNERS) if chosen == PlannerSettings().name else (chosen,)
         else:
-            path = self.workspace.plan(self.settings.planner.name)
+            path = self.workspace.plan(chosen)
             self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
-            place = self.workspace.relative(path)
+            place, planners = self.workspace.relative(path), (chosen,)
         plan = plan_from_yaml(read_artefact(path), place)
-        check_fits(plan, self.dataset, place)
+        check_fits(plan, self.dataset, planners, place)
         return plan
+
+    @property
+    def planner(self) -> str:
+        """The planner under whose name the runs lie: the one that was chosen, or that of a given plan."""
+        planner = self.settings.planner
+        return planner.name if planner.plan_file is None else self.generated_plan.planner
 
     @cached_property
     def plan(self) -> Plan:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from segfw.core.durations import in_words
 from segfw.core.settings import ExperimentSettings
+from segfw.core.words import in_words
 from segfw.stages.job import Job, prepare
 
 log = logging.getLogger(__name__)

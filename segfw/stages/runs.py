@@ -86,7 +86,7 @@ def _hash(file: Path, size: int, mtime_ns: int) -> str:
 def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
     """Where a fold's run lies."""
     settings = job.settings
-    return job.workspace.run(settings.name, settings.planner.name, settings.network.name, configuration, fold)
+    return job.workspace.run(settings.name, job.planner, settings.network.name, configuration, fold)
 
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
@@ -147,6 +147,17 @@ class FinishedFold:
     def candidate(self) -> str:
         """planner/network/configuration, which names what competes."""
         return "/".join(self.folder.parts[-4:-1])
+
+
+def is_trained(job: Job, configuration: str, fold: FoldName) -> bool:
+    """Whether a run has ended with as many epochs as are asked for, by what its done.yaml says."""
+    path = run_folder(job, configuration, fold) / DONE
+    if job.settings.overwrite or not path.exists():
+        return False
+    try:
+        return from_plain(Done, load_yaml(path), str(path)).epochs >= job.settings.trainer.max_epochs
+    except SegfwError:
+        return False  # the stage that trains says what is wrong with it
 
 
 def load_finished(folder: Path) -> FinishedFold | None:

@@ -13,7 +13,7 @@ from segfw.core.description import (
     stated_number,
     stated_window,
 )
-from segfw.core.errors import DataError, UsageError
+from segfw.core.errors import DataError, SegfwError, UsageError
 from segfw.core.settings import TaskSettings
 
 BRATS = {"background": 0, "necrosis": 1, "edema": 2, "enhancing": 4}
@@ -61,6 +61,16 @@ def test_two_labels_may_not_become_one():
     assert "'task.labels={background: 0, necrosis: 1, enhancing: 4}'" in str(error.value)
     merged = {"background": 0, "necrosis": 1, "enhancing": 4}
     assert labels_of({"labels": BRATS}, labels=merged, remap={2: 1, 4: 2})[0].values["enhancing"] == 2
+
+
+@pytest.mark.parametrize("remap", [None, {5: 1}])
+def test_two_names_of_one_value_are_no_gap(remap):
+    declared = {"labels": {"background": 0, "Anterior": 2, "Posterior": 2}}
+    with pytest.raises(
+        SegfwError, match="'Anterior' and 'Posterior' have the same value 2; keep one of the names"
+    ) as error:
+        labels_of(declared, remap=remap)
+    assert "renumber" not in str(error.value)
 
 
 def test_gaps_propose_the_remap_to_paste():

@@ -15,7 +15,6 @@ from segfw.core.footprint import (
     checkpoint_bytes,
     once_per_store,
     preprocessing_bytes,
-    readable_size,
     store_bytes,
     training_bytes,
 )
@@ -136,12 +135,3 @@ def test_training_on_the_cpu_takes_the_network_too():
 def test_the_first_configuration_of_a_store_owns_it():
     stores = {"2d": "a", "3d_fullres": "b", "3d_cascade_fullres": "b", "mine": "b"}
     assert once_per_store(stores) == {"3d_cascade_fullres": "3d_fullres", "mine": "3d_fullres"}
-
-
-@pytest.mark.parametrize(
-    ("amount", "words"),
-    [(0, "0 MB"), (85.5e6, "86 MB"), (999.4e6, "999 MB"), (999.6e6, "1.0 GB"), (9.94e9, "9.9 GB"), (12.4e9, "12 GB")],
-)
-def test_sizes_are_said_in_powers_of_ten(amount, words):
-    assert readable_size(amount) == words
-    assert readable_size(2.5e12) == "2.5 TB"

@@ -47,6 +47,11 @@ def test_labels_are_ordered_by_value_whatever_the_file_says():
         ({"background": 0, "a": 1, "ignore": 3}, None, "largest value, 2 here, got 3"),
         ({"background": 0, "a": 1, "ignore": (2,)}, None, "must be one integer"),
         ({"background": 0, "a": 1, "b": 1}, None, "'a' and 'b' have the same value 1"),
+        (
+            {"background": 0, "a": 2, "b": 2},
+            None,
+            "^the labels 'a' and 'b' have the same value 2; keep one",
+        ),
         ({"background": 0, "a": 1, "b": (1,)}, None, "'a' and 'b' have the same value"),
         ({"background": 0, "a": 1, "nothing": 0}, None, "'background' and 'nothing' have the same value 0"),
         ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),
