@@ -42,7 +42,7 @@ def save_case(folder: Path, name: str, case: PreprocessedCase) -> None:
         "format": FORMAT,
         "record": to_plain(case.record),
         "locations": [[list(map(int, key)), len(voxels)] for key, voxels in zip(case.locations, flat, strict=True)],
-        "members": {kind: _write_member(folder / f"{name}.{kind}.npy", array) for kind, array in members.items()},
+        "members": {kind: write_member(folder / f"{name}.{kind}.npy", array) for kind, array in members.items()},
     }
     write_text(folder / f"{name}{RECORD_ENDING}", json.dumps(record, indent=1))
 
@@ -90,7 +90,8 @@ def _compact(array: NDArray[np.integer], smallest: type[np.signedinteger[Any]]) 
     return array.astype(smallest if array.max(initial=0) <= np.iinfo(smallest).max else np.int16)
 
 
-def _write_member(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+def write_member(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+    """Write an array as npy, at once or not at all; return its size and SHA-256."""
     with atomic_path(path) as temporary:
         np.save(temporary, np.ascontiguousarray(array))
         return {"bytes": temporary.stat().st_size, "sha256": sha256(temporary)}

@@ -7,8 +7,9 @@ from pathlib import Path
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.plan import Plan
 from segfw.stages.job import Job
-from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
 from segfw.workspace import digest, load_yaml
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ CONTINUES = (
     "trainer.enable_progress_bar",
     "data",
     "inference",
+    "next_stage",
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
@@ -52,7 +54,14 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         inference=settings.inference,
         seed=settings.seed,
         deterministic=settings.deterministic,
+        next_stage=next_stage(job.plan, configuration),
     )
+
+
+def next_stage(plan: Plan, configuration: str) -> NextStage | None:
+    """Return the configuration that takes the segmentations of `configuration` as a further input, if there is one."""
+    name = plan.configuration(configuration).next_stage
+    return None if name is None else NextStage(name, plan.configuration(name).spacing)
 
 
 def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
