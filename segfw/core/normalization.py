@@ -34,9 +34,11 @@ def normalize_channel(
 def _zscore(voxels: FloatArray, mask: BoolArray | None, _: IntensityStatistics) -> FloatArray:
     if mask is None:
         return _standardized(voxels)
+    inside = voxels[mask]
+    if inside.size:
+        inside = _standardized(inside)
     scaled = voxels.copy()
-    if mask.any():
-        scaled[mask] = _standardized(voxels[mask])
+    scaled[mask] = inside
     return scaled
 
 

@@ -118,12 +118,12 @@ def _channel_normalizations(
     marked: IntArray, plan: Plan, configuration: Configuration
 ) -> list[Callable[[FloatArray], FloatArray]]:
     """Return what normalizes each channel; `marked` is -1 outside the nonzero region."""
-    schemes, use_mask, intensities = configuration.normalization_schemes, configuration.use_mask_for_norm, plan.intensities
-    channels = len(plan.channel_names)
+    channels, intensities = len(plan.channel_names), plan.intensities
+    schemes, use_mask = configuration.normalization_schemes, configuration.use_mask_for_norm
     if not channels == len(schemes) == len(use_mask) == len(intensities):
         raise DataError(
-            f"the plan has {channels} channels, but {len(schemes)} normalization schemes, {len(use_mask)} mask flags and "
-            f"statistics of {len(intensities)} channels"
+            f"the plan has {channels} channels, but {len(schemes)} normalization schemes, {len(use_mask)} mask flags "
+            f"and statistics of {len(intensities)} channels"
         )
     inside = marked[0] >= 0 if any(use_mask) else None
     return [

@@ -1,4 +1,4 @@
-"""Intensity schemes: golden arrays to 1e-6 relative, and the worked example."""
+"""Intensity schemes: golden arrays to 1e-6, as float32 sums depend on numpy's build; and the worked example."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,8 @@
 """Preprocessing end to end against the reference, the inverse of the crop, class locations, and errors.
 
-Tolerances: shapes, boxes, label maps and draws exactly; images to 1e-6 of the value and of the range.
+Tolerances: shapes, boxes, label maps and draws exactly: integers, and votes that are added up in the reference's order.
+Images to 1e-6 of the value and of the range: cropping copies, normalization does the reference's float32 operations in
+its order, but resampling multiplies in float32 what the reference computes in float64 (in float64 it agrees to 1e-12).
 """
 
 import json
