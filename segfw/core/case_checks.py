@@ -20,7 +20,7 @@ def checked_image(image: Volume, num_channels: int | None = None) -> FloatArray:
 
 
 def checked_label(label: Volume, image: Volume) -> IntArray:
-    """Return the label map as a signed integer array `(1, Z, Y, X)` of at least 16 bits.
+    """Return the label map as a signed integer array `(1, Z, Y, X)`, in int8 where that holds all labels.
 
     `DataError` when it is not on the image's grid, has NaN voxels or values that are no integers.
     """
@@ -35,7 +35,9 @@ def checked_label(label: Volume, image: Volume) -> IntArray:
         if (whole != array).any():
             raise DataError(f"a label map holds integers, got {float(array[whole != array][0])}")
         array = whole
-    return array.astype(np.promote_types(array.dtype, np.int16), copy=False)
+    small = np.iinfo(np.int8)
+    fits = small.min <= array.min(initial=0) and array.max(initial=0) <= small.max
+    return array.astype(np.int8 if fits else np.promote_types(array.dtype, np.int16), copy=False)
 
 
 def not_finite(array: NDArray[np.generic]) -> tuple[int, int] | None:

@@ -9,10 +9,11 @@ from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.plan import Plan
 from segfw.core.settings import PretrainedSettings
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
-from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
 from segfw.workspace import digest, load_yaml
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ CONTINUES = (
     "data",
     "inference",
     "pretrained.path",  # its hash counts, wherever it lies
+    "next_stage",
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
@@ -59,7 +61,14 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         deterministic=settings.deterministic,
         pretrained=settings.pretrained if settings.pretrained.path else None,
         pretrained_sha256=_pretrained_hash(settings.pretrained),
+        next_stage=next_stage(job.plan, configuration),
     )
+
+
+def next_stage(plan: Plan, configuration: str) -> NextStage | None:
+    """Return the configuration that takes the segmentations of `configuration` as a further input, if there is one."""
+    name = plan.configuration(configuration).next_stage
+    return None if name is None else NextStage(name, plan.configuration(name).spacing)
 
 
 def _pretrained_hash(settings: PretrainedSettings) -> str | None:

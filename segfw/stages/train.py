@@ -15,16 +15,27 @@ from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
 from segfw.io.formats.readers import read_geometry, read_label, write_label
+from segfw.stages.cascade import is_handed_on
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
-from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_finished, make_run, run_folder
+from segfw.stages.runs import (
+    CONFIG,
+    DONE,
+    Done,
+    check_names,
+    config_of,
+    load_finished,
+    make_run,
+    next_stage,
+    run_folder,
+)
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, LAST, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.validation import FoldIO
 from segfw.workspace import digest, to_yaml
 
@@ -60,14 +71,16 @@ def run(job: Job) -> None:
 
 
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
-    """Whether the run is finished for as many epochs as asked and validated as asked."""
+    """Whether the run is finished for as many epochs, validated and handed on to the next stage as asked."""
     if job.settings.overwrite:
         return False
     found = load_finished(run_folder(job, configuration, fold))
     if found is None:
         return False
     wanted = job.settings
-    return found.done.epochs >= wanted.trainer.max_epochs and found.done.inference == digest(wanted.inference)
+    if found.done.epochs < wanted.trainer.max_epochs or found.done.inference != digest(wanted.inference):
+        return False
+    return is_handed_on(found, next_stage(job.plan, configuration))
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
@@ -98,7 +111,8 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
         )
     if (folder / DONE).exists():
         (folder / DONE).unlink()
-        shutil.rmtree(folder / VALIDATION, ignore_errors=True)
+        for made in (VALIDATION, NEXT_STAGE):
+            shutil.rmtree(folder / made, ignore_errors=True)
     write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
 
 

@@ -49,7 +49,7 @@ def test_costs_of_the_published_recipe(job):
     assert cost.seconds_per_fold == pytest.approx(1000 * (3 * 250 + 50) * 0.345, rel=2e-3)
     assert cost.checkpoints == 5_603_177 * 4 * 5
     assert cost.store == pytest.approx(85.5e6, rel=0.02)  # as measured on the stores of these 260 cases
-    assert cost.preprocessing == pytest.approx(357e6, rel=0.05)  # likewise, of a process's largest resident size
+    assert cost.preprocessing == pytest.approx(169e6, rel=0.05)  # likewise, of a process's largest resident size
     assert cost.training == pytest.approx(2.71e9, rel=0.05)  # likewise
 
 
