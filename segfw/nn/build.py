@@ -47,18 +47,17 @@ def build_network(
     settings = NetworkSettings(network) if isinstance(network, str) else network
     if settings.target is not None:
         return build_own_network(settings, configuration, num_channels, num_heads, deep_supervision)
-    build = _builder(settings, configuration)
+    build = _builder(configuration.architecture if settings.name == "planned" else settings.name, settings)
     return build(configuration, num_channels, num_heads, deep_supervision, **settings.arguments)
 
 
-def check_arguments(settings: NetworkSettings, configuration: Configuration) -> None:
-    """Raise `UsageError` for arguments that a network of this package does not take."""
+def check_arguments(settings: NetworkSettings) -> None:
+    """Raise `UsageError` for arguments that a network of this package does not take (a planned one takes none)."""
     if settings.target is None:
-        _builder(settings, configuration)
+        _builder("unet" if settings.name == "planned" else settings.name, settings)
 
 
-def _builder(settings: NetworkSettings, configuration: Configuration) -> Callable[..., nn.Module]:
-    name = configuration.architecture if settings.name == "planned" else settings.name
+def _builder(name: str, settings: NetworkSettings) -> Callable[..., nn.Module]:
     if name not in NETWORKS:
         raise UsageError(f"network must be 'planned' or one of {sorted(NETWORKS)}, got {name!r}")
     parameters = inspect.signature(NETWORKS[name]).parameters.values()

@@ -25,7 +25,7 @@ def run(job: Job) -> None:
         log.info("plan: using %s as it is", settings.plan_file)
     else:
         _generate(job)
-    for line in describe_overrides(job.generated_plan, job.plan, job.settings.plan, job.configurations):
+    for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
         log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.files import discard, sha256, write_text
+from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
 from segfw.io.datasets.listing import read_geometry
 from segfw.io.formats.readers import read_label, write_label
+from segfw.nn.build import check_arguments
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
@@ -31,9 +33,12 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: ExperimentSettings) -> None:
-    """Raise at once, before hours of preprocessing, what training would refuse: the device, a user's callback."""
+    """Raise at once, before hours of preprocessing, what training would refuse: the device, code of the user's."""
     choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     build_callbacks(settings.callbacks)
+    check_arguments(settings.network)
+    if settings.network.target is not None:
+        import_object(settings.network.target, f"network.{TARGET}")
 
 
 def run(job: Job) -> None:

@@ -151,6 +151,6 @@ def test_arguments_that_a_network_does_not_take_are_refused() -> None:
     with pytest.raises(UsageError, match=r"vnet takes none, got \['width'\]"):
         build_network(PLAIN_3D, 1, 2, network=NetworkSettings("vnet", arguments={"width": 3}))
     with pytest.raises(UsageError, match=r"bayesian_unet takes \['dropout'\], got \['rate'\]"):
-        check_arguments(NetworkSettings("bayesian_unet", arguments={"rate": 0.5}), PLAIN_3D)
+        check_arguments(NetworkSettings("bayesian_unet", arguments={"rate": 0.5}))
     with pytest.raises(UsageError, match="dropout must be above 0 and below 1"):
         build_network(PLAIN_3D, 1, 2, network=NetworkSettings("bayesian_unet", arguments={"dropout": 1.5}))
