@@ -94,11 +94,7 @@ def check_settings(settings: T) -> T:
         _check_folder_name("name", settings.name)
         _check_split(settings.split)
         _check_network(settings.network)
-        if settings.inference.depth is not None and not settings.loss.deep_supervision:
-            raise UsageError(
-                f"inference.depth={settings.inference.depth} needs loss.deep_supervision=true: only then is the "
-                "network trained at every depth"
-            )
+        _check_inference(settings)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
@@ -250,6 +246,17 @@ def _check_network(network: NetworkSettings) -> None:
     taken = sorted({"topology", "num_channels", "num_outputs"} & set(network.arguments))
     if taken:
         raise UsageError(f"network.arguments must not hold {taken}, which every network is given")
+
+
+def _check_inference(settings: ExperimentSettings) -> None:
+    """Refuse what the chosen network cannot do in prediction."""
+    depth, network = settings.inference.depth, settings.network.name
+    if depth is not None and network != "unet_plus_plus":
+        raise UsageError(f"inference.depth={depth} cuts network=unet_plus_plus, got network={network}")
+    if depth is not None and not settings.loss.deep_supervision:
+        raise UsageError(
+            f"inference.depth={depth} needs loss.deep_supervision=true: only then is the network trained at every depth"
+        )
 
 
 def _check_folder_name(key: str, value: str) -> None:

@@ -25,7 +25,7 @@ from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings import InferenceSettings, NetworkSettings
 
 FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
@@ -52,12 +52,22 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """The trained weights of one fold of one configuration. `network`: name of the architecture that they fit."""
+    """The trained weights of one fold of one configuration. `network`: name of the architecture that they fit.
+
+    `target`: import path of a network that is none of this package's; `arguments`: further ones of the network.
+    """
 
     configuration: str
     fold: Fold
     network: str
     weights: Mapping[str, Tensor]
+    target: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> NetworkSettings:
+        """What builds the network."""
+        return NetworkSettings(self.network, self.target, dict(self.arguments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +106,8 @@ class _Entry:
     network: str
     file: str
     sha256: str
+    target: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         file = f"{member.configuration}_fold_{member.fold}-{digest[:8]}{SUFFIX}"
         with atomic_path(folder / file) as temporary:
             temporary.write_bytes(content)
-        entries.append(_Entry(member.configuration, member.fold, member.network, file, digest))
+        network = member.network, file, digest, member.target, dict(member.arguments)
+        entries.append(_Entry(member.configuration, member.fold, *network))
     manifest = _Manifest(
         FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
     )
@@ -193,7 +206,7 @@ def _load(path: Path, read: Callable[[str], bytes]) -> Bundle:
             weights = safetensors.torch.load(content)
         except SafetensorError as error:
             raise ArtefactError(f"{path}: {entry.file} holds no safetensors: {error}") from error
-        members.append(Member(entry.configuration, entry.fold, entry.network, weights))
+        members.append(Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments))
     try:
         return Bundle(manifest.plan, tuple(members), manifest.mirror_axes, manifest.inference, manifest.provenance)
     except UsageError as error:

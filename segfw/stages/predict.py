@@ -10,11 +10,11 @@ from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
-from segfw.io.datasets.listing import image_files, is_image, split_ending
+from segfw.io.datasets.listing import UNCERTAINTY, image_files, is_image, split_ending
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import is_known
 from segfw.io.formats.readers import read_image, write_label
-from segfw.io.formats.writing import label_ending
+from segfw.io.formats.writing import label_ending, write_map
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ def run(settings: PredictSettings) -> None:
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
         target = targets[name]
-        if target.exists() and not settings.overwrite:
+        uncertain = _uncertainty_file(target) if predictor.settings.uncertainty else None
+        there = target.exists() and (uncertain is None or uncertain.exists())
+        if there and not settings.overwrite:
             log.info("%d/%d %s: %s is there, skipped", number, len(cases), name, target)
             continue
         started = time.monotonic()
@@ -47,6 +49,8 @@ def run(settings: PredictSettings) -> None:
             prediction = predictor.predict(volume)
             if volume.geometry is None:
                 raise DataError(f"{files[0]} states no geometry to write on")
+            if uncertain is not None and prediction.uncertainty is not None:
+                write_map(uncertain, prediction.uncertainty, volume.geometry)
             write_label(target, prediction.segmentation, volume.geometry)
         except SegfwError as error:
             failed.append(name)
@@ -58,14 +62,24 @@ def run(settings: PredictSettings) -> None:
 
 
 def open_predictor(
-    model: Path, accelerator: str, threads: int | None, overrides: InferenceOverrides | None = None
+    model: Path,
+    accelerator: str,
+    threads: int | None,
+    overrides: InferenceOverrides | None = None,
+    trust_code: bool = False,
 ) -> CasePredictor:
-    """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`."""
+    """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`.
+
+    `trust_code`: import networks that the model only names.
+    """
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
     bundle = load_bundle(model)
-    given = {} if overrides is None else {k: v for k, v in vars(overrides).items() if v is not None}
-    return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
+    overrides = overrides or InferenceOverrides()
+    own = vars(bundle.inference)
+    given = {key: value for key, value in vars(overrides).items() if value is not None and key in own}
+    trust = trust_code or overrides.trust_code
+    return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given), trust)
 
 
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
@@ -116,6 +130,12 @@ def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, 
     clash = [target for target in targets.values() if target.resolve() in images]
     if clash:
         raise UsageError(f"output: {clash[0]} is one of the images; give another folder, or the images would be lost")
+
+
+def _uncertainty_file(target: Path) -> Path:
+    """Where the map of uncertainty goes: beside the segmentation, as NIfTI."""
+    name = split_ending(target)[0] if is_known(target) else target.name
+    return target.with_name(f"{name}{UNCERTAINTY}.nii.gz")
 
 
 def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:

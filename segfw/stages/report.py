@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from segfw.core.cost import parameter_count
-from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import write_text
 from segfw.core.locks import hold
 from segfw.core.plan import Configuration, Plan
@@ -173,7 +173,13 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
         return
     volume = read_image(case.images)
     settings = job.settings.trainer
-    segmentation = open_predictor(model, settings.accelerator, settings.threads).predict(volume).segmentation
+    own_code = job.settings.network.target is not None  # which this command has run anyway
+    try:
+        predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code)
+    except UsageError as error:
+        log.warning("report: without an example prediction: %s", error)
+        return
+    segmentation = predictor.predict(volume).segmentation
     if volume.geometry is None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
     write_label(target, segmentation, volume.geometry)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError
@@ -33,6 +33,8 @@ from segfw.data.augmentation import mirror_axes
 from segfw.data.store import Store
 from segfw.inference.restoring import restore_segmentation
 from segfw.inference.sliding_window import predict_logits
+from segfw.inference.uncertainty import sample_logits
+from segfw.nn.build import cut, has_dropout
 from segfw.training.run import METRICS_CSV, METRICS_JSON, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
     store = Store.open(Path(run.store))
     training = network.training
     network.eval()
+    cut(network, run.inference.depth)
     try:
         for number, case in enumerate(run.val_cases, 1):
             if case in scored:
@@ -80,6 +83,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
         network.train(training)
+        cut(network, None)
     io.check_ownership()
     summary = summarize([scored[case] for case in run.val_cases])
     write_text(target / METRICS_CSV, summary_to_csv(summary))
@@ -93,7 +97,14 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, ta
     configuration, labels = run.configuration, run.plan.labels
     image = torch.from_numpy(np.array(store.image(case)))
     axes = mirror_axes(run.augmentation, len(configuration.patch_size))
-    logits = predict_logits(network, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+
+    def compute(one: nn.Module) -> Tensor:
+        return predict_logits(one, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+
+    if run.inference.uncertainty and has_dropout(network):
+        logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
+    else:
+        logits = compute(network)
     segmentation = restore_segmentation(logits, store.record(case), run.plan, configuration)
     io.write_segmentation(case, segmentation, target / f"{case}{ENDING}")
     return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)

@@ -10,6 +10,10 @@ from segfw.io.formats.readers import read_geometry
 __all__ = ["image_files", "is_image", "read_geometry", "split_ending"]
 
 
+UNCERTAINTY = "_uncertainty"
+"""What the name of a map of uncertainty adds to that of the segmentation beside it."""
+
+
 def is_image(path: Path) -> bool:
     """Whether the name ends as an image file's does (hidden files are none)."""
     return is_known(path) and not path.name.startswith(".")

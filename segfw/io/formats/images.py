@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
@@ -95,9 +95,13 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     A geometry of two axes makes a 2D image of the only slice. `DataError` for values that do not fit and for several
     slices on it.
     """
-    if geometry.ndim == 2 and len(array) != 1:
-        raise DataError(f"the geometry is that of one slice, the label map has {len(array)}")
-    values = label_values(array)
+    return image_from_map(label_values(array), geometry)
+
+
+def image_from_map(values: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """Return a map of numbers (Z, Y, X) on the grid of `geometry`, in its own type; else as `image_from_label`."""
+    if geometry.ndim == 2 and len(values) != 1:
+        raise DataError(f"the geometry is that of one slice, the map has {len(values)}")
     image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin)

@@ -11,7 +11,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
@@ -27,7 +29,7 @@ from segfw.io.formats.endings import (
     ending_of,
     is_known,
 )
-from segfw.io.formats.images import image_from_label, is_plain, plain_geometry, reason
+from segfw.io.formats.images import image_from_label, image_from_map, is_plain, plain_geometry, reason
 from segfw.io.formats.nifti_header import restore_direction
 from segfw.io.formats.tiff import write_tiff_label
 
@@ -66,6 +68,15 @@ def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
             write_tiff_label(path, array, geometry)
             return
         _write_by_itk(path, ending, image_from_label(array, _written_geometry(path, ending, array, geometry)))
+    except DataError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+
+
+def write_map(path: str | Path, values: NDArray[np.floating], geometry: Geometry) -> None:
+    """Write a map of real numbers `(Z, Y, X)` on the grid of `geometry` as NIfTI, float32, whole or not at all."""
+    path = Path(path)
+    try:
+        _write_by_itk(path, ".nii.gz", image_from_map(values.astype(np.float32), geometry))
     except DataError as error:
         raise DataError(f"cannot write {path}: {error}") from error
 
