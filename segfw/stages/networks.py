@@ -7,11 +7,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segfw.core.cost import forward_flops, parameter_count
-from segfw.core.network_fit import as_built
-from segfw.core.plan import Configuration, Plan
+from segfw.core.network_fit import as_built, plan_as_built
+from segfw.core.plan import ARCHITECTURES, Configuration, Plan
+from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.settings import NetworkSettings
 from segfw.nn.build import build_network
 from segfw.nn.own_network import try_own_network
+from segfw.tracking.network_table import NetworkRow
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,26 @@ def network_cost(plan: Plan, configuration: Configuration, network: NetworkSetti
     with torch.device("meta"):
         build_network(configuration, channels, heads, network=network)  # which refuses wrong arguments
     return NetworkCost(parameter_count(built, channels, heads), forward_flops(built, channels, heads))
+
+
+def compared_networks(plan: Plan, own: NetworkSettings) -> tuple[NetworkRow, ...]:
+    """Return what every network would cost on every configuration of `plan`, the user's own too if there is one."""
+    networks = [NetworkSettings(name) for name in ARCHITECTURES] + ([own] if own.target is not None else [])
+    rows = []
+    for name, configuration in plan.configurations.items():
+        for network in networks:
+            cost = network_cost(plan, configuration, network)
+            built = plan_as_built(plan, network)
+            rows.append(
+                NetworkRow(
+                    configuration=name,
+                    network=network.name + (" (planned)" if network.name == configuration.architecture else ""),
+                    parameters=cost.parameters,
+                    flops=None if cost.flops is None else cost.flops / configuration.batch_size,
+                    memory_gb=None if network.target else estimated_gpu_memory_gb(built, name),
+                )
+            )
+    return tuple(rows)
 
 
 @torch.no_grad()
