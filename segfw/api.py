@@ -20,7 +20,7 @@ from segfw.core.settings import InferenceOverrides, TaskSettings
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
-from segfw.io.formats.images import image_from_label, volume_from_image
+from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
 from segfw.stages.predict import open_predictor, read_input
@@ -34,11 +34,13 @@ class Result:
 
     `segmentation`: on the image's own grid; a SimpleITK image for a path or a SimpleITK image, a `torchio.LabelMap`
     for a torchio image, an array (Z, Y, X) for an array. `probabilities`: (heads, Z, Y, X) float32 when asked for,
-    else None.
+    else None. `uncertainty`: epistemic, in nats (`segfw.inference.uncertainty`), in the segmentation's form with real
+    values (a `torchio.ScalarImage` for a torchio image) when asked for, else None.
     """
 
     segmentation: Any
     probabilities: NDArray[np.float32] | None
+    uncertainty: Any = None
 
 
 class Predictor:
@@ -54,13 +56,14 @@ class Predictor:
         device: str = "auto",
         settings: InferenceOverrides | None = None,
         threads: int | None = None,
+        trust_code: bool = False,
     ) -> "Predictor":
         """Open a model folder or `.zip`.
 
         `device`: auto, cpu, gpu or mps; `settings`: what shall differ from how the model was validated; `threads`: of
-        the CPU, None for all.
+        the CPU, None for all; `trust_code`: import networks that are not part of this package, if the model names any.
         """
-        return cls(open_predictor(Path(path), device, threads, settings))
+        return cls(open_predictor(Path(path), device, threads, settings, trust_code))
 
     @property
     def num_channels(self) -> int:
@@ -72,42 +75,59 @@ class Predictor:
         """Name -> value, or values of a region, of what the model segments."""
         return dict(self._cases.bundle.plan.labels.values)
 
-    def predict_volume(self, volume: Volume, probabilities: bool = False) -> Prediction:
+    def predict_volume(
+        self, volume: Volume, probabilities: bool = False, uncertainty: bool | None = None
+    ) -> Prediction:
         """Segment a `Volume` (C, Z, Y, X)."""
-        return self._cases.predict(volume, probabilities=probabilities)
+        return self._cases.predict(volume, probabilities, uncertainty)
 
-    def predict(self, image: Any, spacing: Sequence[float] | None = None, probabilities: bool = False) -> Result:
+    def predict(
+        self,
+        image: Any,
+        spacing: Sequence[float] | None = None,
+        probabilities: bool = False,
+        uncertainty: bool | None = None,
+    ) -> Result:
         """Segment `image`: a path (or one per channel), a SimpleITK or torchio image, or an array with `spacing`.
 
         Arrays are (C, Z, Y, X) or, for one channel, (Z, Y, X); `spacing` in millimetres, one value per spatial axis
-        in the array's order. Raises `DataError` for an image the model cannot take and `UsageError` for an array
-        without spacing.
+        in the array's order. `uncertainty`: None follows the settings. Raises `DataError` for an image the model cannot
+        take, `UsageError` for an array without spacing and for uncertainty of a model that has none.
         """
         if isinstance(image, np.ndarray):
-            return self._predict_array(image, spacing, probabilities)
+            volume = _volume_of_array(image, spacing)
+            prediction = self.predict_volume(volume, probabilities, uncertainty)
+            return Result(prediction.segmentation, prediction.probabilities, prediction.uncertainty)
         if hasattr(image, "as_sitk"):
-            return self._predict_torchio(image, probabilities)
+            volume = volume_from_image(image.as_sitk())
+            return _torchio_result(image, self.predict_volume(volume, probabilities, uncertainty))
         volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_input(_paths(image))
-        prediction = self.predict_volume(volume, probabilities)
+        prediction = self.predict_volume(volume, probabilities, uncertainty)
         if volume.geometry is None:
             raise DataError("the image states no geometry")
-        return Result(image_from_label(prediction.segmentation, volume.geometry), prediction.probabilities)
+        unsure = None if prediction.uncertainty is None else image_on_grid(prediction.uncertainty, volume.geometry)
+        return Result(image_from_label(prediction.segmentation, volume.geometry), prediction.probabilities, unsure)
 
-    def _predict_array(self, array: NDArray[Any], spacing: Sequence[float] | None, probabilities: bool) -> Result:
-        if spacing is None:
-            raise UsageError("an array needs spacing=(z, y, x) in millimetres")
-        array = array[None] if array.ndim == 3 else array
-        volume = Volume(np.ascontiguousarray(array, np.float32), tuple(float(s) for s in spacing))
-        prediction = self.predict_volume(volume, probabilities)
-        return Result(prediction.segmentation, prediction.probabilities)
 
-    def _predict_torchio(self, image: Any, probabilities: bool) -> Result:
-        import torchio
+def _volume_of_array(array: NDArray[Any], spacing: Sequence[float] | None) -> Volume:
+    if spacing is None:
+        raise UsageError("an array needs spacing=(z, y, x) in millimetres")
+    array = array[None] if array.ndim == 3 else array
+    return Volume(np.ascontiguousarray(array, np.float32), tuple(float(s) for s in spacing))
 
-        volume = volume_from_image(image.as_sitk())
-        prediction = self.predict_volume(volume, probabilities)
-        tensor = torch.from_numpy(prediction.segmentation.astype(np.int16)).permute(2, 1, 0)[None]
-        return Result(torchio.LabelMap(tensor=tensor, affine=image.affine), prediction.probabilities)
+
+def _torchio_result(image: Any, prediction: Prediction) -> Result:
+    """Return maps as torchio has them: (1, X, Y, Z), on the image's grid."""
+    import torchio
+
+    def tensor(values: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(values).permute(2, 1, 0)[None]
+
+    label = torchio.LabelMap(tensor=tensor(prediction.segmentation.astype(np.int16)), affine=image.affine)
+    unsure = None
+    if prediction.uncertainty is not None:
+        unsure = torchio.ScalarImage(tensor=tensor(prediction.uncertainty), affine=image.affine)
+    return Result(label, prediction.probabilities, unsure)
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:

@@ -2,6 +2,10 @@
 
 nnU-Net v2 calibrates this count against real networks (a reference count fits a reference amount of memory), so only
 ratios matter. The number of input channels and deep supervision do not enter.
+
+For its two networks the count is nnU-Net's: one per convolution's output, one per joined pair. Autograd keeps twice as
+many values (a convolution's output for the norm, the activation's for what follows), which the tests hold for every
+network; so those that nnU-Net does not know are counted in the same unit, half the values that are kept.
 """
 
 import math
@@ -22,19 +26,44 @@ def memory_estimate(
 ) -> int:
     """Count the values of all feature maps of one patch.
 
-    `encoder_counts`: convolutions (unet) or residual blocks (residual_unet) per stage; `num_outputs`: entries of the
+    `encoder_counts`: convolutions, or residual blocks (residual_unet), per stage; `num_outputs`: entries of the
     dataset's labels, background, ignore and regions included. A network of one stage counts no output: the reference
     has its heads in the decoder, of which nothing is left then.
     """
     voxels = stage_voxels(patch_size, strides)
+    maps = [f * v for f, v in zip(features, voxels, strict=True)]
     if architecture == "residual_unet":
         encoder = _residual_encoder(voxels, strides, features, encoder_counts)
     else:
-        encoder = sum(count * f * v for count, f, v in zip(encoder_counts, features, voxels, strict=True))
+        encoder = sum(count * m for count, m in zip(encoder_counts, maps, strict=True))
+    if architecture == "vnet":
+        encoder = (3 * encoder + 3 * sum(maps[1:])) // 2
+    elif architecture == "bayesian_unet":
+        encoder += sum(maps) // 2
     if not decoder_counts:
         return encoder
-    decoder = sum((count + 1) * f * v for count, f, v in zip(decoder_counts, features, voxels, strict=False))
+    if architecture == "unet_plus_plus":
+        return encoder + _nested(maps, decoder_counts) + num_outputs * voxels[0] * len(decoder_counts)
+    # nnU-Net pairs the decoder's counts, which begin at the bottom, with the stages from the top
+    decoder = sum(_joined(count, architecture) * m for count, m in zip(decoder_counts, maps, strict=False)) // 2
     return encoder + decoder + num_outputs * voxels[0]
+
+
+def _joined(count: int, architecture: str) -> int:
+    """Count twice the maps of a decoder stage of `count` convolutions: joined (two), convolved (two each), and more.
+
+    V-Net's PReLU keeps its input as well, here and after upsampling; dropout keeps its output.
+    """
+    if architecture == "vnet":
+        return 3 * count + 4
+    return 2 * count + 2 + (architecture == "bayesian_unet")
+
+
+def _nested(maps: Sequence[int], decoder_counts: Sequence[int]) -> int:
+    """Count the nodes of UNet++: in column j of a level, j + 1 maps are joined (half a unit each) and convolved."""
+    depth = len(decoder_counts)
+    levels = zip(reversed(decoder_counts), maps[:-1], range(depth, 0, -1), strict=True)
+    return sum((2 * count + j + 1) * m for count, m, columns in levels for j in range(1, columns + 1)) // 2
 
 
 def configuration_memory(configuration: Configuration, num_outputs: int) -> int:

@@ -5,7 +5,7 @@ adaptation of the patch), as nnU-Net v2 plans them.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from segfw.core.memory import memory_estimate
@@ -36,20 +36,27 @@ def uncut_patch(spacing: Spacing) -> Shape:
 
 
 def shrink_to_memory(givens: Givens, spacing: Spacing, median: tuple[float, ...]) -> Iterator[Topology]:
-    """Yield the network on the initial patch and on each smaller one; the last is the first that fits the memory.
+    """Yield the network on the initial patch and on each smaller one; the last is the first that fits the memory."""
+    start = make_topology(spacing, initial_patch(spacing, median))
+    return shrink(start, spacing, median, lambda topology: exceeds_memory(givens, topology))
+
+
+def shrink(
+    topology: Topology, spacing: Spacing, median: tuple[float, ...], is_too_large: Callable[[Topology], bool]
+) -> Iterator[Topology]:
+    """Yield `topology` and the network on each smaller patch; the last is the first that is not too large.
 
     Rule: the axis that covers most of the median image gives way (of equals, the last). It is cut by the divisor that
     a cut by its present divisor would have, so that no valid size is skipped. Where a patch comes back, or no axis
     can give way, the smallest batch simply exceeds the target.
     """
-    topology = make_topology(spacing, initial_patch(spacing, median))
     seen: set[Shape] = set()
     while topology.patch_size not in seen:
         yield topology
         seen.add(topology.patch_size)
         patch, divisor = topology.patch_size, topology.divisor
         axes = [axis for axis in range(len(patch)) if patch[axis] > divisor[axis]]
-        if not axes or not exceeds_memory(givens, topology):
+        if not axes or not is_too_large(topology):
             return
         axis = max(axes, key=lambda i: (patch[i] / median[i], i))
         topology = make_topology(spacing, _cut(patch, axis, divisor[axis]))
@@ -63,9 +70,13 @@ def _cut(patch: Shape, axis: int, amount: int) -> Shape:
 
 
 def exceeds_memory(givens: Givens, topology: Topology) -> bool:
-    """Say whether the network needs more than the memory target with the batch that decides it."""
+    """Say whether the planner's network on `topology` needs more than the memory target."""
+    return exceeds(givens, network_memory(givens, topology), topology)
+
+
+def exceeds(givens: Givens, estimate: float, topology: Topology) -> bool:
+    """Say whether a network of this estimate per patch needs more than the memory target with the batch that decides."""
     ndim = len(topology.patch_size)
-    estimate: float = network_memory(givens, topology)
     batch = deciding_batch(givens.planner, ndim)
     if batch != REFERENCE_BATCH_SIZE[ndim]:
         estimate = estimate / REFERENCE_BATCH_SIZE[ndim] * batch

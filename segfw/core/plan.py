@@ -12,7 +12,8 @@ from segfw.core.labels import LabelSet
 from segfw.core.types import Shape, Spacing
 
 NORMALIZATIONS = ("ct", "zscore", "nonorm", "rescale_to_0_1", "rgb_to_0_1")
-ARCHITECTURES = ("unet", "residual_unet")
+ARCHITECTURES = ("unet", "residual_unet", "vnet", "unet_plus_plus", "bayesian_unet")
+"""Networks that can be built on a planned topology; the planners themselves choose among the first two."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Configuration:
     """One network and the data it sees. Two spatial entries in `2d`, three elsewhere.
 
     `spacing` in millimetres; `median_image_size_in_voxels` after resampling; `kernel_sizes` and `strides` one row per
-    stage, the first stride all ones; `n_conv_per_stage` counts convolutions (`unet`) or residual blocks
-    (`residual_unet`). `previous_stage` names the configuration whose segmentation is a further input.
+    stage, the first stride all ones; `n_conv_per_stage` counts convolutions, or residual blocks (`residual_unet`).
+    `previous_stage` names the configuration whose segmentation is a further input.
     """
 
     spacing: Spacing

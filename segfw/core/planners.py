@@ -54,11 +54,14 @@ class Givens:
 
 
 def planner_of(plan: Plan, architecture: str) -> Planner:
-    """Return the planner that made `plan`, or the smallest of this architecture for a plan of another kind."""
+    """Return the planner that made `plan`, or the smallest calibrated for this architecture for a plan of another kind.
+
+    Networks that no planner chooses are counted in the plain U-Net's unit (see `memory`).
+    """
     known = PLANNERS.get(plan.planner)
     if known is not None and known.architecture == architecture:
         return known
-    return PLANNERS["default" if architecture == "unet" else "resenc_m"]
+    return PLANNERS["resenc_m" if architecture == "residual_unet" else "default"]
 
 
 def givens_of(plan: Plan, configuration: Configuration, gpu_memory_gb: float | None = None) -> Givens:

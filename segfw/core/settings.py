@@ -115,7 +115,18 @@ class PlanOverrides:
 class NetworkSettings:
     """Which architecture is built on the planned topology."""
 
-    name: Literal["planned", "unet", "residual_unet"] = setting("planned", "planned: what the planner chose")
+    name: str = setting(
+        "planned", "planned (what the planner chose), unet, residual_unet, vnet, unet_plus_plus, bayesian_unet, or own"
+    )
+    _target_: str | None = setting(
+        None, "import path of a network of your own, called with topology, num_channels, num_outputs and the arguments"
+    )
+    arguments: dict[str, Any] = setting({}, "further arguments of the network; bayesian_unet: dropout")
+
+    @property
+    def target(self) -> str | None:
+        """Import path of a network that the user brings, None for the package's own."""
+        return self._target_
 
 
 @dataclass(frozen=True)
@@ -232,6 +243,10 @@ class InferenceSettings:
     step_size: float = setting(0.5, "distance of windows, share of the window; above 0, at most 1")
     mirror: bool = setting(True, "average over mirrored passes along the axes mirrored in training")
     window_batch_size: int = setting(1, "windows computed at once")
+    depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth, 1 the fastest; None: the deepest")
+    uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
+    samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
+    seed: int = setting(0, "seed of the Monte Carlo samples")
 
 
 @dataclass(frozen=True)
@@ -283,6 +298,11 @@ class InferenceOverrides:
     mirror: bool | None = setting(None, "average over mirrored passes; None: as the model was validated")
     window_batch_size: int | None = setting(None, "windows computed at once; None: the model's own")
     folds: Any = setting(None, "members to use: a fold, a list of folds, or full; None: all of the model's")
+    depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth; None: the model's own")
+    uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
+    samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
+    seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 
 @dataclass(frozen=True)
@@ -310,6 +330,7 @@ class ExportSettings:
     )
     output: str | None = setting(None, "file (zip) or folder to write", literal=True)
     overwrite: bool = setting(False, "replace an earlier export")
+    trust_code: bool = setting(False, "onnx: import the network that the model names, if it is none of this package's")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from typing import Any, Literal, TypeVar
 from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
+from segfw.core.plan import ARCHITECTURES
 from segfw.core.settings import (
     ACCELERATORS,
     STAGES,
     ConfigurationChoice,
     ExperimentSettings,
     FoldChoice,
+    NetworkSettings,
     PlannerSettings,
     PlanOverrides,
     PredictSettings,
@@ -71,6 +73,9 @@ NUMBER_RULES: dict[str, Rule] = {
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
     "inference.window_batch_size": AT_LEAST_1,
+    "inference.depth": AT_LEAST_1,
+    "inference.samples": AT_LEAST_2,
+    "inference.seed": SEED,
     "executor.workers": AT_LEAST_0,
     "workers": AT_LEAST_0,
     "threads": AT_LEAST_1,
@@ -93,6 +98,8 @@ def check_settings(settings: T) -> T:
         _check_folder_name("name", settings.name)
         _check_split(settings.split)
         _check_planner(settings.planner, settings.plan)
+        _check_network(settings.network)
+        _check_inference(settings)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
@@ -267,6 +274,37 @@ def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
         raise UsageError(
             f"{' '.join(given)} would have no effect, since planner.plan_file={planner.plan_file} is used as it is; "
             f"leave one of them out{hint}"
+        )
+
+
+def _check_network(network: NetworkSettings) -> None:
+    """Refuse a name that is unknown, and one for an own network that is taken or cannot name a folder."""
+    known = ("planned", *ARCHITECTURES)
+    if network.target is None:
+        if network.name not in known:
+            own = " A network of your own needs network._target_=my_package.MyNet"
+            raise UsageError(f"{unknown_choice('network', network.name, known)}.{own}")
+        return
+    if network.name in known:
+        raise UsageError(
+            f"network._target_={network.target} needs a name of its own for its runs, network.name=mine; "
+            f"got {network.name!r}, which is taken"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9]\w*", network.name, re.ASCII):
+        raise UsageError(f"network.name names a folder: letters, digits and _, got {network.name!r}")
+    taken = sorted({"topology", "num_channels", "num_outputs"} & set(network.arguments))
+    if taken:
+        raise UsageError(f"network.arguments must not hold {taken}, which every network is given")
+
+
+def _check_inference(settings: ExperimentSettings) -> None:
+    """Refuse what the chosen network cannot do in prediction."""
+    depth, network = settings.inference.depth, settings.network.name
+    if depth is not None and network != "unet_plus_plus":
+        raise UsageError(f"inference.depth={depth} cuts network=unet_plus_plus, got network={network}")
+    if depth is not None and not settings.loss.deep_supervision:
+        raise UsageError(
+            f"inference.depth={depth} needs loss.deep_supervision=true: only then is the network trained at every depth"
         )
 
 

@@ -73,3 +73,8 @@ def _grow_kernel(kernel: Shape, spacing: list[float]) -> Shape:
     return tuple(
         3 if width == 3 or s / finest < POOLING_SPACING_RATIO else 1 for width, s in zip(kernel, spacing, strict=True)
     )
+
+
+def widened_kernel(kernel: Shape) -> Shape:
+    """Return V-Net's kernel where the plan has `kernel`: 5 for 3; axes of width 1 stay apart."""
+    return tuple(width + 2 if width > 1 else 1 for width in kernel)

@@ -11,7 +11,7 @@ good. No case names, paths or hosts are in it.
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
 from segfw.inference.model_card import model_card
 from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
@@ -37,12 +37,22 @@ Fold = int | Literal["full"]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """The trained weights of one fold of one configuration. `network`: name of the architecture that they fit."""
+    """The trained weights of one fold of one configuration. `network`: name of the architecture that they fit.
+
+    `target`: import path of a network that is none of this package's; `arguments`: further ones of the network.
+    """
 
     configuration: str
     fold: Fold
     network: str
     weights: Mapping[str, Tensor]
+    target: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> NetworkSettings:
+        """What builds the network."""
+        return NetworkSettings(self.network, self.target, dict(self.arguments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +91,8 @@ class _Entry:
     network: str
     file: str
     sha256: str
+    target: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         file = f"{member.configuration}_fold_{member.fold}-{digest[:8]}{SUFFIX}"
         with atomic_path(folder / file) as temporary:
             temporary.write_bytes(content)
-        entries.append(_Entry(member.configuration, member.fold, member.network, file, digest))
+        network = member.network, file, digest, member.target, dict(member.arguments)
+        entries.append(_Entry(member.configuration, member.fold, *network))
     manifest = _Manifest(
         FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
     )
@@ -184,7 +197,7 @@ def _member(path: Path, entry: _Entry, read: Read) -> Member:
         weights = safetensors.torch.load(_content(path, entry, read))
     except SafetensorError as error:
         raise ArtefactError(f"{path}: {entry.file} holds no safetensors: {error}") from error
-    return Member(entry.configuration, entry.fold, entry.network, weights)
+    return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments)
 
 
 def _content(path: Path, entry: _Entry, read: Read) -> bytes:

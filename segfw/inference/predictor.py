@@ -7,6 +7,7 @@ probabilities on the image's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import IntArray, Volume
 from segfw.inference.bundle import Bundle, Member
-from segfw.inference.restoring import LogitMap, restore_ensemble, restore_ensemble_probabilities
+from segfw.inference.restoring import LogitMap, restore_ensemble, restore_ensemble_probabilities, restore_uncertainty
 from segfw.inference.sliding_window import predict_logits
-from segfw.nn.build import build_network
+from segfw.inference.uncertainty import check_can_disagree, sample_logits
+from segfw.nn.build import build_network, cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,12 @@ class Prediction:
     """What a model says of one image, on the image's own grid.
 
     `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
-    or per region, None unless asked for.
+    or per region, None unless asked for; `uncertainty`: float32 `(Z, Y, X)` in nats (see `uncertainty`), likewise.
     """
 
     segmentation: IntArray
     probabilities: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
 
 
 class AveragedNetwork(nn.Module):
@@ -54,34 +57,88 @@ class AveragedNetwork(nn.Module):
 class CasePredictor:
     """A packaged model, ready to segment volumes on `device`.
 
-    `settings`: None takes the model's own. Networks are built once, here. Raises `ArtefactError` when weights do not
-    fit their network, `UsageError` for a configuration that needs another one's segmentation as input.
+    `settings`: None takes the model's own. `trust_code`: import the networks that the model names where they are none
+    of this package's; that runs their code. Networks are built once, here. Raises `ArtefactError` when weights do not
+    fit their network; `UsageError` for a configuration that needs another one's segmentation as input, for code that
+    is not trusted, and for settings that the model's networks do not have.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device | str, settings: InferenceSettings | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device | str,
+        settings: InferenceSettings | None = None,
+        trust_code: bool = False,
+    ) -> None:
         self.bundle = bundle
         self.device = torch.device(device)
         self.settings = settings or bundle.inference
-        folds: dict[str, list[nn.Module]] = {}
+        check_trust(bundle, trust_code)
+        _check_depth(bundle, self.settings)
+        self._members: dict[str, list[nn.Module]] = {}
         for member in bundle.members:
-            folds.setdefault(member.configuration, []).append(load_network(bundle.plan, member))
-        self._networks = {
-            name: (AveragedNetwork(networks) if len(networks) > 1 else networks[0]).to(self.device).eval()
-            for name, networks in folds.items()
-        }
+            network = load_network(bundle.plan, member).to(self.device).eval()
+            cut(network, self.settings.depth)
+            self._members.setdefault(member.configuration, []).append(network)
+        if self.settings.uncertainty:
+            self._check_can_disagree()
 
-    def predict(self, volume: Volume, probabilities: bool = False) -> Prediction:
-        """Segment one image `(C, Z, Y, X)` as it was read; `DataError` for a wrong number of channels."""
+    def predict(self, volume: Volume, probabilities: bool = False, uncertainty: bool | None = None) -> Prediction:
+        """Segment one image `(C, Z, Y, X)` as it was read; `DataError` for a wrong number of channels.
+
+        `uncertainty`: None follows the settings. With it, the segmentation of a network with dropout is that of its
+        Monte Carlo samples' mean.
+        """
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
             raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
-        maps = []
-        for name, network in self._networks.items():
+        uncertain = self.settings.uncertainty if uncertainty is None else uncertainty
+        if uncertain:
+            self._check_can_disagree()
+        maps, disagreements = [], []
+        for name, networks in self._members.items():
             case = preprocess_case(volume, None, plan, plan.configuration(name))
-            maps.append(logit_map(network, case, plan, name, self.settings, self.bundle.mirror_axes))
-        segmentation = restore_ensemble(maps, plan)
-        return Prediction(segmentation, restore_ensemble_probabilities(maps, plan) if probabilities else None)
+            if not uncertain:
+                network = AveragedNetwork(networks) if len(networks) > 1 else networks[0]
+                maps.append(LogitMap(self._logits(case, name, network), case.record, plan.configuration(name)))
+                continue
+            compute = partial(self._logits, case, name)
+            sampled = sample_logits(networks, compute, self.settings, plan.labels.has_regions)
+            maps.append(LogitMap(sampled.logits, case.record, plan.configuration(name)))
+            disagreements.append(LogitMap(sampled.disagreement, case.record, plan.configuration(name)))
+        return Prediction(
+            restore_ensemble(maps, plan),
+            restore_ensemble_probabilities(maps, plan) if probabilities else None,
+            restore_uncertainty(maps, disagreements, plan) if uncertain else None,
+        )
+
+    def _logits(self, case: PreprocessedCase, name: str, network: nn.Module) -> Tensor:
+        return logit_map(network, case, self.bundle.plan, name, self.settings, self.bundle.mirror_axes).logits
+
+    def _check_can_disagree(self) -> None:
+        networks = [network for members in self._members.values() for network in members]
+        check_can_disagree(networks, [member.network for member in self.bundle.members])
+
+
+def check_trust(bundle: Bundle, trust_code: bool) -> None:
+    """Refuse to import what a model merely names, unless its user has said that it may be."""
+    foreign = sorted({member.target for member in bundle.members if member.target is not None})
+    if foreign and not trust_code:
+        raise UsageError(
+            f"the model's network is {', '.join(foreign)}, code that is not part of the model and would be run; if you "
+            "have it and trust it, give inference.trust_code=true (export: trust_code=true; Predictor.load: trust_code=True)"
+        )
+
+
+def _check_depth(bundle: Bundle, settings: InferenceSettings) -> None:
+    """Refuse to cut a network that was trained at its full depth only."""
+    loss = bundle.provenance.settings.get("loss")
+    if settings.depth is not None and isinstance(loss, dict) and loss.get("deep_supervision") is False:
+        raise UsageError(
+            f"inference.depth={settings.depth}: this model was trained at its full depth only "
+            "(loss.deep_supervision=false), so that it cannot be cut"
+        )
 
 
 def logit_map(
@@ -106,7 +163,8 @@ def logit_map(
 def load_network(plan: Plan, member: Member) -> nn.Module:
     """Build the network of a member with its weights, on the CPU, with a single output.
 
-    Raises `ArtefactError` when the weights do not fit, `UsageError` for a configuration of a cascade.
+    Raises `ArtefactError` when the weights do not fit, `UsageError` for a configuration of a cascade and for code of
+    others that cannot be imported.
     """
     configuration = plan.configuration(member.configuration)
     if configuration.previous_stage is not None:
@@ -115,7 +173,7 @@ def load_network(plan: Plan, member: Member) -> nn.Module:
             "input, which prediction does not provide; choose a model of another configuration"
         )
     network = build_network(
-        configuration, len(plan.channel_names), plan.labels.num_heads, deep_supervision=False, network=member.network
+        configuration, len(plan.channel_names), plan.labels.num_heads, deep_supervision=False, network=member.settings
     )
     try:
         network.load_state_dict(dict(member.weights))

@@ -28,6 +28,7 @@ from segfw.core.plan import Configuration, Plan
 from segfw.core.preprocessing import CropRecord, configuration_spacing, uncrop
 from segfw.core.resampling import separate_axis
 from segfw.core.types import IntArray, Shape
+from segfw.inference.uncertainty import entropies
 
 BAND_BYTES = 48 * 2**20
 MIN_BAND_ROWS = 8
@@ -112,6 +113,29 @@ def restore_ensemble_probabilities(maps: Sequence[LogitMap], plan: Plan) -> NDAr
     if not plan.labels.has_regions:
         whole[0][uncrop(np.ones(record.shape_after_cropping, np.bool_), record, plan) == 0] = 1
     return whole
+
+
+@torch.inference_mode()
+def restore_uncertainty(maps: Sequence[LogitMap], disagreements: Sequence[LogitMap], plan: Plan) -> NDArray[np.float32]:
+    """Return the epistemic uncertainty `(Z, Y, X)` of one case in nats: 0 outside the crop.
+
+    `disagreements`: of the samples within each configuration, as maps of one head. By the chain rule of mutual
+    information their mean and the disagreement of the configurations with each other make up the whole; the parts are
+    resized, rather than probabilities of each sample, whose blending across borders would look like doubt.
+    """
+    uncertainty = np.empty(maps[0].record.shape_after_cropping, np.float32)
+    regions = plan.labels.has_regions
+    for rows in _bands(maps, 5 * len(maps)):
+        within = zip(*(_blends(entry, plan, rows) for entry in disagreements), strict=True)
+        between = zip(*(_blends(entry, plan, rows) for entry in maps), strict=True)
+        for z, (own, others) in enumerate(zip(within, between, strict=True)):
+            values = torch.stack([torch.lerp(*blend) for blend in own]).mean(0)
+            if len(maps) > 1:
+                planes = torch.stack([_probabilities(torch.lerp(*blend), plan.labels) for blend in others])
+                expected = torch.stack([entropies(plane, regions) for plane in planes]).mean(0)
+                values = values + (entropies(planes.mean(0), regions) - expected).clamp_min(0)
+            uncertainty[z, rows] = values[0].cpu().numpy()
+    return np.ascontiguousarray(uncrop(uncertainty, maps[0].record, plan), np.float32)
 
 
 class _Axis(NamedTuple):

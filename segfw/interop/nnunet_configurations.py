@@ -117,6 +117,8 @@ def _resampling_to_json(resampling: Resampling) -> dict[str, Any]:
 
 def _architecture_to_json(configuration: Configuration) -> dict[str, Any]:
     ndim = len(configuration.spacing)
+    if configuration.architecture not in NETWORK_CLASSES:
+        raise UsageError(f"nnU-Net knows {list(NETWORK_CLASSES)}; it has no {configuration.architecture!r}")
     return {
         "network_class_name": NETWORK_CLASSES[configuration.architecture],
         "arch_kwargs": {

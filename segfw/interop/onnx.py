@@ -25,7 +25,8 @@ from segfw.core.files import sha256, write_text
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.version import __version__
 from segfw.inference.bundle import Bundle, Member
-from segfw.inference.predictor import load_network
+from segfw.inference.predictor import check_trust, load_network
+from segfw.nn.build import cut
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +49,19 @@ AROUND = {
 }
 
 
-def export_onnx(bundle: Bundle, folder: Path) -> dict[str, float]:
+def export_onnx(bundle: Bundle, folder: Path, trust_code: bool = False) -> dict[str, float]:
     """Write the model's files into `folder` and return the largest difference to PyTorch of each.
 
-    Raises `UsageError` with the `pip` line where the packages are missing, `JobError` when a difference is above 1e-3
+    `trust_code`: import a network that the model only names, which runs its code. Raises `UsageError` with the `pip` line where the packages are missing, `JobError` when a difference is above 1e-3
     or the network cannot be exported.
     """
+    check_trust(bundle, trust_code)
     packages = _require_packages()
     folder.mkdir(parents=True, exist_ok=True)
     members, differences = [], {}
     for member in bundle.members:
         network = load_network(bundle.plan, member).eval()
+        cut(network, bundle.inference.depth)
         path = folder / f"{member.configuration}_fold_{member.fold}.onnx"
         shape = (len(bundle.plan.channel_names), *bundle.plan.configuration(member.configuration).patch_size)
         _write(network, shape, path)

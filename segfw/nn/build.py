@@ -1,5 +1,7 @@
 """From a configuration of the plan to a network with fresh weights."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,16 +9,26 @@ from torch import nn
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration
+from segfw.core.settings import NetworkSettings
+from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet
 from segfw.nn.blocks import CONVOLUTIONS, INSTANCE_NORMS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock
-from segfw.nn.residual_unet import ResidualEncoder
-from segfw.nn.unet import Decoder, PlainEncoder, UNet
+from segfw.nn.own_network import build_own_network
+from segfw.nn.residual_unet import build_residual_unet
+from segfw.nn.unet import build_unet
+from segfw.nn.unet_plus_plus import UNetPlusPlus, build_unet_plus_plus
+from segfw.nn.vnet import build_vnet
 
-ENCODERS: dict[str, type[PlainEncoder] | type[ResidualEncoder]] = {
-    "unet": PlainEncoder,
-    "residual_unet": ResidualEncoder,
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "unet": build_unet,
+    "residual_unet": build_residual_unet,
+    "vnet": build_vnet,
+    "unet_plus_plus": build_unet_plus_plus,
+    "bayesian_unet": build_bayesian_unet,
 }
+"""Name -> builder; what is keyword-only in its signature may be given as `network.arguments`."""
 CONVOLUTION_TYPES: tuple[Any, ...] = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
 NORM_TYPES: tuple[Any, ...] = tuple(INSTANCE_NORMS.values())
+PRELU_SLOPE = 0.25
 
 
 def build_network(
@@ -24,25 +36,62 @@ def build_network(
     num_channels: int,
     num_heads: int,
     deep_supervision: bool = True,
-    network: str = "planned",
-) -> UNet:
-    """Build the network of `configuration`; `network` names an architecture, or "planned" for the configuration's own.
+    network: NetworkSettings | str = "planned",
+) -> nn.Module:
+    """Build the network of `configuration`: `planned` is the configuration's own; a name stands for its settings.
 
-    The weights are PyTorch's defaults: `initialize` them or load some.
+    Its weights are not yet those to train from: `fresh_network`, or load some. What networks return, and when, is
+    told by `UNet`. Raises `UsageError` for an unknown name, for arguments that the network does not take, and for code
+    of the user's that cannot be imported or called.
     """
-    name = configuration.architecture if network == "planned" else network
-    if name not in ENCODERS:
-        raise UsageError(f"network must be 'planned' or one of {sorted(ENCODERS)}, got {name!r}")
-    encoder = ENCODERS[name](configuration, num_channels)
-    return UNet(encoder, Decoder(configuration, num_heads), deep_supervision=deep_supervision)
+    settings = NetworkSettings(network) if isinstance(network, str) else network
+    if settings.target is not None:
+        return build_own_network(settings, configuration, num_channels, num_heads, deep_supervision)
+    build = _builder(configuration.architecture if settings.name == "planned" else settings.name, settings)
+    return build(configuration, num_channels, num_heads, deep_supervision, **settings.arguments)
+
+
+def check_arguments(settings: NetworkSettings) -> None:
+    """Raise `UsageError` for arguments that a network of this package does not take (a planned one takes none)."""
+    if settings.target is None:
+        _builder("unet" if settings.name == "planned" else settings.name, settings)
+
+
+def _builder(name: str, settings: NetworkSettings) -> Callable[..., nn.Module]:
+    if name not in NETWORKS:
+        raise UsageError(f"network must be 'planned' or one of {sorted(NETWORKS)}, got {name!r}")
+    parameters = inspect.signature(NETWORKS[name]).parameters.values()
+    allowed = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = sorted(set(settings.arguments) - set(allowed))
+    if unknown:
+        raise UsageError(f"network.arguments: {name} takes {allowed or 'none'}, got {unknown}")
+    return NETWORKS[name]
+
+
+def fresh_network(
+    configuration: Configuration,
+    num_channels: int,
+    num_heads: int,
+    deep_supervision: bool,
+    settings: NetworkSettings,
+    seed: int,
+) -> nn.Module:
+    """Build a network with the weights that training starts from; a user's own draws them itself, from `seed`."""
+    if settings.target is None:
+        network = build_network(configuration, num_channels, num_heads, deep_supervision, settings)
+        initialize(network, seed)
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(configuration, num_channels, num_heads, deep_supervision, settings)
 
 
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator | int) -> None:
     """Draw the weights in place from `generator` (or from a new one with this seed), in the order of the modules.
 
-    Convolutions: He's normal initialization for leaky ReLU over the fan-in; biases 0; norms 1 and 0. The second norm
-    of each residual block is 0 altogether, so that such a block starts as its shortcut.
+    Convolutions: He's normal initialization for leaky ReLU over the fan-in; biases 0; norms 1 and 0; PReLU's slopes
+    1/4. The second norm of each residual block is 0 altogether, so that such a block starts as its shortcut.
     """
     if isinstance(generator, int):
         generator = torch.Generator().manual_seed(generator)
@@ -54,7 +103,31 @@ def initialize(network: nn.Module, generator: torch.Generator | int) -> None:
         elif isinstance(module, NORM_TYPES):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, PRELU_SLOPE)
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             for parameter in module.conv2.norm.parameters():
                 nn.init.zeros_(parameter)
+
+
+def cut(network: nn.Module, depth: int | None) -> None:
+    """Let a UNet++ predict with its U-Net of `depth` (None: its deepest); `UsageError` for what cannot be cut so."""
+    if isinstance(network, UNetPlusPlus):
+        if depth is not None and depth > network.max_depth:
+            raise UsageError(f"inference.depth must be between 1 and {network.max_depth} for this model, got {depth}")
+        network.depth = depth
+    elif depth is not None:
+        raise UsageError(f"inference.depth={depth} cuts a unet_plus_plus; this model is another network")
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether `network` can be sampled: its channels are dropped in prediction, too."""
+    return any(isinstance(module, ChannelDropout) for module in network.modules())
+
+
+def draw_dropout(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw one sample of a network with dropout; None goes back to its mean."""
+    for module in network.modules():
+        if isinstance(module, ChannelDropout):
+            module.draw(generator)

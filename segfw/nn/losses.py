@@ -3,6 +3,7 @@
 A perfect segmentation scores -1. Everything is computed in float32 whatever the precision of the network.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,21 +83,19 @@ class DiceBinaryCrossEntropy(nn.Module):
 
 
 class DeepSupervisionLoss(nn.Module):
-    """The weighted sum of a loss over the decoder's resolutions, full resolution first.
+    """The weighted mean of a loss over a network's outputs, each scored against the target at its own resolution."""
 
-    Outputs of weight 0 are not looked at and may be absent from the lists.
-    """
-
-    def __init__(self, loss: nn.Module, num_outputs: int) -> None:
+    def __init__(self, loss: nn.Module) -> None:
         super().__init__()
         self.loss = loss
-        self.weights = tuple(weight for weight in deep_supervision_weights(num_outputs) if weight > 0)
 
-    def forward(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        """Return the loss of a batch, a scalar; `targets` come from `deep_supervision_targets`."""
-        if min(len(outputs), len(targets)) < len(self.weights):
-            raise ValueError(f"expected {len(self.weights)} outputs and targets, got {len(outputs)} and {len(targets)}")
-        terms = [w * self.loss(o, t) for w, o, t in zip(self.weights, outputs, targets, strict=False)]
+    def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar. `outputs`: one, or several, full resolution first."""
+        if isinstance(outputs, Tensor):
+            outputs = [outputs]
+        sizes = [tuple(output.shape[2:]) for output in outputs]
+        targets = deep_supervision_targets(target, sizes)
+        terms = [w * self.loss(o, t) for w, o, t in zip(output_weights(sizes), outputs, targets, strict=True)]
         return torch.stack(terms).sum()
 
 
@@ -116,26 +115,25 @@ def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> nn
 LOSSES = {"dice_ce": (DiceCrossEntropy, DiceBinaryCrossEntropy)}
 
 
-def deep_supervision_weights(num_outputs: int) -> tuple[float, ...]:
-    """Return the weight of each output, full resolution first: halved each time, the last one 0, their sum 1.
+def output_weights(sizes: Sequence[Shape]) -> tuple[float, ...]:
+    """Return the weight of each output from its spatial size: halved at each coarser resolution, their sum 1.
 
-    A single output has the weight 1.
+    Outputs of one size weigh the same, as those of UNet++ do. nnU-Net gives its coarsest output no weight; our U-Nets
+    leave it out.
     """
-    if num_outputs == 1:
-        return (1.0,)
-    raw = [0.5**depth for depth in range(num_outputs - 1)]
-    return (*(weight / sum(raw) for weight in raw), 0.0)
+    resolutions = sorted(set(sizes), key=math.prod, reverse=True)
+    raw = [0.5 ** resolutions.index(size) for size in sizes]
+    return tuple(weight / sum(raw) for weight in raw)
 
 
-def deep_supervision_targets(target: Tensor, strides: Sequence[Shape]) -> list[Tensor]:
-    """Return `target` `(B, C, *space)` at each decoder resolution, full resolution first, as views.
+def deep_supervision_targets(target: Tensor, sizes: Sequence[Shape]) -> list[Tensor]:
+    """Return `target` `(B, C, *space)` at each of the `sizes`, which divide its own, as views.
 
-    `strides`: the configuration's, one row per stage. Nearest voxel: output voxel i of a reduction by s looks at (i +
-    1/2) s, rounded down. A network of one stage has its full resolution only.
+    Nearest voxel: voxel i of a reduction by s looks at (i + 1/2) s, rounded down.
     """
-    factors, targets = [1] * len(strides[0]), []
-    for row in strides[:-1] or strides:
-        factors = [factor * stride for factor, stride in zip(factors, row, strict=True)]
+    targets = []
+    for size in sizes:
+        factors = [full // reduced for full, reduced in zip(target.shape[2:], size, strict=True)]
         window = tuple(slice(factor // 2, None, factor) for factor in factors)
         targets.append(target[(slice(None), slice(None), *window)])
     return targets

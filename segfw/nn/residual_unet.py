@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from segfw.core.plan import Configuration
 from segfw.nn.blocks import ConvStack, ResidualStack
+from segfw.nn.unet import UNet, plain_decoder
 
 
 class ResidualEncoder(nn.Module):
@@ -25,3 +26,11 @@ class ResidualEncoder(nn.Module):
             features = stage(features)
             outputs.append(features)
         return outputs
+
+
+def build_residual_unet(
+    configuration: Configuration, num_channels: int, num_heads: int, deep_supervision: bool
+) -> UNet:
+    """Build the residual encoder U-Net of `configuration`."""
+    encoder = ResidualEncoder(configuration, num_channels)
+    return UNet(encoder, plain_decoder(configuration, num_heads), deep_supervision=deep_supervision)

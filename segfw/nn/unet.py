@@ -10,11 +10,13 @@ image ── stage 0 ───────────────────�
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from segfw.core.plan import Configuration
+from segfw.core.types import Shape
 from segfw.nn.blocks import CONVOLUTIONS, TRANSPOSED, ConvStack
 
 
@@ -43,28 +45,17 @@ class PlainEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Upsamples, joins with the encoder's features and convolves, from the coarsest stage to full resolution.
+    """Upsamples, joins with the encoder's features and goes through a stage, from the coarsest to full resolution.
 
-    `stages`, `transpconvs` and `seg_layers` are indexed from the bottom. Every resolution has a head, used or not, so
-    that weights load whatever the deep supervision. An encoder of one stage, as planned for images below 8 voxels,
-    leaves nothing to join: the decoder is its head.
+    All three lists are indexed from the bottom. Every resolution has a head, used or not, so that weights load
+    whatever the deep supervision. An encoder of one stage, as planned for images below 8 voxels, leaves nothing to
+    join: its decoder is one head.
     """
 
-    def __init__(self, configuration: Configuration, num_heads: int) -> None:
+    def __init__(
+        self, stages: Sequence[nn.Module], upsamplings: Sequence[nn.Module], heads: Sequence[nn.Module]
+    ) -> None:
         super().__init__()
-        features, kernels, strides = configuration.features_per_stage, configuration.kernel_sizes, configuration.strides
-        ndim = len(strides[0])
-        one = (1,) * ndim
-        stages, upsamplings, heads = [], [], []
-        for count, level in zip(
-            configuration.n_conv_per_stage_decoder, reversed(range(len(features) - 1)), strict=True
-        ):
-            here, below, stride = features[level], features[level + 1], strides[level + 1]
-            upsamplings.append(TRANSPOSED[ndim](below, here, stride, stride))
-            stages.append(ConvStack(count, 2 * here, here, kernels[level], one))
-            heads.append(CONVOLUTIONS[ndim](here, num_heads, one))
-        if not stages:
-            heads.append(CONVOLUTIONS[ndim](features[0], num_heads, one))
         self.stages = nn.ModuleList(stages)
         self.transpconvs = nn.ModuleList(upsamplings)
         self.seg_layers = nn.ModuleList(heads)
@@ -88,8 +79,8 @@ class UNet(nn.Module):
 
     In evaluation mode, or with `deep_supervision` false: one tensor. In training mode with `deep_supervision`: a
     list, full resolution first, one entry per decoder stage; `skip_lowest_head` leaves out the coarsest one (unless
-    it is the only one), whose weight in the loss is 0. Both attributes may be changed at any time. Every axis of the
-    patch must be divisible by the product of its strides.
+    it is the only one), which nnU-Net gives no weight in the loss. Both attributes may be changed at any time. Every
+    axis of the patch must be divisible by the product of its strides.
     """
 
     def __init__(
@@ -115,3 +106,48 @@ class UNet(nn.Module):
         if self.training and self.deep_supervision:
             return self.decoder(skips, self.num_outputs)
         return self.decoder(skips, 1)[0]
+
+
+def build_unet(configuration: Configuration, num_channels: int, num_heads: int, deep_supervision: bool) -> UNet:
+    """Build the plain U-Net of `configuration`."""
+    encoder = PlainEncoder(configuration, num_channels)
+    return UNet(encoder, plain_decoder(configuration, num_heads), deep_supervision=deep_supervision)
+
+
+def plain_decoder(configuration: Configuration, num_heads: int) -> Decoder:
+    """Build the decoder of transposed convolutions and stacks of convolutions."""
+    one = (1,) * len(configuration.strides[0])
+    levels = decoder_levels(configuration)
+    return Decoder(
+        [ConvStack(level.count, 2 * level.features, level.features, level.kernel, one) for level in levels],
+        [TRANSPOSED[len(one)](level.below, level.features, level.stride, level.stride) for level in levels],
+        build_heads(configuration, num_heads),
+    )
+
+
+@dataclass(frozen=True)
+class DecoderLevel:
+    """One way up: `count` convolutions of `kernel` into `features`, after enlarging `below` channels by `stride`."""
+
+    count: int
+    below: int
+    features: int
+    kernel: Shape
+    stride: Shape
+
+
+def decoder_levels(configuration: Configuration) -> tuple[DecoderLevel, ...]:
+    """List the ways up from the bottom; none in a network of one stage."""
+    c = configuration
+    levels = reversed(range(len(c.features_per_stage) - 1))
+    return tuple(
+        DecoderLevel(count, c.features_per_stage[i + 1], c.features_per_stage[i], c.kernel_sizes[i], c.strides[i + 1])
+        for count, i in zip(c.n_conv_per_stage_decoder, levels, strict=True)
+    )
+
+
+def build_heads(configuration: Configuration, num_heads: int) -> list[nn.Module]:
+    """Build a 1x1 convolution to logits for each way up, from the bottom; one in a network of one stage."""
+    one = (1,) * len(configuration.strides[0])
+    widths = [level.features for level in decoder_levels(configuration)] or [configuration.features_per_stage[0]]
+    return [CONVOLUTIONS[len(one)](width, num_heads, one) for width in widths]

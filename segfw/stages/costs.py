@@ -3,10 +3,10 @@
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.cost import parameter_count, training_flops
+from segfw.core.cost import training_flops
 from segfw.core.errors import ArtefactError
 from segfw.core.footprint import (
     TrainingMachine,
@@ -16,10 +16,12 @@ from segfw.core.footprint import (
     store_bytes,
     training_bytes,
 )
-from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.core.network_fit import plan_as_built
+from segfw.core.plan import Fingerprint
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
+from segfw.stages.networks import NetworkCost, network_cost
 from segfw.stages.runs import DONE, run_folder
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import CHECKPOINTS, FULL, FoldRun
@@ -38,19 +40,20 @@ class ConfigurationCost:
     """
 
     parameters: int
-    gpu_memory_gb: float
+    gpu_memory_gb: float | None
     store: int | None
     shares_with: str | None
     checkpoints: int
     preprocessing: float | None
-    training: float
+    training: float | None
     seconds_per_fold: float | None
 
 
 def plan_costs(job: Job, device: Device | None, flops_per_second: float | None) -> dict[str, ConfigurationCost]:
     """Estimate every configuration of the command; without a device none of its time, without a fingerprint no disk."""
     fingerprint = _fingerprint(job)
-    plan = _as_built(job.plan, job.settings.network.name)
+    network = job.settings.network
+    plan, known = plan_as_built(job.plan, network), network.target is None
     names = job.configurations
     stores = {} if fingerprint is None else {n: store_bytes(fingerprint, plan, plan.configuration(n)) for n in names}
     shared = once_per_store({n: job.store_name(job.plan, job.plan.configuration(n)) for n in names})
@@ -58,17 +61,17 @@ def plan_costs(job: Job, device: Device | None, flops_per_second: float | None) 
     costs = {}
     for name in names:
         configuration = plan.configuration(name)
-        count = parameter_count(configuration, len(plan.channel_names), plan.labels.num_heads)
-        optimizer = job.settings.optimizer.name
+        cost = network_cost(plan, configuration, network)
+        count, optimizer = cost.parameters, job.settings.optimizer.name
         costs[name] = ConfigurationCost(
             parameters=count,
-            gpu_memory_gb=estimated_gpu_memory_gb(plan, name),
+            gpu_memory_gb=estimated_gpu_memory_gb(plan, name) if known else None,
             store=stores.get(name),
             shares_with=shared.get(name),
             checkpoints=checkpoint_bytes(count, optimizer),
             preprocessing=None if fingerprint is None else preprocessing_bytes(fingerprint, plan, configuration),
-            training=training_bytes(plan, name, count, optimizer, machine),
-            seconds_per_fold=_seconds_per_fold(job, plan, configuration, flops_per_second),
+            training=training_bytes(plan, name, count, optimizer, machine) if known else None,
+            seconds_per_fold=_seconds_per_fold(job, cost, flops_per_second),
         )
     return costs
 
@@ -81,14 +84,6 @@ def _fingerprint(job: Job) -> Fingerprint | None:
         return None
 
 
-def _as_built(plan: Plan, network: str) -> Plan:
-    """Return the plan with the architecture that `network` names, as the networks are built."""
-    if network == "planned":
-        return plan
-    built = {name: replace(c, architecture=network) for name, c in plan.configurations.items()}
-    return replace(plan, configurations=built)
-
-
 def _training_machine(job: Job, device: Device | None) -> TrainingMachine:
     if device is None:
         return TrainingMachine(on_cpu=False, cuda=False, workers=0)
@@ -96,13 +91,12 @@ def _training_machine(job: Job, device: Device | None) -> TrainingMachine:
     return TrainingMachine(device.accelerator == "cpu", device.accelerator == "cuda", workers)
 
 
-def _seconds_per_fold(job: Job, plan: Plan, configuration: Configuration, speed: float | None) -> float | None:
-    if speed is None:
+def _seconds_per_fold(job: Job, cost: NetworkCost, speed: float | None) -> float | None:
+    if speed is None or cost.flops is None:
         return None
     trainer = job.settings.trainer
     val_batches = 0 if job.folds == (FULL,) else trainer.limit_val_batches
-    flops = training_flops(configuration, len(plan.channel_names), plan.labels.num_heads, trainer, val_batches)
-    return flops / speed
+    return training_flops(cost.flops, trainer, val_batches) / speed
 
 
 def preprocessing_memory(job: Job, name: str) -> float:
@@ -145,7 +139,12 @@ def _size(files: Iterable[Path]) -> int:
 def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
     seconds = estimate_seconds(runs, measure_flops_per_second(device))
-    log.info("train: %s, estimated %s on this machine", counted(len(runs), "run"), in_words(seconds))
+    many = f"train: {counted(len(runs), 'run')}"
+    seconds = estimate_seconds(runs, measure_flops_per_second(device))
+    if seconds is None:
+        log.info("%s; how long they take is not known for this network", many)
+        return
+    log.info("%s, estimated %s on this machine", many, in_words(seconds))
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "
@@ -153,10 +152,12 @@ def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
         )
 
 
-def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float:
+def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float | None:
     """Return the seconds that training takes at `flops_per_second`, from the networks' arithmetic alone."""
-    total = sum(
-        training_flops(run.configuration, run.num_channels, run.plan.labels.num_heads, run.trainer, run.val_batches)
-        for run in runs
-    )
+    total = 0.0
+    for run in runs:
+        forward = network_cost(run.plan, run.configuration, run.network).flops
+        if forward is None:
+            return None
+        total += training_flops(forward, run.trainer, run.val_batches)
     return total / flops_per_second

@@ -13,7 +13,7 @@ from segfw.core.files import write_text
 from segfw.core.labels import IGNORE, LabelKey
 from segfw.core.metrics import CaseMetrics, Summary, count_overlaps, summarize, summary_to_csv, summary_to_json
 from segfw.core.settings import EvaluateSettings
-from segfw.io.datasets.listing import image_files
+from segfw.io.datasets.listing import UNCERTAINTY, image_files
 from segfw.io.formats.readers import read_label
 from segfw.stages.executor import run_cases
 
@@ -70,7 +70,9 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder}")
     known = image_files(references)
-    found = image_files(predictions)
+    there = image_files(predictions)
+    maps = {f"{name}{UNCERTAINTY}" for name in there}
+    found = {name: path for name, path in there.items() if name not in maps}
     if not found:
         raise DataError(f"{predictions} holds no image file")
     missing = sorted(set(found) - set(known))

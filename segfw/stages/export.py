@@ -24,14 +24,14 @@ def run(settings: ExportSettings) -> None:
     if settings.model is None or settings.format is None or settings.output is None:
         raise UsageError("export needs model=MODEL format=zip|onnx|nnunet output=PATH")
     model, output = Path(settings.model), Path(settings.output).expanduser()
-    FORMATS[settings.format](model, output, settings.overwrite)
+    FORMATS[settings.format](model, output, settings)
 
 
-def _zip(model: Path, output: Path, overwrite: bool) -> None:
+def _zip(model: Path, output: Path, settings: ExportSettings) -> None:
     target = output / f"{model.absolute().name.removesuffix('.zip')}.zip" if output.is_dir() else output
     if target.suffix.lower() != ".zip":
         raise UsageError(f"output: a file whose name ends in .zip, or a folder for it, got {output}")
-    if target.exists() and not overwrite:
+    if target.exists() and not settings.overwrite:
         raise UsageError(f"output: {target} is there already; overwrite=true replaces it")
     save_zip(target, model)
     checksum = sha256(target)
@@ -41,20 +41,21 @@ def _zip(model: Path, output: Path, overwrite: bool) -> None:
     )
 
 
-def _onnx(model: Path, output: Path, overwrite: bool) -> None:
+def _onnx(model: Path, output: Path, settings: ExportSettings) -> None:
     def write(folder: Path) -> None:
-        for name, difference in export_onnx(load_bundle(model), folder).items():
+        differences = export_onnx(load_bundle(model), folder, settings.trust_code)
+        for name, difference in differences.items():
             log.info("export: %s differs from PyTorch by %.1e at most (%.0e allowed)", name, difference, MOST_DIFFERENT)
 
-    _write_folder(output, write, overwrite, (DESCRIPTION, "*.onnx"))
+    _write_folder(output, write, settings.overwrite, (DESCRIPTION, "*.onnx"))
     log.info("export: wrote %s; scripts/examples/predict_onnx.py shows how to predict with it", output)
 
 
-def _nnunet(model: Path, output: Path, overwrite: bool) -> None:
+def _nnunet(model: Path, output: Path, settings: ExportSettings) -> None:
     def write(folder: Path) -> None:
         write_trained_model(load_bundle(model), folder)
 
-    _write_folder(output, write, overwrite, (PLANS, DATASET, "checkpoint_final.pth"))
+    _write_folder(output, write, settings.overwrite, (PLANS, DATASET, "checkpoint_final.pth"))
     for plans in sorted(output.rglob(PLANS)):
         folds = " ".join(sorted(path.name.removeprefix("fold_") for path in plans.parent.glob("fold_*")))
         log.info(
@@ -90,4 +91,4 @@ def _write_folder(output: Path, write: Callable[[Path], None], overwrite: bool, 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-FORMATS: dict[str, Callable[[Path, Path, bool], None]] = {"zip": _zip, "onnx": _onnx, "nnunet": _nnunet}
+FORMATS: dict[str, Callable[[Path, Path, ExportSettings], None]] = {"zip": _zip, "onnx": _onnx, "nnunet": _nnunet}

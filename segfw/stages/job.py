@@ -12,6 +12,7 @@ from pathlib import Path
 from segfw.core.conversion import from_plain
 from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.network_fit import fit_to_network
 from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_checks import check_fits
@@ -118,10 +119,24 @@ class Job:
         return planner.name if planner.plan_file is None else self.generated_plan.planner
 
     @cached_property
+    def overridden_plan(self) -> Plan:
+        """The generated plan with the command's `plan.*` laid over the chosen configurations."""
+        return apply_overrides(self.generated_plan, self.settings.plan, self.configurations, self._refit_givens)
+
+    @cached_property
     def plan(self) -> Plan:
-        """The plan that is run: the generated one with the command's `plan.*` laid over the chosen configurations."""
-        givens = RefitGivens(self.dataset.num_training, self.settings.planner.gpu_memory_gb)
-        return apply_overrides(self.generated_plan, self.settings.plan, self.configurations, givens)
+        """The plan that is run: overrides applied, and patches and batches that suit the network's memory."""
+        settings = self.settings
+        fitted = fit_to_network(
+            self.overridden_plan, settings.network, settings.plan, self.configurations, self._refit_givens
+        )
+        for message in fitted.messages:
+            log.warning("%s", message)
+        return fitted.plan
+
+    @property
+    def _refit_givens(self) -> RefitGivens:
+        return RefitGivens(self.dataset.num_training, self.settings.planner.gpu_memory_gb)
 
     @cached_property
     def configurations(self) -> tuple[str, ...]:

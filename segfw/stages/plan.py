@@ -25,7 +25,7 @@ def run(job: Job) -> None:
         _generate(job)
     else:
         log.info("plan: using %s as it is: %s", settings.plan_file, ", ".join(job.generated_plan.configurations))
-    for line in describe_overrides(job.generated_plan, job.plan, job.settings.plan, job.configurations):
+    for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
         log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):

@@ -55,15 +55,16 @@ def show_plan(job: Job) -> None:
     log.info("%s", plan_table(job.plan, costs, max(width, LEAST_WIDTH), TRAINED if trained else UNKNOWN))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
-    if device is not None and speed is not None:
+    if device is None or speed is None:
+        return
+    if all(cost.seconds_per_fold is not None for cost in costs.values()):
         log.info(
             "time: %s in all, training only; from two convolutions trained for a second on %s (%.0f GFLOP/s)",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
             device.description,
             speed / 1e9,
         )
-    if device is not None:
-        log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
+    log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
 
 
 def plan_table(plan: Plan, costs: dict[str, ConfigurationCost], width: int = WIDTH, without_time: str = UNKNOWN) -> str:
@@ -94,10 +95,10 @@ def _estimated(cost: ConfigurationCost, without_time: str) -> tuple[str, ...]:
     store = UNKNOWN if cost.store is None else readable_size(cost.store)
     return (
         f"{cost.parameters / 1e6:.1f} M",
-        f"{cost.gpu_memory_gb:.1f} GB",
+        UNKNOWN if cost.gpu_memory_gb is None else f"{cost.gpu_memory_gb:.1f} GB",
         store if cost.shares_with is None else "shared",
         UNKNOWN if cost.preprocessing is None else readable_size(cost.preprocessing),
-        readable_size(cost.training),
+        UNKNOWN if cost.training is None else readable_size(cost.training),
         without_time if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
     )
 

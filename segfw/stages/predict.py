@@ -14,12 +14,12 @@ from segfw.core.types import Volume
 from segfw.core.verification import FileVolume
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
-from segfw.io.datasets.listing import image_files, is_image, split_ending
+from segfw.io.datasets.listing import UNCERTAINTY, image_files, is_image, split_ending
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import is_known
 from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, write_label
-from segfw.io.formats.writing import label_ending
+from segfw.io.formats.writing import label_ending, write_map
 from segfw.stages.models import find_model
 from segfw.training.devices import choose_device, set_threads
 
@@ -45,7 +45,9 @@ def run(settings: PredictSettings) -> None:
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
         target = targets[name]
-        if target.exists() and not settings.overwrite:
+        uncertain = _uncertainty_file(target) if predictor.settings.uncertainty else None
+        there = target.exists() and (uncertain is None or uncertain.exists())
+        if there and not settings.overwrite:
             log.info("%d/%d %s: %s is there, skipped", number, len(cases), name, target)
             continue
         started = time.monotonic()
@@ -54,6 +56,8 @@ def run(settings: PredictSettings) -> None:
             prediction = predictor.predict(volume)
             if volume.geometry is None:
                 raise DataError(f"{files[0]} states no geometry to write on")
+            if uncertain is not None and prediction.uncertainty is not None:
+                write_map(uncertain, prediction.uncertainty, volume.geometry)
             write_label(target, prediction.segmentation, volume.geometry)
         except SegfwError as error:
             failed.append(name)
@@ -65,15 +69,24 @@ def run(settings: PredictSettings) -> None:
 
 
 def open_predictor(
-    model: Path, accelerator: str, threads: int | None, overrides: InferenceOverrides | None = None
+    model: Path,
+    accelerator: str,
+    threads: int | None,
+    overrides: InferenceOverrides | None = None,
+    trust_code: bool = False,
 ) -> CasePredictor:
-    """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`."""
+    """Open a packaged model on the device asked for; it predicts as it was validated, but for `overrides`.
+
+    `trust_code`: import networks that the model only names.
+    """
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
     overrides = overrides or InferenceOverrides()
     bundle = load_bundle(model, parse_members(overrides.folds))
-    given = {key: value for key, value in vars(overrides).items() if value is not None and key != "folds"}
-    return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given))
+    own = vars(bundle.inference)
+    given = {key: value for key, value in vars(overrides).items() if value is not None and key in own}
+    trust = trust_code or overrides.trust_code
+    return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given), trust)
 
 
 def read_input(files: Sequence[Path]) -> Volume:
@@ -134,6 +147,12 @@ def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, 
     clash = [target for target in targets.values() if target.resolve() in images]
     if clash:
         raise UsageError(f"output: {clash[0]} is one of the images; give another folder, or the images would be lost")
+
+
+def _uncertainty_file(target: Path) -> Path:
+    """Where the map of uncertainty goes: beside the segmentation, as NIfTI."""
+    name = split_ending(target)[0] if is_known(target) else target.name
+    return target.with_name(f"{name}{UNCERTAINTY}.nii.gz")
 
 
 def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:

@@ -8,25 +8,27 @@ import csv
 import logging
 import math
 import platform
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from segfw.core.cost import parameter_count
-from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import write_text
 from segfw.core.locks import hold
+from segfw.core.network_fit import as_built
 from segfw.core.plan import Configuration, Plan
 from segfw.core.selection import Selection
-from segfw.core.settings import ExperimentSettings
+from segfw.core.settings import ExperimentSettings, NetworkSettings
 from segfw.core.version import __version__
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
 from segfw.stages.job import Job, prepare
+from segfw.stages.networks import compared_networks
 from segfw.stages.predict import open_predictor
 from segfw.stages.runs import FinishedFold
 from segfw.stages.select import finished_folds, load_selection
+from segfw.tracking.network_table import NetworkRow
 from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores, build_report
 from segfw.workspace import digest
 
@@ -86,6 +88,7 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         plan=plan,
         num_parameters={} if plan is None else _parameters(plan),
         networks=networks_to_draw(job, plan, folds_of),
+        compared=() if plan is None else _compared(job),
         curves=tuple(curves),
         validations=tuple(validations),
         candidates=tuple(candidates),
@@ -119,19 +122,27 @@ def _parameters(plan: Plan) -> dict[str, int]:
 
 
 def networks_to_draw(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
-    """Return the networks that were trained, by name and candidate; before any was, those of this command."""
-    trained = {}
+    """Return the networks that were trained, by name and candidate; before any was, those of this command.
+
+    Of a network of the user's own nobody knows what it looks like.
+    """
+    trained: dict[str, Configuration | None] = {}
     for name, folds in folds_of.items():
         prefix = f"{name}: " if len(folds_of) > 1 else ""
         for fold in folds:
-            trained[prefix + fold.candidate] = _as_built(fold.run.configuration, fold.run.network.name)
-    if trained or plan is None:
-        return trained
-    return {name: _as_built(plan.configuration(name), job.settings.network.name) for name in job.configurations}
+            trained[prefix + fold.candidate] = as_built(fold.run.configuration, fold.run.network)
+    if not trained and plan is not None:
+        trained = {name: as_built(plan.configuration(name), job.settings.network) for name in job.configurations}
+    return {name: configuration for name, configuration in trained.items() if configuration is not None}
 
 
-def _as_built(configuration: Configuration, network: str) -> Configuration:
-    return configuration if network == "planned" else replace(configuration, architecture=network)
+def _compared(job: Job) -> tuple[NetworkRow, ...]:
+    """Return what every network would cost; without the user's own where that does not work any more."""
+    try:
+        return compared_networks(job.overridden_plan, job.settings.network)
+    except UsageError as error:
+        log.warning("report: without the network %s: %s", job.settings.network.name, error)
+        return compared_networks(job.overridden_plan, NetworkSettings())
 
 
 def _rows(folder: Path) -> tuple[dict[str, float], ...]:
@@ -173,7 +184,13 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
         return
     volume = read_image(case.images)
     settings = job.settings.trainer
-    segmentation = open_predictor(model, settings.accelerator, settings.threads).predict(volume).segmentation
+    own_code = job.settings.network.target is not None  # which this command has run anyway
+    try:
+        predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code)
+    except UsageError as error:
+        log.warning("report: without an example prediction: %s", error)
+        return
+    segmentation = predictor.predict(volume).segmentation
     if volume.geometry is None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
     write_label(target, segmentation, volume.geometry)

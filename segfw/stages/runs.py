@@ -221,7 +221,7 @@ def relevant(config: dict[str, object]) -> dict[str, object]:
     def walk(value: object, place: str) -> None:
         if any(place == key or place.startswith(f"{key}.") for key in CONTINUES):
             return
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             for key, item in value.items():
                 walk(item, f"{place}.{key}" if place else str(key))
         elif place == "store":

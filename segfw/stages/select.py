@@ -145,4 +145,5 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
 
 def _member(fold: FinishedFold) -> Member:
     weights = network_weights(fold.folder / CHECKPOINTS / LAST)
-    return Member(fold.run.configuration_name, fold.run.fold, fold.run.network.name, weights)
+    run, network = fold.run, fold.run.network
+    return Member(run.configuration_name, run.fold, network.name, weights, network.target, network.arguments)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.files import discard, sha256, write_text
+from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
 from segfw.io.formats.readers import read_geometry, read_label, write_label
+from segfw.nn.build import check_arguments
 from segfw.stages.cascade import is_handed_on
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
@@ -43,10 +45,13 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: ExperimentSettings) -> None:
-    """Raise at once, before hours of preprocessing, what training would refuse of devices, callbacks and weights."""
+    """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
     choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
+    check_arguments(settings.network)
+    if settings.network.target is not None:
+        import_object(settings.network.target, f"network.{TARGET}")
 
 
 def run(job: Job) -> None:

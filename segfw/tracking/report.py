@@ -11,6 +11,7 @@ from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
 from segfw.tracking.curves import curves_figure
 from segfw.tracking.figures import PAGE, to_svg
+from segfw.tracking.network_table import NetworkRow, network_table
 from segfw.tracking.page import columns, figure, foldable, heading, navigation, page, paragraph, section, table, tiles
 from segfw.tracking.plots import dice_figure, geometry_figure, intensity_figure
 from segfw.tracking.topology import topology_figure
@@ -27,6 +28,7 @@ NETWORK_CAPTION = (
     "Boxes: feature maps of one patch at each stage; beside them its convolutions and their kernel. Arrows down: "
     "strided convolutions; up: transposed ones; dashed: skip connections."
 )
+NESTED_CAPTION = " UNet++ has further nodes on the skip connections, which are not drawn."
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class ReportContent:
     """Everything the page tells. What has not been made yet is None or empty.
 
     `num_parameters`: configuration -> parameters of its network. `networks`: title -> configuration, as it was built,
-    of each network that was trained, or else will be. `versions`: what made this -> version.
+    of each network that was trained, or else will be. `compared`: what every network would cost. `versions`: what made
+    this -> version.
     """
 
     dataset_name: str
@@ -74,6 +77,7 @@ class ReportContent:
     plan: Plan | None = None
     num_parameters: Mapping[str, int] = field(default_factory=dict)
     networks: Mapping[str, Configuration] = field(default_factory=dict)
+    compared: tuple[NetworkRow, ...] = ()
     curves: tuple[FoldCurves, ...] = ()
     validations: tuple[ValidationScores, ...] = ()
     candidates: tuple[CandidateScore, ...] = ()
@@ -173,7 +177,7 @@ def _plan(content: ReportContent) -> str:
     rows = [(fact, *(of[fact] for of in facts)) for fact in (facts[0] if facts else {})]
     axes = ", ".join("ZYX"[axis] for axis in plan.transpose_forward)
     note = f"Planner “{plan.planner}”. Spatial values follow the planned axis order: {axes}."
-    return paragraph(note) + table(("", *names), rows) + _networks(content)
+    return paragraph(note) + table(("", *names), rows) + network_table(content.compared) + _networks(content)
 
 
 def _networks(content: ReportContent) -> str:
@@ -183,7 +187,8 @@ def _networks(content: ReportContent) -> str:
     for number, (title, configuration) in enumerate(content.networks.items()):
         description = f"Stages of the network {title}"
         svg = to_svg(topology_figure(configuration, channels, heads, PAGE), f"network-{number}", description)
-        parts.append(foldable(title, figure(svg, NETWORK_CAPTION), is_open=number == 0))
+        caption = NETWORK_CAPTION + (NESTED_CAPTION if configuration.architecture == "unet_plus_plus" else "")
+        parts.append(foldable(title, figure(svg, caption), is_open=number == 0))
     return "".join(parts)
 
 

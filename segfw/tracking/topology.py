@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from segfw.core.memory import stage_sizes
 from segfw.core.plan import Configuration
+from segfw.core.topology import widened_kernel
 from segfw.core.types import Shape
 from segfw.core.words import by, counted
 from segfw.tracking.figures import Palette
@@ -18,7 +19,8 @@ BOX_WIDTH, BOX_HEIGHT = 1.62, 0.46
 OUTER, INNER, MOST_LEAN = 2.5, 3.75, 0.5
 """Inches from the left edge to the middle of the first and of the last encoder box above the bottleneck; and the most
 that a box may stand farther in than the one above, so that an arrow straight down meets both."""
-BLOCKS = {"unet": "conv", "residual_unet": "residual block"}
+BLOCKS = {"residual_unet": "residual block"}
+"""What a stage is counted in, where not in convolutions."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def topology_figure(configuration: Configuration, num_channels: int, num_heads: 
     down, up = _places(len(sizes), height)
     for level, (size, width) in enumerate(zip(sizes, features, strict=True)):
         kernel, count = configuration.kernel_sizes[level], configuration.n_conv_per_stage[level]
-        beside = _layers(count, BLOCKS[configuration.architecture], kernel)
+        if configuration.architecture == "vnet":
+            kernel = widened_kernel(kernel)
+        beside = _layers(count, BLOCKS.get(configuration.architecture, "conv"), kernel)
         _stage(panel, palette, down[level], size, width)
         if level < len(up):
             decoders = configuration.n_conv_per_stage_decoder[len(up) - 1 - level]

@@ -34,7 +34,7 @@ def match(pretrained: Pretrained, run: FoldRun) -> Transfer:
     """
 
     def build(num_channels: int, num_heads: int) -> nn.Module:
-        return build_network(run.configuration, num_channels, num_heads, run.loss.deep_supervision, run.network.name)
+        return build_network(run.configuration, num_channels, num_heads, run.loss.deep_supervision, run.network)
 
     num_channels, num_heads = run.num_channels, run.plan.labels.num_heads
     with torch.device("meta"):

@@ -87,6 +87,10 @@ class FoldRun:
         for key in ("max_epochs", "limit_train_batches"):
             if getattr(self.trainer, key) < 1:
                 raise UsageError(f"trainer.{key} must be at least 1, got {getattr(self.trainer, key)}")
+        depth, deepest = self.inference.depth, len(self.configuration.strides) - 1
+        if depth is not None and depth > deepest:
+            name = self.configuration_name
+            raise UsageError(f"inference.depth must be between 1 and {deepest} for {name}, got {depth}")
         if self.trainer.limit_val_batches < 0:
             raise UsageError(f"trainer.limit_val_batches must be at least 0, got {self.trainer.limit_val_batches}")
 

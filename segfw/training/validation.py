@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError
@@ -36,6 +36,8 @@ from segfw.data.next_stage import commit_segmentations, has_segmentation, save_s
 from segfw.data.store import Store
 from segfw.inference.restoring import restore_segmentation, segment_for_next_stage
 from segfw.inference.sliding_window import predict_logits
+from segfw.inference.uncertainty import sample_logits
+from segfw.nn.build import cut, has_dropout
 from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
     store = Store.open(Path(run.store))
     training = network.training
     network.eval()
+    cut(network, run.inference.depth)
     try:
         for number, case in enumerate(run.val_cases, 1):
             if case in scored:
@@ -85,6 +88,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
         network.train(training)
+        cut(network, None)
     io.check_ownership()
     if run.next_stage is not None:
         commit_segmentations(folder / NEXT_STAGE, run.val_cases, made_from)
@@ -105,7 +109,14 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, fo
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
     image = torch.from_numpy(np.array(store.image(case)))
     axes = mirror_axes(run.augmentation, len(configuration.patch_size))
-    logits = predict_logits(network, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+
+    def compute(one: nn.Module) -> Tensor:
+        return predict_logits(one, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+
+    if run.inference.uncertainty and has_dropout(network):
+        logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
+    else:
+        logits = compute(network)
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
         finer = segment_for_next_stage(logits, record, run.plan, configuration, shape)

@@ -134,7 +134,7 @@ def test_mistakes_are_named_with_their_place(old, new, message):
         ("2d", "strides: [[1, 1], [2, 2]", "strides: [[1, 1], [0, 2]", "strides must be at least 1"),
         ("2d", "n_conv_per_stage: [2,", "n_conv_per_stage: [0,", "n_conv_per_stage must be between 1 and 2147483647"),
         ("2d", "n_conv_per_stage_decoder: [2,", "n_conv_per_stage_decoder: [2, 2,", "n_conv_per_stage_decoder needs 7"),
-        ("2d", "architecture: unet", "architecture: unett", "architecture must be one of ('unet', 'residual_unet')"),
+        ("2d", "architecture: unet", "architecture: unett", "architecture must be one of ('unet', 'residual_unet', "),
         ("2d", "normalization_schemes: [ct]", "normalization_schemes: [tc]", "normalization_schemes must be among"),
         (
             "2d",

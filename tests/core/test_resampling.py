@@ -1,7 +1,7 @@
 """Resampling: golden arrays, the law of scipy's zoom, and examples.
 
-Labels are equal, as votes are added up in scipy's order. Images are to 1e-6 of their range in float32, what a product of
-some hundred float32 terms can lose; in float64 to 1e-12.
+Labels are equal, as votes are added up in scipy's order. Images are to 1e-6 of their range in float32, what a product
+of some hundred float32 terms can lose; in float64 to 1e-12.
 """
 
 import json

@@ -37,3 +37,12 @@ def make_configuration(
 PLAIN_3D = make_configuration([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [4, 6, 8])
 # the last two stages of equal width, so that a shortcut without projection occurs
 RESIDUAL_2D = make_configuration([[1, 1], [2, 2], [2, 2], [2, 2]], [4, 6, 8, 8], "residual_unet")
+# a plan for thick slices: flat kernels first, and strides of its own on every axis
+ANISOTROPIC_3D = make_configuration(
+    [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2]],
+    [4, 6, 8, 8],
+    kernel_sizes=[(1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3)],
+    n_conv_per_stage=[2, 1, 3, 2],
+    n_conv_per_stage_decoder=[1, 2, 3],
+)
+ONE_STAGE_2D = make_configuration([[1, 1]], [4])

@@ -10,20 +10,30 @@ import torch
 from torch import nn
 
 from segfw.core.errors import UsageError
-from segfw.core.plan import Configuration
-from segfw.nn.build import build_network, initialize
-from segfw.nn.unet import UNet
-from tests.nn.configurations import PLAIN_3D, RESIDUAL_2D, make_configuration
+from segfw.core.labels import LabelSet
+from segfw.core.plan import ARCHITECTURES, Configuration
+from segfw.core.settings import LossSettings, NetworkSettings
+from segfw.nn.build import NETWORKS, build_network, check_arguments, fresh_network, initialize
+from segfw.nn.losses import DeepSupervisionLoss, build_loss
+from tests.nn.configurations import ANISOTROPIC_3D, ONE_STAGE_2D, PLAIN_3D, RESIDUAL_2D, make_configuration
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
 
 
-def golden_network(name: str) -> tuple[UNet, dict]:
+def golden_network(name: str) -> tuple[nn.Module, dict]:
     facts = json.loads((GOLDEN / f"{name}.json").read_text())
     return build_network(make_configuration(**facts["configuration"]), facts["num_channels"], facts["num_heads"]), facts
 
 
-@pytest.mark.parametrize("name", ["tiny_plain_2d", "tiny_plain_3d_aniso", "tiny_resenc_2d", "tiny_resenc_3d_aniso"])
+TINY = sorted(path.stem for path in GOLDEN.glob("tiny_*.npz"))
+FULL_SIZE = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem not in TINY)
+
+
+def test_every_reference_network_is_there() -> None:
+    assert (len(TINY), len(FULL_SIZE)) == (6, 8)
+
+
+@pytest.mark.parametrize("name", TINY)
 def test_loads_the_reference_weights_and_gives_its_logits(name: str) -> None:
     network, facts = golden_network(name)
     with np.load(GOLDEN / f"{name}.npz") as file:
@@ -44,7 +54,7 @@ def test_loads_the_reference_weights_and_gives_its_logits(name: str) -> None:
     assert torch.equal(single, outputs[0])
 
 
-@pytest.mark.parametrize("name", ["plain_3d_aniso", "resenc_3d_M"])
+@pytest.mark.parametrize("name", FULL_SIZE)
 def test_full_size_networks_have_the_reference_tensors(name: str) -> None:
     with torch.device("meta"):
         network, facts = golden_network(name)
@@ -108,3 +118,39 @@ def test_network_name_overrules_the_plan() -> None:
     assert "encoder.stem.convs.0.conv.weight" in build_network(PLAIN_3D, 1, 2, network="residual_unet").state_dict()
     with pytest.raises(UsageError, match="'unett'"):
         build_network(PLAIN_3D, 1, 2, network="unett")
+
+
+def test_every_architecture_of_the_plan_can_be_built() -> None:
+    assert tuple(NETWORKS) == ARCHITECTURES
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("configuration", [ANISOTROPIC_3D, RESIDUAL_2D, ONE_STAGE_2D], ids=["aniso", "2d", "one_stage"])
+def test_every_network_keeps_the_protocol(name: str, configuration: Configuration) -> None:
+    network = fresh_network(configuration, 2, 3, True, NetworkSettings(name), 0)
+    image = torch.randn(2, 2, *configuration.patch_size)
+    outputs = network.train()(image)
+    assert isinstance(outputs, list)
+    assert len(outputs) == network.num_outputs
+    assert outputs[0].shape == (2, 3, *configuration.patch_size)
+    loss = DeepSupervisionLoss(build_loss(LossSettings(), LabelSet({"background": 0, "a": 1, "b": 2}), True))
+    loss(outputs, torch.randint(0, 3, (2, 1, *configuration.patch_size))).backward()
+    with torch.no_grad():
+        single = network.eval()(image)
+        network.train().deep_supervision = False
+        assert network.num_outputs == 1
+        assert isinstance(network(image), torch.Tensor)
+    assert single.shape == outputs[0].shape
+    again = build_network(configuration, 2, 3, False, name)
+    again.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(image), single)
+
+
+def test_arguments_that_a_network_does_not_take_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"vnet takes none, got \['width'\]"):
+        build_network(PLAIN_3D, 1, 2, network=NetworkSettings("vnet", arguments={"width": 3}))
+    with pytest.raises(UsageError, match=r"bayesian_unet takes \['dropout'\], got \['rate'\]"):
+        check_arguments(NetworkSettings("bayesian_unet", arguments={"rate": 0.5}))
+    with pytest.raises(UsageError, match="dropout must be above 0 and below 1"):
+        build_network(PLAIN_3D, 1, 2, network=NetworkSettings("bayesian_unet", arguments={"dropout": 1.5}))

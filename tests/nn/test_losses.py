@@ -16,8 +16,8 @@ from segfw.nn.losses import (
     DeepSupervisionLoss,
     build_loss,
     deep_supervision_targets,
-    deep_supervision_weights,
     mean_dice,
+    output_weights,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses"
@@ -122,42 +122,37 @@ def test_half_precision_logits_are_scored_in_single() -> None:
     assert torch.equal(loss(logits, target), loss(logits.float(), target))
 
 
-def test_deep_supervision_weights() -> None:
-    assert deep_supervision_weights(5) == pytest.approx((8 / 15, 4 / 15, 2 / 15, 1 / 15, 0))
-    assert deep_supervision_weights(2) == (1, 0)
-    assert deep_supervision_weights(1) == (1,)
+def test_output_weights_halve_with_the_resolution() -> None:
+    assert output_weights([(8, 8), (4, 4), (4, 2), (2, 1)]) == pytest.approx((8 / 15, 4 / 15, 2 / 15, 1 / 15))
+    assert output_weights([(6, 6)]) == (1,)
 
 
-def test_deep_supervision_sums_what_has_weight() -> None:
+def test_outputs_of_one_resolution_weigh_the_same() -> None:
+    assert output_weights([(8, 8)] * 4) == (0.25,) * 4
+    assert output_weights([(8, 8), (8, 8), (4, 4)]) == pytest.approx((0.4, 0.4, 0.2))
+
+
+def test_deep_supervision_scores_each_output_at_its_own_resolution() -> None:
     single = build_loss(LossSettings(), BINARY, False)
-    outputs = [torch.randn(1, 2, n, n) for n in (8, 4, 2)]
-    targets = deep_supervision_targets(torch.randint(0, 2, (1, 1, 8, 8)), ((1, 1), (2, 2), (2, 2), (2, 2)))
-    expected = (2 * single(outputs[0], targets[0]) + single(outputs[1], targets[1])) / 3
-    loss = DeepSupervisionLoss(single, 3)
-    torch.testing.assert_close(loss(outputs, targets), expected)
-    torch.testing.assert_close(loss(outputs[:2], targets), expected)
-    with pytest.raises(ValueError, match="expected 2 outputs and targets, got 1 and 3"):
-        loss(outputs[:1], targets)
+    outputs = [torch.randn(1, 2, n, n) for n in (8, 4)]
+    target = torch.randint(0, 2, (1, 1, 8, 8))
+    expected = (2 * single(outputs[0], target) + single(outputs[1], target[:, :, 1::2, 1::2])) / 3
+    loss = DeepSupervisionLoss(single)
+    torch.testing.assert_close(loss(outputs, target), expected)
+    assert torch.equal(loss(outputs[0], target), single(outputs[0], target))
+    both_full = (single(outputs[0], target) + single(-outputs[0], target)) / 2
+    torch.testing.assert_close(loss([outputs[0], -outputs[0]], target), both_full)
 
 
-@pytest.mark.parametrize(
-    "strides", [((1, 1, 1), (2, 2, 2), (2, 2, 2), (1, 2, 2)), ((1, 1, 1), (1, 3, 2), (1, 2, 3), (1, 2, 2))]
-)
-def test_targets_are_the_nearest_voxels(strides: tuple[tuple[int, ...], ...]) -> None:
+@pytest.mark.parametrize("sizes", [[(8, 24, 24), (4, 12, 12), (2, 6, 6)], [(8, 24, 24), (8, 8, 12), (8, 4, 4)]])
+def test_targets_are_the_nearest_voxels(sizes: list[tuple[int, ...]]) -> None:
     target = torch.randint(0, 100, (2, 1, 8, 24, 24), dtype=torch.int16)
-    targets = deep_supervision_targets(target, strides)
-    assert len(targets) == 3
+    targets = deep_supervision_targets(target, sizes)
     assert torch.equal(targets[0], target)
-    for reduced in targets:
-        expected = torch.nn.functional.interpolate(target.double(), size=reduced.shape[2:], mode="nearest-exact")
+    for reduced, size in zip(targets, sizes, strict=True):
+        expected = torch.nn.functional.interpolate(target.double(), size=size, mode="nearest-exact")
         assert torch.equal(reduced.double(), expected)
         assert reduced.dtype == target.dtype
-
-
-def test_one_stage_is_scored_at_full_resolution() -> None:
-    target = torch.randint(0, 2, (1, 1, 6, 6))
-    (only,) = deep_supervision_targets(target, ((1, 1),))
-    assert torch.equal(only, target)
 
 
 def _loss_of_one_rank(rank: int, folder: str, logits: Tensor, target: Tensor) -> None:

@@ -6,6 +6,9 @@ from segfw.core.errors import DataError
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import ending_of, is_known
 
+UNCERTAINTY = "_uncertainty"
+"""What the name of a map of uncertainty adds to that of the segmentation beside it."""
+
 
 def is_image(path: Path) -> bool:
     """Whether the name ends as an image file's does (hidden files are none)."""

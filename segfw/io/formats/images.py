@@ -95,14 +95,14 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     A geometry of two axes makes a 2D image of the only slice. `DataError` for values that do not fit and for several
     slices on it.
     """
-    if geometry.ndim == 2 and len(array) != 1:
-        raise DataError(f"the geometry is that of one slice, the label map has {len(array)}")
     return image_on_grid(label_values(array), geometry)
 
 
-def image_on_grid(array: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
-    """Return voxels (Z, Y, X) on the grid of `geometry`, in their own type; one of two axes takes the first slice."""
-    image = sitk.GetImageFromArray(array[0] if geometry.ndim == 2 else array)
+def image_on_grid(values: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """Return voxels (Z, Y, X) on the grid of `geometry`, in their own type; else as `image_from_label`."""
+    if geometry.ndim == 2 and len(values) != 1:
+        raise DataError(f"the geometry is that of one slice, the map has {len(values)}")
+    image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin)
     image.SetDirection(np.array(geometry.direction[::-1]).T.ravel().tolist())

@@ -11,7 +11,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
@@ -27,7 +29,7 @@ from segfw.io.formats.endings import (
     ending_of,
     is_known,
 )
-from segfw.io.formats.images import image_from_label, is_plain, plain_geometry, reason
+from segfw.io.formats.images import image_from_label, image_on_grid, is_plain, plain_geometry, reason
 from segfw.io.formats.nifti_header import restore_direction
 from segfw.io.formats.tiff import write_tiff_label
 
@@ -84,6 +86,15 @@ def write_by_itk(path: Path, image: sitk.Image) -> None:
                 restore_direction(temporary, image.GetDirection())
     except RuntimeError as error:
         raise DataError(f"cannot write {path}: {reason(error)}") from error
+
+
+def write_map(path: str | Path, values: NDArray[np.floating], geometry: Geometry) -> None:
+    """Write a map of real numbers `(Z, Y, X)` on the grid of `geometry`, float32, whole or not at all."""
+    try:
+        image = image_on_grid(values.astype(np.float32), geometry)
+    except DataError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+    write_by_itk(Path(path), image)
 
 
 def _written_geometry(path: Path, ending: str, array: IntArray, geometry: Geometry) -> Geometry:

@@ -1,14 +1,12 @@
 """Callbacks that users bring: named in the configuration, built by their import path."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback
 
 from segfw.core.errors import UsageError
-
-TARGET = "_target_"
+from segfw.core.importing import TARGET, import_object
 
 
 def build_callbacks(callbacks: Mapping[str, Any]) -> tuple[Callback, ...]:
@@ -24,11 +22,7 @@ def _build(key: str, entry: Any) -> Callback:
     target = entry.get(TARGET) if isinstance(entry, dict) else None
     if not isinstance(target, str):
         raise UsageError(f"{key} must be a mapping with {TARGET}: package.module.Class, got {entry!r}")
-    module, _, name = target.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{key}.{TARGET}: cannot import {target!r}: {error}") from error
+    kind = import_object(target, f"{key}.{TARGET}")
     if not (isinstance(kind, type) and issubclass(kind, Callback)):
         raise UsageError(f"{key}.{TARGET}: {target} is no pytorch_lightning.Callback")
     try:

@@ -1,0 +1,49 @@
+"""What each network would cost on the planned patches, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segfw.tracking.page import heading, paragraph, table
+
+NOT_KNOWN = "–"
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """A network on a planned configuration.
+
+    `flops`: operations of a forward pass over one patch (a multiply-add is two); `memory_gb`: estimated GPU memory of
+    training with the planned patch and batch. None: not to be known.
+    """
+
+    configuration: str
+    network: str
+    parameters: int
+    flops: float | None
+    memory_gb: float | None
+
+
+def network_table(rows: Sequence[NetworkRow]) -> str:
+    """Return the table with its heading; nothing without rows."""
+    if not rows:
+        return ""
+    cells = [
+        (
+            row.configuration,
+            row.network,
+            f"{row.parameters / 1e6:.2f} M",
+            NOT_KNOWN if row.flops is None else f"{row.flops / 1e9:.4g} GFLOP",
+            NOT_KNOWN if row.memory_gb is None else f"{row.memory_gb:.1f} GB",
+        )
+        for row in rows
+    ]
+    note = (
+        "On the planned patch and batch, before either is reduced for a network that needs more memory. Operations of "
+        "one forward pass over one patch, a multiply-add counted as two; training takes about three times as many. "
+        "Memory: estimated, of training on a GPU."
+    )
+    return (
+        heading("Networks compared", 3)
+        + table(("configuration", "network", "parameters", "operations per patch", "GPU memory"), cells)
+        + paragraph(note, quiet=True)
+    )
