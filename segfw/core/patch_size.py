@@ -75,7 +75,7 @@ def exceeds_memory(givens: Givens, topology: Topology) -> bool:
 
 
 def exceeds(givens: Givens, estimate: float, topology: Topology) -> bool:
-    """Say whether a network of this estimate per patch needs more than the memory target with the batch that decides."""
+    """Say whether a network of this estimate per patch needs more than the memory target with the deciding batch."""
     ndim = len(topology.patch_size)
     batch = deciding_batch(givens.planner, ndim)
     if batch != REFERENCE_BATCH_SIZE[ndim]:

@@ -127,7 +127,7 @@ def check_trust(bundle: Bundle, trust_code: bool) -> None:
     if foreign and not trust_code:
         raise UsageError(
             f"the model's network is {', '.join(foreign)}, code that is not part of the model and would be run; if you "
-            "have it and trust it, give inference.trust_code=true (export: trust_code=true; Predictor.load: trust_code=True)"
+            "have it and trust it, give inference.trust_code=true (export: trust_code=true; in Python trust_code=True)"
         )
 
 

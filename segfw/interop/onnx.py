@@ -52,8 +52,8 @@ AROUND = {
 def export_onnx(bundle: Bundle, folder: Path, trust_code: bool = False) -> dict[str, float]:
     """Write the model's files into `folder` and return the largest difference to PyTorch of each.
 
-    `trust_code`: import a network that the model only names, which runs its code. Raises `UsageError` with the `pip` line where the packages are missing, `JobError` when a difference is above 1e-3
-    or the network cannot be exported.
+    `trust_code`: import a network that the model only names, which runs its code. Raises `UsageError` with the `pip`
+    line where the packages are missing, `JobError` when a difference is above 1e-3 or the network cannot be exported.
     """
     check_trust(bundle, trust_code)
     packages = _require_packages()

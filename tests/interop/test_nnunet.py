@@ -200,7 +200,6 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
         ),
         (at(*FULL, "resampling_fn_data", value="resample_torch_fornnunet"), "got 'resample_torch_fornnunet'"),
         (at(*FULL, "resampling_fn_seg_kwargs", "order_z", value=1), "order_z and force_separate_z differ"),
-        (at(*FULL, "preprocessor_name", value="Mine"), "preprocessor_name: only 'DefaultPreprocessor' is known"),
         (at("label_manager", value="Mine"), "label_manager: only 'LabelManager' is known, got 'Mine'"),
         (at(*FULL, "normalization_schemes", value=["Mine"]), "no equivalent of 'Mine'"),
         (
