@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from scripts.examples import predict_onnx
 from segfw.core.plan import Resampling
-from segfw.core.resampling import resample_image
+from segfw.core.resampling import resample_channel
 from segfw.core.settings import InferenceSettings
 from segfw.inference.predictor import CasePredictor
 from segfw.interop.onnx import export_onnx
@@ -70,7 +70,7 @@ def test_it_segments_as_segfw_does(model, channels, tmp_path):
 def test_it_resizes_as_segfw_does(order):
     volume = np.random.default_rng(0).normal(size=(7, 10, 5)).astype(np.float32)
     grids = ((9, 6, 11), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), Resampling(order_image=order))
-    expected = resample_image(volume[None], *grids)[0]
+    expected = resample_channel(volume, *grids)
     np.testing.assert_allclose(predict_onnx.resize(volume, (9, 6, 11), order), expected, atol=2e-6)
 
 
