@@ -63,13 +63,11 @@ def weights_to_nnunet(weights: Mapping[str, Tensor]) -> "OrderedDict[str, Tensor
     return state
 
 
-def network_shapes(
-    configuration: Configuration, num_channels: int, num_heads: int, network: str = "planned"
-) -> dict[str, Shape]:
-    """Return name -> shape of every tensor of the network that `build_network` would make, in its order."""
+def network_shapes(configuration: Configuration, num_channels: int, num_heads: int) -> dict[str, Shape]:
+    """Return name -> shape of every tensor of the planned network, in its order."""
     with torch.device("meta"):
-        built = build_network(configuration, num_channels, num_heads, network=network)
-    return {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+        network = build_network(configuration, num_channels, num_heads)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
