@@ -70,7 +70,7 @@ def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset
             name=str(content.get("name") or name),
             channel_names=tuple(str(name) for name in names),
             labels=from_plain(LabelSet, labels, "labels"),
-            num_training=_positive(from_plain(int, content["numTraining"], "numTraining"), "numTraining"),
+            num_training=_count(from_plain(int, content["numTraining"], "numTraining"), "numTraining"),
             file_ending=str(content.get("file_ending", ".nii.gz")),
             licence=str(content.get("licence", "")),
             reference=str(content.get("reference", "")),
@@ -181,8 +181,8 @@ def _read_object(path: Path) -> dict[str, Any]:
         return parse_object(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _require(content: dict[str, Any], keys: tuple[str, ...], place: str | Path) -> None:
@@ -192,8 +192,8 @@ def _require(content: dict[str, Any], keys: tuple[str, ...], place: str | Path) 
         raise DataError(f"{place}: the keys {missing} are missing or null; it has {given}")
 
 
-def _positive(number: int, key: str) -> int:
-    if number < 1:
+def _count(number: int, key: str) -> int:
+    if number < 0:
         raise DataError(f"{key} must be a number of cases, got {number}")
     return number
 

@@ -55,9 +55,9 @@ def show_plan(job: Job) -> None:
     log.info("%s", plan_table(job.plan, costs, max(width, LEAST_WIDTH), TRAINED if trained else UNKNOWN))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
-    if device is None or speed is None:
+    if device is None:
         return
-    if all(cost.seconds_per_fold is not None for cost in costs.values()):
+    if speed is not None and all(cost.seconds_per_fold is not None for cost in costs.values()):
         log.info(
             "time: %s in all, training only; from two convolutions trained for a second on %s (%.0f GFLOP/s)",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),

@@ -200,7 +200,6 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
         ),
         (at(*FULL, "resampling_fn_data", value="resample_torch_fornnunet"), "got 'resample_torch_fornnunet'"),
         (at(*FULL, "resampling_fn_seg_kwargs", "order_z", value=1), "order_z and force_separate_z differ"),
-        (at("label_manager", value="Mine"), "label_manager: only 'LabelManager' is known, got 'Mine'"),
         (at(*FULL, "normalization_schemes", value=["Mine"]), "no equivalent of 'Mine'"),
         (
             at(*FULL, "architecture", "network_class_name", value="a.b.Primus"),
@@ -271,7 +270,7 @@ def test_dataset_descriptions_with_regions_and_older_keys(tmp_path):
             r"the keys \['labels'\] are missing or null; it has \['channel_names', 'numTraining'\]$",
         ),
         ({"channel_names": None}, r"\['channel_names'\] are missing or null; it has \['labels', 'numTraining'\]$"),
-        ({"numTraining": 0}, "numTraining must be a number of cases, got 0"),
+        ({"numTraining": -1}, "numTraining must be a number of cases, got -1"),
         ({"labels": {"background": 0, "a": []}}, r"the labels \['a'\] have no value"),
         ({"numTraining": "many"}, "numTraining must be an integer, got 'many'"),
         ({"labels": {"background": 0, "a": "one"}}, "labels.values.a must be an integer, got 'one'"),
@@ -325,7 +324,9 @@ def test_what_is_no_path_or_no_file_is_refused(tmp_path, read):
             read(wrong)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         read(tmp_path)
-    for path in ("a\0b", tmp_path / "deep.json", tmp_path / "long.json"):
+    with pytest.raises(DataError, match="cannot be read: embedded null byte"):
+        read("a\0b")
+    for path in (tmp_path / "deep.json", tmp_path / "long.json"):
         (tmp_path / "deep.json").write_text("[" * 100_000)
         (tmp_path / "long.json").write_text("9" * 5000)
         with pytest.raises(DataError, match="is no JSON"):

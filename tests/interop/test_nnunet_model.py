@@ -255,15 +255,19 @@ def batch_normalized(plans):
         (lambda f: (f / "plans.json").write_text("{}"), ArtefactError, r"plans\.json: the key 'plans_name' is missing"),
         (lambda f: (f / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK"), ArtefactError, "no whole checkpoint"),
         (change_plans(batch_normalized), ArtefactError, "norm_op must be an InstanceNorm"),
-        (set_configuration(preprocessor_name="Mine"), ArtefactError, "preprocessor_name: only 'DefaultPreprocessor'"),
+        (set_configuration(preprocessor_name="Mine"), ArtefactError, "preprocessor_name: no equivalent of 'Mine'"),
         (set_configuration(normalization_schemes=["A", "B"]), ArtefactError, "no equivalent of 'A'"),
-        (set_configuration(architecture=3), ArtefactError, "not built like a plans file"),
+        (set_configuration(architecture=3), ArtefactError, "architecture must be an object, got 3"),
         (
             change_plans(lambda p: p.update(image_reader_writer="NibabelIOWithReorient")),
             ArtefactError,
             "image_reader_writer: only .* got 'NibabelIOWithReorient'",
         ),
-        (change_plans(lambda p: p.update(label_manager="Mine")), ArtefactError, "label_manager: only 'LabelManager'"),
+        (
+            change_plans(lambda p: p.update(label_manager="Mine")),
+            ArtefactError,
+            "label_manager: no equivalent of 'Mine'",
+        ),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])

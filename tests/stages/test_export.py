@@ -73,7 +73,7 @@ def test_a_folder_of_other_things_is_never_replaced(model, tmp_path, form):
 
 
 def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
-    def fail(bundle, folder):
+    def fail(bundle, folder, trust_code):
         folder.mkdir()
         (folder / "half.onnx").write_bytes(b"half")
         raise UsageError("no")
@@ -86,7 +86,7 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
 
 
 def test_an_onnx_folder_names_its_differences(model, tmp_path, monkeypatch, caplog):
-    def write(bundle, folder):
+    def write(bundle, folder, trust_code):
         folder.mkdir()
         (folder / "model.json").write_text("{}")
         return {"3d_fullres_fold_0.onnx": 2e-6}

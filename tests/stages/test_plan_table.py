@@ -37,6 +37,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def show(job: Job, device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> str:
     monkeypatch.setattr("segfw.stages.plan_table.choose_device", lambda *settings: device)
+    monkeypatch.setenv("COLUMNS", "120")
     with caplog.at_level(logging.INFO):
         show_plan(job)
     return caplog.text
