@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import Peer, lay_out
+
 from segfw import load_dataset, make_fingerprint, make_plan
 from segfw.core.cost import parameter_count
 from segfw.core.cpu import available_cores
@@ -37,44 +39,9 @@ PREDICTED = 2
 CASCADE = "segfwCascadePlans"
 CASCADE_GIVENS: dict[str, Any] = {"gpu_memory_gb": 0.2, "target_spacing": (0.5, 0.5, 0.5)}
 """So little memory for so fine a grid that the planner adds a low-resolution stage."""
+SPARING = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f", "CUDA_VISIBLE_DEVICES": ""}
 PEER = Path(__file__).with_name("interop_peer.py")
 RECORD = Path(__file__).parent / "benchmarks" / "results" / "nnunet_accepts_plans.json"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """nnU-Net's interpreter and the folders it works in."""
-
-    python: Path
-    root: Path
-
-    @property
-    def raw(self) -> Path:
-        """The raw dataset."""
-        return self.root / "raw" / NAME
-
-    @property
-    def preprocessed(self) -> Path:
-        """Where the plans lie and the preprocessed cases come."""
-        return self.root / "preprocessed" / NAME
-
-    def command(self, name: str, *arguments: str) -> list[str]:
-        """Return one of nnU-Net's own commands."""
-        return [str(self.python.with_name(name)), *arguments]
-
-    def script(self, *arguments: str) -> list[str]:
-        """Return a command of `interop_peer.py`."""
-        return [str(self.python), str(PEER), *arguments]
-
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command with nnU-Net's environment variables; output and errors come back together."""
-        folders = {f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}
-        sparing = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
-        environment = {**os.environ, **folders, **sparing, "CUDA_VISIBLE_DEVICES": ""}
-        environment.pop("PYTHONPATH", None)
-        return subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
 
 
 @dataclass
@@ -100,14 +67,15 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="segfw-interop-"))
     peer = Peer(options.peer_python.absolute(), root)
     try:
-        convert(load_dataset(options.data), options.cases, peer.raw)
-        dataset = replace(read_dataset_json(peer.raw / "dataset.json"), name=NAME)
-        fingerprint = make_fingerprint(load_dataset(peer.raw), scratch=root)
-        shutil.copytree(peer.raw, peer.preprocessed, ignore=shutil.ignore_patterns("*Tr"))
+        raw, preprocessed = peer.raw(NAME), peer.preprocessed(NAME)
+        lay_out(load_dataset(options.data), options.cases, raw)
+        dataset = replace(read_dataset_json(raw / "dataset.json"), name=NAME)
+        fingerprint = make_fingerprint(load_dataset(raw), scratch=root)
+        shutil.copytree(raw, preprocessed, ignore=shutil.ignore_patterns("*Tr"))
         (root / "images").mkdir()
-        for image in sorted((peer.raw / "imagesTr").iterdir())[:PREDICTED]:
+        for image in sorted((raw / "imagesTr").iterdir())[:PREDICTED]:
             shutil.copy(image, root / "images")
-        write_fingerprint(fingerprint, peer.preprocessed / "dataset_fingerprint.json")
+        write_fingerprint(fingerprint, preprocessed / "dataset_fingerprint.json")
         checks = [check(peer, made) for made in make_checks(dataset, fingerprint)]
         versions = _versions(peer)
     finally:
@@ -132,24 +100,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def convert(dataset: Dataset, count: int, folder: Path) -> None:
-    """Copy the first `count` cases into nnU-Net's raw layout. Images hold one channel per file."""
-    for kind in ("imagesTr", "labelsTr"):
-        (folder / kind).mkdir(parents=True)
-    cases = dataset.cases[:count]
-    for case in cases:
-        for channel, image in enumerate(case.images):
-            shutil.copy(image, folder / "imagesTr" / f"{case.name}_{channel:04d}{dataset.file_ending}")
-        shutil.copy(str(case.label), folder / "labelsTr" / f"{case.name}{dataset.file_ending}")
-    description = {
-        "channel_names": {str(number): name for number, name in enumerate(dataset.channel_names)},
-        "labels": dataset.labels.values,
-        "numTraining": len(cases),
-        "file_ending": dataset.file_ending,
-    }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
-
-
 def make_checks(dataset: Dataset, fingerprint: Fingerprint) -> list[Check]:
     """Plan with every planner, and once for a cascade under a name of its own."""
     checks = [
@@ -161,12 +111,12 @@ def make_checks(dataset: Dataset, fingerprint: Fingerprint) -> list[Check]:
 
 def check(peer: Peer, made: Check) -> Check:
     """Hand one plans file to nnU-Net; the first step that fails ends it, with its output."""
-    plans = peer.preprocessed / f"{made.plans_name}.json"
+    plans = peer.preprocessed(NAME) / f"{made.plans_name}.json"
     write_plans(made.plan, plans)
     sys.stdout.write(f"\n{made.plans_name}: {', '.join(made.plan.configurations)}\n")
     for what, command in _steps(peer, made, plans):
         started = time.monotonic()
-        answer = peer.run(command)
+        answer = _run(peer, command)
         seconds = round(time.monotonic() - started, 1)
         shown = " ".join(command).replace(str(peer.root), "TMP").replace(str(PEER), f"scripts/{PEER.name}")
         shown = shown.replace(f"{peer.python.parent}/", "")
@@ -191,20 +141,33 @@ def _steps(peer: Peer, made: Check, plans: Path) -> list[tuple[str, list[str]]]:
     preprocess = peer.command("nnUNetv2_preprocess", "-d", NUMBER, "-plans_name", name, "-np", "1", "--no_pbar", "-c")
     steps = [
         (f"preprocess {', '.join(stored)}", [*preprocess, *stored]),
-        ("networks", peer.script("networks", str(plans), str(peer.raw / "dataset.json"))),
+        ("networks", _script(peer, "networks", str(plans), str(peer.raw(NAME) / "dataset.json"))),
     ]
     trained, fold = [("train", "3d_fullres")], "0"
     if name == PLANS_NAMES["default"]:
         trained = [("validate", "2d"), ("validate", "3d_fullres")]
     if "3d_lowres" in stored:
         trained, fold = [("validate", "3d_lowres"), ("train", "3d_cascade_fullres")], "all"
-    steps += [(f"{verb} {c}", peer.script(verb, NUMBER, c, fold, name)) for verb, c in trained]
+    steps += [(f"{verb} {c}", _script(peer, verb, NUMBER, c, fold, name)) for verb, c in trained]
     if trained[0][0] == "validate":
         folders = ["-i", str(peer.root / "images"), "-o", str(peer.root / "predicted" / name)]
         model = ["-d", NUMBER, "-p", name, "-c", trained[0][1], "-f", fold]
         options = ["-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
         steps.append((f"predict {trained[0][1]}", peer.command("nnUNetv2_predict", *folders, *model, *options)))
     return steps
+
+
+def _script(peer: Peer, *arguments: str) -> list[str]:
+    """Return a command of `interop_peer.py`."""
+    return [str(peer.python), str(PEER), *arguments]
+
+
+def _run(peer: Peer, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command with nnU-Net's environment variables; output and errors come back together."""
+    environment = {**os.environ, **peer.environment, **SPARING}
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
 
 
 def _compared(built: dict[str, Any], plan: Plan) -> dict[str, Any]:
@@ -218,7 +181,7 @@ def _compared(built: dict[str, Any], plan: Plan) -> dict[str, Any]:
 def _versions(peer: Peer) -> dict[str, str]:
     packages = "nnunetv2", "dynamic-network-architectures", "torch", "numpy"
     ask = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages!r}}}))"
-    theirs: dict[str, str] = json.loads(peer.run([str(peer.python), "-c", ask]).stdout.splitlines()[-1])
+    theirs: dict[str, str] = json.loads(_run(peer, [str(peer.python), "-c", ask]).stdout.splitlines()[-1])
     return {"segfw": __version__, **theirs}
 
 

@@ -20,11 +20,10 @@ from segfw.core.settings import InferenceOverrides, TaskSettings
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
-from segfw.io.formats.images import image_from_label, image_from_map, volume_from_image
-from segfw.io.formats.readers import read_image
+from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
-from segfw.stages.predict import open_predictor
+from segfw.stages.predict import open_predictor, read_input
 
 __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
 
@@ -102,11 +101,11 @@ class Predictor:
         if hasattr(image, "as_sitk"):
             volume = volume_from_image(image.as_sitk())
             return _torchio_result(image, self.predict_volume(volume, probabilities, uncertainty))
-        volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_image(_paths(image))
+        volume = volume_from_image(image) if hasattr(image, "GetDirection") else read_input(_paths(image))
         prediction = self.predict_volume(volume, probabilities, uncertainty)
         if volume.geometry is None:
             raise DataError("the image states no geometry")
-        unsure = None if prediction.uncertainty is None else image_from_map(prediction.uncertainty, volume.geometry)
+        unsure = None if prediction.uncertainty is None else image_on_grid(prediction.uncertainty, volume.geometry)
         return Result(image_from_label(prediction.segmentation, volume.geometry), prediction.probabilities, unsure)
 
 
@@ -132,8 +131,8 @@ def _torchio_result(image: Any, prediction: Prediction) -> Result:
 
 
 def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
-    """Read an image; several paths are the channels of one image."""
-    return read_image(_paths(path))
+    """Read an image; several paths are the channels of one image. `DataError` where voxels are NaN or infinite."""
+    return read_input(_paths(path))
 
 
 def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:

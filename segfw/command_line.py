@@ -9,12 +9,16 @@ from typing import NoReturn
 
 from segfw.config import Key, keys
 from segfw.core.errors import UsageError
+from segfw.core.references import escape_references
 from segfw.core.settings import (
     DownloadSettings,
     EvaluateSettings,
     ExperimentSettings,
+    ExportSettings,
+    ImportSettings,
     InitSettings,
     PredictSettings,
+    VerificationSettings,
 )
 from segfw.core.settings_checks import unknown_choice
 
@@ -57,6 +61,20 @@ VERBS = {
         "python -m segfw predict model=PATH input=PATH output=PATH",
         ("model", "input", "output"),
     ),
+    "export": Verb(
+        "write a packaged model as one .zip, for onnxruntime, or for nnU-Net",
+        ExportSettings,
+        "segfw.stages.export:run",
+        "python -m segfw export model=PATH format=onnx output=PATH",
+        ("model", "format", "output"),
+    ),
+    "import": Verb(
+        "make a packaged model of one that nnU-Net v2 has trained",
+        ImportSettings,
+        "segfw.stages.import_model:run",
+        "python -m segfw import source=FOLDER_OR_ZIP output=MODEL_FOLDER",
+        ("source", "output"),
+    ),
     "evaluate": Verb(
         "score segmentations against references",
         EvaluateSettings,
@@ -73,9 +91,10 @@ VERBS = {
     ),
     "verify": Verb(
         "check every image and label map of a dataset; exit status 1 if there is an error",
-        ExperimentSettings,
+        VerificationSettings,
         "segfw.stages.verify:run",
         "python -m segfw verify +task=Task04",
+        page=ExperimentSettings,
     ),
     "download": Verb(
         "fetch, check and unpack a dataset",
@@ -167,13 +186,12 @@ def quote_literals(overrides: Iterable[str], literal_keys: Iterable[str]) -> lis
 def quote(text: str) -> str:
     """Return `text` as a quoted Hydra value that comes out of composition as it went in.
 
-    Two grammars read it. OmegaConf takes `${` for an interpolation unless a backslash precedes it, and then halves the
-    backslashes before that one. Hydra ends at the next quote unless a backslash precedes it, and likewise.
+    Two grammars read it: OmegaConf's references, and Hydra's quotes. Hydra ends at the next quote unless a backslash
+    precedes it, and then halves the backslashes before that one.
     """
     if text == "???":  # OmegaConf's mark of a missing value, which cannot be escaped
         text = "./???"
-    if "${" in text:
-        text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    text = escape_references(text)
     text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
     text = re.sub(r"\\+$", lambda found: found[0] * 2, text)
     return f"'{text}'"

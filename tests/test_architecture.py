@@ -64,9 +64,17 @@ HOMES = {
     "torchio": {"data", "api"},
     "wandb": {"tracking"},
     "matplotlib": {"tracking"},
+    "onnx": {"interop"},
+    "onnxscript": {"interop"},
+    "onnxruntime": {"interop"},
 }
 CORE_MAY_USE = {"numpy", "scipy", "yaml"}
-OPTIONAL = {"torchio"}  # imported where they are used: slow to load, or perhaps absent
+OPTIONAL = {
+    "torchio",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+}  # imported where they are used: slow to load, or perhaps absent
 
 
 @cache

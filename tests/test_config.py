@@ -13,6 +13,7 @@ from segfw.core.settings import (
     ExperimentSettings,
     PredictSettings,
     TaskSettings,
+    VerificationSettings,
 )
 from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
 
@@ -81,6 +82,7 @@ def test_callbacks_and_labels_are_free_form():
         ("augmentation__mirror_axes", [3], "augmentation.mirror_axes must be an axis"),
         ("plan__patch_size", 64, "plan.patch_size must be a list, got 64"),
         ("plan__patch_size", [64, 0, 64], r"plan.patch_size must be at least 1, got \[64, 0, 64\]"),
+        ("planner__target_spacing", [1, 1], r"planner.target_spacing needs 3 values in mm, .* got 2: \[1.0, 1.0\]"),
         ("overwrite", "yes", "overwrite must be true or false, got 'yes'"),
         ("name", "../elsewhere", "name names a folder"),
         ("name", "", "name names a folder"),
@@ -93,6 +95,31 @@ def test_callbacks_and_labels_are_free_form():
 def test_wrong_values_are_refused_with_key_value_and_what_is_allowed(key, value, message):
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         loaded(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (
+            {"target_spacing": [1, 1, 1]},
+            r"target_spacing=\[1.0, 1.0, 1.0\] would have no effect, since .*=my.yaml",
+        ),
+        ({"transpose": False}, "planner.transpose=false would have no effect"),
+        ({"gpu_memory_gb": 8, "transpose": False}, r"planner.gpu_memory_gb=8.0 planner.transpose=false .*plan.refit="),
+    ],
+)
+def test_what_would_have_no_effect_beside_a_given_plan_is_refused(given, named):
+    keys = {f"planner__{key}": value for key, value in given.items()}
+    with pytest.raises(UsageError, match=named):
+        loaded(planner__plan_file="my.yaml", **keys)
+    assert loaded(**keys).planner.plan_file is None
+
+
+def test_a_memory_target_beside_a_given_plan_refits_the_batch():
+    settings = loaded(planner__plan_file="my.yaml", planner__gpu_memory_gb=8, plan__refit=["batch_size"])
+    assert settings.planner.gpu_memory_gb == 8
+    with pytest.raises(UsageError, match=r"planner.gpu_memory_gb=8.0 would have no effect"):
+        loaded(planner__plan_file="my.yaml", planner__gpu_memory_gb=8, plan__refit=["topology"])
 
 
 def test_a_value_in_the_place_of_a_node_is_refused():
@@ -170,8 +197,9 @@ def test_a_verb_may_take_a_part_of_a_larger_page():
 
 
 def test_every_key_says_what_it_means_and_every_path_is_literal():
-    for kind in (ExperimentSettings, PredictSettings, EvaluateSettings, DownloadSettings):
+    for kind in (ExperimentSettings, PredictSettings, EvaluateSettings, DownloadSettings, VerificationSettings):
         assert all(key.help for key in config.keys(kind))
     literal = {key.dotted for key in config.keys(ExperimentSettings) if key.literal}
     assert {"data_root", "output_root", "task.folder", "planner.plan_file", "split.file"} <= literal
-    assert {key.dotted for key in config.keys(PredictSettings) if key.literal} == {"model", "input", "output"}
+    literal = {key.dotted for key in config.keys(PredictSettings) if key.literal}
+    assert literal == {"model", "model_sha256", "model_cache", "input", "output"}

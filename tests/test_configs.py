@@ -37,7 +37,7 @@ def test_the_plain_command_is_the_published_recipe_as_declared():
     assert composed("report", "task.name=Mine") == declared
 
 
-@pytest.mark.parametrize("verb", ["predict", "evaluate", "init"])
+@pytest.mark.parametrize("verb", ["predict", "export", "import", "evaluate", "init"])
 def test_the_page_of_a_verb_repeats_the_declared_defaults(verb):
     assert composed(verb) == VERBS[verb].settings()
 

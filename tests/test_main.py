@@ -79,6 +79,11 @@ def run(capsys, *words):
         (["trian"], "unknown verb 'trian'"),
         (["predict", "model=a"], "predict needs input= and output="),
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
+        (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
+        (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
+        (["export", "model=a", "format=tar", "output=b"], "format must be one of ['zip', 'onnx', 'nnunet']"),
+        (["export", "model=a"], "export needs format= and output="),
+        (["+task=Task04", "pretrained.on_mismatch=warn"], "must be one of ['error', 'adapt', 'skip'], got 'warn'"),
         (["evaluate"], "evaluate needs predictions= and references="),
     ],
 )
@@ -204,6 +209,19 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
     lines = {line.split("#")[0].strip(): line.split("#")[-1].strip() for line in out.splitlines()}
     assert lines["max_epochs: 20"] == "epochs; raising it extends a run"
     assert jobs[0] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "there"),
+    [
+        ("verify", {"task", "data_root", "output_root", "verify", "executor"}),
+        ("download", {"task", "data_root"}),
+    ],
+)
+def test_help_of_a_verb_shows_what_it_reads_and_nothing_else(capsys, verb, there):
+    status, out, _ = run(capsys, verb, "+task=Task04", "--help")
+    assert status == 0
+    assert {line.partition(":")[0] for line in out.splitlines()[3:] if not line.startswith(" ")} == there
 
 
 def _segfw(*words, cwd):

@@ -46,7 +46,8 @@ def test_unsuitable_python_is_explained(tmp_path, answer, message):
 def test_every_dependency_is_pinned_within_its_range():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
-    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]):
+    extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    for text in (*PROJECT["dependencies"], *extras):
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins[requirement.name.lower()], prereleases=True), text
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from segfw.core.dataset import Dataset
+
 SAMPLING = 0.05  # seconds between two looks at a child's memory
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -42,6 +44,53 @@ class Turns:
     def least(self, side: str, field: str) -> float:
         """Return the least `wall`, `cpu` or `peak` of the side `ours` or `theirs`."""
         return min(float(getattr(usage, field)) for usage in getattr(self, side))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """nnU-Net's interpreter and the folder that its three environment variables point into."""
+
+    python: Path
+    root: Path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What nnU-Net reads from the environment; none of our paths is among it."""
+        folders = {f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}
+        return {**folders, "PYTHONPATH": ""}
+
+    def raw(self, name: str) -> Path:
+        """Where the raw dataset `name` lies."""
+        return self.root / "raw" / name
+
+    def preprocessed(self, name: str) -> Path:
+        """Where the plans of the dataset `name` lie and its preprocessed cases come."""
+        return self.root / "preprocessed" / name
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        """Return one of nnU-Net's own commands."""
+        return [str(self.python.with_name(name)), *arguments]
+
+
+def lay_out(dataset: Dataset, count: int | None, folder: Path) -> None:
+    """Link the first `count` cases (None: all) into nnU-Net's raw layout, which both programs read.
+
+    Images hold one channel per file.
+    """
+    for kind in ("imagesTr", "labelsTr"):
+        (folder / kind).mkdir(parents=True)
+    cases, ending = dataset.cases[:count], dataset.file_ending
+    for case in cases:
+        for channel, image in enumerate(case.images):
+            (folder / "imagesTr" / f"{case.name}_{channel:04d}{ending}").symlink_to(Path(image).absolute())
+        (folder / "labelsTr" / f"{case.name}{ending}").symlink_to(Path(str(case.label)).absolute())
+    description = {
+        "channel_names": {str(number): name for number, name in enumerate(dataset.channel_names)},
+        "labels": dataset.labels.values,
+        "numTraining": len(cases),
+        "file_ending": ending,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 def ratio(works: Sequence[Turns], field: str) -> float:

@@ -13,14 +13,12 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from common import Turns, Usage, arguments, child, machine, ratio, take_turns, tell, versions
+from common import Peer, Turns, Usage, arguments, child, lay_out, machine, ratio, take_turns, tell, versions
 
 from segfw import load_dataset, make_plan
 from segfw.core.dataset import Dataset
@@ -39,39 +37,6 @@ CT_TOLERANCE = 1e-3  # of the largest value; ours resamples in single precision,
 CT_NAME = "ct"
 
 
-@dataclass(frozen=True)
-class Peer:
-    """nnU-Net's interpreter and the folder that its three environment variables point into."""
-
-    python: Path
-    root: Path
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """What nnU-Net reads from the environment."""
-        folders = {f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}
-        return {**folders, "PYTHONPATH": ""}
-
-
-def lay_out(source: Path, count: int | None, folder: Path) -> None:
-    """Link the first cases of a dataset into nnU-Net's raw layout, which both programs read."""
-    dataset = load_dataset(source)
-    for kind in ("imagesTr", "labelsTr"):
-        (folder / kind).mkdir(parents=True)
-    cases = dataset.cases[:count]
-    for case in cases:
-        for channel, image in enumerate(case.images):
-            (folder / "imagesTr" / f"{case.name}_{channel:04d}{dataset.file_ending}").symlink_to(Path(image).absolute())
-        (folder / "labelsTr" / f"{case.name}{dataset.file_ending}").symlink_to(Path(str(case.label)).absolute())
-    description = {
-        "channel_names": {str(number): name for number, name in enumerate(dataset.channel_names)},
-        "labels": dataset.labels.values,
-        "numTraining": len(cases),
-        "file_ending": dataset.file_ending,
-    }
-    (folder / "dataset.json").write_text(json.dumps(description))
-
-
 def prepare_ours(raw: Path, output: Path) -> Usage:
     """Run our stages up to preprocessing, from nothing."""
     shutil.rmtree(output, ignore_errors=True)
@@ -82,8 +47,8 @@ def prepare_ours(raw: Path, output: Path) -> Usage:
 
 def prepare_theirs(peer: Peer, raw: Path, number: int) -> Usage:
     """Run nnU-Net's own command for the same, from nothing."""
-    shutil.rmtree(peer.root / "preprocessed" / raw.name, ignore_errors=True)
-    command = [str(peer.python.with_name("nnUNetv2_plan_and_preprocess")), "-d", str(number), "-c", "2d", "3d_fullres"]
+    shutil.rmtree(peer.preprocessed(raw.name), ignore_errors=True)
+    command = peer.command("nnUNetv2_plan_and_preprocess", "-d", str(number), "-c", "2d", "3d_fullres")
     return child([*command, "-np", WORKERS, WORKERS, "-npfp", WORKERS], peer.environment)()
 
 
@@ -92,7 +57,7 @@ def compare_set(peer: Peer, raw: Path, output: Path) -> float:
     ours = [Store.open(path) for path in sorted((output / raw.name / "preprocessed").iterdir())]
     largest = 0.0
     for configuration in ("2d", "3d_fullres"):
-        folder = peer.root / "preprocessed" / raw.name / f"nnUNetPlans_{configuration}"
+        folder = peer.preprocessed(raw.name) / f"nnUNetPlans_{configuration}"
         for name in ours[0].cases[:COMPARED]:
             image, label = load_theirs(peer, folder / name)
             fits = [store for store in ours if store.image(name).shape == image.shape]
@@ -161,7 +126,7 @@ def main() -> None:
                 print(f"{name}: skipped, there is no {folder} in --data", flush=True)
                 continue
             raw = root / "raw" / f"Dataset{number}_{name}"
-            lay_out(options.data / folder, most, raw)
+            lay_out(load_dataset(options.data / folder), most, raw)
             theirs = partial(prepare_theirs, peer, raw, number) if peer else None
             works[name] = [take_turns(partial(prepare_ours, raw, root / "out"), theirs, repeats)]
             difference = compare_set(peer, raw, root / "out") if peer else None

@@ -1,6 +1,7 @@
 """What every computation on a case may take for granted: agreeing shapes, finite numbers, whole labels."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import FloatArray, IntArray, Volume
@@ -19,7 +20,7 @@ def checked_image(image: Volume, num_channels: int | None = None) -> FloatArray:
 
 
 def checked_label(label: Volume, image: Volume) -> IntArray:
-    """Return the label map as a signed integer array `(1, Z, Y, X)` of at least 16 bits.
+    """Return the label map as a signed integer array `(1, Z, Y, X)`, in int8 where that holds all labels.
 
     `DataError` when it is not on the image's grid, has NaN voxels or values that are no integers.
     """
@@ -34,12 +35,25 @@ def checked_label(label: Volume, image: Volume) -> IntArray:
         if (whole != array).any():
             raise DataError(f"a label map holds integers, got {float(array[whole != array][0])}")
         array = whole
-    return array.astype(np.promote_types(array.dtype, np.int16), copy=False)
+    small = np.iinfo(np.int8)
+    fits = small.min <= array.min(initial=0) and array.max(initial=0) <= small.max
+    return array.astype(np.int8 if fits else np.promote_types(array.dtype, np.int16), copy=False)
 
 
-def _check_finite(array: np.ndarray, what: str) -> None:
+def not_finite(array: NDArray[np.generic]) -> tuple[int, int] | None:
+    """Return (number of voxels that are NaN or infinite, index of the first one in the array's order); None if none is.
+
+    Integers are never.
+    """
     # The extremes carry NaN and infinity, so that the usual case needs no mask of the volume's size.
-    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
-        bad = ~np.isfinite(array)
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise DataError(f"the {what} has {int(bad.sum())} voxels that are NaN or infinite, the first at {first}")
+    if array.dtype.kind != "f" or not array.size or (np.isfinite(array.min()) and np.isfinite(array.max())):
+        return None
+    bad = ~np.isfinite(array)
+    return int(bad.sum()), int(bad.argmax())
+
+
+def _check_finite(array: NDArray[np.generic], what: str) -> None:
+    found = not_finite(array)
+    if found is not None:
+        first = tuple(int(i) for i in np.unravel_index(found[1], array.shape))
+        raise DataError(f"the {what} has {found[0]} voxels that are NaN or infinite, the first at {first}")

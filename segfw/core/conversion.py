@@ -32,9 +32,13 @@ def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
     return typing.cast(T, _convert(kind, plain, place))
 
 
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """Return ", did you mean 'x'?" for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def nearest(word: str, known: typing.Iterable[str], likeness: float = 0.5) -> str:
+    """Return ", did you mean 'x'?" for the closest known word, or an empty string.
+
+    `likeness`: the least share of letters in common; words of one's own are seldom so like a known one as 0.8, which
+    is a letter or two astray.
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -11,7 +11,7 @@ from segfw.core.topology import widened_kernel
 from segfw.core.types import Shape
 
 PASSES = 3
-"""A training step costs about three forward passes: one forward, two backward."""
+"""A training step costs about three forward passes: forward, and backward to weights and to inputs."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ class Case:
     label: str | None = None
     table: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of the case: the images in their order, then the label map if there is one."""
+        return self.images if self.label is None else (*self.images, self.label)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -79,6 +84,11 @@ class Dataset:
 def has_controls(text: str) -> bool:
     """Whether `text` holds control characters or line breaks, which lists and listings could not show."""
     return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written to a file: names of files that are no UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_case_name(name: str) -> None:

@@ -18,6 +18,8 @@ from segfw.core.labels import (
     LabelSet,
     check_consecutive,
     example_order,
+    members,
+    refuse_synonyms,
     region_order,
 )
 from segfw.core.modality import channels_of_modality, find_modality, find_scheme, find_window
@@ -26,6 +28,7 @@ from segfw.core.settings import TaskSettings
 
 T = TypeVar("T")
 Values = dict[str, int | LabelKey]
+CHANNEL_KEYS = ("channel_names", "channels", "modality")
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ def stated_channels(description: Description, columns: tuple[str, ...] = (), num
     """Return the channels' names in the order in which they are written, that of the normalization schemes (nnU-Net's).
 
     `columns`: names that a table's header gives; `num_files`: per case, as many channels of `task.modality`.
+    `UsageError` where neither the files nor the task names any.
     """
     if description.task.channels:
         return description.task.channels
-    for key in ("channel_names", "channels", "modality"):
+    for key in CHANNEL_KEYS:
         stated = description.content.get(key)
         if isinstance(stated, dict | list) and stated:
             return tuple(str(name) for name in (stated.values() if isinstance(stated, dict) else stated))
@@ -58,9 +62,8 @@ def stated_channels(description: Description, columns: tuple[str, ...] = (), num
     word, place = description.value("modality")
     if isinstance(word, str):
         return _found(place, channels_of_modality, word, num_files)
-    raise DataError(
-        f"{description.file} names no channels (channel_names or modality); give task.channels=[CT] or the like"
-    )
+    kind = DataError if any(description.content.get(key) for key in CHANNEL_KEYS) else UsageError
+    raise kind(f"{description.file} names no channels (channel_names or modality); give task.channels=[CT] or the like")
 
 
 def unused_modality(description: Description, channels: tuple[str, ...]) -> str | None:
@@ -82,12 +85,18 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     """Return the labels, renumbered, and what renumbers the files: old value -> new value.
 
     What contradicts itself is at fault as usage where the task states it, else as data; the message names the place.
+    Where nothing is stated, the task has yet to state it.
     """
     remap_place = description.value("remap")[1]
     remap = _remap(*description.value("remap"))
     regions, place = description.value("regions")
     if regions is None:
         stated, place = description.value("labels")
+        if stated is None:
+            raise UsageError(
+                f"{description.file} declares no labels; give task.labels, each with its value in the files, such as "
+                "'task.labels={background: 0, liver: 1}'"
+            )
         values = _values(stated, place)
     else:
         values = _with_regions(_values(regions, place), description, remap)
@@ -95,12 +104,13 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     _refuse_merged(values, renumbered, remap_place)
     painted = _painted(description, place, values, remap)
     try:
+        refuse_synonyms(values)
         if remap and renumbered.get(BACKGROUND) == 0:
-            members = {value for name, stated in renumbered.items() if name != IGNORE for value in _members(stated)}
+            learned = {value for name, stated in renumbered.items() if name != IGNORE for value in members(stated)}
             ignore = renumbered.get(IGNORE)
-            in_files = {value for stated in values.values() for value in _members(stated)}
+            in_files = {value for stated in values.values() for value in members(stated)}
             sources = {value: remap.get(value, value) for value in in_files} | remap
-            check_consecutive(sorted(members), ignore if isinstance(ignore, int) else None, sources)
+            check_consecutive(sorted(learned), ignore if isinstance(ignore, int) else None, sources)
         return LabelSet(renumbered, painted), remap
     except DataError as error:
         overruled = remap and not place.startswith("task.") and remap_place.startswith("task.")
@@ -117,15 +127,15 @@ def _painted(description: Description, place: str, values: Values, remap: dict[i
     if place == "task.regions":
         order = description.task.regions_class_order  # the file's belongs to its own regions
     stated = _integers(order, order_place)
-    learned = {n: _members(v) for n, v in values.items() if n != IGNORE and _renumbered(v, remap) not in (0, (0,))}
+    learned = {n: members(v) for n, v in values.items() if n != IGNORE and _renumbered(v, remap) not in (0, (0,))}
     if stated is not None:
-        if len(stated) != len(learned) and any(len(members) > 1 for members in learned.values()):
+        if len(stated) != len(learned) and any(len(region) > 1 for region in learned.values()):
             raise _wrong(order_place, f"needs one value for each of the regions {list(learned)}, got {list(stated)}")
         return tuple(remap.get(value, value) for value in stated)
     derives = place.startswith(("task.", "regions in "))
-    if not derives or not any(len(members) > 1 for members in learned.values()):
+    if not derives or not any(len(region) > 1 for region in learned.values()):
         return None
-    renumbered = [_members(_renumbered(members, remap)) for members in learned.values()]
+    renumbered = [members(_renumbered(region, remap)) for region in learned.values()]
     painted = region_order(renumbered)
     if painted is not None:
         return painted
@@ -196,20 +206,16 @@ def _integers(value: Any, place: str, whose: str = "") -> tuple[int, ...] | None
     return tuple(value)
 
 
-def _members(value: int | LabelKey) -> LabelKey:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _with_regions(regions: Values, description: Description, remap: dict[int, int]) -> Values:
     """Return background, the regions and the ignore label; together they must cover what the labels declare."""
     stated, labels_place = description.value("labels")
     place = description.value("regions")[1]
     labels = {} if stated is None else _values(stated, labels_place)
     learned = {name: value for name, value in regions.items() if name not in (BACKGROUND, IGNORE)}
-    if not any(len(_members(value)) > 1 for value in learned.values()):
+    if not any(len(members(value)) > 1 for value in learned.values()):
         raise _wrong(place, f"must hold a region of several values, got {regions}; single values are labels")
-    inside = {value for region in learned.values() for value in _members(region)}
-    declared = {v: name for name, value in labels.items() if name not in (BACKGROUND, IGNORE) for v in _members(value)}
+    inside = {value for region in learned.values() for value in members(region)}
+    declared = {v: name for name, value in labels.items() if name not in (BACKGROUND, IGNORE) for v in members(value)}
     unknown = sorted(inside - set(declared)) if labels else []
     if unknown:
         raise _wrong(place, f"names the values {unknown}, but {labels_place} has only {sorted(declared)}")
@@ -252,8 +258,8 @@ def _refuse_merged(values: Values, renumbered: Values, place: str) -> None:
     """Raise an error where renumbering makes one of two labels: which name should it have?"""
     seen: dict[frozenset[int], str] = {}
     for name, value in renumbered.items():
-        other = seen.setdefault(frozenset(_members(value)), name)
-        if other != name and set(_members(values[other])) != set(_members(values[name])):
+        other = seen.setdefault(frozenset(members(value)), name)
+        if other != name and set(members(values[other])) != set(members(values[name])):
             kept = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items() if n != name}
             shown = ", ".join(f"{n}: {v}" for n, v in kept.items())
             raise _wrong(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from segfw.core.faults import Fault, Severity
+from segfw.core.words import counted
 
 COLUMNS = ("case", "severity", "kind", "what")
 REPEATED = 5  # warnings of the same words about more cases than this share one row
@@ -38,8 +39,8 @@ def count_words(faults: Iterable[Fault], num_cases: int) -> str:
     faults = tuple(faults)
     errors = [fault for fault in faults if fault.severity == "error"]
     warnings = len(faults) - len(errors)
-    found = f"{_many(len(errors), 'error')} in {_many(len({fault.case for fault in errors}), 'case')}"
-    return f"{_many(num_cases, 'case')}: {found if errors else 'no error'}, {_many(warnings, 'warning')}"
+    found = f"{counted(len(errors), 'error')} in {counted(len({fault.case for fault in errors}), 'case')}"
+    return f"{counted(num_cases, 'case')}: {found if errors else 'no error'}, {counted(warnings, 'warning')}"
 
 
 def _merged(faults: Sequence[Fault]) -> list[Fault]:
@@ -57,7 +58,3 @@ def _merged(faults: Sequence[Fault]) -> list[Fault]:
             message = f"{fault.message} (first: {fault.case})"
             rows.append(Fault(f"{len(same)} cases", "warning", fault.kind, message))
     return rows
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count or 'no'} {word}" if count <= 1 else f"{count} {word}s"

@@ -3,8 +3,9 @@
 Every number equals nnU-Net's bit for bit: seeds, sampling with replacement, and sums in float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -75,13 +76,15 @@ def fingerprint_case(name: str, image: Volume, label: Volume, num_samples: int) 
     )
 
 
-def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | None = None) -> Fingerprint:
+def pool_fingerprints(
+    cases: Sequence[CaseFingerprint], read_row: Callable[[int], FloatArray] | None = None
+) -> Fingerprint:
     """Put the cases of a dataset together, in their order.
 
-    `samples`: float32 `(C, n * len(cases))`, typically memory-mapped, where case `i` has filled columns `i * n` to
-    `(i + 1) * n`; columns of cases without foreground are not read. None takes the samples that the cases carry.
-    Memory beside the samples: one copy of a channel's row (400 MB), three times that in float64 when a case is empty.
-    `DataError` when no case has foreground.
+    `read_row(channel)`: float32 `(n * len(cases),)`, new at each call, where case `i` has filled entries `i * n` to
+    `(i + 1) * n`; those of cases without foreground are not used. None takes the samples that the cases carry. One row
+    is held at a time (400 MB), twice that in float64, and three times in passing, when a case is empty. `DataError`
+    when no case has foreground.
     """
     kept = [case for case in cases if case.has_foreground]
     if not kept:
@@ -93,7 +96,7 @@ def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | No
     odd = [case.name for case in kept if len(case.samples) != num_channels]
     if odd:
         raise DataError(f"case {kept[0].name!r} has {num_channels} channels, these cases have another number: {odd}")
-    rows = (_pooled_row(cases, samples, channel) for channel in range(num_channels))
+    rows = (partial(_pooled_row, cases, read_row, channel) for channel in range(num_channels))
     return Fingerprint(
         spacings=tuple(case.spacing for case in cases),
         shapes_after_crop=tuple(case.shape_after_crop for case in cases),
@@ -103,30 +106,41 @@ def pool_fingerprints(cases: Sequence[CaseFingerprint], samples: FloatArray | No
     )
 
 
-def _pooled_row(cases: Sequence[CaseFingerprint], samples: FloatArray | None, channel: int) -> FloatArray:
+def _pooled_row(
+    cases: Sequence[CaseFingerprint], read_row: Callable[[int], FloatArray] | None, channel: int
+) -> FloatArray:
     """Join one channel's samples, in float64 if a case is empty: what numpy makes of the reference's empty list."""
     some_case_empty = not all(case.has_foreground for case in cases)
     row: FloatArray
-    if samples is None:
-        parts = [case.samples[channel] for case in cases if case.has_foreground]
-        row = np.concatenate(parts)
-    elif some_case_empty:
-        per_case = np.split(samples[channel], len(cases))
-        row = np.concatenate([part for part, case in zip(per_case, cases, strict=True) if case.has_foreground])
+    if read_row is None:
+        row = np.concatenate([case.samples[channel] for case in cases if case.has_foreground])
     else:
-        row = samples[channel]
+        row = read_row(channel)
+        if some_case_empty:
+            per_case = row.reshape(len(cases), -1)
+            row = per_case[[case.has_foreground for case in cases]].reshape(-1)
     return row.astype(np.float64 if some_case_empty else np.float32, copy=False)
 
 
-def _statistics(row: FloatArray) -> IntensityStatistics:
-    # numpy's pairwise sums and its percentile of the given dtype are part of the definition.
-    low, median, high = np.percentile(row, PERCENTILES)
+def _statistics(new_row: Callable[[], FloatArray]) -> IntensityStatistics:
+    """Measure a row in the memory of that row; it is asked for twice, as both percentiles and deviations spoil it.
+
+    numpy's pairwise sums and its percentile of the row's type are part of the definition.
+    """
+    row = new_row()
+    low, median, high = np.percentile(row, PERCENTILES, overwrite_input=True)
+    smallest, largest = float(row.min()), float(row.max())
+    del row
+    row = new_row()
+    mean = row.mean()
+    row -= mean
+    np.multiply(row, row, out=row)
     return IntensityStatistics(
-        mean=float(np.mean(row)),
+        mean=float(mean),
         median=float(median),
-        std=float(np.std(row)),
-        min=float(row.min()),
-        max=float(row.max()),
+        std=float(np.sqrt(row.mean())),  # what row.std() does, without its copy
+        min=smallest,
+        max=largest,
         percentile_99_5=float(high),
         percentile_00_5=float(low),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segfw.core.types import Geometry, Volume
+from segfw.core.words import by
 
 GRID_KINDS = ("shape", "axes", "spacing", "origin", "direction")
 """What `verify.fix` may repair."""
@@ -38,7 +39,7 @@ def compare_grids(
     """
     found = []
     if other.shape != first.shape:
-        found.append(Difference("shape", f"{_times(other.shape)} voxels (z, y, x), the image {_times(first.shape)}"))
+        found.append(Difference("shape", f"{by(other.shape)} voxels (z, y, x), the image {by(first.shape)}"))
     if not positioned or first.geometry is None or other.geometry is None:
         return found + (_compare_spacing(first.spacing, other.spacing, tolerance) if spaced else [])
     here, there = first.geometry, other.geometry
@@ -69,7 +70,7 @@ def _compare_spacing(here: tuple[float, ...], there: tuple[float, ...], toleranc
     if size <= tolerance:
         return []
     unit = "voxel" if f"{size:.3g}" == "1" else "voxels"
-    found = f"spacing {_times(there)} mm, the image {_times(here)}: "
+    found = f"spacing {by(there)} mm, the image {by(here)}: "
     return [Difference("spacing", f"{found}{size:.3g} {unit} ({off[axis]:.3g} mm) off{_remedy(size, LARGEST_SHIFT)}")]
 
 
@@ -100,10 +101,6 @@ def _remedy(size: float, largest: float) -> str:
     if size < largest:
         return f"; verify.tolerance={accepting(size)} accepts it"
     return "; too far for a tolerance, use verify.fix"
-
-
-def _times(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:.6g}" for value in values)
 
 
 def _point(values: tuple[float, ...]) -> str:

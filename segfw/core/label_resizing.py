@@ -47,7 +47,8 @@ def _resize_linear(label: IntArray, shape: Shape) -> IntArray:
     """Vote only where the source voxels around a sample disagree: at surfaces, a few per cent of a volume."""
     axes = [linear_axis(n_in, n_out) for n_in, n_out in zip(label.shape, shape, strict=True)]
     smallest = largest = label
-    for axis, neighbours in enumerate(axes):
+    for axis in sorted(range(label.ndim), key=lambda axis: shape[axis] / label.shape[axis]):
+        neighbours = axes[axis]
         smallest = np.minimum(smallest.take(neighbours.low, axis), smallest.take(neighbours.high, axis))
         largest = np.maximum(largest.take(neighbours.low, axis), largest.take(neighbours.high, axis))
     resized = np.ascontiguousarray(smallest)

@@ -31,9 +31,11 @@ class LabelSet:
     def __post_init__(self) -> None:
         if self.values.get(BACKGROUND) != 0:
             raise DataError(f"labels must hold 'background' with the value 0, got {self.values}")
+        empty = [name for name, value in self.values.items() if value == ()]
+        if empty:
+            raise DataError(f"the labels {empty} have no value")
+        refuse_synonyms(self.values)
         check_consecutive(self.all_values, self.ignore_value)
-        if not self.has_regions:
-            self._refuse_synonyms()
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
             derived = region_order([values for _, values in self.foreground])
             raise DataError(
@@ -41,13 +43,6 @@ class LabelSet:
                 f"{[name for name, _ in self.foreground]}, got {self.regions_class_order}"
                 + (f"; nested as they are, it should be {list(derived)}" if derived else "")
             )
-
-    def _refuse_synonyms(self) -> None:
-        seen: dict[LabelKey, str] = {}
-        for name, value in self.values.items():
-            other = seen.setdefault(value if isinstance(value, tuple) else (value,), name)
-            if other != name:
-                raise DataError(f"the labels {other!r} and {name!r} have the same value {value}; keep one of the names")
 
     @cached_property
     def has_regions(self) -> bool:
@@ -68,16 +63,19 @@ class LabelSet:
         found: set[int] = set()
         for name, value in self.values.items():
             if name != IGNORE:
-                found.update(value if isinstance(value, tuple) else (value,))
+                found.update(members(value))
         return tuple(sorted(found))
+
+    @cached_property
+    def allowed_values(self) -> tuple[int, ...]:
+        """Every value that a label map may hold, ascending, the ignore label included."""
+        return _with_ignore(self.all_values, self.ignore_value)
 
     @cached_property
     def foreground(self) -> tuple[tuple[str, LabelKey], ...]:
         """(name, member values) of each label or region that is learned and scored, in the network's order."""
         entries = [
-            (name, value if isinstance(value, tuple) else (value,))
-            for name, value in self.values.items()
-            if name != IGNORE and value not in (0, (0,))
+            (name, members(value)) for name, value in self.values.items() if name != IGNORE and value not in (0, (0,))
         ]
         return tuple(entries if self.has_regions else sorted(entries, key=lambda entry: entry[1]))
 
@@ -116,6 +114,26 @@ class LabelSet:
         return np.asarray(label_map == key[0] if len(key) == 1 else np.isin(label_map, key))
 
 
+def members(value: int | LabelKey) -> LabelKey:
+    """Return the values of a label, which is one, or of a region."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def refuse_synonyms(values: Mapping[str, int | LabelKey]) -> None:
+    """Raise `DataError` for two names of one value, unless some entry is a region, which may be one value's too."""
+    keys = {name: members(value) for name, value in values.items()}
+    if any(len(key) > 1 for key in keys.values()):
+        return
+    seen: dict[LabelKey, str] = {}
+    for name, key in keys.items():
+        other = seen.setdefault(key, name)
+        if other != name:
+            raise DataError(
+                f"the labels {other!r} and {name!r} have the same value {key[0]}; keep one of the names, or give each "
+                "the value that it has in the files"
+            )
+
+
 def check_consecutive(
     values: Sequence[int], ignore_value: int | None, sources: Mapping[int, int] | None = None
 ) -> None:
@@ -124,7 +142,7 @@ def check_consecutive(
     The message gives the `task.remap` that would make it so. `sources`: value in the files -> one of these; None where
     they are the same.
     """
-    expected = (*values, *(() if ignore_value is None else (ignore_value,)))
+    expected = _with_ignore(values, ignore_value)
     if expected == tuple(range(len(expected))):
         return
     renumbering = {old: new for new, old in enumerate(expected)}
@@ -139,6 +157,10 @@ def check_consecutive(
     raise DataError(f"label values must be consecutive from 0, got {list(expected)}; {remedy}")
 
 
+def _with_ignore(values: Sequence[int], ignore_value: int | None) -> tuple[int, ...]:
+    return (*values, *(() if ignore_value is None else (ignore_value,)))
+
+
 def region_order(regions: Sequence[LabelKey]) -> tuple[int, ...] | None:
     """Return the value to paint for each region, in the order given, or None where nesting does not tell.
 
@@ -146,17 +168,17 @@ def region_order(regions: Sequence[LabelKey]) -> tuple[int, ...] | None:
     enhancing (3,) are painted 1, 2, 3. None where regions overlap without nesting, where those nested in a region leave
     it no value, and where one nested in another comes first, so that it would be painted over.
     """
-    members = [frozenset(region) for region in regions]
-    for position, region in enumerate(members):
-        if not _own(region, members) or any(region & after and not after < region for after in members[position + 1 :]):
+    sets = [frozenset(region) for region in regions]
+    for position, region in enumerate(sets):
+        if not _own(region, sets) or any(region & after and not after < region for after in sets[position + 1 :]):
             return None
-    return tuple(min(_own(region, members)) for region in members)
+    return tuple(min(_own(region, sets)) for region in sets)
 
 
 def example_order(regions: Sequence[LabelKey]) -> tuple[int, ...]:
     """Return values that could be painted for the regions, for messages: one of its own where a region has any."""
-    members = [frozenset(region) for region in regions]
-    return tuple(min(_own(region, members) or region) for region in members)
+    sets = [frozenset(region) for region in regions]
+    return tuple(min(_own(region, sets) or region) for region in sets)
 
 
 def _own(region: frozenset[int], regions: Sequence[frozenset[int]]) -> frozenset[int]:

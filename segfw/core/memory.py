@@ -81,11 +81,16 @@ def configuration_memory(configuration: Configuration, num_outputs: int) -> int:
 
 def stage_voxels(patch_size: Shape, strides: Sequence[Shape]) -> list[int]:
     """Count the voxels of a feature map at each stage."""
-    edges, voxels = list(patch_size), []
+    return [math.prod(size) for size in stage_sizes(patch_size, strides)]
+
+
+def stage_sizes(patch_size: Shape, strides: Sequence[Shape]) -> list[Shape]:
+    """Return the extent of the feature maps of each stage, from the patch down."""
+    sizes, size = [], patch_size
     for row in strides:
-        edges = [edge // step for edge, step in zip(edges, row, strict=True)]
-        voxels.append(math.prod(edges))
-    return voxels
+        size = tuple(edge // step for edge, step in zip(size, row, strict=True))
+        sizes.append(size)
+    return sizes
 
 
 def _residual_encoder(

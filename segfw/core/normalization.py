@@ -6,7 +6,7 @@ import numpy as np
 
 from segfw.core.errors import DataError
 from segfw.core.plan import NORMALIZATIONS, IntensityStatistics
-from segfw.core.types import BoolArray, FloatArray, IntArray
+from segfw.core.types import BoolArray, FloatArray
 
 EPSILON = 1e-8
 """Smallest divisor, so that a constant image becomes zeros."""
@@ -20,38 +20,25 @@ def scheme_for_channel(channel_name: str) -> str:
     return name if name in NORMALIZATIONS else "zscore"
 
 
-def normalize(
-    image: FloatArray,
-    label: IntArray,
-    schemes: tuple[str, ...],
-    use_mask: tuple[bool, ...],
-    intensities: tuple[IntensityStatistics, ...],
+def normalize_channel(
+    voxels: FloatArray, inside: BoolArray | None, scheme: str, over_dataset: IntensityStatistics
 ) -> FloatArray:
-    """Return the image `(C, ...)` with each channel normalized by its scheme, float32.
+    """Return one channel `(Z, Y, X)` normalized by `scheme`, float32; `nonorm` may return `voxels` itself.
 
-    `label` `(1, ...)` is -1 outside the nonzero region, which `use_mask` leaves out of z-scores. Hand over views of the
-    array that was read, not copies: float32 sums depend on the memory layout, by about 1e-6.
+    `inside`: what counts for a z-score, None for all; other schemes do not ask. Hand over a view of the array that was
+    read, not a copy: float32 sums depend on the memory layout, by about 1e-6.
     """
-    if not len(image) == len(schemes) == len(use_mask) == len(intensities):
-        raise DataError(
-            f"the image has {len(image)} channels, but the plan has {len(schemes)} normalization schemes, "
-            f"{len(use_mask)} mask flags and statistics of {len(intensities)} channels"
-        )
-    normalized = np.empty(image.shape, np.float32)
-    inside = label[0] >= 0 if any(use_mask) else None
-    for channel, scheme in enumerate(schemes):
-        voxels = image[channel].astype(np.float32, copy=False)
-        mask = inside if use_mask[channel] else None
-        normalized[channel] = NORMALIZERS[scheme](voxels, mask, intensities[channel])
-    return normalized
+    return NORMALIZERS[scheme](voxels.astype(np.float32, copy=False), inside, over_dataset)
 
 
 def _zscore(voxels: FloatArray, mask: BoolArray | None, _: IntensityStatistics) -> FloatArray:
     if mask is None:
         return _standardized(voxels)
+    inside = voxels[mask]
+    if inside.size:
+        inside = _standardized(inside)
     scaled = voxels.copy()
-    if mask.any():
-        scaled[mask] = _standardized(voxels[mask])
+    scaled[mask] = inside
     return scaled
 
 

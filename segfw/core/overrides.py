@@ -11,6 +11,7 @@ from segfw.core.plan_checks import check_configuration
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.refit import refit_batch_size, refit_topology
 from segfw.core.settings import PlanOverrides
+from segfw.core.words import by
 
 _PER_AXIS = ("spacing", "patch_size")
 _ROWS_PER_AXIS = ("kernel_sizes", "strides")
@@ -74,7 +75,7 @@ def _override(
         given = {key: value for key, value in given.items() if key not in _PER_AXIS}
     _check_stages(name, configuration, given, refit)
     try:
-        changed = replace(configuration, **given)
+        changed = _replaced(configuration, given)
         check_configuration(changed, len(plan.channel_names), "plan")
     except UsageError as error:
         patch, steps = given.get("patch_size", ()), configuration.divisor
@@ -84,6 +85,14 @@ def _override(
     if "batch_size" in refit:
         changed = refit_batch_size(plan, changed, givens.num_training, givens.gpu_memory_gb)
     return changed
+
+
+def _replaced(configuration: Configuration, given: dict[str, Any]) -> Configuration:
+    """Put the given values in; what is refused is named as it was given, `plan.KEY`."""
+    try:
+        return replace(configuration, **given)
+    except UsageError as error:
+        raise UsageError(f"plan.{error}") from error
 
 
 def _check_stages(name: str, configuration: Configuration, given: dict[str, Any], refit: tuple[str, ...]) -> None:
@@ -111,19 +120,15 @@ def describe_overrides(
         before, after = planned.configuration(name), changed.configuration(name)
         wanted = given.get("patch_size", after.patch_size)
         if after.patch_size != wanted:
-            padded, multiples = _by(after.patch_size), _by(after.divisor)
-            lines.append(f"plan.patch_size: {name} takes {padded}, {_by(wanted)} padded to multiples of {multiples}")
+            padded, multiples = by(after.patch_size), by(after.divisor)
+            lines.append(f"plan.patch_size: {name} takes {padded}, {by(wanted)} padded to multiples of {multiples}")
         if overrides.refit:
             lines.append(
                 f"plan.refit: {name} has {len(after.strides)} stages (planned: {len(before.strides)}), "
-                f"strides' product {_by(after.divisor)} ({_by(before.divisor)}), "
+                f"strides' product {by(after.divisor)} ({by(before.divisor)}), "
                 f"batch {after.batch_size} ({before.batch_size})"
             )
         needs, needed = (estimated_gpu_memory_gb(plan, name) for plan in (changed, planned))
         if needs != needed:
             lines.append(f"{keys}: {name} now needs about {needs:.2g} GB (planned: {needed:.2g})")
     return lines
-
-
-def _by(values: Sequence[int]) -> str:
-    return " x ".join(map(str, values))

@@ -75,15 +75,21 @@ def exceeds_memory(givens: Givens, topology: Topology) -> bool:
 
 
 def exceeds(givens: Givens, estimate: float, topology: Topology) -> bool:
-    """Say whether a network of this estimate per patch needs more than the memory target.
-
-    Rule: the plain planner asks whether the smallest batch fits, which lets 2D patches grow large; the ResEnc
-    planners ask whether the reference batch fits.
-    """
+    """Say whether a network of this estimate per patch needs more than the memory target with the deciding batch."""
     ndim = len(topology.patch_size)
-    if givens.planner.architecture == "unet":
-        estimate = estimate / REFERENCE_BATCH_SIZE[ndim] * MIN_BATCH_SIZE
+    batch = deciding_batch(givens.planner, ndim)
+    if batch != REFERENCE_BATCH_SIZE[ndim]:
+        estimate = estimate / REFERENCE_BATCH_SIZE[ndim] * batch
     return estimate > givens.reference(ndim)
+
+
+def deciding_batch(planner: Planner, ndim: int) -> int:
+    """Return the batch that a patch must fit the memory with.
+
+    Rule: the plain planner asks for the smallest batch, which lets 2D patches grow large; the ResEnc planners for the
+    reference batch.
+    """
+    return MIN_BATCH_SIZE if planner.architecture == "unet" else REFERENCE_BATCH_SIZE[ndim]
 
 
 def network_memory(givens: Givens, topology: Topology) -> int:

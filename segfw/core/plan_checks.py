@@ -3,11 +3,13 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
+from segfw.core.ranges import LARGEST_FLOAT, is_between
 
 LARGEST = 2**31 - 1
 """No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
@@ -15,8 +17,11 @@ SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-def check_fits(plan: Plan, dataset: Dataset, place: str) -> None:
-    """Raise `UsageError` for a plan that was made for other channels or labels than those of `dataset`."""
+def check_fits(plan: Plan, dataset: Dataset, planners: Collection[str], place: str) -> None:
+    """Raise `UsageError` for a plan of other channels, labels or name than those of `dataset`, or of another planner.
+
+    `planners`: those that it may be of; it says whose memory estimate holds and where the runs lie.
+    """
     if len(plan.channel_names) != len(dataset.channel_names):
         raise UsageError(
             f"{place} plans for the channels {list(plan.channel_names)} of {plan.dataset_name!r}; the dataset "
@@ -27,9 +32,29 @@ def check_fits(plan: Plan, dataset: Dataset, place: str) -> None:
             f"{place} plans for the labels {plan.labels.values} of {plan.dataset_name!r}; the dataset {dataset.name!r} "
             f"has {dataset.labels.values}"
         )
+    if plan.dataset_name != dataset.name:
+        raise UsageError(
+            f"{place}: dataset_name must be {dataset.name!r}, got {plan.dataset_name!r}; if the plan is meant for "
+            f"{dataset.name!r}, whose channels and labels fit, change that line"
+        )
+    if plan.planner not in planners:
+        raise UsageError(
+            f"{place}: planner must be {' or '.join(map(repr, planners))} here, got {plan.planner!r}"
+            f"{nearest(plan.planner, planners)}"
+        )
 
 
 def check_plan(plan: Plan) -> None:
+    """Raise `UsageError` that names the place of the first contradiction in `plan`, or of a network without training.
+
+    Plans that the rules make keep to `check_values` whatever the images; those of images of one voxel fail here.
+    """
+    check_values(plan)
+    for name, configuration in plan.configurations.items():
+        _check_trainable(configuration, f"configurations.{name}")
+
+
+def check_values(plan: Plan) -> None:
     """Raise `UsageError` that names the place of the first contradiction in `plan`."""
     channels = len(plan.channel_names)
     if not channels:
@@ -39,7 +64,7 @@ def check_plan(plan: Plan) -> None:
             f"intensities needs one entry per channel {list(plan.channel_names)}, got {len(plan.intensities)}"
         )
     for index, statistics in enumerate(plan.intensities):
-        _check_statistics(statistics, f"intensities[{index}]")
+        check_statistics(statistics, f"intensities[{index}]")
     _check_axes(plan)
     if not plan.configurations:
         raise UsageError("configurations needs at least one entry, got none")
@@ -47,7 +72,7 @@ def check_plan(plan: Plan) -> None:
         place = f"configurations.{name}"
         if not _NAME.fullmatch(name):
             raise UsageError(f"{place}: a configuration's name is made of letters, digits, _, - and ., got {name!r}")
-        check_configuration(configuration, channels, place)
+        _check_entries(configuration, channels, place)
         for key in ("previous_stage", "next_stage"):
             stage = getattr(configuration, key)
             if stage is not None and (stage not in plan.configurations or stage == name):
@@ -56,9 +81,10 @@ def check_plan(plan: Plan) -> None:
         _check_stages(plan, name)
 
 
-def _check_statistics(statistics: IntensityStatistics, place: str) -> None:
+def check_statistics(statistics: IntensityStatistics, place: str) -> None:
+    """Raise `UsageError` that names the statistic below `place` that no intensities could have."""
     for key, value in dataclasses.asdict(statistics).items():
-        if not math.isfinite(value):
+        if not is_between(value, -LARGEST_FLOAT, LARGEST_FLOAT):
             raise UsageError(f"{place}.{key} must be a finite number, got {value}")
     if statistics.std < 0:
         raise UsageError(f"{place}.std must be at least 0, got {statistics.std}")
@@ -100,6 +126,11 @@ def _check_stages(plan: Plan, name: str) -> None:
 
 def check_configuration(configuration: Configuration, num_channels: int, place: str) -> None:
     """Raise `UsageError` that names the first key below `place` whose values no network or image could have."""
+    _check_entries(configuration, num_channels, place)
+    _check_trainable(configuration, place)
+
+
+def _check_entries(configuration: Configuration, num_channels: int, place: str) -> None:
     for key in ("normalization_schemes", "use_mask_for_norm"):
         values = getattr(configuration, key)
         if len(values) != num_channels:
@@ -119,6 +150,9 @@ def check_configuration(configuration: Configuration, num_channels: int, place: 
         order = getattr(configuration.resampling, key)
         if order not in SPLINE_ORDERS:
             raise UsageError(f"{place}.resampling.{key} must be a spline order from 0 to 5, got {order}")
+
+
+def _check_trainable(configuration: Configuration, place: str) -> None:
     if configuration.patch_size == configuration.divisor:
         raise UsageError(
             f"{place}.patch_size {configuration.patch_size} leaves a single voxel to the last stage, which cannot be "

@@ -5,16 +5,19 @@ story than the plan.
 """
 
 import math
+import operator
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 from segfw.core.dataset import Dataset
 from segfw.core.memory import configuration_memory
 from segfw.core.patch_size import (
     MIN_BATCH_SIZE,
+    BatchChoice,
     choose_batch,
+    deciding_batch,
     exceeds_memory,
     initial_patch,
     shrink_to_memory,
@@ -34,7 +37,18 @@ from segfw.core.preprocessing import configuration_spacing
 from segfw.core.refit import dataset_voxels
 from segfw.core.resampling import separate_axis
 from segfw.core.settings import PlannerSettings
-from segfw.core.spacing import ANISOTROPY_THRESHOLD, coarse_axis, coarse_percentile, median_shape, median_spacing
+from segfw.core.spacing import (
+    ANISOTROPY_THRESHOLD,
+    COARSE_AXIS_PERCENTILE,
+    coarse_axis,
+    coarse_percentile,
+    given_spacing,
+    median_shape,
+    median_spacing,
+    target_spacing,
+)
+from segfw.core.types import Spacing
+from segfw.core.words import by, counted, weighed
 
 AXES = ("Z", "Y", "X")
 
@@ -53,6 +67,11 @@ class _Planned:
         return self.plan.configurations.get("3d_fullres")
 
     @cached_property
+    def target(self) -> Spacing:
+        given = self.planner.target_spacing
+        return target_spacing(self.fingerprint) if given is None else given_spacing(given)
+
+    @cached_property
     def givens(self) -> Givens:
         return givens_of(self.plan, self.plan.configurations["2d"], self.planner.gpu_memory_gb)
 
@@ -63,7 +82,7 @@ class _Planned:
     @property
     def cases(self) -> str:
         count = len(self.fingerprint.spacings)
-        return "the only case" if count == 1 else f"{count} cases"
+        return "the only case" if count == 1 else counted(count, "case")
 
 
 def plan_reasons(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, planner: PlannerSettings) -> dict[str, str]:
@@ -91,13 +110,11 @@ def plan_reasons(plan: Plan, dataset: Dataset, fingerprint: Fingerprint, planner
 def _configuration_reasons(planned: _Planned, name: str) -> dict[str, str]:
     configuration = planned.plan.configuration(name)
     return {
-        "spacing": _why_lowres_spacing(planned.lowres)
-        if name == "3d_lowres" and planned.lowres is not None
-        else _why_spacing(planned),
+        "spacing": _why_lowres_spacing(planned) if name == "3d_lowres" else _why_spacing(planned),
         "patch_size": f"{_why_patch(planned, configuration)} {_why_batch(planned, name)}",
         "median_image_size_in_voxels": f"Here: of {planned.cases}.",
         "architecture": f"Here: {planned.plan.planner} plans a {configuration.architecture}; this patch gives it "
-        f"{len(configuration.strides)} stages.",
+        f"{counted(len(configuration.strides), 'stage')}.",
         "kernel_sizes": _why_topology(configuration),
         "normalization_schemes": _why_mask(planned, configuration),
         "batch_dice": _why_batch_dice(planned, name),
@@ -125,13 +142,9 @@ def _why_schemes(planned: _Planned) -> str:
 def _why_order(planned: _Planned) -> str:
     if not planned.planner.transpose:
         return "Here: planner.transpose=false keeps the order of the images."
-    forward = planned.plan.transpose_forward
-    if planned.full is None:
-        return "Here: images are single slices; Z is first already."
-    spacing = _by(planned.full.spacing[axis] for axis in planned.plan.transpose_backward)
-    first = AXES[forward[0]]
-    verdict = "no axis is larger than Z, which stays first" if forward[0] == 0 else f"{first} is largest and goes first"
-    return f"Here: the target spacing is {spacing} mm (Z, Y, X): {verdict}."
+    first = planned.plan.transpose_forward[0]
+    verdict = f"{AXES[first]} is largest and goes first" if first else "no axis is larger than Z, which stays first"
+    return f"Here: the target spacing is {by(planned.target)} mm (Z, Y, X): {verdict}."
 
 
 def _why_these(planned: _Planned) -> str:
@@ -139,14 +152,16 @@ def _why_these(planned: _Planned) -> str:
     if full is None or search is None:
         return "Here: the median image is a single slice, so 2d only."
     covered = math.prod(full.patch_size) / math.prod(full.median_image_size_in_voxels)
+    share, limit = weighed(operator.lt, 100 * covered, 100 * LOWRES_BELOW, digits=3)
+    head = f"Here: a patch of 3d_fullres covers {share} % of the median image"
     if search.candidate is None:
-        return f"Here: a patch of 3d_fullres covers {_percent(covered)} of the median image, so no 3d_lowres."
+        return f"{head} (>= {limit} %), so there is no 3d_lowres."
     enough = search.configuration is not None
+    fewer, least = weighed(operator.lt, search.reduction, LOWRES_MIN_RATIO, digits=3)
     return (
-        f"Here: a patch of 3d_fullres covers {_percent(covered)} of the median image (< {_percent(LOWRES_BELOW)}). "
-        f"At {_by(search.candidate.spacing)} mm it covers enough, and the median image has {search.reduction:.3g} "
-        f"times fewer voxels ({'>=' if enough else '<'} {LOWRES_MIN_RATIO:g}), "
-        f"so {'a 3d_lowres and a cascade' if enough else 'no 3d_lowres'}."
+        f"{head} (< {limit} %). At {by(search.candidate.spacing)} mm it covers enough, and the median image has "
+        f"{fewer} times fewer voxels ({'>=' if enough else '<'} {least}), "
+        f"so there is {'a 3d_lowres and a cascade' if enough else 'no 3d_lowres'}."
     )
 
 
@@ -155,31 +170,37 @@ def _why_spacing(planned: _Planned) -> str:
     if given is not None:
         return f"Here: planner.target_spacing=[{', '.join(f'{s:g}' for s in given)}] (Z, Y, X)."
     median, shape = median_spacing(planned.fingerprint), median_shape(planned.fingerprint)
-    axis = coarse_axis(median, shape)
     worst = median.index(max(median))
     finer = max(s for i, s in enumerate(median) if i != worst)
     fewest = min(n for i, n in enumerate(shape) if i != worst)
     times = f"{ANISOTROPY_THRESHOLD:g} times"
-    head = f"Here: the median of {planned.cases} is {_by(median)} mm (Z, Y, X). {AXES[worst]} is "
-    if axis is not None:
-        along = coarse_percentile(planned.fingerprint, axis)
-        taken = f"which is finer than {finer:.6g} mm: just above that" if along < finer else "taken"
+    longest, others = weighed(lambda s, other: s > ANISOTROPY_THRESHOLD * other, median[worst], finer)
+    voxels, limit = weighed(lambda n, other: ANISOTROPY_THRESHOLD * n < other, shape[worst], fewest)
+    head = f"Here: the median of {planned.cases} is {by(median)} mm (Z, Y, X). {AXES[worst]} is "
+    if coarse_axis(median, shape) is not None:
+        along = coarse_percentile(planned.fingerprint, worst)
+        found, bound = weighed(operator.lt, along, finer)
+        taken = f"which is finer than {bound} mm: just above that" if along < finer else "taken"
         return (
-            f"{head}coarse: {median[axis]:.6g} > {times} {finer:.6g} mm, and {times} its {shape[axis]:g} voxels "
-            f"< {fewest:g}. The 10th percentile along it is {along:.6g} mm, {taken}."
+            f"{head}coarse: {longest} > {times} {others} mm, and {times} its {voxels} voxels < {limit}. "
+            f"The {COARSE_AXIS_PERCENTILE:g}th percentile along it is {found} mm, {taken}."
         )
     if median[worst] > ANISOTROPY_THRESHOLD * finer:
-        return (
-            f"{head}{median[worst]:.6g} > {times} {finer:.6g} mm, but {times} its {shape[worst]:g} voxels "
-            f">= {fewest:g}, so the median."
-        )
-    return f"{head}not coarse ({median[worst]:.6g} <= {times} {finer:.6g} mm), so the median."
+        return f"{head}{longest} > {times} {others} mm, but {times} its {voxels} voxels >= {limit}, so the median."
+    return f"{head}not coarse ({longest} <= {times} {others} mm), so the median."
 
 
-def _why_lowres_spacing(search: LowresSearch) -> str:
+def _why_lowres_spacing(planned: _Planned) -> str:
+    search, full = planned.lowres, planned.full
+    if search is None or search.candidate is None or full is None:
+        return ""
+    sizes = zip(search.candidate.spacing, full.spacing, strict=True)
+    steps = [round(math.log(coarse / fine) / math.log(LOWRES_STEP)) for coarse, fine in sizes]
+    each = "" if len(set(steps)) == 1 else f", {', '.join(map(str, steps[:-1]))} and {steps[-1]} of them along the axes"
+    covered, limit = weighed(operator.lt, 100 * search.covered, 100 * LOWRES_BELOW, digits=3)
     return (
-        f"Here: {search.steps} steps of {100 * (LOWRES_STEP - 1):.0f} % from the spacing of 3d_fullres; now a patch "
-        f"covers {_percent(search.covered)} of the median image (>= {_percent(LOWRES_BELOW)})."
+        f"Here: {counted(search.steps, 'step')} of {_percent(LOWRES_STEP - 1)} from the spacing of 3d_fullres{each}; "
+        f"now a patch covers {covered} % of the median image (>= {limit} %)."
     )
 
 
@@ -187,14 +208,17 @@ def _why_patch(planned: _Planned, configuration: Configuration) -> str:
     spacing, median = configuration.spacing, configuration.median_image_size_in_voxels
     start = initial_patch(spacing, median)
     tried = list(shrink_to_memory(planned.givens, spacing, median))
-    cuts, fits = len(tried) - 1, not exceeds_memory(planned.givens, tried[-1])
     text = (
-        f"Here: a {'square' if configuration.is_2d else 'cube'} in mm of {_by(uncut_patch(spacing))} voxels, cut to "
-        f"the median image of {_by(median)}: {_by(start)}, padded to {_by(tried[0].patch_size)}"
+        f"Here: a {'square' if configuration.is_2d else 'cube'} in mm of {by(uncut_patch(spacing))} voxels, cut to "
+        f"the median image of {by(median)}: {by(start)}, padded to {by(tried[0].patch_size)}"
     )
-    if cuts:
-        text += f"; after {cuts} cut{'s' if cuts > 1 else ''} {_by(tried[-1].patch_size)}"
-    return f"{text}, which {'fits the memory' if fits else 'needs more memory, but cannot be cut further'}."
+    if len(tried) > 1:
+        text += f"; after {counted(len(tried) - 1, 'cut')} {by(tried[-1].patch_size)}"
+    exceeds = exceeds_memory(planned.givens, tried[-1])
+    batch = deciding_batch(planned.givens.planner, len(spacing))
+    return f"{text}, which {'does not fit' if exceeds else 'fits'} the memory with a batch of {batch}" + (
+        ", but cannot be cut further." if exceeds else "."
+    )
 
 
 def _why_batch(planned: _Planned, name: str) -> str:
@@ -202,36 +226,46 @@ def _why_batch(planned: _Planned, name: str) -> str:
     voxels = dataset_voxels(planned.plan, configuration, planned.dataset.num_training)
     estimate = configuration_memory(configuration, givens.num_outputs)
     batch = choose_batch(givens, estimate, configuration.patch_size, voxels)
-    least = f" (never below {MIN_BATCH_SIZE})" if batch.size == MIN_BATCH_SIZE else ""
-    needs, target = estimated_gpu_memory_gb(planned.plan, name), givens.gpu_memory_gb
+    least = f" (never below {MIN_BATCH_SIZE})" if batch.size > round(min(batch.fitting, batch.cap)) else ""
     return (
-        f"Batch: the memory has room for {batch.fitting:.1f} patches, {_percent(givens.planner.max_dataset_covered)} "
+        f"Batch: the memory has room for {batch.fitting:.4g} patches, {_percent(givens.planner.max_dataset_covered)} "
         f"of the dataset's {voxels:.4g} voxels make {batch.cap:.4g}, so {batch.size}{least}. "
-        f"Estimate: {needs:.2g} GB of {target:g} GB."
+        f"{_estimate(planned, name, batch)}"
     )
+
+
+def _estimate(planned: _Planned, name: str, batch: BatchChoice) -> str:
+    """Say what the batch needs beside what there is; the smallest batch, or one rounded up, may need more."""
+    needs, target = estimated_gpu_memory_gb(planned.plan, name), planned.givens.gpu_memory_gb
+    if batch.size <= batch.fitting:
+        return f"Estimate: {min(needs, target):.3g} GB, which fits the target of {target:g} GB."
+    needed, there = weighed(operator.gt, needs, target, digits=3)
+    why = "the batch is rounded to the nearest" if batch.size == round(batch.fitting) else "there is no smaller batch"
+    return f"Estimate: {needed} GB, which exceeds the target of {there} GB, since {why}."
 
 
 def _why_topology(configuration: Configuration) -> str:
     """Tell what the deepest stage sees, and which axes wait for the others."""
     bottom = [edge // step for edge, step in zip(configuration.patch_size, configuration.divisor, strict=True)]
     size = [s * step for s, step in zip(configuration.spacing, configuration.divisor, strict=True)]
-    text = f"Here: the deepest stage sees {_by(bottom)} voxels of {_by(size)} mm"
-    flat = [row for row in configuration.kernel_sizes if 1 in row]
-    if flat:
-        many = len(flat) > 1
-        text += f"; kernels are {_by(flat[0])} in the first {f'{len(flat)} stages' if many else 'stage'}"
+    text = f"Here: the deepest stage sees {by(bottom)} voxels of {by(size)} mm"
+    runs = [(row, len(list(same))) for row, same in groupby(configuration.kernel_sizes) if 1 in row]
+    for number, (row, count) in enumerate(runs):
+        stages = "stage" if count == 1 else f"{count} stages"
+        text += f"{'; kernels are' if number == 0 else ','} {by(row)} in the {'next' if number else 'first'} {stages}"
     return f"{text}."
 
 
 def _why_mask(planned: _Planned, configuration: Configuration) -> str:
     kept = planned.fingerprint.median_relative_size_after_cropping
+    found, limit = weighed(operator.lt, kept, MASK_NORMALIZATION_BELOW)
     if kept >= MASK_NORMALIZATION_BELOW:
-        verdict = f">= {MASK_NORMALIZATION_BELOW:g}, so no mask"
+        verdict = f">= {limit}, so no mask"
     elif any(configuration.use_mask_for_norm):
-        verdict = f"< {MASK_NORMALIZATION_BELOW:g}, so z-scored channels use the mask"
+        verdict = f"< {limit}, so z-scored channels use the mask"
     else:
-        verdict = f"< {MASK_NORMALIZATION_BELOW:g}, but no channel is z-scored"
-    return f"Here: the median relative size after cropping is {kept:.6g} {verdict}."
+        verdict = f"< {limit}, but no channel is z-scored"
+    return f"Here: the median relative size after cropping is {found} {verdict}."
 
 
 def _why_batch_dice(planned: _Planned, name: str) -> str:
@@ -249,11 +283,6 @@ def _why_separate(planned: _Planned, configuration: Configuration) -> str:
         axis = separate_axis(old, configuration_spacing(configuration, spacing, forward), force)
         count += cases if axis is not None else 0
     return f"Here: {count} of {len(planned.fingerprint.spacings)} cases have a coarse axis, now or at this spacing."
-
-
-def _by(values: Iterable[float]) -> str:
-    """Write sizes as people do: 40 x 56 x 40."""
-    return " x ".join(f"{value:.6g}" for value in values)
 
 
 def _percent(share: float) -> str:

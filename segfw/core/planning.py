@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
-from segfw.core.errors import DataError, UsageError
 from segfw.core.modality import channel_schemes, windowed
 from segfw.core.patch_size import (
     choose_batch,
@@ -23,7 +21,9 @@ from segfw.core.patch_size import (
     stage_features,
 )
 from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
+from segfw.core.plan_checks import check_values
 from segfw.core.planners import PLANNERS, Givens
+from segfw.core.planning_givens import check_measured, check_options
 from segfw.core.spacing import axis_order, given_spacing, median_resampled_shape
 from segfw.core.spacing import target_spacing as spacing_rule
 from segfw.core.types import Shape, Spacing
@@ -47,15 +47,18 @@ def make_plan(
     `gpu_memory_gb`: None takes the planner's own; `target_spacing`: millimetres, (Z, Y, X) of the images, None
     follows the spacing rule; `transpose=False` keeps the order of axes. Raises `UsageError` for impossible options
     (a CT window without a CT channel too) and `DataError` for a fingerprint that does not fit the dataset.
+
+    Every valid fingerprint has a plan. That of images of one voxel cannot be trained, which `check_plan` refuses.
     """
-    givens = _check(dataset, fingerprint, planner, gpu_memory_gb)
+    check_options(planner, gpu_memory_gb, transpose)
+    givens = _make_givens(dataset, fingerprint, planner, gpu_memory_gb)
     target = spacing_rule(fingerprint) if target_spacing is None else given_spacing(target_spacing)
     forward, backward = axis_order(target, transpose)
     median = _permute(median_resampled_shape(fingerprint, target), forward)
     # numpy's median and its 50th percentile may differ in the last bit; each is used where the reference does
     raw_spacing = np.median(np.array(fingerprint.spacings, float), axis=0)
     raw_shape = np.median(np.array(fingerprint.shapes_after_crop, float), axis=0)
-    return Plan(
+    plan = Plan(
         dataset_name=dataset.name,
         planner=planner,
         channel_names=dataset.channel_names,
@@ -67,32 +70,16 @@ def make_plan(
         intensities=_intensities(dataset, fingerprint, givens),
         configurations=_make_configurations(givens, _permute(target, forward), median, dataset.num_training),
     )
+    check_values(plan)
+    return plan
 
 
-def _check(dataset: Dataset, fingerprint: Fingerprint, planner: str, gpu_memory_gb: float | None) -> Givens:
-    """Refuse impossible requests; return what all configurations share."""
-    if planner not in PLANNERS:
-        raise UsageError(f"planner must be one of {list(PLANNERS)}, got {planner!r}{nearest(planner, PLANNERS)}")
-    memory = PLANNERS[planner].gpu_memory_gb if gpu_memory_gb is None else gpu_memory_gb
-    if not (math.isfinite(memory) and memory > 0):
-        raise UsageError(f"gpu_memory_gb must be a positive number of gigabytes, got {gpu_memory_gb}")
-    cases = len(fingerprint.spacings)
-    if not cases or len(fingerprint.shapes_after_crop) != cases:
-        raise DataError(
-            f"the fingerprint of {dataset.name!r} needs a spacing and a shape for each of one or more cases, "
-            f"got {cases} spacings and {len(fingerprint.shapes_after_crop)} shapes"
-        )
-    for index, case in enumerate(zip(fingerprint.spacings, fingerprint.shapes_after_crop, strict=True)):
-        if any(len(values) != 3 or not all(math.isfinite(v) and v > 0 for v in values) for values in case):
-            name = fingerprint.cases[index] if fingerprint.cases else f"number {index}"
-            raise DataError(f"case {name}: spacing and shape must be three positive numbers each, got {case}")
-    if len(fingerprint.intensities) != len(dataset.channel_names):
-        raise DataError(
-            f"the fingerprint of {dataset.name!r} has statistics of {len(fingerprint.intensities)} channels, "
-            f"the dataset declares {len(dataset.channel_names)}: {list(dataset.channel_names)}"
-        )
+def _make_givens(dataset: Dataset, fingerprint: Fingerprint, planner: str, gpu_memory_gb: float | None) -> Givens:
+    """Return what all configurations share, once all that planning is given is checked."""
+    check_measured(dataset, fingerprint)
     schemes = channel_schemes(dataset)
     masks = mask_normalization(schemes, fingerprint.median_relative_size_after_cropping)
+    memory = PLANNERS[planner].gpu_memory_gb if gpu_memory_gb is None else float(gpu_memory_gb)
     return Givens(PLANNERS[planner], memory, len(dataset.labels.values), schemes, masks)
 
 

@@ -4,17 +4,20 @@ Order (nnU-Net's): transpose, crop to nonzero, normalize, resample, note where e
 training and prediction.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segfw.core.case_checks import checked_image, checked_label
 from segfw.core.cropping import Box, box_slices, crop_to_nonzero
+from segfw.core.errors import DataError
 from segfw.core.labels import LabelKey
-from segfw.core.normalization import normalize
+from segfw.core.normalization import normalize_channel
 from segfw.core.plan import Configuration, Plan
-from segfw.core.resampling import resample_image, resample_label, resampled_shape
+from segfw.core.resampling import resample_channel, resample_label, resampled_shape
 from segfw.core.types import FloatArray, IntArray, Shape, Spacing, Volume
 
 LOCATIONS_SEED = 1234
@@ -53,13 +56,15 @@ class PreprocessedCase:
 def preprocess_case(image: Volume, label: Volume | None, plan: Plan, configuration: Configuration) -> PreprocessedCase:
     """Preprocess one case; the caller's arrays stay as they are.
 
-    `DataError` where channels, shapes or values do not fit (see `case_checks`).
+    `DataError` where channels, shapes or values do not fit (see `case_checks`). Beside the input and the result, about
+    two copies of one channel are held: one normalized, part of one between two products, and bytes of labels.
     """
     # Views up to normalization, whose float32 sums depend on the layout in memory.
     to_planned = (0, *(1 + axis for axis in plan.transpose_forward))
     channels = checked_image(image, len(plan.channel_names)).transpose(to_planned)
-    labels = None if label is None else checked_label(label, image).transpose(to_planned)
-    cropped, marked, box = crop_to_nonzero(channels, labels)
+    cropped, marked, box = crop_to_nonzero(
+        channels, None if label is None else checked_label(label, image).transpose(to_planned)
+    )
     spacing = tuple(image.spacing[axis] for axis in plan.transpose_forward)
     new_spacing = configuration_spacing(configuration, image.spacing, plan.transpose_forward)
     record = CropRecord(
@@ -69,13 +74,16 @@ def preprocess_case(image: Volume, label: Volume | None, plan: Plan, configurati
         shape_after_cropping=cropped.shape[1:],
         resampled_shape=resampled_shape(cropped.shape[1:], spacing, new_spacing),
     )
-    schemes, use_mask = configuration.normalization_schemes, configuration.use_mask_for_norm
-    normalized = normalize(cropped, marked, schemes, use_mask, plan.intensities)
-    grids = (record.resampled_shape, spacing, new_spacing, configuration.resampling)
-    resampled = resample_image(normalized, *grids)
-    if labels is None:
+    resampled = np.empty((len(cropped), *record.resampled_shape), np.float32)
+    for channel, normalizing in enumerate(_channel_normalizations(marked, plan, configuration)):
+        # Nobody names the normalized channel, so that resampling can free it.
+        resampled[channel] = resample_channel(
+            normalizing(cropped[channel]), record.resampled_shape, spacing, new_spacing, configuration.resampling
+        )
+    if label is None:
         return PreprocessedCase(resampled, None, {}, record)
-    resampled_label = np.ascontiguousarray(resample_label(marked, *grids), np.int16)
+    marked = resample_label(marked, record.resampled_shape, spacing, new_spacing, configuration.resampling)
+    resampled_label = np.ascontiguousarray(marked, np.int16)
     locations = class_locations(resampled_label, plan.labels.location_keys)
     return PreprocessedCase(resampled, resampled_label, locations, record)
 
@@ -104,6 +112,24 @@ def class_locations(label: IntArray, keys: tuple[LabelKey, ...]) -> dict[LabelKe
         wanted = max(min(MIN_LOCATIONS, len(voxels)), int(np.ceil(len(voxels) * MIN_LOCATIONS_SHARE)))
         locations[key] = voxels[generator.permutation(len(voxels))[:wanted]] if len(voxels) else voxels
     return locations
+
+
+def _channel_normalizations(
+    marked: IntArray, plan: Plan, configuration: Configuration
+) -> list[Callable[[FloatArray], FloatArray]]:
+    """Return what normalizes each channel; `marked` is -1 outside the nonzero region."""
+    channels, intensities = len(plan.channel_names), plan.intensities
+    schemes, use_mask = configuration.normalization_schemes, configuration.use_mask_for_norm
+    if not channels == len(schemes) == len(use_mask) == len(intensities):
+        raise DataError(
+            f"the plan has {channels} channels, but {len(schemes)} normalization schemes, {len(use_mask)} mask flags "
+            f"and statistics of {len(intensities)} channels"
+        )
+    inside = marked[0] >= 0 if any(use_mask) else None
+    return [
+        partial(normalize_channel, inside=inside if masked else None, scheme=scheme, over_dataset=statistics)
+        for scheme, masked, statistics in zip(schemes, use_mask, intensities, strict=True)
+    ]
 
 
 def uncrop(values: NDArray[np.generic], record: CropRecord, plan: Plan) -> NDArray[np.generic]:

@@ -8,7 +8,7 @@ from segfw.core.label_resizing import map_label_axis, resize_label
 from segfw.core.plan import Resampling
 from segfw.core.types import FloatArray, IntArray, Shape, Spacing
 
-__all__ = ["axis_operator", "nearest_indices", "resample_image", "resample_label", "resampled_shape", "separate_axis"]
+__all__ = ["axis_operator", "nearest_indices", "resample_channel", "resample_label", "resampled_shape", "separate_axis"]
 
 ANISOTROPY = 3.0
 """Spacings whose ratio exceeds this have a coarse axis that is not interpolated together with the others."""
@@ -37,23 +37,30 @@ def separate_axis(spacing: Spacing, new_spacing: Spacing, force: bool | None = N
     return coarse[0] if len(coarse) == 1 else None
 
 
-def resample_image(
-    image: FloatArray, new_shape: Shape, spacing: Spacing, new_spacing: Spacing, resampling: Resampling
+def resample_channel(
+    volume: FloatArray, new_shape: Shape, spacing: Spacing, new_spacing: Spacing, resampling: Resampling
 ) -> FloatArray:
-    """Resize each channel of `(C, ...)` to `new_shape`, limited to its range of values before; same dtype.
+    """Resample one channel `(Z, Y, X)` to `new_shape`, limited to its range of values before; same dtype.
 
     The same array comes back when the shape does not change. float32 and float16 are computed in float32, which differs
-    from the reference's float64 by about 1e-6 of the range.
+    from the reference's float64 by about 1e-6 of the range. The axis that shrinks most comes first, and a volume that
+    the caller keeps no name for is given up after the first product: beside it, at most its share of that is held.
     """
-    new_shape = tuple(new_shape)
-    if image.shape[1:] == new_shape:
-        return image
-    axis = separate_axis(spacing, new_spacing, resampling.force_separate_z)
-    resized = np.empty((len(image), *new_shape), image.dtype)
-    for channel, volume in enumerate(image):
-        computed = np.ascontiguousarray(volume, np.promote_types(volume.dtype, np.float32))
-        resized[channel] = _resize_volume(computed, new_shape, axis, resampling.order_image, resampling.order_z)
-    return resized
+    new_shape, dtype, order = tuple(new_shape), volume.dtype, resampling.order_image
+    if volume.shape == new_shape:
+        return volume
+    across = separate_axis(spacing, new_spacing, resampling.force_separate_z)
+    together = tuple(axis for axis in range(volume.ndim) if axis != across)
+    changed = [axis for axis in together if volume.shape[axis] != new_shape[axis]]
+    volume = np.ascontiguousarray(volume, np.promote_types(dtype, np.float32))
+    low, high = volume.min(axis=together, keepdims=True), volume.max(axis=together, keepdims=True)  # per slice if apart
+    for axis in sorted(changed, key=lambda axis: new_shape[axis] / volume.shape[axis]):
+        volume = _resize_axis(volume, axis, new_shape[axis], order)
+    if order and changed:
+        np.clip(volume, low, high, out=volume)
+    if across is not None:
+        volume = _resize_axis(volume, across, new_shape[across], resampling.order_z)
+    return volume.astype(dtype, copy=False)
 
 
 def resample_label(
@@ -71,32 +78,12 @@ def resample_label(
     return map_label_axis(slices, axis, new_shape[axis], resampling.order_z)[None]
 
 
-def _resize_volume(volume: FloatArray, shape: Shape, axis: int | None, order: int, order_z: int) -> FloatArray:
-    if axis is None:
-        return _resize_limited(volume, shape, order, tuple(range(volume.ndim)))
-    in_plane = (*shape[:axis], volume.shape[axis], *shape[axis + 1 :])
-    plane_axes = tuple(other for other in range(volume.ndim) if other != axis)
-    slices = _resize_limited(volume, in_plane, order, plane_axes)
-    if slices.shape == shape:
-        return slices
-    if order_z == 0:
-        return slices.take(nearest_indices(volume.shape[axis], shape[axis]), axis)
-    return _apply_operator(slices, axis, axis_operator(volume.shape[axis], shape[axis], order_z))
-
-
-def _resize_limited(volume: FloatArray, shape: Shape, order: int, axes: tuple[int, ...]) -> FloatArray:
-    """Resize `axes` and limit to the values over them: the volume's range, or each slice's where one is left out."""
-    changed = [axis for axis in axes if volume.shape[axis] != shape[axis]]
-    resized = volume
-    for axis in sorted(changed, key=lambda axis: shape[axis] / volume.shape[axis]):  # the smallest product comes first
-        if order == 0:
-            resized = resized.take(nearest_indices(volume.shape[axis], shape[axis]), axis)
-        else:
-            resized = _apply_operator(resized, axis, axis_operator(volume.shape[axis], shape[axis], order))
-    if order == 0 or not changed:
-        return resized
-    low, high = volume.min(axis=axes, keepdims=True), volume.max(axis=axes, keepdims=True)
-    return np.clip(resized, low, high, out=resized)
+def _resize_axis(volume: FloatArray, axis: int, extent: int, order: int) -> FloatArray:
+    if volume.shape[axis] == extent:
+        return volume
+    if order == 0:
+        return volume.take(nearest_indices(volume.shape[axis], extent), axis)
+    return _apply_operator(volume, axis, axis_operator(volume.shape[axis], extent, order))
 
 
 def _apply_operator(volume: FloatArray, axis: int, operator: NDArray[np.float64]) -> FloatArray:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.errors import UsageError
@@ -19,6 +19,9 @@ from segfw.core.settings import (
     ExperimentSettings,
     FoldChoice,
     NetworkSettings,
+    PlannerSettings,
+    PlanOverrides,
+    PredictSettings,
     SplitSettings,
     TaskSettings,
 )
@@ -65,6 +68,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "schedule.warmup": SHARE_BELOW_1,
     "sampling.foreground_fraction": SHARE,
     "data.workers": AT_LEAST_0,
+    "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
@@ -93,6 +97,7 @@ def check_settings(settings: T) -> T:
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
         _check_split(settings.split)
+        _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
         _check_inference(settings)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
@@ -103,6 +108,10 @@ def check_settings(settings: T) -> T:
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
         )
+    if isinstance(settings, PredictSettings):
+        _check_sha256(settings.model_sha256)
+        inference = dataclasses.replace(settings.inference, folds=parse_members(settings.inference.folds))
+        return dataclasses.replace(settings, inference=inference)
     return settings
 
 
@@ -150,6 +159,17 @@ def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
         raise UsageError(f"folds must be {allowed} such as [0,1], got {value!r}")
     if num_folds is not None and max(folds) >= num_folds:
         raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
+    return tuple(dict.fromkeys(folds))
+
+
+def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:
+    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later."""
+    if value is None:
+        return None
+    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
+    wrong = [fold for fold in folds if fold != "full" and (not isinstance(fold, int) or isinstance(fold, bool))]
+    if wrong or not folds or any(isinstance(fold, int) and fold < 0 for fold in folds):
+        raise UsageError(f"inference.folds must be a fold, a list of folds such as [0,1], or full, got {value!r}")
     return tuple(dict.fromkeys(folds))
 
 
@@ -205,6 +225,11 @@ def _checked_task(task: TaskSettings) -> TaskSettings:
     return dataclasses.replace(task, folder=task.folder or task.name)
 
 
+def _check_sha256(value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise UsageError(f"model_sha256 must be 64 hexadecimal digits, got {value!r}")
+
+
 def _number_of_folds(split: SplitSettings) -> int | None:
     """Return how many folds there will be, None where a file or the data decide."""
     return None if split.file is not None or split.kind == "leave_one_out" else split.num_folds
@@ -225,6 +250,30 @@ def _check_split(split: SplitSettings) -> None:
         raise UsageError(
             f"split.file={split.file} gives the folds as they are, so there is nothing to make by "
             f"split.kind={split.kind}; leave one of them out"
+        )
+
+
+def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
+    """Refuse a target spacing of other than three axes, and what would have no effect beside a given plan."""
+    target = planner.target_spacing
+    if target is not None and len(target) != 3:
+        raise UsageError(
+            f"planner.target_spacing needs 3 values in mm, (Z, Y, X) of the images, got {len(target)}: {_shown(target)}"
+        )
+    if planner.plan_file is None:
+        return
+    refits_batch = "batch_size" in overrides.refit
+    idle = {
+        "planner.gpu_memory_gb": None if refits_batch else planner.gpu_memory_gb,
+        "planner.target_spacing": target,
+        "planner.transpose": None if planner.transpose else "false",
+    }
+    given = [f"{key}={_shown(value)}" for key, value in idle.items() if value is not None]
+    if given:
+        hint = "; planner.gpu_memory_gb takes plan.refit=[batch_size]" if idle["planner.gpu_memory_gb"] else ""
+        raise UsageError(
+            f"{' '.join(given)} would have no effect, since planner.plan_file={planner.plan_file} is used as it is; "
+            f"leave one of them out{hint}"
         )
 
 

@@ -4,16 +4,19 @@ Rules of Isensee et al. 2021 (Methods, "Inferred parameters": target spacing; su
 nnU-Net v2 plans them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Fingerprint
+from segfw.core.ranges import is_between
 from segfw.core.types import Shape, Spacing
 
 ANISOTROPY_THRESHOLD = 3.0
 COARSE_AXIS_PERCENTILE = 10.0
+SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e4
+"""Millimetres, from electron microscopy to satellites: within these no rule overflows, and none takes long."""
 
 
 def target_spacing(fingerprint: Fingerprint) -> Spacing:
@@ -61,9 +64,14 @@ def coarse_percentile(fingerprint: Fingerprint, axis: int) -> float:
 
 def given_spacing(values: Sequence[float]) -> Spacing:
     """Check a target spacing given by the user; `UsageError` unless it is three positive numbers."""
-    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
-        raise UsageError(f"target_spacing must be three positive numbers in millimetres (Z, Y, X), got {tuple(values)}")
-    return tuple(float(value) for value in values)
+    numbers = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+    known = isinstance(numbers, tuple) and len(numbers) == 3
+    if not known or not all(is_between(number, SMALLEST_SPACING, LARGEST_SPACING) for number in numbers):
+        raise UsageError(
+            f"target_spacing must be three positive numbers in millimetres (Z, Y, X), from {SMALLEST_SPACING:g} to "
+            f"{LARGEST_SPACING:g}, got {numbers!r}"
+        )
+    return tuple(float(number) for number in numbers)
 
 
 def axis_order(spacing: Spacing, transpose: bool = True) -> tuple[Shape, Shape]:

@@ -7,7 +7,6 @@ to millions of values ("billion laughs") are refused.
 
 import math
 import re
-from collections import Counter
 from typing import Any
 
 import yaml
@@ -38,10 +37,7 @@ class _Loader(yaml.SafeLoader):
     """Builds mappings, lists, text, numbers and truth values, and nothing else."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = [key for key, count in keys.items() if count > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        refuse_twice(node)
         return super().construct_mapping(node, deep)
 
 
@@ -89,6 +85,19 @@ _CONSTRUCTORS: dict[str, Any] = {
 for _name, _constructor in _CONSTRUCTORS.items():
     _Loader.add_constructor(f"{_TAG}{_name}", _constructor)
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))  # such as PyTorch's version
+
+
+def refuse_twice(mapping: yaml.MappingNode) -> None:
+    """Raise `YAMLError` with the line where a key is given again: the first value would be lost without a word."""
+    first: dict[str, int] = {}
+    for key, _ in mapping.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in first:
+            twice = f"the key {key.value!r} is given twice, first in line {first[key.value] + 1}"
+            raise yaml.constructor.ConstructorError(None, None, twice, key.start_mark)
+        first[key.value] = key.start_mark.line
 
 
 def dump_yaml(value: Any) -> str:
@@ -110,9 +119,18 @@ def load_strict_yaml(text: str, what: str) -> Any:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise UsageError(f"{what} is no YAML: {error}") from error
+        raise UsageError(f"{what} is no YAML: {_told(error)}") from error
     except RecursionError:
         raise UsageError(f"{what} is no YAML that can be read: lists or mappings are nested too deeply") from None
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """Say in one line what is wrong and where."""
+    mark = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())
+    words = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {words}"
 
 
 def _check_size(root: yaml.Node) -> None:

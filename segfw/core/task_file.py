@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from segfw.core.labels import BACKGROUND
+from segfw.core.references import escape_references
 
 PLAIN = re.compile(r"[A-Za-z/_][\w./-]*", re.ASCII)
 NESTED = ("whole", "core", "inner")
@@ -99,11 +100,8 @@ def _group_lines(pattern: str | None) -> list[str]:
 
 
 def _scalar(text: str) -> str:
-    """Return text as one YAML scalar that the configuration reads back as it is, `${` and what looks like numbers too.
-
-    A backslash before `${` keeps OmegaConf from looking up a reference; it halves the backslashes before that one.
-    """
-    escaped = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    """Return text as one YAML scalar that the configuration reads back as it is, `${` and numbers too."""
+    escaped = escape_references(text)
     if PLAIN.fullmatch(escaped) and yaml.safe_load(escaped) == escaped:
         return escaped
     return yaml.safe_dump(escaped, default_style='"', allow_unicode=True, width=2**16).strip()

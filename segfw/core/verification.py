@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from segfw.core.case_checks import not_finite
 from segfw.core.dataset import Dataset
 from segfw.core.faults import Fault, Severity
 from segfw.core.grids import compare_grids
@@ -45,11 +46,12 @@ class FileVolume:
     def not_finite(self) -> list[tuple[int, str]]:
         """Return (channel of this file, words) for each channel with voxels that are NaN or infinite."""
         array = self.volume.array
-        if self.replaced is not None:
-            index = min(self.replaced[1], array.size - 1)
-            channel, *place = (int(i) for i in np.unravel_index(index, array.shape))
-            return [(channel, _not_finite_words(self.replaced[0], tuple(place)))]
-        return [(channel, words) for channel, voxels in enumerate(array) if (words := not_finite(voxels))]
+        if self.replaced is None:
+            counted = [(channel, not_finite(voxels)) for channel, voxels in enumerate(array)]
+            return [(channel, _not_finite_words(bad, array.shape[1:])) for channel, bad in counted if bad is not None]
+        count, first = self.replaced
+        channel, within = divmod(min(first, array.size - 1), array[0].size)
+        return [(channel, _not_finite_words((count, within), array.shape[1:]))]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def propose_remap(checks: Iterable[CaseCheck], labels: LabelSet) -> dict[int, in
     Empty where the numbers differ, so that no order could tell which value is meant.
     """
     found = {value for check in checks for value in check.content.labels}
-    declared = set(allowed_values(labels))
+    declared = set(labels.allowed_values)
     unknown, unused = sorted(found - declared), sorted(declared - found)
     return dict(zip(unknown, unused, strict=True)) if len(unknown) == len(unused) else {}
 
@@ -178,11 +180,6 @@ def propose_ignore(checks: Sequence[CaseCheck], labels: LabelSet) -> int | None:
     return next_value if 2 * len(found) >= len(checks) else None
 
 
-def allowed_values(labels: LabelSet) -> tuple[int, ...]:
-    """Return every value that a label map may hold, ascending, the ignore label included."""
-    return (*labels.all_values, *(() if labels.ignore_value is None else (labels.ignore_value,)))
-
-
 def content_digest(arrays: Iterable[NDArray[np.generic]]) -> str:
     """Return a hash of shapes and voxels, the same whatever file they came from."""
     found = hashlib.blake2b(digest_size=16)
@@ -190,16 +187,6 @@ def content_digest(arrays: Iterable[NDArray[np.generic]]) -> str:
         found.update(repr(array.shape).encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
-
-
-def not_finite(array: NDArray[np.generic]) -> str:
-    """Say how many voxels (Z, Y, X) are NaN or infinite and where the first one is; an empty string if none is."""
-    # The extremes carry NaN and infinity, so that the usual case needs no mask of the volume's size.
-    if array.dtype.kind != "f" or not array.size or (np.isfinite(array.min()) and np.isfinite(array.max())):
-        return ""
-    bad = ~np.isfinite(array)
-    first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
-    return _not_finite_words(int(bad.sum()), first)
 
 
 def value_counts(array: NDArray[np.generic]) -> dict[int, int]:
@@ -238,7 +225,7 @@ def _label_problems(array: NDArray[np.generic], labels: LabelSet) -> Iterable[tu
         if fractions.size:
             example = f"{float(fractions[0]):.6g}"
             yield "error", "not-integer", f"label map: {_voxels(fractions.size)} no whole number, such as {example}"
-    allowed = allowed_values(labels)
+    allowed = labels.allowed_values
     unknown = {value: count for value, count in counts.items() if value not in allowed}
     if unknown:
         named = ", ".join(str(value) for value in list(unknown)[:NAMED_VALUES])
@@ -293,7 +280,9 @@ def _channel(number: int, dataset: Dataset) -> str:
     return f"channel {number} ({names[number]})" if number < len(names) else f"channel {number}"
 
 
-def _not_finite_words(count: int, first: Shape) -> str:
+def _not_finite_words(bad: tuple[int, int], shape: Shape) -> str:
+    count, index = bad
+    first = tuple(int(i) for i in np.unravel_index(index, shape))
     return f"{_voxels(count)} NaN or infinite, the first at {first} (z, y, x)"
 
 

@@ -21,7 +21,6 @@ from segfw.data.case_files import MANIFEST, RECORD_ENDING, find_faults, load_jso
 OPEN_CASES = 1024  # of up to three mappings each: far below the 65530 that Linux grants a process
 
 
-
 @dataclass(frozen=True, eq=False)
 class StoredCase:
     """One case's arrays, memory-mapped read-only, and its record. `locations`: flat indices into the spatial shape."""
@@ -108,7 +107,7 @@ class Store:
 
 def _map_case(folder: Path, name: str) -> StoredCase:
     entry = load_json(folder / f"{name}{RECORD_ENDING}")
-    mapped = {kind: _map_array(folder / f"{name}.{kind}.npy") for kind in entry["members"]}
+    mapped = {kind: map_array(folder / f"{name}.{kind}.npy") for kind in entry["members"]}
     locations, start = {}, 0
     for key, count in entry["locations"]:
         locations[tuple(key)] = mapped["locations"][start : start + count]
@@ -116,7 +115,7 @@ def _map_case(folder: Path, name: str) -> StoredCase:
     return StoredCase(mapped["image"], mapped.get("label"), locations, from_plain(CropRecord, entry["record"], name))
 
 
-def _map_array(path: Path) -> NDArray[Any]:
+def map_array(path: Path) -> NDArray[Any]:
     """Map an npy file read-only. Unlike numpy, torch keeps no descriptor for it: many cases can stay open."""
     try:
         with path.open("rb") as file:
@@ -129,7 +128,3 @@ def _map_array(path: Path) -> NDArray[Any]:
     array = whole[offset:].view(dtype).reshape(shape)
     array.flags.writeable = False
     return array
-
-
-
-

@@ -3,21 +3,19 @@
     model.yaml                              format version, plan, members with SHA-256, mirroring, settings, provenance
     3d_fullres_fold_0-1a2b3c4d.safetensors  one file per member; its name carries its hash, so that a new model never
                                             overwrites a file that the old `model.yaml` still names
+    README.md                               the model card: the same in words, for people
 
 Members are written first and `model.yaml` last, at once: a folder that has it is complete. A `.zip` of the folder is as
 good. No case names, paths or hosts are in it.
 """
 
 import hashlib
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
-import yaml
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -26,28 +24,15 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
 from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
+from segfw.inference.model_card import model_card
+from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
+from segfw.inference.provenance import Provenance
 
 FORMAT_VERSION = 1
-MANIFEST = "model.yaml"
 SUFFIX = ".safetensors"
+CARD = "README.md"
 Fold = int | Literal["full"]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a model comes from.
-
-    `created`: date; `dataset`: hash of the dataset's content, never its location; `versions`: of the packages that
-    trained it; `scores`: cross-validated figures by name; `settings`: what it was trained with; `made_from`: hashes of
-    its runs.
-    """
-
-    created: str = ""
-    dataset: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    made_from: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +107,6 @@ class _Manifest:
     provenance: Provenance
 
 
-class _Dumper(yaml.SafeDumper):
-    """Also writes text of a derived type, such as PyTorch's version."""
-
-
-_Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
-
-
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write a model into `folder`. One that is there stays whole until the new one is; its files are removed then."""
     entries = []
@@ -143,80 +121,103 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     manifest = _Manifest(
         FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
     )
-    text = yaml.dump(
-        to_plain(manifest), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True
+    write_text(folder / CARD, _card(manifest))
+    write_text(
+        folder / MANIFEST,
+        "# A packaged segmentation model. The weights lie beside it.\n" + dump_yaml(to_plain(manifest)),
     )
-    write_text(folder / MANIFEST, "# A packaged segmentation model. The weights lie beside it.\n" + text)
     named = {entry.file for entry in entries}
     for stale in folder.glob(f"*{SUFFIX}"):
         if stale.name not in named:
             stale.unlink()
 
 
-def load_bundle(path: Path) -> Bundle:
-    """Read a model from a folder or a `.zip` of one, all weights included (on the CPU).
+def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
+    """Read a model from a folder or a `.zip` of one, all weights included (on the CPU); of `folds` only, if given.
 
     Raises `ArtefactError` when it is missing, incomplete, damaged (hash), written by a newer version, or when
-    `model.yaml` has an unknown or wrong entry. Only files that lie directly beside `model.yaml` are read, and nothing
-    is extracted.
+    `model.yaml` has an unknown or wrong entry, `UsageError` for a fold that some configuration of it lacks. Only files
+    that lie directly beside `model.yaml` are read, and nothing is extracted.
     """
-    if path.is_dir():
-        return _load(path, lambda name: (path / name).read_bytes())
-    if not path.is_file():
-        raise ArtefactError(f"no model at {path}: there is neither a folder nor a .zip")
+    with open_package(path) as read:
+        manifest = _manifest(path, read(MANIFEST))
+        members = tuple(_member(path, entry, read) for entry in _chosen(manifest.members, folds))
     try:
-        with zipfile.ZipFile(path) as archive:
-            top = _top_folder(path, archive)
-            return _load(path, lambda name: archive.read(top + name))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArtefactError(f"{path} is no .zip that can be read: {error}") from error
+        return Bundle(manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance)
+    except UsageError as error:
+        raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
+
+
+def save_zip(target: Path, folder: Path) -> None:
+    """Write the model in `folder` as one `.zip`, at once or not at all; the same model gives the same bytes.
+
+    Raises `ArtefactError` when the model is not whole.
+    """
+    with open_package(folder) as read:
+        content = read(MANIFEST)
+        manifest = _manifest(folder, content)
+        files = {MANIFEST: content, CARD: _card(manifest).encode()}
+        for entry in manifest.members:
+            files[entry.file] = _content(folder, entry, read)
+    write_zip(target, files)
 
 
 def load_provenance(folder: Path) -> Provenance | None:
     """Return where the model in `folder` comes from; None where there is no model, or one that is damaged."""
     try:
-        manifest = _manifest(folder, (folder / MANIFEST).read_bytes())
+        with open_package(folder) as read:
+            manifest = _manifest(folder, read(MANIFEST))
         whole = all(sha256(folder / entry.file) == entry.sha256 for entry in manifest.members)
     except (OSError, ArtefactError):
         return None
     return manifest.provenance if whole else None
 
 
-def _top_folder(path: Path, archive: zipfile.ZipFile) -> str:
-    """Return the prefix of the model's files in the archive: none, or one folder."""
-    found = [name for name in archive.namelist() if name.split("/")[-1] == MANIFEST and name.count("/") <= 1]
-    if not found:
-        raise ArtefactError(f"{path} holds no {MANIFEST}, neither at its top nor in a folder there")
-    return min(found, key=len).removesuffix(MANIFEST)
+def _card(manifest: _Manifest) -> str:
+    members = [(entry.configuration, entry.fold, entry.network) for entry in manifest.members]
+    return model_card(manifest.plan, members, manifest.provenance)
 
 
-def _load(path: Path, read: Callable[[str], bytes]) -> Bundle:
-    manifest = _manifest(path, _read(path, MANIFEST, read))
-    members = []
-    for entry in manifest.members:
-        _check_name(path, entry.file)
-        content = _read(path, entry.file, read)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != entry.sha256:
-            raise ArtefactError(
-                f"{path}: {entry.file} is damaged or was exchanged: its SHA-256 is {digest}, "
-                f"{MANIFEST} says {entry.sha256}"
-            )
-        try:
-            weights = safetensors.torch.load(content)
-        except SafetensorError as error:
-            raise ArtefactError(f"{path}: {entry.file} holds no safetensors: {error}") from error
-        members.append(Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments))
+def _chosen(entries: tuple[_Entry, ...], folds: Collection[Fold] | None) -> list[_Entry]:
+    """Return the entries of `folds`, each of which every configuration must have."""
+    if folds is None:
+        return list(entries)
+    there: dict[str, list[Fold]] = {}
+    for entry in entries:
+        there.setdefault(entry.configuration, []).append(entry.fold)
+    missing = [fold for fold in folds if any(fold not in of_one for of_one in there.values())]
+    if missing:
+        listed = "; ".join(f"{name}: {', '.join(map(str, of_one))}" for name, of_one in there.items())
+        raise UsageError(f"inference.folds: the model has no fold {missing[0]}; its folds are {listed}")
+    return [entry for entry in entries if entry.fold in folds]
+
+
+def _member(path: Path, entry: _Entry, read: Read) -> Member:
     try:
-        return Bundle(manifest.plan, tuple(members), manifest.mirror_axes, manifest.inference, manifest.provenance)
-    except UsageError as error:
-        raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
+        weights = safetensors.torch.load(_content(path, entry, read))
+    except SafetensorError as error:
+        raise ArtefactError(f"{path}: {entry.file} holds no safetensors: {error}") from error
+    return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments)
+
+
+def _content(path: Path, entry: _Entry, read: Read) -> bytes:
+    """Return the bytes of a member's file, which are those that the manifest was written for."""
+    _check_name(path, entry.file)
+    content = read(entry.file)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        raise ArtefactError(
+            f"{path}: {entry.file} is damaged or was exchanged: its SHA-256 is {digest}, {MANIFEST} says {entry.sha256}"
+        )
+    return content
 
 
 def _manifest(path: Path, content: bytes) -> _Manifest:
     try:
-        plain: Any = yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        plain: Any = load_strict_yaml(content.decode("utf-8"), f"{path}: {MANIFEST}")
+    except UsageError as error:
+        raise ArtefactError(str(error)) from error
+    except UnicodeDecodeError as error:
         raise ArtefactError(f"{path}: {MANIFEST} is no YAML: {error}") from error
     version = plain.get("format_version") if isinstance(plain, dict) else None
     if not isinstance(version, int) or version < 1:
@@ -231,13 +232,6 @@ def _manifest(path: Path, content: bytes) -> _Manifest:
         return from_plain(_Manifest, plain)
     except SegfwError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
-
-
-def _read(path: Path, name: str, read: Callable[[str], bytes]) -> bytes:
-    try:
-        return read(name)
-    except (FileNotFoundError, KeyError) as error:
-        raise ArtefactError(f"the model at {path} is incomplete: {name} is missing") from error
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -73,7 +73,7 @@ class CasePredictor:
         self.bundle = bundle
         self.device = torch.device(device)
         self.settings = settings or bundle.inference
-        _check_trust(bundle, trust_code)
+        check_trust(bundle, trust_code)
         _check_depth(bundle, self.settings)
         self._members: dict[str, list[nn.Module]] = {}
         for member in bundle.members:
@@ -121,13 +121,13 @@ class CasePredictor:
         check_can_disagree(networks, [member.network for member in self.bundle.members])
 
 
-def _check_trust(bundle: Bundle, trust_code: bool) -> None:
+def check_trust(bundle: Bundle, trust_code: bool) -> None:
     """Refuse to import what a model merely names, unless its user has said that it may be."""
     foreign = sorted({member.target for member in bundle.members if member.target is not None})
     if foreign and not trust_code:
         raise UsageError(
             f"the model's network is {', '.join(foreign)}, code that is not part of the model and would be run; if you "
-            "have it and trust it, give inference.trust_code=true (Predictor.load: trust_code=True)"
+            "have it and trust it, give inference.trust_code=true (export: trust_code=true; in Python trust_code=True)"
         )
 
 

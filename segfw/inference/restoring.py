@@ -27,7 +27,7 @@ from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Plan
 from segfw.core.preprocessing import CropRecord, configuration_spacing, uncrop
 from segfw.core.resampling import separate_axis
-from segfw.core.types import IntArray
+from segfw.core.types import IntArray, Shape
 from segfw.inference.uncertainty import entropies
 
 BAND_BYTES = 48 * 2**20
@@ -48,6 +48,26 @@ def restore_segmentation(
 ) -> IntArray:
     """Return the label map `(Z, Y, X)` for logits `(heads, d0, d1, d2)`; background outside the crop."""
     return restore_ensemble([LogitMap(torch.as_tensor(logits), record, configuration)], plan)
+
+
+def segment_for_next_stage(
+    logits: Tensor | NDArray[np.floating], record: CropRecord, plan: Plan, configuration: Configuration, shape: Shape
+) -> IntArray:
+    """Return the label map `(d0, d1, d2)` on a finer grid of `shape` over the same crop, in the plan's axis order.
+
+    That is what the next stage of a cascade is given. Logits are resized as for a prediction; but as in nnU-Net the old
+    spacing stands for the new one, too, where it is decided whether a coarse axis is resized apart.
+    """
+    spacing = configuration_spacing(configuration, record.spacing, plan.transpose_forward)
+    grid = CropRecord(  # as if the finer grid were an image of its own
+        spacing=tuple(spacing[axis] for axis in plan.transpose_backward),
+        shape_before_cropping=shape,
+        box=tuple((0, extent) for extent in shape),
+        shape_after_cropping=shape,
+        resampled_shape=record.resampled_shape,
+    )
+    segmentation = restore_segmentation(logits, grid, plan, configuration)
+    return np.ascontiguousarray(segmentation.transpose(plan.transpose_forward))
 
 
 def restore_probabilities(

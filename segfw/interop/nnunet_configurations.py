@@ -6,6 +6,7 @@ from typing import Any
 
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.patch_size import MAX_FEATURES
 from segfw.core.plan import Configuration, Resampling
 
 NORMALIZATION_CLASSES = {
@@ -21,7 +22,16 @@ NETWORK_CLASSES = {
 }
 _ENCODER_COUNTS = {"unet": "n_conv_per_stage", "residual_unet": "n_blocks_per_stage"}
 _SHARED_DATA = ("2d", "3d_fullres")  # the ResEnc planners read what the default planner preprocessed
-_MAX_FEATURES = {2: 512, 3: 320}  # by number of axes, where an older plan does not say
+_JSON_WORDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "an integer"}
+_COPIED_KEYS = (
+    "spacing",
+    "patch_size",
+    "batch_size",
+    "median_image_size_in_voxels",
+    "use_mask_for_norm",
+    "batch_dice",
+)
+_PREPROCESSOR = "DefaultPreprocessor"
 _RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
 
 
@@ -42,14 +52,23 @@ def configurations_to_json(configurations: Mapping[str, Configuration], plans_na
     return entries
 
 
-def configurations_from_json(entries: Any) -> dict[str, dict[str, Any]]:
+def configurations_from_json(entries: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Translate the `configurations` of a plans file into our keys, inheritance resolved; values are not checked here.
 
-    Raises `KeyError` for a missing key and `ArtefactError` for what this package has no equivalent of.
+    Raises `UsageError` for a missing key or another form, `ArtefactError` for what this package has no equivalent of.
     """
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise UsageError(f"configurations must map names to objects, got {entries!r}")
     return {name: _configuration_from_json(_resolved(entries, name), f"configurations.{name}") for name in entries}
+
+
+def entry_of(content: dict[str, Any], key: str, *kinds: type, place: str = "") -> Any:
+    """Return what stands under `key`; `UsageError` with its place unless it is there, and of one of `kinds`."""
+    dotted = f"{place}.{key}" if place else key
+    if key not in content:
+        raise UsageError(f"the key {dotted!r} is missing")
+    if kinds and not isinstance(content[key], kinds):
+        wanted = " or ".join(_JSON_WORDS[kind] for kind in kinds)
+        raise UsageError(f"{dotted} must be {wanted}, got {content[key]!r}")
+    return content[key]
 
 
 def _parent(configurations: Mapping[str, Configuration], configuration: Configuration) -> str | None:
@@ -65,7 +84,7 @@ def _configuration_to_json(configuration: Configuration, data_identifier: str) -
     whole = configuration.next_stage is not None and all(edge.is_integer() for edge in median)
     entry = {
         "data_identifier": data_identifier,
-        "preprocessor_name": "DefaultPreprocessor",
+        "preprocessor_name": _PREPROCESSOR,
         "batch_size": configuration.batch_size,
         "patch_size": list(configuration.patch_size),
         "median_image_size_in_voxels": [int(edge) if whole else edge for edge in median],
@@ -128,21 +147,23 @@ def _resolved(entries: dict[str, Any], name: str, children: tuple[str, ...] = ()
         raise UsageError(f"configurations inherit from one another in a circle: {' -> '.join((*children, name))}")
     if name not in entries:
         raise UsageError(f"configurations.{children[-1]} inherits from {name!r}, which is not among {list(entries)}")
-    own: dict[str, Any] = entries[name]
-    parent = own.get("inherits_from")
-    return own if parent is None else _resolved(entries, parent, (*children, name)) | own
+    own: dict[str, Any] = entry_of(entries, name, dict, place="configurations")
+    if own.get("inherits_from") is None:
+        return own
+    parent = entry_of(own, "inherits_from", str, place=f"configurations.{name}")
+    return _resolved(entries, parent, (*children, name)) | own
 
 
 def _configuration_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]:
     read = _architecture_from_json if "architecture" in entry else _old_architecture
+    preprocessor = entry.get("preprocessor_name", _PREPROCESSOR)
+    if preprocessor != _PREPROCESSOR:
+        raise ArtefactError(f"{place}.preprocessor_name: no equivalent of {preprocessor!r}; known: {_PREPROCESSOR!r}")
+    copied = {key: entry_of(entry, key, place=place) for key in _COPIED_KEYS}
+    schemes = entry_of(entry, "normalization_schemes", list, place=place)
     return {
-        "spacing": entry["spacing"],
-        "patch_size": entry["patch_size"],
-        "batch_size": entry["batch_size"],
-        "median_image_size_in_voxels": entry["median_image_size_in_voxels"],
-        "normalization_schemes": [_normalization(name, place) for name in entry["normalization_schemes"]],
-        "use_mask_for_norm": entry["use_mask_for_norm"],
-        "batch_dice": entry["batch_dice"],
+        **copied,
+        "normalization_schemes": [_normalization(name, place) for name in schemes],
         "resampling": _resampling_from_json(entry, place),
         "previous_stage": entry.get("previous_stage"),
         "next_stage": entry.get("next_stage"),
@@ -150,7 +171,7 @@ def _configuration_from_json(entry: dict[str, Any], place: str) -> dict[str, Any
     }
 
 
-def _normalization(class_name: str, place: str) -> str:
+def _normalization(class_name: Any, place: str) -> str:
     for scheme, known_class in NORMALIZATION_CLASSES.items():
         if class_name == known_class:
             return scheme
@@ -162,7 +183,8 @@ def _resampling_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]:
     """Read the three resampling functions: nnU-Net's default one, agreeing on how a coarse axis is treated."""
     orders: dict[str, Any] = {}
     for role, key in (("data", "order_image"), ("seg", "order_label"), ("probabilities", "order_probabilities")):
-        function, arguments = entry[f"resampling_fn_{role}"], entry[f"resampling_fn_{role}_kwargs"]
+        function = entry_of(entry, f"resampling_fn_{role}", place=place)
+        arguments = entry_of(entry, f"resampling_fn_{role}_kwargs", dict, place=place)
         if function != _RESAMPLING_FUNCTION:
             raise ArtefactError(
                 f"{place}.resampling_fn_{role}: only {_RESAMPLING_FUNCTION!r} is known, got {function!r}"
@@ -172,39 +194,55 @@ def _resampling_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]:
             raise ArtefactError(
                 f"{place}.resampling_fn_{role}_kwargs: order_z and force_separate_z differ between roles"
             )
-        orders |= {key: arguments["order"], **shared}
+        orders |= {key: entry_of(arguments, "order", place=f"{place}.resampling_fn_{role}_kwargs"), **shared}
     return orders
 
 
 def _architecture_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]:
-    architecture = entry["architecture"]
-    arguments = architecture["arch_kwargs"]
-    kind = _architecture_name(architecture["network_class_name"], place)
-    _refuse_other_blocks(arguments, f"{place}.architecture.arch_kwargs")
-    stages, ndim = len(arguments["strides"]), len(arguments["strides"][0])
-    kernels = _broadcast(arguments["kernel_sizes"], stages)
+    architecture = entry_of(entry, "architecture", dict, place=place)
+    place = f"{place}.architecture"
+    arguments = entry_of(architecture, "arch_kwargs", dict, place=place)
+    kind = _architecture_name(entry_of(architecture, "network_class_name", str, place=place), place)
+    place = f"{place}.arch_kwargs"
+    _refuse_other_blocks(arguments, place)
+    strides = _strides(arguments, "strides", place)
+    stages, ndim = len(strides), len(strides[0])
+    kernels = _broadcast(entry_of(arguments, "kernel_sizes", place=place), stages)
     return {
         "architecture": kind,
-        "features_per_stage": _broadcast(arguments["features_per_stage"], stages),
+        "features_per_stage": _broadcast(entry_of(arguments, "features_per_stage", place=place), stages),
         "kernel_sizes": [_broadcast(kernel, ndim) for kernel in kernels],
-        "strides": arguments["strides"],
-        "n_conv_per_stage": _broadcast(arguments[_ENCODER_COUNTS[kind]], stages),
-        "n_conv_per_stage_decoder": _broadcast(arguments["n_conv_per_stage_decoder"], stages - 1),
+        "strides": strides,
+        "n_conv_per_stage": _broadcast(entry_of(arguments, _ENCODER_COUNTS[kind], place=place), stages),
+        "n_conv_per_stage_decoder": _broadcast(
+            entry_of(arguments, "n_conv_per_stage_decoder", place=place), stages - 1
+        ),
     }
 
 
 def _old_architecture(entry: dict[str, Any], place: str) -> dict[str, Any]:
     """Read the topology from the keys that plans had before they held an `architecture`."""
-    strides = entry["pool_op_kernel_sizes"]
-    base, largest = entry["UNet_base_num_features"], entry.get("unet_max_num_features", _MAX_FEATURES[len(strides[0])])
+    strides = _strides(entry, "pool_op_kernel_sizes", place)
+    base = entry_of(entry, "UNet_base_num_features", int, place=place)
+    largest = MAX_FEATURES.get(len(strides[0]))
+    if "unet_max_num_features" in entry or largest is None:
+        largest = entry_of(entry, "unet_max_num_features", int, place=place)
     return {
-        "architecture": _architecture_name(entry["UNet_class_name"], place),
+        "architecture": _architecture_name(entry_of(entry, "UNet_class_name", str, place=place), place),
         "features_per_stage": [min(base * 2**stage, largest) for stage in range(len(strides))],
-        "kernel_sizes": entry["conv_kernel_sizes"],
+        "kernel_sizes": entry_of(entry, "conv_kernel_sizes", place=place),
         "strides": strides,
-        "n_conv_per_stage": entry["n_conv_per_stage_encoder"],
-        "n_conv_per_stage_decoder": entry["n_conv_per_stage_decoder"],
+        "n_conv_per_stage": entry_of(entry, "n_conv_per_stage_encoder", place=place),
+        "n_conv_per_stage_decoder": entry_of(entry, "n_conv_per_stage_decoder", place=place),
     }
+
+
+def _strides(content: dict[str, Any], key: str, place: str) -> list[list[Any]]:
+    """Return one list of strides per stage, at least one."""
+    strides = entry_of(content, key, list, place=place)
+    if not strides or not all(isinstance(row, list) and row for row in strides):
+        raise UsageError(f"{place}.{key} must be a list of strides for each stage, got {strides!r}")
+    return list(strides)
 
 
 def _architecture_name(class_name: str, place: str) -> str:
@@ -220,7 +258,10 @@ def _refuse_other_blocks(arguments: dict[str, Any], place: str) -> None:
 
     Of the arguments of these, PyTorch's defaults hold where the file names none.
     """
-    norm, nonlin = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
+    norm, nonlin = (
+        {} if arguments.get(key) is None else entry_of(arguments, key, dict, place=place)
+        for key in ("norm_op_kwargs", "nonlin_kwargs")
+    )
     wanted: dict[str, tuple[bool, str]] = {
         "conv_bias": (arguments.get("conv_bias") is True, "true"),
         "norm_op": ("InstanceNorm" in str(arguments.get("norm_op")), "an InstanceNorm"),

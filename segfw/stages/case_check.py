@@ -160,5 +160,4 @@ def _as_file_volume(path: str, volume: Volume, channel: int = 0) -> FileVolume:
         spaced = lowered.endswith(TIFF_ENDINGS) and tiff_states_spacing(Path(path))
         alpha = lost_alpha(path, len(volume.array))
         return FileVolume(path, volume, channel, positioned=False, spaced=spaced, alpha_dropped=alpha)
-    replaced = find_not_finite(Path(path)) if lowered.endswith((".nii", ".nii.gz")) else None
-    return FileVolume(path, volume, channel, replaced=replaced)
+    return FileVolume(path, volume, channel, replaced=find_not_finite(Path(path)))

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.cost import training_flops
-from segfw.core.durations import DAY, in_words
 from segfw.core.errors import ArtefactError
 from segfw.core.footprint import (
     TrainingMachine,
     checkpoint_bytes,
     once_per_store,
     preprocessing_bytes,
-    readable_size,
     store_bytes,
     training_bytes,
 )
 from segfw.core.network_fit import plan_as_built
 from segfw.core.plan import Fingerprint
 from segfw.core.planners import estimated_gpu_memory_gb
+from segfw.core.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.networks import NetworkCost, network_cost
 from segfw.stages.runs import DONE, run_folder
@@ -139,7 +138,8 @@ def _size(files: Iterable[Path]) -> int:
 
 def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
-    many = f"train: {len(runs)} run{'s' if len(runs) > 1 else ''}"
+    seconds = estimate_seconds(runs, measure_flops_per_second(device))
+    many = f"train: {counted(len(runs), 'run')}"
     seconds = estimate_seconds(runs, measure_flops_per_second(device))
     if seconds is None:
         log.info("%s; how long they take is not known for this network", many)

@@ -32,7 +32,7 @@ def run(settings: DownloadSettings) -> None:
         raise UsageError(f"task {task.name!r} states no url to download from; give +task=Task04, or task.url=")
     part = part_of(dataset_folder(task, data_root))
     try:
-        with _progress(task.name or part.stem) as report:
+        with show_progress(task.name or part.stem) as report:
             folder = download_task(task, data_root, report)
     except (KeyboardInterrupt, SystemExit):
         if part.is_file():
@@ -52,7 +52,7 @@ def _next(settings: DownloadSettings) -> str:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Report]:
+def show_progress(title: str) -> Iterator[Report]:
     """Show a bar with speed and time left on a terminal; elsewhere log a line for every 5 % and every 30 s."""
     console = Console(stderr=True)
     if not console.is_terminal:

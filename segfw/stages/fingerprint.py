@@ -1,7 +1,7 @@
 """Stage `fingerprint`: look at every case once, check it, and keep what planning needs.
 
-Each worker writes its case's sampled foreground voxels into one memory-mapped file, so that no process ever holds
-those of all cases; the statistics are then taken from that file and it is removed.
+Each worker writes its case's sampled foreground voxels into one memory-mapped file; the statistics are then taken from
+that file, one channel at a time, and it is removed.
 """
 
 import logging
@@ -21,6 +21,7 @@ from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_finge
 from segfw.core.locks import hold
 from segfw.core.plan import Fingerprint
 from segfw.core.settings import VerifySettings
+from segfw.core.types import FloatArray
 from segfw.core.verification import CaseCheck
 from segfw.stages.case_check import check_files, read_case
 from segfw.stages.executor import run_cases
@@ -42,9 +43,14 @@ class SampleFile:
     per_case: int
     total: int
 
-    def open(self, mode: Literal["r", "r+", "w+"]) -> "np.memmap[tuple[int, int], np.dtype[np.float32]]":
+    def open(self, mode: Literal["r+", "w+"]) -> "np.memmap[tuple[int, int], np.dtype[np.float32]]":
         """Map the file; `mode` as numpy.memmap takes it."""
         return np.memmap(self.path, np.float32, mode, shape=(self.channels, self.total))
+
+    def read_row(self, channel: int) -> FloatArray:
+        """Read one channel's samples; what is mapped would stay in memory beside what is made of it."""
+        size = np.dtype(np.float32).itemsize
+        return np.fromfile(self.path, np.float32, self.total, offset=channel * self.total * size)
 
 
 def run(job: Job) -> None:
@@ -100,7 +106,7 @@ def make_fingerprint(
         sample = partial(_sample_case, samples, replace(dataset, cases=()), tolerance)
         results = run_cases(sample, work, workers, "fingerprint")
         accept([check for check, _ in results.values()])
-        return pool_fingerprints([case for _, case in results.values() if case is not None], samples.open("r"))
+        return pool_fingerprints([case for _, case in results.values() if case is not None], samples.read_row)
 
 
 def _conclude(job: Job, checks: Sequence[CaseCheck]) -> None:

@@ -85,7 +85,7 @@ def read_own_splits(path: Path, case_names: Iterable[str]) -> tuple[Fold, ...]:
         folds = read_splits(path)
         check_splits(folds, case_names, str(path))
     except SegfwError as error:
-        raise ArtefactError(f"{error}; delete {path} and it is made anew") from error
+        raise _damaged(path, error) from error
     return folds
 
 
@@ -137,7 +137,7 @@ def _is_kept(workspace: Workspace, split: SplitSettings, folds: tuple[Fold, ...]
     try:
         present = read_splits(path)
     except SegfwError as error:
-        raise ArtefactError(f"{error}; delete {path} and it is made anew") from error
+        raise _damaged(path, error) from error
     if present == folds:
         return True
     there = _mentioned(present)
@@ -150,6 +150,10 @@ def _is_kept(workspace: Workspace, split: SplitSettings, folds: tuple[Fold, ...]
         f"to use the file as it is: split.file={path} (and no split.kind); to make it anew, delete it "
         + ("(folds trained already then no longer match)" if trained else "(nothing has been trained on it yet)")
     )
+
+
+def _damaged(path: Path, error: SegfwError) -> ArtefactError:
+    return ArtefactError(f"{error}; delete {path} and it is made anew")
 
 
 def _differences(split: SplitSettings, present: tuple[Fold, ...], folds: tuple[Fold, ...], cases: FoldCases) -> str:

@@ -22,6 +22,7 @@ from segfw.core.settings import InitSettings
 from segfw.core.task_file import TaskDraft, consecutive, task_text
 from segfw.core.types import Shape, Spacing, Volume
 from segfw.core.verification import value_counts
+from segfw.core.words import by, counted
 from segfw.io.datasets.file_list import write_file_list
 from segfw.io.datasets.pairing import Pairing, find_files, pair
 from segfw.io.formats.images import SLICE_SPACING
@@ -146,7 +147,7 @@ def _refuse_swapped(settings: InitSettings, values: Sequence[int], image: Volume
     levels = np.unique(image.array)
     if np.all(levels == np.rint(levels)) and not _hardly_classes(levels.astype(np.int64).tolist()):
         raise UsageError(
-            f"the label maps in {settings.labels} hold {_number(len(values), 'value')} from {min(values)} to "
+            f"the label maps in {settings.labels} hold {counted(len(values), 'value')} from {min(values)} to "
             f"{max(values)}, the first image in {settings.images} only {len(levels)}; are images= and labels= swapped?"
         )
 
@@ -189,7 +190,7 @@ def _pair_lines(pairing: Pairing) -> list[str]:
         ("case", "image", "label map"),
         *((case.name, _images(case), Path(case.label or "").name) for case in shown),
     ]
-    lines = [f"{_number(len(pairing.cases), 'pair')}: {pairing.rule}", *_table(rows)]
+    lines = [f"{counted(len(pairing.cases), 'pair')}: {pairing.rule}", *_table(rows)]
     if len(shown) < len(pairing.cases):
         lines.append(f"  ... and {len(pairing.cases) - len(shown)} more")
     incomplete = [f"{case} ({', '.join(missing)})" for case, missing in pairing.incomplete.items()]
@@ -233,7 +234,7 @@ def _channel_lines(channels: tuple[str, ...], modality: str | None, normalizatio
     schemes = normalization or tuple(scheme_for_channel(name) for name in channels)
     lines = [f"modality: {modality or 'not given; modality=CT, for one, would normalize by Hounsfield units'}"]
     pairs = ", ".join(f"{name} ({scheme})" for name, scheme in zip(channels, schemes, strict=True))
-    return [*lines, f"{_number(len(channels), 'channel')} (normalization): {pairs}", ""]
+    return [*lines, f"{counted(len(channels), 'channel')} (normalization): {pairs}", ""]
 
 
 def _end_lines(task_file: Path, files: Path, remap: dict[int, int], command: str) -> list[str]:
@@ -252,12 +253,8 @@ def _examples(names: Sequence[str] | dict[str, Path]) -> str:
 
 
 def _range(rows: np.ndarray) -> str:
-    low, high = (" x ".join(f"{value:g}" for value in edge) for edge in (rows.min(0), rows.max(0)))
+    low, high = (by(edge.tolist()) for edge in (rows.min(0), rows.max(0)))
     return low if low == high else f"{low} to {high}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _table(rows: Sequence[Sequence[str]], right: bool = False) -> list[str]:

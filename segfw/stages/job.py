@@ -4,6 +4,7 @@
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,12 @@ from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
 from segfw.core.plan_checks import check_fits
 from segfw.core.plan_yaml import plan_from_yaml
-from segfw.core.settings import ExperimentSettings
+from segfw.core.planners import PLANNERS
+from segfw.core.settings import ExperimentSettings, PlannerSettings
 from segfw.core.splits import Fold
 from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.raw import DatasetRecord, find_dataset, scan
-from segfw.stages.verify import label_presence, stop_at_missing_files
+from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
+from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
@@ -95,19 +97,26 @@ class Job:
     @cached_property
     def generated_plan(self) -> Plan:
         """The plan on disk, as generated, edited by hand, or given by `planner.plan_file`, without overrides."""
-        given = self.settings.planner.plan_file
+        chosen, given = self.settings.planner.name, self.settings.planner.plan_file
         if given is not None:
-            path = Path(given)
+            path, place = Path(given), given
             if not path.is_file():
-                raise UsageError(f"planner.plan_file: there is no file {path}")
-            place = str(path)
+                found = "is a folder" if path.is_dir() else "does not exist"
+                raise UsageError(f"planner.plan_file must be a YAML file, {path} {found}")
+            planners = tuple(PLANNERS) if chosen == PlannerSettings().name else (chosen,)
         else:
-            path = self.workspace.plan(self.settings.planner.name)
+            path = self.workspace.plan(chosen)
             self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
-            place = self.workspace.relative(path)
+            place, planners = self.workspace.relative(path), (chosen,)
         plan = plan_from_yaml(read_artefact(path), place)
-        check_fits(plan, self.dataset, place)
+        check_fits(plan, self.dataset, planners, place)
         return plan
+
+    @property
+    def planner(self) -> str:
+        """The planner under whose name the runs lie: the one that was chosen, or that of a given plan."""
+        planner = self.settings.planner
+        return planner.name if planner.plan_file is None else self.generated_plan.planner
 
     @cached_property
     def overridden_plan(self) -> Plan:
@@ -180,19 +189,25 @@ class Job:
         )
 
 
-def prepare(settings: ExperimentSettings) -> Job:
+def prepare(settings: ExperimentSettings, read_cases: Callable[[Job], None] | None = None) -> Job:
     """Read the dataset, write dataset.yaml and splits.json where they are missing, and return the job.
 
-    Raises `UsageError` for a chosen fold that is not there: how many there are may only be known from the data.
+    `read_cases` is called where folds ask for the labels of cases that were not verified yet: a stage that reads and
+    verifies every case anyway, so that none is read for the folds alone. Raises `UsageError` for a chosen fold that is
+    not there: how many there are may only be known from the data.
     """
-    if settings.task.name is None:
-        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
-    workspace = Workspace(Path(settings.output_root) / settings.task.name)
+    workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root))
     stop_at_missing_files(dataset, settings)
     record = scan(dataset, workspace)
-    prepare_splits(settings, workspace, record, lambda: label_presence(record, settings))
     job = Job(settings, workspace, record)
+
+    def labels_of_cases() -> dict[str, frozenset[int]]:
+        if read_cases is not None and fresh_verification(record, settings) is None:
+            read_cases(job)
+        return label_presence(record, settings)
+
+    prepare_splits(settings, workspace, record, labels_of_cases)
     for fold in job.folds:
         job.cases_of(fold)
     return job

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from segfw.core.durations import in_words
 from segfw.core.settings import ExperimentSettings
-from segfw.stages.job import prepare
+from segfw.core.words import in_words
+from segfw.stages.job import Job, prepare
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def run(settings: ExperimentSettings) -> float | None:
     started = time.monotonic()
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
-    job = prepare(settings)
+    job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
@@ -41,6 +41,10 @@ def run(settings: ExperimentSettings) -> float | None:
         return None
     score: float | None = _function(BEST_SCORE)(job)
     return score
+
+
+def _make_fingerprint(job: Job) -> None:
+    _function(RUN["fingerprint"])(job)
 
 
 def _function(place: str) -> Callable[..., Any]:

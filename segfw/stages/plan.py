@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> None:
     """Make plans/<planner>.yaml unless it is fresh, edited or replaced by `planner.plan_file`; show its costs."""
     settings = job.settings.planner
-    if settings.plan_file is not None:
-        log.info("plan: using %s as it is", settings.plan_file)
-    else:
+    if settings.plan_file is None:
         _generate(job)
+    else:
+        log.info("plan: using %s as it is: %s", settings.plan_file, ", ".join(job.generated_plan.configurations))
     for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
         log.info("%s", line)
     show_plan(job)
@@ -42,7 +42,8 @@ def _generate(job: Job) -> None:
             log.info("plan: nothing to do, %s is up to date", path)
             return
         if found.state is State.EDITED:
-            log.info("plan: using %s as it was edited by hand; delete it to have it generated again", path)
+            offered = ", ".join(job.generated_plan.configurations)
+            log.info("plan: using %s as edited by hand: %s; delete it to have it generated again", path, offered)
             if found.why:
                 log.warning("plan: %s, which the edited plan does not know; compare it with a generated one", found.why)
             return

@@ -3,17 +3,18 @@
 import io
 import logging
 import math
+import shutil
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from segfw.core.advice import planner_advice
-from segfw.core.durations import in_words
 from segfw.core.errors import DeviceError
-from segfw.core.footprint import readable_size
 from segfw.core.host_memory import available_memory
 from segfw.core.plan import Configuration, Plan
+from segfw.core.words import by, counted, in_words, readable_size
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,
@@ -22,12 +23,13 @@ from segfw.stages.costs import (
 )
 from segfw.stages.executor import choose_processes
 from segfw.stages.job import Job
+from segfw.stages.runs import is_trained
 from segfw.training.devices import Device, choose_device
 from segfw.training.throughput import measure_flops_per_second
 
 log = logging.getLogger(__name__)
 
-WIDTH = 120
+WIDTH, LEAST_WIDTH = 120, 70
 COLUMNS = (
     "configuration",
     "spacing,\nmm",
@@ -40,15 +42,17 @@ COLUMNS = (
     "memory\nto train",
     "training\nof a fold",
 )
-UNKNOWN = "?"
+UNKNOWN, TRAINED = "?", "trained"
 
 
 def show_plan(job: Job) -> None:
     """Log the configurations of this command with their estimated costs; advise on planner and disk, change nothing."""
     device = _device(job)
-    speed = None if device is None else measure_flops_per_second(device)
+    trained = all(is_trained(job, name, fold) for name in job.configurations for fold in job.folds)
+    speed = None if device is None or trained else measure_flops_per_second(device)
     costs = plan_costs(job, device, speed)
-    log.info("%s", plan_table(job.plan, costs))
+    width = min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
+    log.info("%s", plan_table(job.plan, costs, max(width, LEAST_WIDTH), TRAINED if trained else UNKNOWN))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
     if device is None or speed is None:
@@ -63,28 +67,31 @@ def show_plan(job: Job) -> None:
     log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
 
 
-def plan_table(plan: Plan, costs: dict[str, ConfigurationCost]) -> str:
-    """Return the table, at most `WIDTH` characters wide."""
-    title = f"plan {plan.planner} of {plan.dataset_name}, with estimates"
+def plan_table(plan: Plan, costs: dict[str, ConfigurationCost], width: int = WIDTH, without_time: str = UNKNOWN) -> str:
+    """Return the table, at most `width` characters wide: what has no room on a line goes on in the next.
+
+    `without_time`: stands in the place of a training time that was not estimated.
+    """
+    title = Text(f"plan {plan.planner} of {plan.dataset_name}, with estimates")
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number < 3 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number < 3 else "right", overflow="fold")
     for name, cost in costs.items():
-        table.add_row(name, *_planned(plan.configuration(name)), *_estimated(cost))
+        table.add_row(*map(Text, (name, *_planned(plan.configuration(name)), *_estimated(cost, without_time))))
     text = io.StringIO()
-    Console(file=text, width=WIDTH).print(table)
+    Console(file=text, width=width).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
 
 
 def _planned(configuration: Configuration) -> tuple[str, str, str]:
     return (
         " ".join(f"{s:.3g}" for s in configuration.spacing),
-        "x".join(map(str, configuration.patch_size)),
+        by(configuration.patch_size, "x"),
         str(configuration.batch_size),
     )
 
 
-def _estimated(cost: ConfigurationCost) -> tuple[str, ...]:
+def _estimated(cost: ConfigurationCost, without_time: str) -> tuple[str, ...]:
     store = UNKNOWN if cost.store is None else readable_size(cost.store)
     return (
         f"{cost.parameters / 1e6:.1f} M",
@@ -92,7 +99,7 @@ def _estimated(cost: ConfigurationCost) -> tuple[str, ...]:
         store if cost.shares_with is None else "shared",
         UNKNOWN if cost.preprocessing is None else readable_size(cost.preprocessing),
         UNKNOWN if cost.training is None else readable_size(cost.training),
-        UNKNOWN if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
+        without_time if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
     )
 
 
@@ -108,25 +115,20 @@ def _device(job: Job) -> Device | None:
 
 def _tell_disk(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     stores, checkpoints = disk_still_needed(job, costs)
-    if any(cost.store is None for cost in costs.values()):
-        log.info("disk: the stores' size is not known without a fingerprint; add the stage fingerprint")
     for name, cost in costs.items():
         if cost.shares_with is not None:
             log.info("disk: %s is trained from the store of %s", name, cost.shares_with)
-    folds = len(job.folds)
-    if not stores + checkpoints:
+    unknown = any(cost.store is None for cost in costs.values())
+    if unknown:
+        log.info("disk: the stores' size is not known without a fingerprint; add the stage fingerprint")
+    parts = [] if unknown else [f"{readable_size(stores)} of preprocessed cases"]
+    parts += [f"{readable_size(checkpoints)} of checkpoints ({counted(len(job.folds), 'fold')})"]
+    if stores + checkpoints:
+        amount = readable_size(stores + checkpoints)
+        log.info("disk: %s still to be written in %s: %s", amount, job.workspace.root, ", ".join(parts))
+        warn_of_small_disk(job, stores + checkpoints)
+    elif not unknown:
         log.info("disk: nothing large is still to be written in %s", job.workspace.root)
-        return
-    log.info(
-        "disk: %s still to be written in %s: %s of preprocessed cases, %s of checkpoints (%d fold%s)",
-        readable_size(stores + checkpoints),
-        job.workspace.root,
-        readable_size(stores),
-        readable_size(checkpoints),
-        folds,
-        "" if folds == 1 else "s",
-    )
-    warn_of_small_disk(job, stores + checkpoints)
 
 
 def _tell_memory(job: Job, costs: dict[str, ConfigurationCost]) -> None:
@@ -138,10 +140,9 @@ def _tell_memory(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     free = available_memory()
     total = processes * per_process
     log.info(
-        "memory: at most %s for %d preprocessing process%s at once, of %s that are free",
+        "memory: at most %s for %s at once, of %s that are free",
         readable_size(total),
-        processes,
-        "" if processes == 1 else "es",
+        counted(processes, "preprocessing process"),
         readable_size(free),
     )
     if total > free:

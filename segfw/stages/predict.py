@@ -3,18 +3,24 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
 from segfw.core.settings import InferenceOverrides, PredictSettings
+from segfw.core.settings_checks import parse_members
+from segfw.core.types import Volume
+from segfw.core.verification import FileVolume
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.io.datasets.listing import UNCERTAINTY, image_files, is_image, split_ending
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import is_known
+from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending, write_map
+from segfw.stages.models import find_model
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -27,7 +33,8 @@ def run(settings: PredictSettings) -> None:
     if settings.model is None or settings.input is None or settings.output is None:
         raise UsageError("predict needs model=MODEL input=FILE_OR_FOLDER output=FOLDER")
     source = Path(settings.input)
-    predictor = open_predictor(Path(settings.model), settings.accelerator, settings.threads, settings.inference)
+    model = find_model(settings.model, settings.model_sha256, settings.model_cache)
+    predictor = open_predictor(model, settings.accelerator, settings.threads, settings.inference)
     cases = find_cases(source, len(predictor.bundle.plan.channel_names))
     targets = _targets(cases, source, Path(settings.output))
     _refuse_to_overwrite(cases, targets)
@@ -45,7 +52,7 @@ def run(settings: PredictSettings) -> None:
             continue
         started = time.monotonic()
         try:
-            volume = read_image(files)
+            volume = read_input(files)
             prediction = predictor.predict(volume)
             if volume.geometry is None:
                 raise DataError(f"{files[0]} states no geometry to write on")
@@ -74,12 +81,22 @@ def open_predictor(
     """
     device = choose_device(accelerator, threads=threads)
     set_threads(device)
-    bundle = load_bundle(model)
     overrides = overrides or InferenceOverrides()
+    bundle = load_bundle(model, parse_members(overrides.folds))
     own = vars(bundle.inference)
     given = {key: value for key, value in vars(overrides).items() if value is not None and key in own}
     trust = trust_code or overrides.trust_code
     return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given), trust)
+
+
+def read_input(files: Sequence[Path]) -> Volume:
+    """Read a case's image. Raises `DataError` for voxels that are NaN or infinite, which ITK makes 0 in NIfTI files."""
+    volume = read_image(files)
+    for file in files:
+        hidden = FileVolume(str(file), volume, replaced=find_not_finite(file))
+        if hidden.replaced is not None:
+            raise DataError(f"{file}: {hidden.not_finite()[0][1]}; give them numbers, as training data must have")
+    return volume
 
 
 def find_cases(source: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:

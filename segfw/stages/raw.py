@@ -13,7 +13,7 @@ from segfw.core.conversion import from_plain
 from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256, write_text
-from segfw.core.settings import TaskSettings
+from segfw.core.settings import ExperimentSettings, TaskSettings
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.workspace import Workspace, digest, load_yaml, to_yaml
@@ -47,11 +47,15 @@ class DatasetRecord:
         What only planning asks for (normalization, CT window) is left out: the plan's own inputs hold it.
         """
         description = replace(self.dataset, cases=(), name="", licence="", reference="", normalization=(), window=None)
-        cases = [
-            [case.name, *(self.files[path].sha256 for path in (*case.images, *_label(case.label)))]
-            for case in self.dataset.cases
-        ]
+        cases = [[case.name, *(self.files[path].sha256 for path in case.files)] for case in self.dataset.cases]
         return digest([description, cases])
+
+
+def workspace_of(settings: ExperimentSettings) -> Workspace:
+    """Return where everything made of the task's dataset goes; `UsageError` where no task is given."""
+    if settings.task.name is None:
+        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
+    return Workspace(Path(settings.output_root) / settings.task.name)
 
 
 def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
@@ -67,16 +71,12 @@ def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
     """Hash the dataset's files that changed since the last command, and keep the result in dataset.yaml."""
     before = _load(workspace.dataset)
-    paths = [path for case in dataset.cases for path in (*case.images, *_label(case.label))]
+    paths = [path for case in dataset.cases for path in case.files]
     record = DatasetRecord(dataset, _states(paths, before.files if before else {}))
     if record != before:
         comment = "What the dataset is, as it was read, and the state of its files."
         write_text(workspace.dataset, to_yaml(record, comment))
     return record
-
-
-def _label(path: str | None) -> tuple[str, ...]:
-    return () if path is None else (path,)
 
 
 def _load(path: Path) -> DatasetRecord | None:

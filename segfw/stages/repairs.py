@@ -116,14 +116,13 @@ def _require_own(path: Path, dataset: Dataset, fix: Fix) -> None:
         own = cases.get(case.name)
         if own is None:
             raise DataError(f"{refusal}it lists other cases, such as {case.name}{remedy}")
-        for file, original in zip_longest(_files(case), _files(own)):
+        for file, original in zip_longest(_absolute(case), _absolute(own)):
             if file is None or original is None or file not in (original, str(copy_path(Path(original), fix))):
                 raise DataError(f"{refusal}its case {case.name} has other files, such as {file or original}{remedy}")
 
 
-def _files(case: Case) -> list[str]:
-    files = [*case.images, *(() if case.label is None else (case.label,))]
-    return [os.path.abspath(file) for file in files]
+def _absolute(case: Case) -> list[str]:
+    return [os.path.abspath(file) for file in case.files]
 
 
 def _write_list(path: Path, dataset: Dataset, copies: dict[str, str], fix: Fix) -> None:

@@ -2,13 +2,18 @@
 
 import logging
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
+from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
+from segfw.core.plan import Plan
+from segfw.core.settings import PretrainedSettings
+from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
-from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
 from segfw.workspace import digest, load_yaml
 
 log = logging.getLogger(__name__)
@@ -23,6 +28,8 @@ CONTINUES = (
     "trainer.enable_progress_bar",
     "data",
     "inference",
+    "pretrained.path",  # its hash counts, wherever it lies
+    "next_stage",
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
@@ -52,13 +59,43 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         inference=settings.inference,
         seed=settings.seed,
         deterministic=settings.deterministic,
+        pretrained=settings.pretrained if settings.pretrained.path else None,
+        pretrained_sha256=_pretrained_hash(settings.pretrained),
+        next_stage=next_stage(job.plan, configuration),
     )
+
+
+def next_stage(plan: Plan, configuration: str) -> NextStage | None:
+    """Return the configuration that takes the segmentations of `configuration` as a further input, if there is one."""
+    name = plan.configuration(configuration).next_stage
+    return None if name is None else NextStage(name, plan.configuration(name).spacing)
+
+
+def _pretrained_hash(settings: PretrainedSettings) -> str | None:
+    """Return the SHA-256 of the weights to begin with; of a model folder that of its manifest, which has theirs.
+
+    Raises `UsageError` when they are not there.
+    """
+    if settings.path is None:
+        return None
+    path = Path(settings.path).expanduser()
+    file = path / MANIFEST if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"pretrained.path: there is no file {file}, which the training begins (or began) with")
+    state = file.stat()
+    return _hash(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hash(file: Path, size: int, mtime_ns: int) -> str:
+    """Hash a file once, however many runs ask for it, as long as its size and time stay."""
+    return sha256(file)
 
 
 def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
     """Where a fold's run lies."""
     settings = job.settings
-    return job.workspace.run(settings.name, settings.planner.name, settings.network.name, configuration, fold)
+    return job.workspace.run(settings.name, job.planner, settings.network.name, configuration, fold)
 
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
@@ -119,6 +156,17 @@ class FinishedFold:
     def candidate(self) -> str:
         """planner/network/configuration, which names what competes."""
         return "/".join(self.folder.parts[-4:-1])
+
+
+def is_trained(job: Job, configuration: str, fold: FoldName) -> bool:
+    """Whether a run has ended with as many epochs as are asked for, by what its done.yaml says."""
+    path = run_folder(job, configuration, fold) / DONE
+    if job.settings.overwrite or not path.exists():
+        return False
+    try:
+        return from_plain(Done, load_yaml(path), str(path)).epochs >= job.settings.trainer.max_epochs
+    except SegfwError:
+        return False  # the stage that trains says what is wrong with it
 
 
 def load_finished(folder: Path) -> FinishedFold | None:

@@ -5,21 +5,16 @@ fold has been added.
 """
 
 import logging
-import math
-import platform
-from datetime import UTC, datetime
 
-import torch
-
-from segfw.core.conversion import from_plain, to_plain
+from segfw.core.conversion import from_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.locks import hold
-from segfw.core.selection import Candidate, Score, Selection, select
+from segfw.core.selection import Candidate, Score, Selection, score, select
 from segfw.core.splits import Fold
-from segfw.core.version import __version__
 from segfw.data.augmentation import mirror_axes
-from segfw.inference.bundle import Bundle, Member, Provenance, load_provenance, save_bundle
+from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
+from segfw.stages.provenance import make_provenance
 from segfw.stages.runs import DONE, FinishedFold, load_finished
 from segfw.training.checkpoints import network_weights
 from segfw.training.run import CHECKPOINTS, LAST, FoldRun
@@ -78,8 +73,8 @@ def _select(job: Job, folds: list[FinishedFold]) -> str:
         return selection.winner
     comment = "Every candidate with its whole-case cross-validation score. These scores chose the winner."
     save_artefact(path, to_yaml(selection, comment), inputs)
-    for score in selection.scores:
-        log.info("select: %s%s", _in_words(score), "  <- winner" if score.name == selection.winner else "")
+    for reached in selection.scores:
+        log.info("select: %s%s", _in_words(reached), "  <- winner" if reached.name == selection.winner else "")
     if not selection.same_cases:
         log.warning("select: the candidates were scored on different cases (folds are missing); compare them with care")
     log.info("select: wrote %s", path)
@@ -98,9 +93,10 @@ def _candidate(name: str, folds: list[FinishedFold]) -> Candidate:
     return Candidate(name, (folds[0].run.configuration_name,), numbers, cases)
 
 
-def _in_words(score: Score) -> str:
-    labels = ", ".join(f"{name} {dice:.4f}" for name, dice in score.dice_per_label.items())
-    return f"{score.name}: Dice {score.dice:.4f} ({labels}) on {score.num_cases} cases of folds {list(score.folds)}"
+def _in_words(reached: Score) -> str:
+    labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
+    cases = f"{reached.num_cases} cases of folds {list(reached.folds)}"
+    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}"
 
 
 def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
@@ -129,12 +125,13 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         log.info("select: nothing to do, the model %s is up to date", folder)
         return
     first = members[0].run
+    reached = None if members[0].scores is None else score(_candidate("winner", members))
     bundle = Bundle(
         plan=first.plan,
         members=tuple(_member(member) for member in members),
         mirror_axes=mirror_axes(first.augmentation, len(first.configuration.patch_size)),
         inference=first.inference,
-        provenance=_provenance(job, members, inputs),
+        provenance=make_provenance(job, members, reached, inputs),
     )
     save_bundle(folder, bundle)
     log.info(
@@ -150,21 +147,3 @@ def _member(fold: FinishedFold) -> Member:
     weights = network_weights(fold.folder / CHECKPOINTS / LAST)
     run, network = fold.run, fold.run.network
     return Member(run.configuration_name, run.fold, network.name, weights, network.target, network.arguments)
-
-
-def _provenance(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> Provenance:
-    """Say what made the model: versions, the dataset's hash, the settings. No case names, paths or hosts."""
-    run = to_plain(members[0].run)
-    groups = ("augmentation", "loss", "optimizer", "schedule", "sampling", "trainer", "seed")
-    scores = {}
-    if members[0].scores is not None:
-        best = select([_candidate("winner", members)]).best
-        scores = {"dice": best.dice, **{f"dice/{name}": value for name, value in best.dice_per_label.items()}}
-    return Provenance(
-        created=datetime.now(UTC).date().isoformat(),
-        dataset=job.record.content,
-        versions={"segfw": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        scores={name: value for name, value in scores.items() if not math.isnan(value)},
-        settings={group: run[group] for group in groups},
-        made_from=inputs,
-    )

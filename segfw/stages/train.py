@@ -15,17 +15,29 @@ from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
-from segfw.io.datasets.listing import read_geometry
-from segfw.io.formats.readers import read_label, write_label
+from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.nn.build import check_arguments
+from segfw.stages.cascade import is_handed_on
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
-from segfw.stages.runs import CONFIG, DONE, Done, check_names, config_of, load_finished, make_run, run_folder
+from segfw.stages.pretrained import check_pretrained, read_pretrained
+from segfw.stages.runs import (
+    CONFIG,
+    DONE,
+    Done,
+    check_names,
+    config_of,
+    load_finished,
+    make_run,
+    next_stage,
+    run_folder,
+)
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
-from segfw.training.run import CHECKPOINTS, LAST, VALIDATION, FoldName, FoldRun
+from segfw.training.pretrained import Pretrained, match
+from segfw.training.run import CHECKPOINTS, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.validation import FoldIO
 from segfw.workspace import digest, to_yaml
 
@@ -33,9 +45,10 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: ExperimentSettings) -> None:
-    """Raise at once, before hours of preprocessing, what training would refuse: the device, code of the user's."""
+    """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
     choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
     build_callbacks(settings.callbacks)
+    check_pretrained(settings.pretrained)
     check_arguments(settings.network)
     if settings.network.target is not None:
         import_object(settings.network.target, f"network.{TARGET}")
@@ -63,14 +76,16 @@ def run(job: Job) -> None:
 
 
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
-    """Whether the run is finished for as many epochs as asked and validated as asked."""
+    """Whether the run is finished for as many epochs, validated and handed on to the next stage as asked."""
     if job.settings.overwrite:
         return False
     found = load_finished(run_folder(job, configuration, fold))
     if found is None:
         return False
     wanted = job.settings
-    return found.done.epochs >= wanted.trainer.max_epochs and found.done.inference == digest(wanted.inference)
+    if found.done.epochs < wanted.trainer.max_epochs or found.done.inference != digest(wanted.inference):
+        return False
+    return is_handed_on(found, next_stage(job.plan, configuration))
 
 
 def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
@@ -81,9 +96,10 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
             log.info("train %s: another command has just finished it", what)
             return
         callbacks = build_callbacks(job.settings.callbacks)
+        pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks)
+        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks, pretrained)
         _finish(job, folder, lock, result, time.time() - started)
         log.info("train %s: finished, %s", what, folder)
 
@@ -100,8 +116,22 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
         )
     if (folder / DONE).exists():
         (folder / DONE).unlink()
-        shutil.rmtree(folder / VALIDATION, ignore_errors=True)
+        for made in (VALIDATION, NEXT_STAGE):
+            shutil.rmtree(folder / made, ignore_errors=True)
     write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
+
+
+def _pretrained(job: Job, folder: Path, fold_run: FoldRun) -> Pretrained | None:
+    """Return what a fresh training begins with; None for random weights and where a training goes on.
+
+    What does not fit is refused here, before the run's folder says that it is one.
+    """
+    goes_on = (folder / CHECKPOINTS / LAST).exists() and not job.settings.overwrite
+    if fold_run.pretrained is None or goes_on:
+        return None
+    pretrained = read_pretrained(fold_run.pretrained, fold_run.configuration_name, fold_run.fold)
+    match(pretrained, fold_run)
+    return pretrained
 
 
 def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: float) -> None:

@@ -12,30 +12,37 @@ from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.dataset import Dataset
-from segfw.core.errors import DataError, JobError, SegfwError, UsageError
+from segfw.core.errors import DataError, JobError, SegfwError
 from segfw.core.fault_table import count_words, in_order, table
 from segfw.core.faults import Fault
 from segfw.core.files import write_text
 from segfw.core.grids import GRID_KINDS
-from segfw.core.settings import ExperimentSettings
+from segfw.core.settings import ExperimentSettings, VerificationSettings
 from segfw.core.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case
 from segfw.stages.executor import run_cases
-from segfw.stages.raw import DatasetRecord, find_dataset, scan
+from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
 from segfw.stages.repairs import repair
 from segfw.workspace import MadeFrom, Workspace
 
 log = logging.getLogger(__name__)
 
-ALGORITHM = "2"
+ALGORITHM = "3"
 """Version of the checks; raised when the same data would get another verdict."""
 
 
-def run(settings: ExperimentSettings) -> None:
+def run(chosen: VerificationSettings) -> None:
     """Check the dataset anew: the verb. `JobError` if there is an error."""
+    settings = ExperimentSettings(
+        task=chosen.task,
+        data_root=chosen.data_root,
+        output_root=chosen.output_root,
+        verify=chosen.verify,
+        executor=chosen.executor,
+    )
+    workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root))
-    workspace = _workspace(settings)
     verification = verify_cases(dataset, settings, _content(dataset, workspace))
     settle(verification, dataset, settings)
 
@@ -78,7 +85,7 @@ def conclude(
 
 def settle(verification: Verification, dataset: Dataset, settings: ExperimentSettings) -> None:
     """Write verification.json, show the table, repair what `verify.fix` says, and raise `JobError` for errors."""
-    path = _workspace(settings).verification
+    path = workspace_of(settings).verification
     _save(path, verification)
     summary = f"verify: {count_words(verification.faults, len(verification.cases))}; all in {path}"
     fixing = settings.verify.fix is not None and bool(verification.errors)
@@ -110,7 +117,7 @@ def ensure_verified(record: DatasetRecord, settings: ExperimentSettings) -> Veri
 
 def fresh_verification(record: DatasetRecord, settings: ExperimentSettings) -> Verification | None:
     """Return the verification on disk if it is of this content, tolerance and version of the checks."""
-    path = _workspace(settings).verification
+    path = workspace_of(settings).verification
     try:
         plain = dict(json.loads(path.read_text(encoding="utf-8")))
         plain.pop("counts", None)
@@ -126,7 +133,7 @@ def fresh_verification(record: DatasetRecord, settings: ExperimentSettings) -> V
 def label_presence(record: DatasetRecord, settings: ExperimentSettings) -> dict[str, frozenset[int]]:
     """Return the label values present in each case, background and ignore left out.
 
-    Taken from the last verification of this content; else all label maps are read. `JobError` if there are errors.
+    Taken from the last verification of this content; else every case is verified. `JobError` if there are errors.
     """
     left_out = {0, record.dataset.labels.ignore_value}
     cases = ensure_verified(record, settings).cases
@@ -139,12 +146,6 @@ def refuse_errors(checks: Sequence[CaseCheck]) -> None:
     if errors:
         rows = "\n".join(line for _, line in table(errors, "see segfw verify"))
         raise DataError(f"{count_words(errors, len(checks))}:\n{rows}")
-
-
-def _workspace(settings: ExperimentSettings) -> Workspace:
-    if settings.task.name is None:
-        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
-    return Workspace(Path(settings.output_root) / settings.task.name)
 
 
 def _content(dataset: Dataset, workspace: Workspace) -> str:

@@ -7,9 +7,11 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segfw.core.memory import stage_sizes
 from segfw.core.plan import Configuration
 from segfw.core.topology import widened_kernel
 from segfw.core.types import Shape
+from segfw.core.words import by, counted
 from segfw.tracking.figures import Palette
 
 WIDTH, PITCH, TOP, BOTTOM = 10.0, 0.8, 0.42, 0.32
@@ -45,7 +47,7 @@ class _Place:
 
 def topology_figure(configuration: Configuration, num_channels: int, num_heads: int, palette: Palette) -> Figure:
     """Draw the U of `configuration`: feature maps and features in the boxes, convolutions beside, strides between."""
-    sizes, features = feature_maps(configuration), configuration.features_per_stage
+    sizes, features = stage_sizes(configuration.patch_size, configuration.strides), configuration.features_per_stage
     height = TOP + BOTTOM + PITCH * (len(sizes) - 1) + BOX_HEIGHT
     figure = Figure(figsize=(WIDTH, height), facecolor=palette.background)
     panel = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -57,31 +59,22 @@ def topology_figure(configuration: Configuration, num_channels: int, num_heads: 
         kernel, count = configuration.kernel_sizes[level], configuration.n_conv_per_stage[level]
         if configuration.architecture == "vnet":
             kernel = widened_kernel(kernel)
-        beside = _counted(count, BLOCKS.get(configuration.architecture, "conv"), kernel)
+        beside = _layers(count, BLOCKS.get(configuration.architecture, "conv"), kernel)
         _stage(panel, palette, down[level], size, width)
         if level < len(up):
             decoders = configuration.n_conv_per_stage_decoder[len(up) - 1 - level]
             _stage(panel, palette, up[level], size, width)
             _text(panel, palette, down[level].side(-1), beside, -1)
-            _text(panel, palette, up[level].side(1), _counted(decoders, "conv", kernel), 1)
+            _text(panel, palette, up[level].side(1), _layers(decoders, "conv", kernel), 1)
             _arrow(panel, [down[level].side(1), up[level].side(-1)], palette.muted, dashed=True)
         else:
             x, y = down[level].bottom
             panel.text(x, y - 0.07, beside, color=palette.muted, fontsize=8, ha="center", va="top")
     _steps(panel, palette, (down, up), configuration.strides)
     previous = f" and the segmentation of {configuration.previous_stage}" if configuration.previous_stage else ""
-    words = _plural(num_channels, "input channel") + previous, _plural(num_heads, "output map")
+    words = counted(num_channels, "input channel") + previous, counted(num_heads, "output map")
     _ends(panel, palette, (down[0], up[0] if up else down[0]), words)
     return figure
-
-
-def feature_maps(configuration: Configuration) -> list[Shape]:
-    """Return the extent of the feature maps of each stage, from the patch down."""
-    sizes, size = [], configuration.patch_size
-    for stride in configuration.strides:
-        size = tuple(edge // step for edge, step in zip(size, stride, strict=True))
-        sizes.append(size)
-    return sizes
 
 
 def _places(stages: int, height: float) -> tuple[list[_Place], list[_Place]]:
@@ -150,13 +143,9 @@ def _text(panel: Axes, palette: Palette, point: tuple[float, float], words: str,
     panel.text(point[0] + 0.1 * sign, point[1], words, color=palette.muted, fontsize=8, ha=side, va="center")
 
 
-def _counted(count: int, block: str, kernel: Shape) -> str:
-    return f"{_plural(count, block)} {_times(kernel)}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _layers(count: int, block: str, kernel: Shape) -> str:
+    return f"{counted(count, block)} {_times(kernel)}"
 
 
 def _times(values: Sequence[int]) -> str:
-    return "×".join(map(str, values))
+    return by(values, "×")

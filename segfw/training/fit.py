@@ -26,6 +26,7 @@ from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, load_che
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
 from segfw.training.module import SegmentationModule, build_module
+from segfw.training.pretrained import Pretrained, begin_with
 from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.training.validation import FoldIO
 
@@ -51,10 +52,18 @@ class FoldResult:
     scores: Summary | None
 
 
-def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: Sequence[Callback] = ()) -> FoldResult:
+def fit_fold(
+    run: FoldRun,
+    folder: Path,
+    device: Device,
+    io: FoldIO,
+    callbacks: Sequence[Callback] = (),
+    pretrained: Pretrained | None = None,
+) -> FoldResult:
     """Train `run` in `folder` from where it stands to `trainer.max_epochs`, then validate it on whole cases.
 
-    A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would. Ctrl-C and SIGTERM
+    A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would; without one a training
+    begins with what fits of `pretrained`. Ctrl-C and SIGTERM
     raise `KeyboardInterrupt` and `SystemExit` (143). Raises `JobError` when the loss is no longer finite,
     `ArtefactError` when checkpoint or store cannot be read.
     """
@@ -63,6 +72,9 @@ def fit_fold(run: FoldRun, folder: Path, device: Device, io: FoldIO, callbacks: 
     with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
         _announce(run, device, finished)
         module = build_module(run, device)
+        if pretrained is not None and not finished:
+            for line in begin_with(module.network, pretrained, run).lines():
+                record.line(f"pretrained: {line}")
         validation = FoldValidation(run, folder, io, last)
         progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
         ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent, io.check_ownership))

@@ -5,6 +5,8 @@ from typing import Literal
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
+from segfw.core.preprocessing import CropRecord
+from segfw.core.resampling import resampled_shape
 from segfw.core.settings import (
     AugmentationSettings,
     DataSettings,
@@ -12,17 +14,34 @@ from segfw.core.settings import (
     LossSettings,
     NetworkSettings,
     OptimizerSettings,
+    PretrainedSettings,
     SamplingSettings,
     ScheduleSettings,
     TrainerSettings,
 )
+from segfw.core.types import Shape, Spacing
 
 # Names in a run's folder.
 CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
 
+NEXT_STAGE = "next_stage"
+
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
+
+
+@dataclass(frozen=True)
+class NextStage:
+    """The configuration that takes a fold's segmentations as a further input: its name, and its spacing in mm."""
+
+    name: str
+    spacing: Spacing
+
+    def shape(self, record: CropRecord, transpose_forward: Shape) -> Shape:
+        """Return the extent of a case on that grid; slices of a 2D configuration keep their distance."""
+        old = tuple(record.spacing[axis] for axis in transpose_forward)
+        return resampled_shape(record.shape_after_cropping, old, (*old[: 3 - len(self.spacing)], *self.spacing))
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,9 @@ class FoldRun:
     """One fold of one configuration.
 
     `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
-    validation cases: the model learns from every case and has no score.
+    validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
+    `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
+    segments its cases once more.
     """
 
     plan: Plan
@@ -50,6 +71,9 @@ class FoldRun:
     inference: InferenceSettings = field(default_factory=InferenceSettings)
     seed: int = 0
     deterministic: bool = False
+    pretrained: PretrainedSettings | None = None
+    pretrained_sha256: str | None = None
+    next_stage: NextStage | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)

@@ -1,6 +1,7 @@
 """Score a trained fold on its whole validation cases: predict, restore, write, compare with the reference.
 
-Scores are kept as they arise, with a token of what they were made from: an interrupted validation goes on where it
+Where a cascade goes on from here, the cases are written on the next stage's grid as well.
+Scores are kept as they arise, with what they were made from: an interrupted validation goes on where it
 stopped, one of other weights begins anew.
 """
 
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +32,13 @@ from segfw.core.metrics import (
 )
 from segfw.core.types import IntArray, Volume
 from segfw.data.augmentation import mirror_axes
+from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
 from segfw.data.store import Store
-from segfw.inference.restoring import restore_segmentation
+from segfw.inference.restoring import restore_segmentation, segment_for_next_stage
 from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
-from segfw.training.run import METRICS_CSV, METRICS_JSON, VALIDATION, FoldRun
+from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +63,16 @@ class FoldIO:
 def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path) -> Summary | None:
     """Segment and score every validation case of `run` under `folder`/validation; None if the fold has none.
 
+    With `run.next_stage`, segmentations on its grid lie under `folder`/next_stage (see `segfw.data.next_stage`).
+
     `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
     had. The metrics files are written when all cases are done.
     """
     if not run.val_cases:
         return None
     target = folder / VALIDATION
-    token = f"{sha256(checkpoint)} {json.dumps(to_plain(run.inference))}"
-    scored = _load_scored(target, token)
+    made_from = made_from_of(run, sha256(checkpoint))
+    scored = _load_scored(run, folder, made_from)
     store = Store.open(Path(run.store))
     training = network.training
     network.eval()
@@ -77,14 +82,16 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
             if case in scored:
                 continue
             start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, target, io)
-            _save_scored(target, token, scored)
+            scored[case] = _validate_case(run, network, store, case, folder, io)
+            _save_scored(target, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
         network.train(training)
         cut(network, None)
     io.check_ownership()
+    if run.next_stage is not None:
+        commit_segmentations(folder / NEXT_STAGE, run.val_cases, made_from)
     summary = summarize([scored[case] for case in run.val_cases])
     write_text(target / METRICS_CSV, summary_to_csv(summary))
     write_text(target / METRICS_JSON, summary_to_json(summary))
@@ -93,8 +100,13 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
     return summary
 
 
-def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, target: Path, io: FoldIO) -> CaseMetrics:
-    configuration, labels = run.configuration, run.plan.labels
+def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
+    """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
+    return {"weights": weights, "inference": to_plain(run.inference), "next_stage": to_plain(run.next_stage)}
+
+
+def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
+    configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
     image = torch.from_numpy(np.array(store.image(case)))
     axes = mirror_axes(run.augmentation, len(configuration.patch_size))
 
@@ -105,22 +117,33 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, ta
         logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
     else:
         logits = compute(network)
-    segmentation = restore_segmentation(logits, store.record(case), run.plan, configuration)
-    io.write_segmentation(case, segmentation, target / f"{case}{ENDING}")
+    if run.next_stage is not None:
+        shape = run.next_stage.shape(record, run.plan.transpose_forward)
+        finer = segment_for_next_stage(logits, record, run.plan, configuration, shape)
+        save_segmentation(folder / NEXT_STAGE, case, finer)
+    segmentation = restore_segmentation(logits, record, run.plan, configuration)
+    io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
     return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
 
 
-def _load_scored(target: Path, token: str) -> dict[str, CaseMetrics]:
+def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[str, CaseMetrics]:
+    """Return the scores of cases whose files are all there; none where they were made from something else."""
+    target = folder / VALIDATION
     try:
         plain = json.loads((target / _SCORED).read_text(encoding="utf-8"))
-        cases = summary_from_plain(plain["summary"]).cases if plain["token"] == token else ()
+        cases = summary_from_plain(plain["summary"]).cases if plain["made_from"] == made_from else ()
     except (OSError, ValueError, KeyError, TypeError, ArtefactError):
         return {}
-    return {scored.case: scored for scored in cases if (target / f"{scored.case}{ENDING}").is_file()}
+    return {
+        scored.case: scored
+        for scored in cases
+        if (target / f"{scored.case}{ENDING}").is_file()
+        and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
+    }
 
 
-def _save_scored(target: Path, token: str, scored: dict[str, CaseMetrics]) -> None:
-    plain = {"token": token, "summary": summary_to_plain(summarize(list(scored.values())))}
+def _save_scored(target: Path, made_from: dict[str, Any], scored: dict[str, CaseMetrics]) -> None:
+    plain = {"made_from": made_from, "summary": summary_to_plain(summarize(list(scored.values())))}
     write_text(target / _SCORED, json.dumps(plain))
 
 

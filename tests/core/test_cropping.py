@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from segfw.core import cropping
 from segfw.core.cropping import bounding_box, box_slices, crop_to_nonzero, fill_holes, nonzero_mask
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cropping"
@@ -84,9 +86,22 @@ def test_unsigned_labels_can_hold_the_marker() -> None:
     np.testing.assert_array_equal(label, [[[[0, -1, 0]]]])
 
 
+@pytest.mark.parametrize("voxels_per_run", [0, 2, 10**9], ids=["runs", "either", "labels"])
 @given(MASKS)
-def test_filling_equals_scipys(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+def test_filling_equals_scipys(voxels_per_run: int, mask: np.ndarray) -> None:
+    with mock.patch.object(cropping, "VOXELS_PER_RUN", voxels_per_run):
+        np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+def test_a_way_out_may_wind() -> None:
+    # From the closed end at (0, 0) three turns lead to the open side on the right; the lower chamber has no way out.
+    maze = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 1, 1, 1], [1, 0, 0, 0, 1, 1, 1],
+                     [1, 0, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 1, 1, 1, 1],
+                     [1, 1, 1, 1, 1, 1, 1]], bool)  # fmt: skip
+    mask = np.repeat(np.stack([np.ones_like(maze), maze, np.ones_like(maze)]), 8, axis=2)
+    filled = fill_holes(mask)
+    assert (filled[1, 7]).all()
+    np.testing.assert_array_equal(filled[1, :6], mask[1, :6])
 
 
 @given(MASKS)

@@ -13,7 +13,7 @@ from segfw.core.description import (
     stated_number,
     stated_window,
 )
-from segfw.core.errors import DataError, UsageError
+from segfw.core.errors import DataError, SegfwError, UsageError
 from segfw.core.settings import TaskSettings
 
 BRATS = {"background": 0, "necrosis": 1, "edema": 2, "enhancing": 4}
@@ -61,6 +61,16 @@ def test_two_labels_may_not_become_one():
     assert "'task.labels={background: 0, necrosis: 1, enhancing: 4}'" in str(error.value)
     merged = {"background": 0, "necrosis": 1, "enhancing": 4}
     assert labels_of({"labels": BRATS}, labels=merged, remap={2: 1, 4: 2})[0].values["enhancing"] == 2
+
+
+@pytest.mark.parametrize("remap", [None, {5: 1}])
+def test_two_names_of_one_value_are_no_gap(remap):
+    declared = {"labels": {"background": 0, "Anterior": 2, "Posterior": 2}}
+    with pytest.raises(
+        SegfwError, match="'Anterior' and 'Posterior' have the same value 2; keep one of the names"
+    ) as error:
+        labels_of(declared, remap=remap)
+    assert "renumber" not in str(error.value)
 
 
 def test_gaps_propose_the_remap_to_paste():
@@ -212,5 +222,12 @@ def test_channels_may_be_ones_own_word():
     assert stated_channels(Description(TaskSettings(), {"modality": "mr"}, "f"), num_files=2) == ("MRI", "MRI")
     with pytest.raises(DataError, match="modality in f: unknown modality 'nonsense'"):
         stated_channels(Description(TaskSettings(), {"modality": "nonsense"}, "f"))
-    with pytest.raises(DataError, match=r"f names no channels .* task\.channels=\[CT\]"):
+    with pytest.raises(DataError, match=r"f names no channels"):
+        stated_channels(Description(TaskSettings(), {"channels": 3}, "f"))
+
+
+def test_what_nobody_states_is_to_be_given():
+    with pytest.raises(UsageError, match=r"f names no channels .* task\.channels=\[CT\]"):
         stated_channels(Description(TaskSettings(), {}, "f"))
+    with pytest.raises(UsageError, match=r"f declares no labels; .* 'task\.labels=\{background: 0, liver: 1\}'"):
+        stated_labels(Description(TaskSettings(), {}, "f"))

@@ -1,9 +1,12 @@
 """The fingerprint: nnU-Net's own draws and statistics, bit for bit, on worked examples."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segfw.core.errors import DataError
 from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
@@ -85,17 +88,31 @@ def test_pooled_samples_leave_out_the_columns_of_empty_cases() -> None:
     cases = [case("a", [1, 2], [5, 6]), case("b", [], []), case("c", [3, 4], [7, 8])]
     bare = [one.without_samples() for one in cases]
     shared = np.array([[1, 2, -99, -99, 3, 4], [5, 6, 99, 99, 7, 8]], np.float32)
-    assert pool_fingerprints(bare, shared) == pool_fingerprints(cases)
+    assert pool_fingerprints(bare, lambda channel: shared[channel].copy()) == pool_fingerprints(cases)
     dense = [bare[0], bare[2]]
-    assert pool_fingerprints(dense, shared[:, [0, 1, 4, 5]]) == pool_fingerprints([cases[0], cases[2]])
+    kept = shared[:, [0, 1, 4, 5]]
+    assert pool_fingerprints(dense, lambda channel: kept[channel].copy()) == pool_fingerprints([cases[0], cases[2]])
+    assert type(pool_fingerprints(dense, lambda channel: kept[channel].copy()).intensities[0].mean) is float
 
 
-def test_pooled_samples_may_be_memory_mapped(tmp_path) -> None:
-    shared = np.memmap(tmp_path / "samples", np.float32, "w+", shape=(1, 4))
-    shared[:] = [1, 2, 3, 4]
-    cases = [case("a", [1, 2]), case("b", [3, 4])]
-    assert pool_fingerprints(cases, shared) == pool_fingerprints(cases)
-    assert type(pool_fingerprints(cases, shared).intensities[0].mean) is float
+@given(st.integers(1, 3000), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1000.0]))
+def test_statistics_are_numpys_bit_for_bit(count: int, seed: int, scale: float) -> None:
+    row = (np.random.default_rng(seed).normal(3, 1, count) * scale).astype(np.float32)
+    (found,) = pool_fingerprints([replace(case("a", [0]), samples=row[None])]).intensities
+    low, median, high = np.percentile(row, [0.5, 50, 99.5])
+    assert (found.mean, found.std, found.min, found.max) == (row.mean(), row.std(), row.min(), row.max())
+    assert (found.percentile_00_5, found.median, found.percentile_99_5) == (low, median, high)
+
+
+def test_one_row_is_held_at_a_time() -> None:
+    row = np.random.default_rng(0).normal(size=400_000).astype(np.float32)
+    tracemalloc.start()
+    try:
+        pool_fingerprints([case("a", [0], [0]).without_samples()], lambda channel: row.copy())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * row.nbytes
 
 
 def test_a_dataset_without_foreground_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from segfw.core.footprint import (
     CASE_RECORD,
-    PROCESS,
+    PREPROCESSING_PROCESS,
     TRAINING_PROCESS,
     WORKER,
     CaseGrid,
@@ -15,7 +15,6 @@ from segfw.core.footprint import (
     checkpoint_bytes,
     once_per_store,
     preprocessing_bytes,
-    readable_size,
     store_bytes,
     training_bytes,
 )
@@ -101,16 +100,22 @@ def test_annotated_voxels_are_noted_beside_an_ignore_label():
 
 
 def test_preprocessing_takes_most_memory_on_the_case_with_most_arrays():
-    # held: image and label (4 + 2 bytes) of 2000 raw and 1000 cropped voxels, 2000 resampled ones of 4 bytes, and three
-    # volumes of 2000 floats: 18000 + 8000 + 24000. The second case: 6 * 3600 + 4 * 300 + 12 * 1200 = 37200.
-    assert preprocessing_bytes(FINGERPRINT, PLAN, CONFIGURATION) == PROCESS + 50_000
+    # held: image and label (4 + 2 bytes) of 2000 raw voxels and a byte of 1000 cropped ones, 2000 resampled voxels of 4
+    # bytes, and two volumes of 2000 floats: 13000 + 8000 + 16000. The second: 6 * 2400 + 1200 + 4 * 300 + 8 * 1200.
+    assert preprocessing_bytes(FINGERPRINT, PLAN, CONFIGURATION) == PREPROCESSING_PROCESS + 37_000
+
+
+def test_finding_all_annotated_voxels_can_be_the_peak():
+    sparse = replace(PLAN, labels=LabelSet({"background": 0, "a": 1, "ignore": 2}))
+    # held 13000 and 8000 as above, and 2 + 26 bytes for each of 2000 stored voxels
+    assert preprocessing_bytes(FINGERPRINT, sparse, CONFIGURATION) == PREPROCESSING_PROCESS + 21_000 + 56_000
 
 
 def test_reading_several_files_can_be_the_peak():
     many = replace(PLAN, channel_names=("a",) * 10)
     cut = replace(FINGERPRINT, median_relative_size_after_cropping=0.01)
     # raw 120,000 voxels: each channel twice, one more float and the label: 120,000 * (80 + 6)
-    assert preprocessing_bytes(cut, many, CONFIGURATION) == PROCESS + 120_000 * 86
+    assert preprocessing_bytes(cut, many, CONFIGURATION) == PREPROCESSING_PROCESS + 120_000 * 86
 
 
 @pytest.mark.parametrize(("optimizer", "expected"), [("sgd", 100 * 4 * 5), ("adamw", 100 * 4 * 7)])
@@ -136,12 +141,3 @@ def test_training_on_the_cpu_takes_the_network_too():
 def test_the_first_configuration_of_a_store_owns_it():
     stores = {"2d": "a", "3d_fullres": "b", "3d_cascade_fullres": "b", "mine": "b"}
     assert once_per_store(stores) == {"3d_cascade_fullres": "3d_fullres", "mine": "3d_fullres"}
-
-
-@pytest.mark.parametrize(
-    ("amount", "words"),
-    [(0, "0 MB"), (85.5e6, "86 MB"), (999.4e6, "999 MB"), (999.6e6, "1.0 GB"), (9.94e9, "9.9 GB"), (12.4e9, "12 GB")],
-)
-def test_sizes_are_said_in_powers_of_ten(amount, words):
-    assert readable_size(amount) == words
-    assert readable_size(2.5e12) == "2.5 TB"

@@ -19,6 +19,7 @@ def test_regions_have_one_head_each():
 def test_ignore_is_neither_a_head_nor_a_value():
     labels = LabelSet({"background": 0, "a": 1, "b": 2, "ignore": 3})
     assert (labels.num_heads, labels.all_values, labels.ignore_value) == (3, (0, 1, 2), 3)
+    assert labels.allowed_values == (0, 1, 2, 3)
     assert labels.location_keys == ((1,), (2,), (-1, 0, 1, 2))
 
 
@@ -46,6 +47,11 @@ def test_labels_are_ordered_by_value_whatever_the_file_says():
         ({"background": 0, "a": 1, "ignore": 3}, None, "largest value, 2 here, got 3"),
         ({"background": 0, "a": 1, "ignore": (2,)}, None, "must be one integer"),
         ({"background": 0, "a": 1, "b": 1}, None, "'a' and 'b' have the same value 1"),
+        (
+            {"background": 0, "a": 2, "b": 2},
+            None,
+            "^the labels 'a' and 'b' have the same value 2; keep one",
+        ),
         ({"background": 0, "a": 1, "b": (1,)}, None, "'a' and 'b' have the same value"),
         ({"background": 0, "a": 1, "nothing": 0}, None, "'background' and 'nothing' have the same value 0"),
         ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),

@@ -1,6 +1,6 @@
 """The memory estimate."""
 
-from segfw.core.memory import memory_estimate, stage_voxels
+from segfw.core.memory import memory_estimate, stage_sizes, stage_voxels
 
 STRIDES = ((1, 1, 1), *((2, 2, 2),) * 5)
 FEATURES = (32, 64, 128, 256, 320, 320)
@@ -27,3 +27,9 @@ def test_published_check_values():
     assert memory_estimate(patch, STRIDES, FEATURES, (2,) * 6, (2,) * 5, 3, "unet") == 452796416
     blocks = (1, 3, 4, 6, 6, 6)
     assert memory_estimate(patch, STRIDES, FEATURES, blocks, (1,) * 5, 3, "residual_unet") == 557420544
+
+
+def test_feature_maps_shrink_by_the_strides():
+    strides = ((1, 1, 1), (1, 2, 2), (2, 2, 2))
+    assert stage_sizes((32, 64, 64), strides) == [(32, 64, 64), (32, 32, 32), (16, 16, 16)]
+    assert stage_voxels((32, 64, 64), strides) == [32 * 64 * 64, 32**3, 16**3]

@@ -19,7 +19,7 @@ from segfw.core.modality import (
     find_window,
     windowed,
 )
-from segfw.core.normalization import normalize, scheme_for_channel
+from segfw.core.normalization import normalize_channel, scheme_for_channel
 from segfw.core.plan import IntensityStatistics
 
 STATISTICS = IntensityStatistics(10.0, 9.0, 2.0, 0.0, 20.0, 19.0, 1.0)
@@ -114,8 +114,8 @@ def test_a_window_needs_a_ct_channel():
 @given(st.floats(-1000, 1000), st.floats(1, 4000))
 def test_a_window_is_scaled_to_minus_one_and_one(level, width):
     statistics = windowed(STATISTICS, Window(level, width))
-    voxels = np.array([[[[-5000, level - width / 2, level, level + width / 2, 5000]]]], np.float32)
-    scaled = normalize(voxels, np.zeros((1, 1, 1, 5), np.int16), ("ct",), (False,), (statistics,))
+    voxels = np.array([[[-5000, level - width / 2, level, level + width / 2, 5000]]], np.float32)
+    scaled = normalize_channel(voxels, None, "ct", statistics)
     np.testing.assert_allclose(scaled.ravel(), [-1, -1, 0, 1, 1], atol=1e-3)
     assert (statistics.median, statistics.min, statistics.max) == (9.0, 0.0, 20.0)
     assert "scaled to -1..1" in describe_scheme("ct", False, statistics)

@@ -64,7 +64,7 @@ def test_new_strides_with_everything_they_need(plan):
         (
             {"patch_size": (20, 24, 24)},
             ("3d_fullres",),
-            r"3d_fullres: .*divisible .* axis 0 has 20; plan.refit=\[topology\] derives strides",
+            r"3d_fullres: plan.patch_size .*divisible .* axis 0 has 20; plan.refit=\[topology\] derives strides",
         ),
         ({"patch_size": (8, 8, 8)}, ("3d_fullres",), r"\(8, 8, 8\) leaves a single voxel to the last stage"),
         (

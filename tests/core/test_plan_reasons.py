@@ -1,17 +1,21 @@
 """What a generated plan says of itself."""
 
+import operator
 import re
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segfw.core import planners
 from segfw.core.dataset import Window
 from segfw.core.plan_reasons import plan_reasons
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.planning import make_plan
 from segfw.core.settings import PlannerSettings
+from segfw.core.words import by
 from tests.core.fingerprints import PLANNERS, dataset, fingerprint, fingerprints
 
 
@@ -43,7 +47,10 @@ def test_a_small_isotropic_dataset():
     assert reasons["dataset_name"] == "Here: for 8 GB of GPU memory (the planner's own target)."
     assert reasons["channel_names"] == "Here: MRI -> zscore."
     assert reasons["transpose_forward"].endswith("1 x 1 x 1 mm (Z, Y, X): no axis is larger than Z, which stays first.")
-    assert reasons["configurations"] == "Here: a patch of 3d_fullres covers 142 % of the median image, so no 3d_lowres."
+    assert (
+        reasons["configurations"]
+        == "Here: a patch of 3d_fullres covers 142 % of the median image (>= 25 %), so there is no 3d_lowres."
+    )
     full = {key.rpartition(".")[2]: text for key, text in reasons.items() if ".3d_fullres." in key}
     assert full["spacing"] == (
         "Here: the median of 260 cases is 1 x 1 x 1 mm (Z, Y, X). Z is not coarse (1 <= 3 times 1 mm), so the median."
@@ -51,8 +58,8 @@ def test_a_small_isotropic_dataset():
     # 260 * 36 * 50 * 35 voxels, 5 % of them in patches of 40 * 56 * 40; estimate: 2 * 560e6 / 58.4 per patch
     assert full["patch_size"] == (
         "Here: a cube in mm of 256 x 256 x 256 voxels, cut to the median image of 36 x 50 x 35: 36 x 50 x 35, padded "
-        "to 40 x 56 x 40, which fits the memory. Batch: the memory has room for 58.4 patches, 5 % of the dataset's "
-        "1.638e+07 voxels make 9.141, so 9. Estimate: 1.2 GB of 8 GB."
+        "to 40 x 56 x 40, which fits the memory with a batch of 2. Batch: the memory has room for 58.41 patches, 5 % "
+        "of the dataset's 1.638e+07 voxels make 9.141, so 9. Estimate: 1.23 GB, which fits the target of 8 GB."
     )
     assert full["kernel_sizes"] == "Here: the deepest stage sees 5 x 7 x 5 voxels of 8 x 8 x 8 mm."
     assert full["normalization_schemes"].endswith("cropping is 1 >= 0.75, so no mask.")
@@ -65,7 +72,7 @@ def test_a_cascade():
     # 30 steps of 1.03 give the spacing 2.427; the patch of 128 ** 3 covers 1.85 % of 432 * 512 * 512
     assert reasons["configurations"] == (
         "Here: a patch of 3d_fullres covers 1.85 % of the median image (< 25 %). At 2.42726 x 1.86311 x 1.86311 mm it "
-        "covers enough, and the median image has 14.3 times fewer voxels (>= 2), so a 3d_lowres and a cascade."
+        "covers enough, and the median image has 14.3 times fewer voxels (>= 2), so there is a 3d_lowres and a cascade."
     )
     assert reasons["configurations.3d_lowres.spacing"] == (
         "Here: 30 steps of 3 % from the spacing of 3d_fullres; now a patch covers 26.5 % of the median image (>= 25 %)."
@@ -74,13 +81,15 @@ def test_a_cascade():
         "padded to 224 x 320 x 320; after 13 cuts 128 x 128 x 128, which fits the memory"
         in (reasons["configurations.3d_fullres.patch_size"])
     )
-    assert reasons["configurations.3d_fullres.patch_size"].endswith("so 2 (never below 2). Estimate: 6.5 GB of 8 GB.")
+    assert reasons["configurations.3d_fullres.patch_size"].endswith(
+        "so 2. Estimate: 6.47 GB, which fits the target of 8 GB."
+    )
     assert reasons["configurations.3d_fullres.batch_dice"] == "Here: there is a 3d_lowres."
 
 
 def test_a_3d_lowres_that_is_not_worth_it():
     reasons = reasons_of(cases(20, (1.0, 1.0, 1.0), (220, 200, 230)), dataset(20))
-    assert reasons["configurations"].endswith("times fewer voxels (< 2), so no 3d_lowres.")
+    assert reasons["configurations"].endswith("times fewer voxels (< 2), so there is no 3d_lowres.")
 
 
 def test_a_coarse_axis():
@@ -117,7 +126,7 @@ def test_what_the_user_gave_is_named_as_the_cause():
     reasons = reasons_of(HIPPOCAMPUS, gpu_memory_gb=24.0, target_spacing=(2.0, 1.0, 1.5))
     assert reasons["dataset_name"].endswith("24 GB of GPU memory (planner.gpu_memory_gb=24; its own would be 8).")
     assert reasons["configurations.3d_fullres.spacing"] == "Here: planner.target_spacing=[2, 1, 1.5] (Z, Y, X)."
-    assert "of 24 GB." in reasons["configurations.3d_fullres.patch_size"]
+    assert "the target of 24 GB." in reasons["configurations.3d_fullres.patch_size"]
 
 
 def test_normalization():
@@ -142,9 +151,12 @@ def test_a_window_in_the_place_of_statistics_is_named():
 def test_single_slices_and_a_memory_that_nothing_fits():
     flat = reasons_of(fingerprint([((999.0, 1.0, 1.0), (1, 512, 512))]))
     assert flat["configurations"] == "Here: the median image is a single slice, so 2d only."
-    assert flat["transpose_forward"] == "Here: images are single slices; Z is first already."
+    assert flat["transpose_forward"].endswith("999 x 1 x 1 mm (Z, Y, X): no axis is larger than Z, which stays first.")
+    across = reasons_of(fingerprint([((1.0, 1.0, 999.0), (512, 512, 1))]))
+    assert across["configurations"] == flat["configurations"]
+    assert across["transpose_forward"].endswith("1 x 1 x 999 mm (Z, Y, X): X is largest and goes first.")
     tiny = reasons_of(HIPPOCAMPUS, gpu_memory_gb=1e-12)["configurations.3d_fullres.patch_size"]
-    assert "which needs more memory, but cannot be cut further." in tiny
+    assert "which does not fit the memory with a batch of 2, but cannot be cut further." in tiny
 
 
 @settings(max_examples=60, deadline=None)
@@ -169,6 +181,63 @@ def test_the_numbers_are_the_plans(images, planner, options):
     assert sum(line.lstrip().startswith("# Here: ") for line in comments) >= 8
     if all(configuration.patch_size != configuration.divisor for configuration in plan.configurations.values()):
         assert plan_from_yaml(written) == plan
+
+
+ODD = [
+    # a memory that the batch fits, one that even the smallest exceeds, and one that a batch rounded up exceeds
+    ({"gpu_memory_gb": 0.05}, ((1.0, 1.0, 1.0), (6, 6, 6)), "2d.patch_size", r"fits the target of 0\.05 GB"),
+    ({"gpu_memory_gb": 1e-12}, ((1.0, 1.0, 1.0), (6, 6, 6)), "2d.patch_size", "exceeds .*, since there is no smaller"),
+    ({"gpu_memory_gb": 0.36}, ((1.0, 1.0, 1.0), (40, 40, 40)), "3d_fullres.patch_size", "exceeds .*, since the batch"),
+    # Z catches up first, then Y: kernels of two kinds
+    (
+        {},
+        ((9.0, 3.0, 1.0), (100, 200, 400)),
+        "3d_fullres.kernel_sizes",
+        "kernels are 1 x 1 x 3 in the first stage, 1 x 3 x 3 in the next 2 stages",
+    ),
+    # Z is more than twice as coarse until the others have caught up
+    ({}, ((5.0, 0.8, 0.8), (200, 512, 512)), "3d_lowres.spacing", r"\d+ steps of 3 % from .*3d_fullres, \d+, \d+ and"),
+]
+
+
+@pytest.mark.parametrize(("options", "case", "key", "said"), ODD)
+def test_what_is_out_of_the_ordinary_is_said(options, case, key, said):
+    assert re.search(said, reasons_of(fingerprint([case] * 300), dataset(300), **options)[f"configurations.{key}"])
+
+
+NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+COMPARED = re.compile(rf"{NUMBER}(?: %)?(?: of the median image| times fewer voxels)? \(?(<=|>=|<|>) {NUMBER}")
+RELATIONS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
+
+
+def check_comparisons(text):
+    """Evaluate every comparison that a reason states, `3 times its 25 voxels < 512` and `5 > 3 times 0.75` too."""
+    text = re.sub(rf"3 times (?:its )?{NUMBER}(?: voxels)?", lambda found: repr(3 * float(found[1])), text)
+    for left, relation, right in COMPARED.findall(text):
+        assert RELATIONS[relation](float(left), float(right)), text
+
+
+@settings(max_examples=100, deadline=None)
+@given(fingerprints(), st.sampled_from(PLANNERS), st.sampled_from([None, 0.01, 1.0, 24.0]), st.booleans())
+def test_every_number_of_a_sentence_bears_it_out(images, planner, gpu_memory_gb, transpose):
+    options = {"gpu_memory_gb": gpu_memory_gb, "transpose": transpose}
+    plan = make_plan(dataset(300), images, planner, **options)
+    reasons = plan_reasons(plan, dataset(300), images, PlannerSettings(name=planner, **options))
+    target = gpu_memory_gb or planners.PLANNERS[planner].gpu_memory_gb
+    for text in reasons.values():
+        check_comparisons(text)
+    for name in {"2d", "3d_fullres", "3d_lowres"} & set(plan.configurations):
+        text, configuration = reasons[f"configurations.{name}.patch_size"], plan.configuration(name)
+        needs, exceeds = planners.estimated_gpu_memory_gb(plan, name), "which exceeds the target" in text
+        assert exceeds == (needs > target) or needs == pytest.approx(target, rel=1e-9)
+        room, batch = float(re.search(rf"room for {NUMBER} patches", text)[1]), configuration.batch_size
+        assert exceeds == (batch > room) or batch == pytest.approx(room, rel=1e-3)
+        fits = re.search(r"(fits|does not fit) the memory with a batch of (\d+)", text)
+        assert (fits[1] == "fits") == (room >= int(fits[2])) or room == pytest.approx(int(fits[2]), rel=1e-3)
+        assert ("never below" in text) <= (batch == 2)
+        kernels = reasons[f"configurations.{name}.kernel_sizes"]
+        narrow = [row for row in configuration.kernel_sizes if 1 in row]
+        assert [by(row) for row, _ in groupby(narrow)] == re.findall(r"(?:are|,) ([\dx ]+) in the", kernels)
 
 
 @pytest.mark.parametrize("name", ["MRI", "a: b", "# comment", "x" * 300])

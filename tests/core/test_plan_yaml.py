@@ -92,7 +92,8 @@ def test_numbers_typed_by_hand_in_exponent_form():
         ("[[1, 1], [2, 2]", "[[2, 2], [2, 2]", r"strides"),
         ("background: 0", "background: 1", r"labels"),
         ("configurations:", "configurations: [", r"plan.yaml is no YAML"),
-        (TEXT, "", r"must be a mapping of Plan"),
+        (TEXT, "", r"plan.yaml is empty"),
+        (TEXT, "[]", r"must be a mapping of Plan, got \[\]"),
     ],
 )
 def test_mistakes_are_named_with_their_place(old, new, message):

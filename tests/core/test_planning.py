@@ -1,10 +1,11 @@
 """Plans: parity with the reference, laws for any dataset, refusals."""
 
+import contextlib
 import json
 import math
 import re
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from random import Random
 
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from segfw.core.dataset import Window
 from segfw.core.errors import DataError, UsageError
 from segfw.core.plan import Fingerprint
-from segfw.core.plan_checks import check_plan
+from segfw.core.plan_checks import LARGEST, check_plan, check_values
 from segfw.core.planners import PLANNERS, estimated_gpu_memory_gb
 from segfw.core.planning import make_plan, mask_normalization
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 from segfw.interop.nnunet import plans_to_json, read_dataset_json, read_fingerprint
 from tests.core.fingerprints import STATISTICS, dataset, fingerprint, fingerprints
 
@@ -236,6 +238,15 @@ CASES = [((1.0, 1.0, 1.0), (40, 40, 40))]
         ({"gpu_memory_gb": 0}, "gpu_memory_gb must be a positive number of gigabytes, got 0"),
         ({"target_spacing": (1.0, 1.0)}, r"three positive numbers .* got \(1.0, 1.0\)"),
         ({"target_spacing": (1.0, -2.0, 1.0)}, r"got \(1.0, -2.0, 1.0\)"),
+        ({"target_spacing": 1.0}, "three positive numbers .* got 1.0"),
+        ({"target_spacing": "1mm"}, "three positive numbers .* got '1mm'"),
+        ({"target_spacing": (1.0, "a", 1.0)}, r"got \(1.0, 'a', 1.0\)"),
+        ({"target_spacing": (1.0, 10**400, 1.0)}, r"from 1e-06 to 10000, got \(1.0, 1000"),
+        ({"gpu_memory_gb": "24"}, "gpu_memory_gb must be a positive number of gigabytes, got '24'"),
+        ({"gpu_memory_gb": 10**400}, "gpu_memory_gb must be a positive number"),
+        ({"gpu_memory_gb": math.inf}, "gpu_memory_gb must be a positive number of gigabytes, got inf"),
+        ({"planner": ["default"]}, r"planner must be one of .*, got \['default'\]"),
+        ({"transpose": "no"}, "transpose must be True or False, got 'no'"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -254,6 +265,64 @@ def test_impossible_options_are_refused(options, message):
 def test_a_fingerprint_that_does_not_fit_is_refused(cases, channels, message):
     with pytest.raises(DataError, match=message):
         make_plan(dataset(), fingerprint(cases, channels))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacings": None}, "got 0 spacings and 1 shapes"),
+        ({"spacings": (1.0,)}, r"case number 0: .* got \(1.0, \(40, 40, 40\)\)"),
+        ({"spacings": (("a", 1.0, 1.0),)}, r"case number 0: .* got \(\('a', 1.0, 1.0\)"),
+        ({"shapes_after_crop": ((10**400, 1, 1),)}, "case number 0: .* from 1 to 2147483647 voxels"),
+        ({"shapes_after_crop": ((math.nan, 1, 1),)}, "case number 0: .* got .*nan"),
+        ({"cases": ("a", "b")}, "got 1 spacings and 1 shapes of 2 names"),
+        ({"median_relative_size_after_cropping": None}, "median_relative_size_after_cropping must be .* got None"),
+        ({"median_relative_size_after_cropping": math.nan}, "must be a positive number, got nan"),
+        ({"intensities": None}, "has for statistics None"),
+        ({"intensities": (replace(STATISTICS, mean="a"),)}, r"intensities\[0\].mean must be a finite number, got a"),
+        ({"intensities": (replace(STATISTICS, std=10**400),)}, r"intensities\[0\].std must be a finite number"),
+    ],
+)
+def test_values_that_no_fingerprint_has_are_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        make_plan(dataset(), replace(fingerprint(CASES), **change))
+
+
+def test_what_is_no_dataset_or_fingerprint_is_refused():
+    with pytest.raises(UsageError, match="dataset must be a Dataset, as read_dataset_json returns it, got str"):
+        make_plan("dataset.json", fingerprint(CASES))
+    with pytest.raises(UsageError, match=r"fingerprint must be a Fingerprint, .* got dict"):
+        make_plan(dataset(), {})
+    with pytest.raises(DataError, match=r"num_training of 'Synthetic' must be a number of cases .* got 1000"):
+        make_plan(dataset(10**400), fingerprint(CASES))
+
+
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**400) | st.text(max_size=2)
+odd_values = st.recursive(anything, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([field.name for field in fields(Fingerprint)]), odd_values, odd_values, odd_values)
+def test_any_fingerprint_is_planned_or_refused(key, value, gpu_memory_gb, target_spacing):
+    with contextlib.suppress(UsageError, DataError):
+        make_plan(dataset(), replace(fingerprint(CASES), **{key: value}))
+    with contextlib.suppress(UsageError, DataError):
+        make_plan(dataset(), fingerprint(CASES), gpu_memory_gb=gpu_memory_gb, target_spacing=target_spacing)
+
+
+millimetres = st.floats(SMALLEST_SPACING, LARGEST_SPACING) | st.sampled_from([SMALLEST_SPACING, 1.0, LARGEST_SPACING])
+edges = st.integers(1, 1000) | st.sampled_from([1, 2, 10**6, LARGEST])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.tuples(*[millimetres] * 3), st.tuples(*[edges] * 3)), min_size=1, max_size=3),
+    st.sampled_from(list(PLANNERS)),
+    st.none() | st.floats(1, 900),  # beyond it, a batch of 2 ** 31 patches of one voxel fits
+    st.none() | st.tuples(*[millimetres] * 3),
+)
+def test_the_largest_and_smallest_images_have_a_plan(cases, planner, gpu_memory_gb, target_spacing):
+    check_values(make_plan(dataset(), fingerprint(cases), planner, gpu_memory_gb, target_spacing))
 
 
 def test_an_empty_fingerprint_is_refused():

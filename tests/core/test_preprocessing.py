@@ -1,9 +1,13 @@
 """Preprocessing end to end against the reference, the inverse of the crop, class locations, and errors.
 
-Tolerances: shapes, boxes, label maps and draws exactly; images to 1e-6 of the value and of the range.
+Tolerances: shapes, boxes, label maps and draws exactly: integers, and votes that are added up in the reference's order.
+Images to 1e-6 of the value and of the range: cropping copies, normalization does the reference's float32 operations in
+its order, but resampling multiplies in float32 what the reference computes in float64 (in float64 it agrees to 1e-12).
 """
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segfw.core import label_resizing
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
@@ -211,6 +216,42 @@ def test_uncrop_pads_with_zeros_and_keeps_the_type() -> None:
     assert whole.shape == (2, 3, 1)
     assert whole.dtype == np.uint8
     assert whole[..., 0].tolist() == [[0, 0, 0], [5, 6, 0]]
+
+
+def test_a_plan_must_agree_with_itself() -> None:
+    plan = simple_plan()
+    odd = replace(plan.configuration("3d_fullres"), normalization_schemes=("nonorm", "ct"))
+    with pytest.raises(DataError, match="1 channels, but 2 normalization schemes, 1 mask flags and statistics of 1"):
+        preprocess_case(Volume(np.ones((1, 4, 4, 4), np.float32), (1, 1, 1)), None, plan, odd)
+
+
+@pytest.mark.parametrize("scheme", ["ct", "zscore", "rescale_to_0_1"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_beside_the_input_about_two_copies_of_a_channel_are_held(
+    scheme: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One normalized, half of one after the first product, bytes of labels, and what comes out (0.19 a channel)."""
+    image = np.full((channels, 60, 100, 100), -1000, np.float32)
+    image[:, 5:-5, 10:-10, 10:-10] = np.random.default_rng(0).normal(40, 25, (channels, 50, 80, 80))
+    label = np.zeros((1, 60, 100, 100), np.int16)
+    label[0, 20:40, 30:60, 30:60] = 1
+    monkeypatch.setattr(label_resizing, "VOXELS_PER_STEP", 2**10)  # 10 MB otherwise, whatever the volume
+    plan = simple_plan()
+    configuration = replace(
+        plan.configuration("3d_fullres"),
+        spacing=(1.5, 1.5, 1.5),
+        normalization_schemes=(scheme,) * channels,
+        use_mask_for_norm=(False,) * channels,
+    )
+    plan = replace(plan, channel_names=("CT",) * channels, intensities=(STATISTICS,) * channels)
+    volumes = Volume(image, (1.0, 0.8, 0.8)), Volume(label, (1.0, 0.8, 0.8))
+    tracemalloc.start()
+    try:
+        preprocess_case(*volumes, plan, configuration)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < (2.05 + 0.19 * (channels - 1)) * image[0].nbytes
 
 
 @pytest.mark.parametrize(

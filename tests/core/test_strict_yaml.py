@@ -44,8 +44,8 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "file is no YAML: while parsing a flow sequence"),
-        ("a: 1\na: 2", "'a' is given twice"),
+        ("a: [1", "file is no YAML: line 1, column 6: while parsing a flow sequence"),
+        ("b: 1\na: 1\nc: 1\na: 2", "line 4, column 1: the key 'a' is given twice, first in line 2"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: !!timestamp 1", "could not determine a constructor"),
         ("a: !!binary x", "could not determine a constructor"),

@@ -8,12 +8,13 @@ from hypothesis.extra import numpy as arrays
 
 from segfw.core.dataset import Dataset
 from segfw.core.labels import LabelSet
+from segfw.core.types import Volume
 from segfw.core.verification import (
     CaseCheck,
     CaseContent,
+    FileVolume,
     check_across,
     content_digest,
-    not_finite,
     propose_ignore,
     propose_remap,
     value_counts,
@@ -41,10 +42,11 @@ def test_values_far_apart_and_fractions():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_where_the_first_of_them_is(bad):
-    array = np.zeros((2, 3, 4), np.float32)
-    assert not_finite(array) == ""
-    array[1, 2, 3] = array[1, 0, 2] = bad
-    assert not_finite(array) == "2 voxels are NaN or infinite, the first at (1, 0, 2) (z, y, x)"
+    array = np.zeros((2, 2, 3, 4), np.float32)
+    file = FileVolume("a.nrrd", Volume(array, (1.0, 1.0, 1.0)))
+    assert file.not_finite() == []
+    array[1, 1, 2, 3] = array[1, 1, 0, 2] = bad
+    assert file.not_finite() == [(1, "2 voxels are NaN or infinite, the first at (1, 0, 2) (z, y, x)")]
 
 
 def test_the_digest_follows_voxels_and_shape():

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import shutil
 import zipfile
+from itertools import pairwise
 
 import pytest
 import safetensors.torch
@@ -11,7 +12,7 @@ import torch
 import yaml
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.inference.bundle import Member, load_bundle, save_bundle
+from segfw.inference.bundle import Member, load_bundle, save_bundle, save_zip
 
 
 def assert_same(loaded, bundle):
@@ -44,7 +45,7 @@ def edit(saved, change):
 
 def test_folder_comes_back(saved, bundle):
     assert_same(load_bundle(saved), bundle)
-    assert sorted(path.suffix for path in saved.iterdir()) == [".safetensors"] * 3 + [".yaml"]
+    assert sorted(path.suffix for path in saved.iterdir()) == [".md"] + [".safetensors"] * 3 + [".yaml"]
 
 
 @pytest.mark.parametrize("prefix", ["", "main/"])
@@ -56,7 +57,7 @@ def test_zip_comes_back(saved, bundle, tmp_path, prefix):
 def test_saving_again_replaces_the_members(saved, bundle):
     member = Member("3d_fullres", 0, "unet", {"weight": torch.ones(2)})
     save_bundle(saved, dataclasses.replace(bundle, members=(member,)))
-    assert len(list(saved.iterdir())) == 2
+    assert len(list(saved.glob("*.safetensors"))) == 1
     assert load_bundle(saved).members[0].weights["weight"].tolist() == [1, 1]
 
 
@@ -155,6 +156,61 @@ def test_python_objects_in_yaml_are_refused(saved):
         load_bundle(saved)
 
 
+def keep(saved, bundle, *configurations):
+    """Save the members of these configurations alone."""
+    kept = tuple(member for member in bundle.members if member.configuration in configurations)
+    save_bundle(saved, dataclasses.replace(bundle, members=kept))
+
+
+def test_members_of_some_folds_are_read_alone(saved, bundle):
+    keep(saved, bundle, "3d_fullres")
+    assert [member.fold for member in load_bundle(saved, (0,)).members] == [0]
+    assert [member.fold for member in load_bundle(saved, ("full", 0)).members] == [0, "full"]
+    for victim in saved.glob("3d_fullres_fold_full*"):
+        victim.unlink()
+    assert [member.fold for member in load_bundle(saved, (0,)).members] == [0]
+    with pytest.raises(ArtefactError, match=r"fold_full.*is missing"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(("folds", "missing"), [((4,), "4"), ((0, 3), "0"), (("full",), "full")])
+def test_a_fold_that_is_not_there_names_those_that_are(saved, folds, missing):
+    message = rf"inference\.folds: the model has no fold {missing};? .*3d_fullres: 0, full; 2d: 3"
+    with pytest.raises(UsageError, match=message):
+        load_bundle(saved, folds)
+
+
+def test_one_file_to_share_is_the_same_model_and_the_same_bytes(saved, bundle, tmp_path):
+    save_zip(tmp_path / "one.zip", saved)
+    assert_same(load_bundle(tmp_path / "one.zip"), bundle)
+    save_zip(tmp_path / "two.zip", tmp_path / "one.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert archive.namelist()[:2] == ["model.yaml", "README.md"]
+
+
+def test_a_model_that_is_not_whole_is_not_shared(saved, tmp_path):
+    next(saved.glob("2d*")).unlink()
+    with pytest.raises(ArtefactError, match="is missing"):
+        save_zip(tmp_path / "one.zip", saved)
+    assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_a_manifest_that_blows_itself_up_is_refused(saved):
+    lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdefg")]
+    (saved / "model.yaml").write_text("\n".join(lines))
+    with pytest.raises(ArtefactError, match="more than 200000 values"):
+        load_bundle(saved)
+
+
+def test_a_key_given_twice_is_refused(saved):
+    text = (saved / "model.yaml").read_text()
+    (saved / "model.yaml").write_text(text + "format_version: 1\n")
+    with pytest.raises(ArtefactError, match="'format_version' is given twice"):
+        load_bundle(saved)
+
+
 def test_broken_zip(saved, tmp_path):
     archive = tmp_path / "model.zip"
     zip_folder(saved, archive)
@@ -162,7 +218,7 @@ def test_broken_zip(saved, tmp_path):
     archive.write_bytes(content[: len(content) // 2])
     with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
         load_bundle(archive)
-    archive.write_bytes(content.replace(b"Dataset", b"Datasat", 1))
+    archive.write_bytes(content.replace(b"dataset_name: D", b"dataset_name: E", 1))
     with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
         load_bundle(archive)
 

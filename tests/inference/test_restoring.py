@@ -21,6 +21,7 @@ from segfw.inference.restoring import (
     restore_ensemble_probabilities,
     restore_probabilities,
     restore_segmentation,
+    segment_for_next_stage,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "resampling"
@@ -114,6 +115,32 @@ def test_probability_resampling_equals_the_reference(entry):
     np.testing.assert_array_equal(segmentation[clear], (expected[0] < 0)[clear])
     probability = restore_probabilities(opposite / scale, record, make_plan(configuration, labels), configuration)[0]
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-2.0 * expected[0] / scale)), atol=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.integers(1, 12)] * 3), st.permutations([0, 1, 2]))
+def test_the_next_stage_gets_the_logits_on_its_own_grid(source, target, transpose):
+    """All in the planned order of axes, the crop left as it is, whatever the raw image."""
+    logits, configuration = random_logits(source), make_configuration((2.0, 2.0, 2.0))
+    record = make_record((7, 8, 9), (9.0, 0.5, 0.5), margin=((1, 2), (0, 0), (3, 0)))
+    plan = make_plan(configuration, transpose=tuple(transpose))
+    segmentation = segment_for_next_stage(logits, record, plan, configuration, target)
+    assert segmentation.shape == target
+    assert segmentation.dtype == np.uint8
+    full = np.stack([zoomed(channel, target) for channel in logits])
+    best, second = np.sort(full, axis=0)[::-1][:2]
+    clear = best - second > 1e-4
+    assert (segmentation == full.argmax(0))[clear].all()
+
+
+def test_the_next_stage_separates_axes_by_this_stages_spacing_alone():
+    """Spacing 5 x 1 x 1: 8 planes to 4 by the nearest, 1, 3, 5, 7, although the raw image's axes are alike."""
+    logits = np.zeros((2, 8, 2, 2), np.float32)
+    logits[1, [1, 5]] = 1
+    configuration = make_configuration((5.0, 1.0, 1.0))
+    record = make_record((4, 2, 2), (1.0, 1.0, 1.0))
+    segmentation = segment_for_next_stage(logits, record, make_plan(configuration), configuration, (4, 2, 2))
+    np.testing.assert_array_equal(segmentation[:, 0, 0], [1, 0, 1, 0])
 
 
 def test_coarse_axis_takes_the_nearest_plane():

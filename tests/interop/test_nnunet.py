@@ -1,11 +1,14 @@
 """nnU-Net's JSON files."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from segfw.core.errors import ArtefactError, DataError
+from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.planning import make_plan
 from segfw.interop.nnunet import (
     plans_to_json,
@@ -197,6 +200,7 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
         ),
         (at(*FULL, "resampling_fn_data", value="resample_torch_fornnunet"), "got 'resample_torch_fornnunet'"),
         (at(*FULL, "resampling_fn_seg_kwargs", "order_z", value=1), "order_z and force_separate_z differ"),
+        (at("label_manager", value="Mine"), "label_manager: only 'LabelManager' is known, got 'Mine'"),
         (at(*FULL, "normalization_schemes", value=["Mine"]), "no equivalent of 'Mine'"),
         (
             at(*FULL, "architecture", "network_class_name", value="a.b.Primus"),
@@ -213,7 +217,18 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
         (at(*FULL, "batch_size", value="two"), "3d_fullres.batch_size must be an integer, got 'two'"),
         (at("transpose_backward", value=[2, 1, 0]), "transpose_backward must undo"),
         (at("foreground_intensity_properties_per_channel", value={"1": {}}), "must map 0, 1, ... to statistics"),
-        (lambda content: content["configurations"]["2d"].pop("spacing"), "the key 'spacing' is missing"),
+        (
+            lambda content: content["configurations"]["2d"].pop("spacing"),
+            r"the key 'configurations\.2d\.spacing' is missing",
+        ),
+        (at(*FULL, "preprocessor_name", value="Mine"), r"3d_fullres\.preprocessor_name: no equivalent of 'Mine'"),
+        (at("label_manager", value="Mine"), "label_manager: no equivalent of 'Mine'"),
+        (at(*FULL, value=3), r"configurations\.3d_fullres must be an object, got 3"),
+        (at(*FULL, "architecture", value=None), r"3d_fullres\.architecture must be an object, got None"),
+        (at(*NETWORK, "strides", value=2), r"arch_kwargs\.strides must be a list, got 2"),
+        (at(*NETWORK, "strides", value=[]), r"arch_kwargs\.strides must be a list of strides for each stage"),
+        (at(*FULL, "normalization_schemes", value=None), r"normalization_schemes must be a list, got None"),
+        (at("experiment_planner_used", value=["a"]), r"experiment_planner_used must be text, got \['a'\]"),
     ],
 )
 def test_plans_without_equivalent_are_refused_by_name(tmp_path, change, message):
@@ -251,7 +266,13 @@ def test_dataset_descriptions_with_regions_and_older_keys(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": None}, r"dataset.json: the keys \['labels'\] are missing"),
+        (
+            {"labels": None, "modality": None},
+            r"the keys \['labels'\] are missing or null; it has \['channel_names', 'numTraining'\]$",
+        ),
+        ({"channel_names": None}, r"\['channel_names'\] are missing or null; it has \['labels', 'numTraining'\]$"),
+        ({"numTraining": 0}, "numTraining must be a number of cases, got 0"),
+        ({"labels": {"background": 0, "a": []}}, r"the labels \['a'\] have no value"),
         ({"numTraining": "many"}, "numTraining must be an integer, got 'many'"),
         ({"labels": {"background": 0, "a": "one"}}, "labels.values.a must be an integer, got 'one'"),
         ({"labels": {"background": 0, "a": 2}}, r"renumber them, .* with 'task\.remap=\{2: 1\}'"),
@@ -287,3 +308,58 @@ def test_missing_and_broken_files_are_named(tmp_path):
     (tmp_path / "partial.json").write_text('{"spacings": []}')
     with pytest.raises(DataError, match=r"the keys \['shapes_after_crop', "):
         read_fingerprint(tmp_path / "partial.json")
+
+
+READ = {
+    "dataset.json": read_dataset_json,
+    "dataset_fingerprint.json": read_fingerprint,
+    "plans_ResEncM.json": read_plans,
+    "plans_default.json": read_plans,
+}
+
+
+@pytest.mark.parametrize("read", READ.values())
+def test_what_is_no_path_or_no_file_is_refused(tmp_path, read):
+    for wrong in ({}, None, 3):
+        with pytest.raises(UsageError, match=rf"path must be text or a Path, got .*: {wrong}"):
+            read(wrong)
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read(tmp_path)
+    for path in ("a\0b", tmp_path / "deep.json", tmp_path / "long.json"):
+        (tmp_path / "deep.json").write_text("[" * 100_000)
+        (tmp_path / "long.json").write_text("9" * 5000)
+        with pytest.raises(DataError, match="is no JSON"):
+            read(path)
+    with pytest.raises(UsageError, match=r"dataset must be a Dataset, .* got str"):
+        read_plans(CASE / "plans_default.json", "dataset.json")
+
+
+def places(content, place=()):
+    """List the place of every value, containers too."""
+    yield place
+    for key in content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ():
+        yield from places(content[key], (*place, key))
+
+
+odd = st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.sampled_from([10**400, "", "2d", "2", 1e300])
+odd_values = st.recursive(odd, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+
+
+@pytest.mark.parametrize("name", READ)
+@given(data=st.data())
+def test_any_edit_is_read_or_refused(tmp_path_factory, name, data):
+    folder = tmp_path_factory.getbasetemp() / "edited"
+    folder.mkdir(exist_ok=True)
+    (folder / "dataset.json").write_text((CASE / "dataset.json").read_text())
+    content = json.loads((CASE / name).read_text())
+    place = data.draw(st.sampled_from(list(places(content))[1:]))
+    parent = content
+    for step in place[:-1]:
+        parent = parent[step]
+    if isinstance(parent, dict) and data.draw(st.booleans()):
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = data.draw(odd_values)
+    (folder / name).write_text(json.dumps(content))
+    with contextlib.suppress(DataError, ArtefactError):
+        READ[name](folder / name)

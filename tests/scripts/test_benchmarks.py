@@ -10,7 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from scripts.benchmarks import common
-from scripts.benchmarks.common import Turns, Usage, child, ratio, take_turns, tell, timed
+from scripts.benchmarks.common import Peer, Turns, Usage, child, lay_out, ratio, take_turns, tell, timed
+from segfw.core.dataset import Case, Dataset
+from segfw.core.labels import LabelSet
 
 FOLDER = Path(common.__file__).parent
 
@@ -166,7 +168,54 @@ def test_reading_notices_other_values(reading, tmp_path, monkeypatch):
         reading.compare([path], 1)
 
 
+def test_store_on_small_arrays(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    store = importlib.import_module("store")
+    sizes = {"QUICK_SHAPE": (12, 14, 16), "LARGE_PATCH": (8, 8, 8), "LARGE_READS": 40, "SMALL_CASES": 3}
+    for name, value in {**sizes, "SMALL_PATCH": (5, 6, 7), "SMALL_READS": 40}.items():
+        monkeypatch.setattr(store, name, value)
+    monkeypatch.setattr(sys, "argv", ["store.py", "--quick", "--results", str(tmp_path)])
+    store.main()
+    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert outcome["bytes_large_image_npy_float16"] == pytest.approx(0.5, abs=0.01)
+    works = [f"{size}_{kind}" for size in ("large", "small") for kind in ("image", "label")]
+    assert all(outcome[f"milliseconds_{work}_npy_ours"] > 0 for work in works)
+    assert json.loads((tmp_path / "store.json").read_text())["outcome"] == outcome
+
+
+def test_store_notices_a_format_that_changes_values(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    store = importlib.import_module("store")
+    lossy = store.Format(lambda array, path, patch: store.write_npy(array + 1, path, patch), store.map_array)
+    monkeypatch.setattr(store, "formats", lambda image: {"lossy": lossy})
+    work = store.Work([np.zeros((4, 4, 4), np.int8)], (2, 2, 2), [(0, (0, 0, 0))])
+    with pytest.raises(RuntimeError, match="lossy does not give back what was written"):
+        store.measure(work, tmp_path, 1)
+
+
 def test_published_commands_hold_no_path_of_this_machine():
     words = ["scripts/benchmarks/reading.py", "--data", "/somewhere/data sets", "--peer-python=x", "--quick"]
     expected = "python scripts/benchmarks/reading.py --data 'data sets' --peer-python=x --quick"
     assert common.told_command(words) == expected
+
+
+def test_the_first_cases_are_linked_in_the_raw_layout_of_the_rival(tmp_path):
+    cases = tuple(Case(name, (f"/d/{name}_ct.nii.gz", f"/d/{name}_pet.nii.gz"), f"/m/{name}.nii.gz") for name in "abc")
+    dataset = Dataset("Toy", ("CT", "PET"), LabelSet({"background": 0, "organ": 1}), 3, cases)
+    peer = Peer(Path("/peer/bin/python"), tmp_path)
+    raw = peer.raw("Dataset901_Toy")
+    lay_out(dataset, 2, raw)
+    links = {path.relative_to(raw).as_posix(): str(path.readlink()) for path in raw.glob("*Tr/*")}
+    assert links == {
+        **{f"imagesTr/{case}_0000.nii.gz": f"/d/{case}_ct.nii.gz" for case in "ab"},
+        **{f"imagesTr/{case}_0001.nii.gz": f"/d/{case}_pet.nii.gz" for case in "ab"},
+        **{f"labelsTr/{case}.nii.gz": f"/m/{case}.nii.gz" for case in "ab"},
+    }
+    assert json.loads((raw / "dataset.json").read_text()) == {
+        "channel_names": {"0": "CT", "1": "PET"},
+        "labels": {"background": 0, "organ": 1},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    assert peer.environment["nnUNet_raw"] == str(raw.parent)
+    assert peer.command("nnUNetv2_train", "-h") == ["/peer/bin/nnUNetv2_train", "-h"]

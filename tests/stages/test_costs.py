@@ -1,11 +1,10 @@
-"""Durations in words, and the warning before a command that takes days."""
+"""The estimate of training time, and the warning before a command that takes days."""
 
 import logging
 from dataclasses import replace
 
 import pytest
 
-from segfw.core.durations import in_words
 from segfw.core.plan import Plan
 from segfw.core.settings import TrainerSettings
 from segfw.interop.nnunet import read_plans
@@ -19,22 +18,6 @@ from tests.stages.golden import HIPPOCAMPUS
 def run() -> FoldRun:
     plan: Plan = read_plans(HIPPOCAMPUS / "plans_default.json")
     return FoldRun(plan, "3d_fullres", 0, ("a",), ("b",), "store", trainer=TrainerSettings(max_epochs=1000))
-
-
-DURATIONS = [
-    (5, "5 s"),
-    (59, "59 s"),
-    (61, "1 min"),
-    (7100, "118 min"),
-    (7200, "2.0 h"),
-    (1e5, "27.8 h"),
-    (2e5, "2.3 days"),
-]
-
-
-@pytest.mark.parametrize(("seconds", "words"), DURATIONS)
-def test_durations_are_said_as_people_say_them(seconds, words):
-    assert in_words(seconds) == words
 
 
 def test_the_published_recipe_takes_250_000_steps(run):

@@ -288,6 +288,18 @@ def test_every_unreadable_image_is_named_and_nothing_written(capsys):
     assert not Path("configs").exists()
 
 
+def test_an_image_that_lacks_its_last_voxels_is_named(capsys):
+    two_folders(("p1", "p2", "p3"))
+    for case in ("p1", "p2", "p3"):
+        Path(f"img/{case}_img.nii.gz").unlink()
+        write(Path(f"img/{case}_img.mha"), volume(1, 2))
+    cut = Path("img/p2_img.mha")
+    cut.write_bytes(cut.read_bytes()[:-3])
+    with pytest.raises(JobError, match=r"1 of 3 cases failed(.|\n)*p2: cannot read .*p2_img\.mha: .* is truncated"):
+        run(capsys)
+    assert not Path("configs").exists()
+
+
 @pytest.mark.parametrize("values", [range(70), (0, 1200), (-1000, 40)])
 def test_swapped_folders_are_asked_about(capsys, values):
     for case in ("p1", "p2"):

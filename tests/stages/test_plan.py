@@ -1,21 +1,26 @@
 """Which plan is used and which is kept: one of another dataset is refused, a good one is not replaced by a bad one."""
 
+import logging
+import re
+import shlex
 from dataclasses import replace
 
 import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.plan_yaml import plan_to_yaml
+from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.settings import ExperimentSettings, PlannerSettings
+from segfw.interop.nnunet import read_plans
 from segfw.stages import plan as stage
 from segfw.stages.job import Job
-from tests.stages.golden import make_job
+from segfw.stages.runs import run_folder
+from tests.stages.golden import HIPPOCAMPUS, make_job
 
 
 def job_with(folder, **planner):
     job = make_job(folder, ExperimentSettings(planner=PlannerSettings(**planner)))
-    plan = job.__dict__.pop("generated_plan")
+    plan = replace(job.__dict__.pop("generated_plan"), dataset_name=job.dataset.name)
     return job, plan
 
 
@@ -27,12 +32,17 @@ def job_with(folder, **planner):
             r"plans for the labels .*'RV': 1.*'Heart'.*Anterior",
         ),
         ({"channel_names": ("T1", "T2")}, r"plans for the channels \['T1', 'T2'\] of 'Heart'"),
+        ({}, r"heart.yaml: dataset_name must be 'Hippocampus', got 'Heart'; if the plan is meant for 'Hippocampus'"),
+        (
+            {"dataset_name": "Hippocampus", "planner": "resenc"},
+            r"heart.yaml: planner must be 'default' or .*got 'resenc', did you mean 'resenc_.'",
+        ),
     ],
 )
 def test_a_plan_of_another_dataset_is_refused(tmp_path, change, message):
     path = tmp_path / "heart.yaml"
     job, plan = job_with(tmp_path, plan_file=str(path))
-    other = replace(plan, dataset_name="Heart", **change)
+    other = replace(plan, **{"dataset_name": "Heart"} | change)
     if "channel_names" in change:
         twice = {
             name: replace(
@@ -46,6 +56,56 @@ def test_a_plan_of_another_dataset_is_refused(tmp_path, change, message):
         _ = job.generated_plan
     path.write_text(plan_to_yaml(plan))
     assert job.generated_plan.labels == plan.labels
+
+
+def test_a_given_plan_says_whose_runs_these_are(tmp_path):
+    path = tmp_path / "mine.yaml"
+    job, plan = job_with(tmp_path, plan_file=str(path))
+    path.write_text(plan_to_yaml(replace(plan, planner="resenc_l")))
+    assert "/resenc_l/" in str(run_folder(job, "2d", 0))
+    job, _ = job_with(tmp_path, plan_file=str(path), name="resenc_m")
+    with pytest.raises(UsageError, match=r"mine.yaml: planner must be 'resenc_m' here, got 'resenc_l'"):
+        _ = job.generated_plan
+
+
+def test_a_generated_plan_stays_its_planners(tmp_path):
+    job, _ = job_with(tmp_path)
+    stage._generate(job)
+    path = job.workspace.plan("default")
+    path.write_text(path.read_text().replace("planner: default", "planner: resenc_l"))
+    with pytest.raises(UsageError, match=r"plans/default.yaml: planner must be 'default' here, got 'resenc_l'"):
+        _ = job.generated_plan
+
+
+NNUNET = (HIPPOCAMPUS / "plans_default.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "mine.yaml does not exist"),
+        (lambda path: path.mkdir(), "must be a YAML file, .*mine.yaml is a folder"),
+        (lambda path: path.write_text("# nothing\n"), "mine.yaml is empty"),
+        (lambda path: path.write_text(NNUNET), r"mine.yaml is a plans file of nnU-Net; .*read_plans\('.*mine.yaml'\)"),
+        (lambda path: path.write_text("planner: 3\nplanner: 4"), "mine.yaml is no YAML: .*line 2"),
+    ],
+)
+def test_what_is_no_plan_is_refused_before_it_is_said_to_be_used(tmp_path, caplog, make, message):
+    job, _ = job_with(tmp_path, plan_file=str(tmp_path / "mine.yaml"))
+    make(tmp_path / "mine.yaml")
+    with caplog.at_level(logging.INFO), pytest.raises(UsageError, match=re.compile(message, re.DOTALL)):
+        stage.run(job)
+    assert "using" not in caplog.text
+
+
+def test_the_command_that_the_message_gives_makes_a_plan(tmp_path, monkeypatch):
+    job, _ = job_with(tmp_path, plan_file=str(HIPPOCAMPUS / "plans_default.json"))
+    with pytest.raises(UsageError) as refused:
+        _ = job.generated_plan
+    monkeypatch.chdir(tmp_path)
+    program = shlex.split(str(refused.value).partition("python -c ")[2])[0]
+    exec(compile(program, "message", "exec"))
+    assert plan_from_yaml((tmp_path / "plan.yaml").read_text()) == read_plans(HIPPOCAMPUS / "plans_default.json")
 
 
 def test_a_plan_that_cannot_be_trained_does_not_replace_a_good_one(tmp_path):

@@ -1,6 +1,7 @@
 """The table at the end of stage `plan`, its advice and its warnings."""
 
 import logging
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from segfw.core.settings import ExperimentSettings, NetworkSettings, TrainerSett
 from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import DONE, ConfigurationCost, disk_still_needed, plan_costs, run_folder
 from segfw.stages.job import Job
-from segfw.stages.plan_table import WIDTH, plan_table, show_plan
+from segfw.stages.plan_table import WIDTH, _tell_disk, plan_table, show_plan
+from segfw.stages.runs import Done
 from segfw.training.devices import Device
+from segfw.workspace import to_yaml
 from tests.stages.golden import HIPPOCAMPUS, make_job
 
 CASCADE = HIPPOCAMPUS.parent / "case038"
@@ -46,7 +49,7 @@ def test_costs_of_the_published_recipe(job):
     assert cost.seconds_per_fold == pytest.approx(1000 * (3 * 250 + 50) * 0.345, rel=2e-3)
     assert cost.checkpoints == 5_603_177 * 4 * 5
     assert cost.store == pytest.approx(85.5e6, rel=0.02)  # as measured on the stores of these 260 cases
-    assert cost.preprocessing == pytest.approx(357e6, rel=0.05)  # likewise, of a process's largest resident size
+    assert cost.preprocessing == pytest.approx(169e6, rel=0.05)  # likewise, of a process's largest resident size
     assert cost.training == pytest.approx(2.71e9, rel=0.05)  # likewise
 
 
@@ -55,7 +58,7 @@ def test_another_network_costs_something_else(job, tmp_path):
     assert plan_costs(residual, CPU, 1e12)["2d"].parameters > plan_costs(job, CPU, 1e12)["2d"].parameters
 
 
-def test_without_fingerprint_and_device_the_rest_is_told(job, monkeypatch):
+def test_without_fingerprint_and_device_the_rest_is_told(job, monkeypatch, caplog):
     def missing(path, made_from, stage):
         raise ArtefactError("missing")
 
@@ -64,6 +67,11 @@ def test_without_fingerprint_and_device_the_rest_is_told(job, monkeypatch):
     cost = plan_costs(job, None, None)["2d"]
     assert (cost.store, cost.preprocessing, cost.seconds_per_fold) == (None, None, None)
     assert plan_table(job.plan, {"2d": cost}).splitlines()[-1].split()[-1] == "?"
+    with caplog.at_level(logging.INFO):
+        _tell_disk(job, {"2d": cost})
+    assert "not known without a fingerprint" in caplog.text
+    assert re.search(r"disk: 77 MB still to be written in .*: 77 MB of checkpoints \(2 folds\)", caplog.text)
+    assert " 0 MB" not in caplog.text
 
 
 def test_one_model_on_every_case_has_no_validation(tmp_path):
@@ -107,6 +115,42 @@ def test_the_table_is_no_wider_than_a_terminal():
     assert set(rows) == set(names)
     assert "…" not in table
     assert rows["2d"].endswith("102.4 M  23.9 GB  1.2 TB      4.2 GB     31 GB  99.0 days")
+
+
+@pytest.mark.parametrize("width", [70, 80, 120])
+def test_long_names_and_values_are_shown_whole(job, width):
+    cost = ConfigurationCost(102_350_575, 23.94, 1_234_000_000_000, None, 10**9, 4.2e9, 31e9, 634 * 365.25 * 86400.0)
+    name = "a_configuration_of_my_own_with_a_name_that_says_it_all"
+    planned = replace(job.plan.configuration("3d_fullres"), spacing=(0.123456, 1.23e-05, 123456.0))
+    plan = replace(job.plan, dataset_name="[bold]Mine[/bold]", configurations={name: planned})
+    table = plan_table(plan, {name: cost}, width)
+    assert max(map(len, table.splitlines())) <= width
+    assert "[bold]Mine[/bold]" in table
+    rows = table[table.index("──") :].splitlines()[1:]
+    column = len(re.match(r" \S+ +", rows[0])[0])
+    assert "".join(row[:column].strip() for row in rows) == name
+    words = " ".join(" ".join(row[column:] for row in rows).split())
+    for value in ("23.9", "634", "years", "102.4"):
+        assert value in words
+
+
+def test_what_is_trained_is_not_measured(job, monkeypatch, caplog):
+    def measured(device):
+        raise AssertionError("nothing is left to train")
+
+    for name in job.configurations:
+        for fold in job.folds:
+            path = run_folder(job, name, fold) / DONE
+            path.parent.mkdir(parents=True)
+            path.write_text(to_yaml(Done(1000, 1, "", "", None, None, {})))
+    with monkeypatch.context() as patch:
+        patch.setattr("segfw.stages.plan_table.measure_flops_per_second", measured)
+        text = show(job, CARD, patch, caplog)
+    assert "trained" in text
+    assert "time:" not in text
+    assert "advice: this GPU has 25.4 GB" in text
+    path.write_text(to_yaml(Done(999, 1, "", "", None, None, {})))
+    assert "time: " in show(job, CARD, monkeypatch, caplog)
 
 
 def test_tells_costs_device_and_advice(job, monkeypatch, caplog):

@@ -1,10 +1,17 @@
 """Which files make a case."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from segfw.core.errors import DataError
-from segfw.stages.predict import find_cases
+from segfw import read_volume
+from segfw.core.errors import DataError, UsageError
+from segfw.core.settings import InferenceOverrides
+from segfw.inference.bundle import save_bundle
+from segfw.stages.predict import find_cases, open_predictor, read_input
+from tests.inference.tiny_model import make_bundle, make_plan
 from tests.io.formats.dicom_files import write_slice
 
 
@@ -74,3 +81,28 @@ def test_dicom_series_is_a_case_named_after_its_folder(tmp_path):
     (tmp_path / "ann").rename(tmp_path / "x_0000")
     (tmp_path / "bob").rename(tmp_path / "x_0001")
     assert names(find_cases(tmp_path, 2)) == {"carl": ["carl.nii.gz"], "x": ["x_0000", "x_0001"]}
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".hdr"])
+def test_numbers_that_are_none_are_not_segmented_as_zeros(tmp_path, ending):
+    array = np.ones((3, 4, 5), np.float32)
+    files = [tmp_path / f"a_000{channel}{ending}" for channel in range(2)]
+    for file in files:
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(file))
+        array[2, 3, 4], array[1, 0, 2] = np.nan, np.inf
+    with pytest.raises(DataError, match=rf"a_0001\{ending}: 2 voxels are NaN or infinite, the first at \(1, 0, 2\)"):
+        read_input(files)
+    assert read_input(files[:1]).array.shape == (1, 3, 4, 5)
+    with pytest.raises(DataError, match="2 voxels are NaN"):
+        read_volume(files[1])
+
+
+def test_a_quick_look_takes_some_folds_of_the_model(tmp_path):
+    whole = make_bundle(make_plan())
+    save_bundle(tmp_path / "m", dataclasses.replace(whole, members=whole.members[:2]))
+    for folds, expected in ((None, [0, "full"]), (0, [0]), (("full",), ["full"]), ([0, "full"], [0, "full"])):
+        predictor = open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=folds, mirror=False))
+        assert [member.fold for member in predictor.bundle.members] == expected
+        assert not predictor.settings.mirror
+    with pytest.raises(UsageError, match=r"no fold 3; its folds are 3d_fullres: 0, full"):
+        open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=3))

@@ -10,9 +10,9 @@ import pytest
 
 from segfw.core import fingerprint as core_fingerprint
 from segfw.core.errors import DataError, JobError
-from segfw.core.settings import ExecutorSettings
+from segfw.core.settings import ExecutorSettings, SplitSettings
 from segfw.io.formats.readers import read_image, read_label
-from segfw.stages import case_check, fingerprint, verify
+from segfw.stages import case_check, fingerprint, pipeline, verify
 from segfw.stages.job import prepare
 from segfw.stages.raw import find_dataset, scan
 from segfw.workspace import Workspace
@@ -86,6 +86,17 @@ def test_every_file_is_read_once(folder, output, monkeypatch):
     assert len(read) == 6
     assert (output / "Tiny" / "fingerprint.yaml").exists()
     assert json.loads((output / "Tiny" / "verification.json").read_text())["counts"]["errors"] == 0
+
+
+def test_folds_by_labels_do_not_read_the_files_once_more(folder, output, monkeypatch):
+    settings = replace(
+        settings_of(folder, output), stages=("fingerprint",), split=SplitSettings(kind="stratified", num_folds=3)
+    )
+    read = count_reads(monkeypatch)
+    for _ in range(2):
+        pipeline.run(settings)
+        assert len(read) == 6
+    assert len(json.loads((output / "Tiny" / "splits.json").read_text())) == 3
 
 
 def test_the_main_job_does_nothing_again_until_the_tolerance_or_the_data_change(folder, output, monkeypatch):

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from segfw.interop.nnunet import read_plans
 from segfw.tracking.figures import PAGE, PAPER, to_svg
-from segfw.tracking.topology import feature_maps, topology_figure
+from segfw.tracking.topology import topology_figure
 from tests.tracking.contents import CONFIGURATION
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
@@ -17,10 +17,6 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "plans"
 
 def words(figure):
     return [text.get_text() for text in figure.axes[0].texts]
-
-
-def test_feature_maps_shrink_by_the_strides():
-    assert feature_maps(CONFIGURATION) == [(32, 64, 64), (32, 32, 32), (16, 16, 16)]
 
 
 def test_names_every_part_of_the_network():

@@ -12,6 +12,11 @@ CPU = Device("cpu", "CPU", "32-true", 1, "CPU, 1 thread")
 OPERATIONS = 3 * 2 * 2 * 2 * 32 * 32 * 27 * 32**3
 
 
+@pytest.fixture(autouse=True)
+def nothing_measured_yet() -> None:
+    throughput.measure_flops_per_second.cache_clear()
+
+
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Replace the step by nothing; one entry for each."""
@@ -32,6 +37,11 @@ def test_a_slow_machine_is_measured_once(monkeypatch, steps):
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(times))
     assert throughput.measure_flops_per_second(CPU) == pytest.approx(OPERATIONS / 5)
     assert len(steps) == 2
+
+
+def test_a_process_measures_a_device_once(steps):
+    assert throughput.measure_flops_per_second(CPU) == throughput.measure_flops_per_second(CPU)
+    assert len(steps) <= 1 + throughput.REPETITIONS
 
 
 def test_a_real_step_gives_a_plausible_speed(monkeypatch):

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
+from segfw.core.files import sha256
+from segfw.core.preprocessing import CropRecord
 from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.types import IntArray, Volume
+from segfw.data.next_stage import PreviousStage, is_committed
 from segfw.nn.build import fresh_network
-from segfw.training.run import FoldRun
-from segfw.training.validation import FoldIO, validate_fold
+from segfw.training.run import FoldRun, NextStage
+from segfw.training.validation import FoldIO, made_from_of, validate_fold
 
 MakeRun = Callable[..., FoldRun]
 
@@ -115,3 +118,37 @@ def test_other_weights_are_validated_anew(make_run: MakeRun, asked: tuple[FoldIO
         checkpoint.write_bytes(content)
         validate_fold(make_run(), Constant(1), tmp_path, io, checkpoint)
     assert written == ["c", "c"]
+
+
+def test_a_cascade_gets_the_cases_on_the_next_grid(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(next_stage=NextStage("3d_cascade_fullres", (0.5, 1.0, 1.0)))
+    validate_fold(run, Constant(1), tmp_path, io, checkpoint)
+    folders = {tmp_path / "next_stage": made_from_of(run, sha256(checkpoint))}
+    found = PreviousStage.open(folders, {"c": (32, 16, 16)})
+    assert set(found.segmentation("c").ravel().tolist()) == {1}
+
+
+def test_what_the_next_stage_lacks_is_made_again(
+    make_run: MakeRun, asked: tuple[FoldIO, list[str]], tmp_path: Path
+) -> None:
+    io, written = asked
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(train_cases=("a",), val_cases=("b", "c"), next_stage=NextStage("fine", (0.5, 1.0, 1.0)))
+    validate_fold(run, Constant(1), tmp_path, io, checkpoint)
+    (tmp_path / "next_stage/c.segmentation.npy").unlink()
+    validate_fold(run, Constant(1), tmp_path, io, checkpoint)
+    assert written == ["b", "c", "c"]
+    other = replace(run, next_stage=NextStage("fine", (1.0, 1.0, 1.0)))
+    validate_fold(other, Constant(1), tmp_path, io, checkpoint)
+    assert written == ["b", "c", "c", "b", "c"]
+    assert is_committed(tmp_path / "next_stage", made_from_of(other, sha256(checkpoint)))
+
+
+def test_the_grid_of_the_next_stage() -> None:
+    record = CropRecord((4.0, 1.0, 2.0), (9, 9, 9), ((0, 5), (0, 6), (0, 7)), (5, 6, 7), (1, 1, 1))
+    # Planned axes are (X, Z, Y): spacing (2, 4, 1) and extents (5, 6, 7) in that order.
+    assert NextStage("fine", (1.0, 1.0, 1.0)).shape(record, (2, 0, 1)) == (10, 24, 7)
+    assert NextStage("flat", (2.0, 2.0)).shape(record, (2, 0, 1)) == (5, 12, 4)  # 3.5 rounds to 4

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from segfw.core.conversion import nearest, to_plain
-from segfw.core.dataset import Case, Dataset, has_controls
+from segfw.core.dataset import Case, Dataset, has_controls, is_unicode
 from segfw.core.errors import DataError
 from segfw.core.files import write_text
 from segfw.io.datasets.tables import Table, read_table, table_text
@@ -28,6 +28,7 @@ DESCRIPTION_KEYS = (
     *("channel_names", "channels", "modality", "labels", "regions", "regions_class_order", "remap", "normalization"),
     *("window", "numTraining", "file_ending", "licence", "license", "reference", "name", "description", "release"),
 )
+MISSPELT = 0.8  # likeness of a word such as lable to a known one; those of age, race and phase are below
 NO_LABEL = ("", "~", "null", "Null", "NULL")
 
 
@@ -93,7 +94,8 @@ def write_task_list(path: Path, dataset: Dataset) -> None:
     }
     content = {key: value for key, value in plain.items() if value is not None}
     content["cases"] = {case.name: _entry(path, case) for case in dataset.cases}
-    text = "# What the dataset is, and its files; label values are those in the files.\n"
+    renumbering = "; remap says what becomes of them" if dataset.remap else ""
+    text = f"# What the dataset is, and its files; label values are those in the files{renumbering}.\n"
     text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=2**16, default_flow_style=None)
     write_text(path, text)
 
@@ -105,6 +107,7 @@ def _read_csv(path: Path) -> FileList:
         raise DataError(f"{path}: there is no column image (or image_T1, image_T2, ...), only {list(table.columns)}")
     if not table.rows:
         raise DataError(f"{path} lists no case, only the columns {list(table.columns)}")
+    _refuse_misspelt(f"{path}: column", table.columns, ("case", "label"))
     cases: dict[str, tuple[int, Case]] = {}
     for number, row in table.rows:
         empty = [column for column in images if not row[column]]
@@ -177,6 +180,7 @@ def _case(path: Path, place: str, number: int, name: str | None, entry: Any) -> 
     for key, value in {"label": label, "case": entry.get("case", ""), **others}.items():
         if not isinstance(value, str):
             raise DataError(f"{where}.{key} must be one word, number or path, got {value!r}")
+    _refuse_misspelt(f"{where}: column", entry, ("label",) if name is not None else ("case", "label"))
     if name is not None and "case" in entry:
         raise DataError(f"{where} is named {name!r} already, so it takes no case: {entry['case']!r}")
     files = tuple(str(path.parent / image) for image in images)
@@ -213,19 +217,36 @@ def _entry(path: Path, case: Case) -> dict[str, Any]:
         raise DataError(f"{path}: case {case.name}: a column of the table cannot be called {wrong[0]!r}")
     *images, label = _absolute(case)
     _refuse_text(path, case.name, (*images, label, *case.table, *case.table.values()))
-    return {"images": images, **({"label": label} if label else {}), **case.table}
+    entry = {"images": images, **({"label": label} if label else {}), **case.table}
+    _refuse_misspelt(f"{path}: case {case.name}: column", entry, ("label",))
+    return entry
 
 
 def _in_files(value: int | tuple[int, ...] | None, remap: dict[int, int]) -> Any:
-    """Return the value or values that the label files hold for those of the dataset."""
+    """Return the value or values that the label files hold for those of the dataset.
+
+    The background, which every file holds, stays 0 where it may; of other values that `remap` makes, one that it
+    names is in the files, while the value itself need not be.
+    """
     if value is None:
         return None
     if isinstance(value, tuple):
         return [_in_files(member, remap) for member in value]
-    sources = [value] if value not in remap else sorted(old for old, new in remap.items() if new == value)
-    if not sources:
+    named = sorted(old for old, new in remap.items() if new == value)
+    if value not in remap and (value == 0 or not named):
+        return value
+    if not named:
         raise DataError(f"no value in the files becomes {value}: remap {remap} gives it away")
-    return sources[0]
+    return named[0]
+
+
+def _refuse_misspelt(where: str, columns: Iterable[str], optional: Sequence[str]) -> None:
+    """Raise `DataError` for a column that is all but called as an optional one which is not there."""
+    columns = list(columns)
+    absent = [name for name in optional if name not in columns]
+    for column in columns:
+        if meant := nearest(column.lower(), absent, MISSPELT):
+            raise DataError(f"{where} {column!r} means nothing{meant} One of your own needs another name, own_{column}")
 
 
 def _refuse_columns(path: Path, others: Sequence[str]) -> None:
@@ -237,10 +258,5 @@ def _refuse_columns(path: Path, others: Sequence[str]) -> None:
 def _refuse_text(path: Path, case: str, texts: Iterable[str]) -> None:
     """Raise `DataError` for text that reading would change: blanks at its ends, line breaks, control characters."""
     for text in texts:
-        if text != text.strip() or has_controls(text) or not _is_unicode(text):
+        if text != text.strip() or has_controls(text) or not is_unicode(text):
             raise DataError(f"{path}: a list of files cannot hold {text!r} (case {case})")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether `text` can be written: names of files that are no UTF-8 cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

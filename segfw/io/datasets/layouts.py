@@ -69,10 +69,10 @@ def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
     are. See `require_files` and `missing_files`.
     """
     place, file_list = _find_layout(task, data_root)
-    dataset, description = _from_list(task, file_list) if file_list else _from_folder(task, place)
-    if task.label_folder:
-        base = place.parent if place.is_file() else place
-        cases = tuple(_with_label_in(base / task.label_folder, case) for case in dataset.cases)
+    labels = _label_folder(task, place)
+    dataset, description = _from_list(task, file_list) if file_list else _from_folder(task, place, labels)
+    if labels is not None:
+        cases = tuple(_with_label_in(labels, case) for case in dataset.cases)
         dataset = replace(dataset, cases=cases)
     channel_schemes(dataset)
     warning = unused_modality(description, dataset.channel_names)
@@ -83,8 +83,7 @@ def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 
 def missing_files(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out."""
-    expected = {case.name: (*case.images, *((case.label,) if case.label else ())) for case in dataset.cases}
-    missing = {name: tuple(path for path in paths if not os.path.exists(path)) for name, paths in expected.items()}
+    missing = {case.name: tuple(path for path in case.files if not os.path.exists(path)) for case in dataset.cases}
     return {name: paths for name, paths in missing.items() if paths}
 
 
@@ -92,7 +91,7 @@ def require_files(dataset: Dataset) -> None:
     """Raise `DataError` that names up to ten missing files, if any are."""
     missing = [path for paths in missing_files(dataset).values() for path in paths]
     if missing:
-        expected = sum(len(case.images) + (case.label is not None) for case in dataset.cases)
+        expected = sum(len(case.files) for case in dataset.cases)
         names = some(missing, separator=INDENTED)
         raise DataError(f"dataset {dataset.name}: {len(missing)} of {expected} files are missing:{INDENTED}{names}")
 
@@ -106,7 +105,7 @@ def orphan_labels(task: TaskSettings, data_root: Path, dataset: Dataset) -> tupl
     if file_list or "dataset" in _description(place):
         return ()
     used = {case.label for case in dataset.cases}
-    folder = place / (task.label_folder or "labelsTr")
+    folder = _label_folder(task, place) or place / "labelsTr"
     found = [str(folder / name) for name in names_in(folder) if is_image(Path(name))]
     return tuple(path for path in found if path not in used)
 
@@ -126,6 +125,18 @@ def _find_layout(task: TaskSettings, data_root: Path) -> tuple[Path, Path | None
     if len(lists) > 1:
         raise DataError(f"{place} holds several lists of files: {some(lists)}; name one as task.folder")
     return place, place / lists[0] if lists else None
+
+
+def _label_folder(task: TaskSettings, place: Path) -> Path | None:
+    """Return `task.label_folder`, under the dataset's folder or absolute; `UsageError` if there is none such."""
+    if not task.label_folder:
+        return None
+    base = place.parent if place.is_file() else place
+    folder = base / task.label_folder
+    if not folder.is_dir():
+        there = sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
+        raise UsageError(f"task.label_folder: there is no folder {folder}; {base} holds {some(there) or 'none'}")
+    return folder
 
 
 def _how_to_get(task: TaskSettings, data_root: Path) -> str:
@@ -165,17 +176,16 @@ def _from_list(task: TaskSettings, path: Path) -> tuple[Dataset, Description]:
     return _dataset(description, path.stem, channels, cases, ending), description
 
 
-def _from_folder(task: TaskSettings, folder: Path) -> tuple[Dataset, Description]:
+def _from_folder(task: TaskSettings, folder: Path, labels: Path | None) -> tuple[Dataset, Description]:
     content = _description(folder)
     description = Description(task, content, str(folder / "dataset.json"))
     ending = _ending(folder, content)
-    label_folder = folder / (task.label_folder or "labelsTr")
     if "dataset" in content:
         cases = listed_cases(folder, content["dataset"])
     elif isinstance(content.get("training"), list) and "file_ending" not in content:
         cases = decathlon_cases(folder, content["training"], ending)
     else:
-        found = find_images(folder, label_folder, ending)
+        found = find_images(folder, labels or folder / "labelsTr", ending)
         channels = stated_channels(description, num_files=found.highest_channel + 1)
         return _dataset(description, folder.name, channels, found_cases(found, len(channels)), ending), description
     channels = stated_channels(description, num_files=max((len(case.images) for case in cases), default=1))

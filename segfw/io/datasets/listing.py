@@ -5,10 +5,6 @@ from pathlib import Path
 from segfw.core.errors import DataError
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import ending_of, is_known
-from segfw.io.formats.readers import read_geometry
-
-__all__ = ["image_files", "is_image", "read_geometry", "split_ending"]
-
 
 UNCERTAINTY = "_uncertainty"
 """What the name of a map of uncertainty adds to that of the segmentation beside it."""

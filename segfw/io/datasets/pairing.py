@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.affixes import NameRule, find_rule
-from segfw.core.dataset import Case
+from segfw.core.dataset import Case, is_unicode
 from segfw.core.errors import DataError
 from segfw.io.datasets.listing import image_files
 from segfw.io.formats.dicom import MAX_DEPTH, series_folders
@@ -48,7 +48,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} holds no image file, nor does a folder in it")
     for path in found.values():
-        if not _is_text(str(path)):
+        if not is_unicode(str(path)):
             raise DataError(f"{str(path)!r} is no UTF-8 text, which a list of files needs; rename it")
     return found
 
@@ -144,11 +144,3 @@ def _all_words(key: str) -> str:
 
 def _trimmed(text: str) -> str:
     return re.sub(r"^[ _.-]+|[ _.-]+$", "", text)
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from segfw.core.errors import DataError
+from segfw.core.strict_yaml import refuse_twice
 
 
 def load_typed_and_text(path: Path) -> tuple[Any, Any]:
     """Return a file's content with types and as text; `DataError` for what is no YAML and a key given twice."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        _refuse_twice(yaml.compose(text, yaml.SafeLoader), set())
+        _refuse_below(yaml.compose(text, yaml.SafeLoader), set())
         return yaml.load(text, yaml.SafeLoader), yaml.load(text, yaml.BaseLoader)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
@@ -25,19 +26,16 @@ def load_typed_and_text(path: Path) -> tuple[Any, Any]:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
-def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:
-    """Walk the tree of nodes, each once; mappings that hold a key twice would silently lose the first."""
+def _refuse_below(node: yaml.Node | None, seen: set[int]) -> None:
+    """Refuse every mapping that holds a key twice, each once where aliases name it again."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_twice(item, seen)
+            _refuse_below(item, seen)
     elif isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        refuse_twice(node)
         for key, value in node.value:
-            _refuse_twice(key, seen)
-            _refuse_twice(value, seen)
+            _refuse_below(key, seen)
+            _refuse_below(value, seen)

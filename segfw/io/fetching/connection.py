@@ -13,12 +13,43 @@ from email.message import Message
 from http import HTTPStatus
 from typing import IO, Any
 
-from segfw.core.errors import JobError
+from segfw.core.errors import JobError, UsageError
 
 TIMEOUT = 30.0  # seconds of silence
 BLOCK = 2**20
-INSTEAD = "or get the archive another way and give task.url=file:///PATH"
+UNQUOTED = "%/:=&?~#+!$,;'@()*[]"  # stays as it is in an address: the rest is escaped, such as spaces and umlauts
 RETRIED = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)  # and every 5xx
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is fetched, in the words of the settings.
+
+    `key`: which one holds the address; `instead`, `elsewhere`: what else a user may do about the server, or the disk;
+    `needs`: what the space is for, `copies`: how often its size.
+    """
+
+    key: str
+    instead: str
+    elsewhere: str
+    needs: str
+    copies: int
+
+
+DATASET = Wanted(
+    key="task.url",
+    instead="or get the archive another way and give task.url=file:///PATH",
+    elsewhere="give data_root=FOLDER on another disk",
+    needs="the archive with what it holds",
+    copies=2,
+)
+MODEL = Wanted(
+    key="model",
+    instead="or get the .zip another way and give model=PATH",
+    elsewhere="give model_cache=FOLDER on another disk",
+    needs="the model",
+    copies=1,
+)
 
 
 class Transient(Exception):
@@ -92,6 +123,28 @@ def open_url(url: str, version: Version | None, done: int) -> Any:
                 f"cannot fetch {url}: the server's certificate is not valid ({cause.verify_message})"
             ) from error
         raise Transient(reason_of(cause), None) from error
+
+
+def checked_url(url: str, key: str) -> str:
+    """Return the address as it can be asked for; `UsageError` for one that cannot be. `key`: of the settings."""
+    try:
+        parsed = urllib.parse.urlsplit(url)
+        host, _ = parsed.hostname or "", parsed.port
+        host.encode("idna")
+    except ValueError as error:
+        raise UsageError(f"{key} is no address: {error}") from error
+    if parsed.username is not None or parsed.password is not None:
+        raise UsageError(
+            f"{key} holds a user name or a password, which are not used; fetch it by hand, give file:///PATH"
+        )
+    if parsed.scheme in ("http", "https") and host:
+        return urllib.parse.quote(url, safe=UNQUOTED)
+    if parsed.scheme == "file" and host in ("", "localhost") and parsed.path.strip("/"):
+        return url
+    raise UsageError(
+        f"{key} must begin with http://HOST/, https://HOST/ or file:///PATH, got {url!r}"
+        + ("; ftp is not used" if parsed.scheme.startswith("ftp") else "")
+    )
 
 
 def version_of(url: str, response: Any) -> Version:

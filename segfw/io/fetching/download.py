@@ -13,13 +13,13 @@ from segfw.core.locks import Lock, hold
 from segfw.core.settings import TaskSettings
 from segfw.io.datasets.layouts import dataset_folder
 from segfw.io.fetching.archives import DamagedArchive, archive_kind
+from segfw.io.fetching.connection import DATASET, checked_url
 from segfw.io.fetching.fetch import Report, discard, fetch
 from segfw.io.fetching.unpack import holds_dataset, remove_remains, unpack
 
 log = logging.getLogger(__name__)
 
 WATCH = 5.0  # seconds between two looks at whether the lock is still ours
-UNQUOTED = "%/:=&?~#+!$,;'@()*[]"  # stays as it is in an address: the rest is escaped, such as spaces and umlauts
 
 
 def download_task(task: TaskSettings, data_root: Path, report: Report) -> Path:
@@ -36,7 +36,7 @@ def download_task(task: TaskSettings, data_root: Path, report: Report) -> Path:
         return folder
     if not task.url:
         raise UsageError(f"task {task.name!r} has no url to download from; put the dataset into {folder}")
-    url, md5 = _checked_url(task.url), _checked_md5(task.md5)
+    url, md5 = checked_url(task.url, "task.url"), _checked_md5(task.md5)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with hold(folder.with_name(f".{folder.name}.lock"), f"the dataset folder {folder}") as lock:
         if _is_there(folder):
@@ -59,7 +59,7 @@ def _fetch_and_unpack(url: str, md5: str | None, folder: Path, lock: Lock, repor
     part = part_of(folder)
     watched = _watched(lock, report)
     for last in (False, True):
-        resumed = fetch(url, part, watched)
+        resumed = fetch(url, part, watched, DATASET)
         try:
             _check_and_unpack(part, md5, folder, lock)
         except DamagedArchive as error:
@@ -127,25 +127,3 @@ def _checked_md5(md5: str | None) -> str | None:
     if md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", md5):
         raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {md5!r}")
     return md5.lower() if md5 else None
-
-
-def _checked_url(url: str) -> str:
-    """Return the address as it can be asked for; `UsageError` for one that cannot be."""
-    try:
-        parsed = urllib.parse.urlsplit(url)
-        host, _ = parsed.hostname or "", parsed.port
-        host.encode("idna")
-    except ValueError as error:
-        raise UsageError(f"task.url is no address: {error}") from error
-    if parsed.username is not None or parsed.password is not None:
-        raise UsageError(
-            "task.url holds a user name or a password, which are not used; fetch it by hand, give file:///PATH"
-        )
-    if parsed.scheme in ("http", "https") and host:
-        return urllib.parse.quote(url, safe=UNQUOTED)
-    if parsed.scheme == "file" and host in ("", "localhost") and parsed.path.strip("/"):
-        return url
-    raise UsageError(
-        f"task.url must begin with http://HOST/, https://HOST/ or file:///PATH, got {url!r}"
-        + ("; ftp is not used" if parsed.scheme.startswith("ftp") else "")
-    )

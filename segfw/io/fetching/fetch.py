@@ -21,10 +21,11 @@ from segfw.core.errors import JobError
 from segfw.core.files import write_text
 from segfw.io.fetching.connection import (
     BLOCK,
-    INSTEAD,
+    DATASET,
     RETRIED,
     Transient,
     Version,
+    Wanted,
     open_url,
     reason_of,
     retry_after,
@@ -43,7 +44,7 @@ SPACE_STEP = 2**28  # bytes between two looks at the free space
 SPARE = 2**26  # bytes left free on the disk
 
 
-def fetch(url: str, part: Path, report: Report) -> bool:
+def fetch(url: str, part: Path, report: Report, wanted: Wanted = DATASET) -> bool:
     """Fetch `url` into `part`, going on after interruptions as long as there is progress.
 
     Returns whether the file was written by more than one connection. `report(done, total)` is called before each
@@ -53,14 +54,14 @@ def fetch(url: str, part: Path, report: Report) -> bool:
     while True:
         wait: float | None = None
         try:
-            return _connect(url, part, report)
+            return _connect(url, part, report, wanted)
         except Transient as error:
             reason, wait = error.args
         now = _size(part)
         failures = 0 if now - furthest > _least_step(part) else failures + 1
         furthest = max(furthest, now)
         if failures >= ATTEMPTS:
-            raise JobError(f"cannot fetch {url}: {reason}; {_kept(part)}, {INSTEAD}")
+            raise JobError(f"cannot fetch {url}: {reason}; {_kept(part)}, {wanted.instead}")
         if wait is not None and wait > MAX_RETRY_AFTER:
             raise JobError(f"cannot fetch {url}: {reason}, and asks to come back in {wait:.0f} s; {_kept(part)}")
         pause = min(PAUSE * 2 ** max(0, failures - 1), MAX_PAUSE) if wait is None else wait
@@ -80,17 +81,16 @@ def discard(part: Path) -> None:
     _description(part).unlink(missing_ok=True)
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
+def require_space(folder: Path, needed: int, what: str, elsewhere: str = DATASET.elsewhere) -> None:
     """Raise `JobError` where fewer than `needed` bytes are free."""
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
         raise JobError(
-            f"{folder} has {free / 1e9:.2f} GB free; {what} needs {needed / 1e9:.2f} GB; "
-            "free some or give data_root=FOLDER on another disk"
+            f"{folder} has {free / 1e9:.2f} GB free; {what} needs {needed / 1e9:.2f} GB; free some or {elsewhere}"
         )
 
 
-def _connect(url: str, part: Path, report: Report) -> bool:
+def _connect(url: str, part: Path, report: Report, wanted: Wanted) -> bool:
     """Append what one connection gives to `part`; return whether an earlier one gave some of it.
 
     Raises `Transient` while something is missing that may come, `JobError` otherwise.
@@ -108,11 +108,11 @@ def _connect(url: str, part: Path, report: Report) -> bool:
         response = open_url(url, version, done)
     except urllib.error.HTTPError as error:
         with error:
-            _require_range_refused(error, url, part, done)
+            _require_range_refused(error, url, part, wanted)
         return True
     with response:
         begin, total = _place(response, version, url, part, done)
-        _append(response, part, begin, total, report)
+        _append(response, part, (begin, total), report, wanted)
     return begin > 0
 
 
@@ -141,8 +141,9 @@ def _changed(part: Path) -> Transient:
     return Transient("the server's file is not the one that the partial file begins; begun anew", 0.0)
 
 
-def _require_range_refused(error: urllib.error.HTTPError, url: str, part: Path, done: int) -> None:
+def _require_range_refused(error: urllib.error.HTTPError, url: str, part: Path, wanted: Wanted) -> None:
     """Return if the error status says that nothing is missing; raise what it means otherwise."""
+    done = _size(part)
     if done and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         if error.headers.get("Content-Range") == f"bytes */{done}":
             return
@@ -150,19 +151,21 @@ def _require_range_refused(error: urllib.error.HTTPError, url: str, part: Path, 
     answer = f"the server answers {error.code} {str(error.reason or '').split(chr(10))[0]}".rstrip()
     if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code in RETRIED:
         raise Transient(answer, retry_after(error.headers))
-    raise JobError(f"cannot fetch {url}: {answer}; check task.url, {INSTEAD}")
+    raise JobError(f"cannot fetch {url}: {answer}; check {wanted.key}, {wanted.instead}")
 
 
-def _append(response: Any, part: Path, done: int, total: int | None, report: Report) -> None:
-    """Write the body of `response` at the end of `part`, byte `done`."""
+def _append(response: Any, part: Path, place: tuple[int, int | None], report: Report, wanted: Wanted) -> None:
+    """Write the body of `response` at the end of `part`. `place`: the byte that this is, and the size of the whole."""
+    done, total = place
     looked = -1
     try:
         with part.open("ab", buffering=0) as file:
             while True:
                 if done // SPACE_STEP != looked:
                     looked = done // SPACE_STEP
-                    needed = done if total is None else 2 * total - done
-                    require_space(part.parent, needed, "the archive with what it holds")
+                    needed = done * (wanted.copies - 1) if total is None else wanted.copies * total - done
+                    stated = "" if total is None else f" (the server states {total / 1e9:.2f} GB)"
+                    require_space(part.parent, needed, f"{wanted.needs}{stated}", wanted.elsewhere)
                 block = _read(response)
                 report(done, total)
                 if not block:
@@ -171,7 +174,7 @@ def _append(response: Any, part: Path, done: int, total: int | None, report: Rep
     except OSError as error:
         raise _cannot_write(part, error) from error
     if total is not None and done < total:
-        raise Transient("the connection was closed early", None)
+        raise Transient(f"the connection was closed early, after {done} of {total} bytes stated", None)
 
 
 def _read(response: Any) -> bytes:

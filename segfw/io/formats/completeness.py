@@ -1,23 +1,22 @@
 """Refuse image files that end too early, where ITK would fill the rest with zeros and say nothing.
 
-ITK itself notices truncated NRRD, MetaImage, MINC, PNG and DICOM files, tifffile TIFF ones.
+When it reads the voxels, ITK itself notices truncated NRRD, MetaImage, MINC, PNG and DICOM files, tifffile TIFF ones.
+Where the header alone is read, the sizes of NRRD, MetaImage and PNG files are looked at here, too.
 """
 
 import gzip
-import math
 import re
-import struct
 import zlib
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from segfw.core.errors import DataError
+from segfw.io.formats.nifti_layout import files_of, is_packed, read_layout
 
-GZIP = b"\x1f\x8b"
 VTK_HEADER = re.compile(rb"# vtk.*?\nBINARY\n.*?\n(LOOKUP_TABLE [^\n]*|VECTORS [^\n]*)\n", re.DOTALL)
-JPEG_END = b"\xff\xd9"
-NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
+NRRD_HEADER = re.compile(rb"NRRD.*?(?P<blank>\n\r?\n|\Z)", re.DOTALL)
+META_HEADER = re.compile(rb".*?^ElementDataFile\s*=[^\n]*\n", re.DOTALL | re.MULTILINE)
+LONGEST_TEXT_HEADER = 2**16
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND"
 DEFLATE_LIMIT = 1032  # no stream of deflate unpacks to more than this many times its size
 
 
@@ -32,24 +31,14 @@ def require_sound_nifti(path: Path) -> None:
         raise DataError(
             f"cannot read {path}: {unpacked.name} lies beside it and would be read in its place; remove one"
         )
-    if path.suffix.lower() in (".hdr", ".img"):
-        header, voxels = path.with_suffix(".hdr"), path.with_suffix(".img")
-        if not (header.is_file() and voxels.is_file()):
-            raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
-        _require_bytes(voxels, _nifti_size(header, header.read_bytes()))
-        return
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if head.startswith(GZIP):
-        try:
-            head = zlib.decompressobj(wbits=31).decompress(head, NIFTI2_HEADER)
-        except zlib.error as error:
-            raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
-    _require_bytes(path, _nifti_size(path, head))
+    header, voxels = files_of(path)
+    if not (header.is_file() and voxels.is_file()):
+        raise DataError(f"cannot read {path}: of {header.name} and {voxels.name}, one is missing")
+    _require_bytes(voxels, _nifti_size(header))
 
 
-def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
-    """Raise `DataError` if the file at `path`, from which `image` was read, is shorter than it should be.
+def require_whole(path: Path, ending: str, voxels: int) -> None:
+    """Raise `DataError` if the file at `path`, which holds so many bytes of voxels, is shorter than it should be.
 
     `ending` in lower case. NIfTI files have been looked at before.
     """
@@ -59,7 +48,6 @@ def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - 4096))
         tail = file.read()
-    voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     if ending in (".gipl", ".gipl.gz"):
         _require_bytes(path, 256 + voxels)
     elif ending == ".vtk" and (start := VTK_HEADER.match(head)):
@@ -72,20 +60,66 @@ def require_whole(path: Path, ending: str, image: sitk.Image) -> None:
         raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
 
 
-def _require_bytes(path: Path, needed: int) -> None:
-    """Raise `DataError` if the file, or what it unpacks to, has fewer bytes.
+def require_whole_unread(path: Path, ending: str, voxels: int) -> None:
+    """Raise `DataError` as `require_whole` does, also for formats of which ITK notices it once it reads the voxels.
+
+    Where the header does not tell how many bytes there should be, the file passes.
+    """
+    with path.open("rb") as file:
+        head = file.read(LONGEST_TEXT_HEADER)
+        file.seek(max(0, path.stat().st_size - 64))
+        tail = file.read()
+    if ending in (".nrrd", ".nhdr") and (text := NRRD_HEADER.match(head)):
+        _require_nrrd_voxels(path, text, voxels)
+    elif ending in (".mha", ".mhd") and (text := META_HEADER.match(head)):
+        _require_meta_voxels(path, text, voxels)
+    elif ending == ".png" and PNG_END not in tail:
+        raise DataError(f"cannot read {path}: the file is truncated, its end marker is missing")
+    else:
+        require_whole(path, ending, voxels)
+
+
+def _require_nrrd_voxels(path: Path, header: re.Match[bytes], voxels: int) -> None:
+    stated = _fields(header[0], ":")
+    name = stated.get("data file", stated.get("datafile", ""))
+    file = path.parent / name
+    if stated.get("encoding", "").lower() not in ("raw", "gzip", "gz") or {"line skip", "byte skip"} & stated.keys():
+        return
+    if file.is_file() if name else header["blank"]:  # else several files, or a header longer than what was read
+        _require_bytes(file if name else path, voxels, 0 if name else header.end())
+
+
+def _require_meta_voxels(path: Path, header: re.Match[bytes], voxels: int) -> None:
+    stated = _fields(header[0], "=")
+    name, packed = stated["elementdatafile"], stated.get("compresseddata", "false").lower() == "true"
+    is_local, file = name.upper() == "LOCAL", path.parent / name
+    needed = stated.get("compresseddatasize", "") if packed else str(voxels)
+    if stated.get("binarydata", "true").lower() != "true":
+        return
+    if needed.isdigit() and "headersize" not in stated and (is_local or file.is_file()):
+        file = path if is_local else file
+        _require_size(file, file.stat().st_size, int(needed) + (header.end() if is_local else 0))
+
+
+def _fields(header: bytes, separator: str) -> dict[str, str]:
+    """Return key in lower case -> text of the header's lines."""
+    lines = (line.partition(separator) for line in header.decode("latin-1").splitlines())
+    return {key.strip().lower(): text.strip() for key, _, text in lines}
+
+
+def _require_bytes(path: Path, needed: int, start: int = 0) -> None:
+    """Raise `DataError` if the file, or what it unpacks to, has fewer bytes, those before `start` left out.
 
     A gzip file states the size of its content in the last four bytes; only where that differs is it unpacked.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        packed = file.read(2) == GZIP
         file.seek(max(0, size - 4))
         stated = int.from_bytes(file.read(4), "little")
-    if not packed:
-        _require_size(path, size, needed)
+    if not is_packed(path, start):
+        _require_size(path, size, start + needed)
     elif stated != needed % 2**32:
-        _require_size(path, _unpacked_size(path), needed)
+        _require_size(path, _unpacked_size(path, start), needed)
     elif needed > size * DEFLATE_LIMIT:
         raise DataError(f"cannot read {path}: its header states {needed} bytes, more than {size} packed bytes can hold")
 
@@ -95,29 +129,26 @@ def _require_size(path: Path, size: int, needed: int) -> None:
         raise DataError(f"cannot read {path}: the file is truncated, {size} of at least {needed} bytes are there")
 
 
-def _nifti_size(path: Path, head: bytes) -> int:
-    """Return the bytes that a NIfTI file's header, version 1 or 2, asks for; `DataError` where it is none."""
-    for order in "<>":
-        if len(head) >= NIFTI1_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI1_HEADER:
-            axes, bits = struct.unpack_from(order + "8h", head, 40), struct.unpack_from(order + "h", head, 72)[0]
-            offset = int(struct.unpack_from(order + "f", head, 108)[0])
-        elif len(head) >= NIFTI2_HEADER and struct.unpack_from(order + "i", head)[0] == NIFTI2_HEADER:
-            axes, bits = struct.unpack_from(order + "8q", head, 16), struct.unpack_from(order + "h", head, 14)[0]
-            offset = struct.unpack_from(order + "q", head, 168)[0]
-        else:
-            continue
-        sizes = axes[1 : 1 + max(0, min(axes[0], 7))]
-        if any(size < 1 for size in sizes):
-            raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(sizes)}")
-        return int(offset) + math.prod(sizes) * bits // 8
-    raise DataError(f"cannot read {path}: this is no NIfTI header")
+def _nifti_size(path: Path) -> int:
+    """Return the bytes that a NIfTI file's header asks for; `DataError` where it is none."""
+    try:
+        layout = read_layout(path)
+    except zlib.error as error:
+        raise DataError(f"cannot read {path}: the file is damaged ({error})") from error
+    if layout is None:
+        raise DataError(f"cannot read {path}: this is no NIfTI header")
+    if any(size < 1 for size in layout.sizes):
+        raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(layout.sizes)}")
+    return layout.num_bytes
 
 
-def _unpacked_size(path: Path) -> int:
-    """Unpack a gzip file to count its bytes; `DataError` where it breaks off."""
+def _unpacked_size(path: Path, start: int) -> int:
+    """Unpack a gzip file from byte `start` on to count its bytes; `DataError` where it breaks off."""
     unpacked = 0
     try:
-        with gzip.open(path) as file:
+        with path.open("rb") as packed:
+            packed.seek(start)
+            file = gzip.GzipFile(fileobj=packed)
             while block := file.read(2**20):
                 unpacked += len(block)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

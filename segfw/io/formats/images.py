@@ -95,11 +95,11 @@ def image_from_label(array: IntArray, geometry: Geometry) -> sitk.Image:
     A geometry of two axes makes a 2D image of the only slice. `DataError` for values that do not fit and for several
     slices on it.
     """
-    return image_from_map(label_values(array), geometry)
+    return image_on_grid(label_values(array), geometry)
 
 
-def image_from_map(values: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
-    """Return a map of numbers (Z, Y, X) on the grid of `geometry`, in its own type; else as `image_from_label`."""
+def image_on_grid(values: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """Return voxels (Z, Y, X) on the grid of `geometry`, in their own type; else as `image_from_label`."""
     if geometry.ndim == 2 and len(values) != 1:
         raise DataError(f"the geometry is that of one slice, the map has {len(values)}")
     image = sitk.GetImageFromArray(values[0] if geometry.ndim == 2 else values)

@@ -4,28 +4,18 @@ So an image that was read cannot tell any more; the file's own bytes are looked 
 """
 
 import gzip
-import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from segfw.io.formats.endings import NIFTI_ENDINGS
+from segfw.io.formats.nifti_layout import NiftiLayout, files_of, is_packed, read_layout
+
 FLOAT32, FLOAT64 = 16, 64  # codes of NIfTI's data types
 EXPONENTS = {FLOAT32: (4, 0x7F800000), FLOAT64: (8, 0x7FF0000000000000)}
 BLOCK = 2**22
-HEADERS = {348: (40, "8h", 70, 108, "f"), 540: (16, "8q", 12, 168, "q")}  # size -> places of dim, type and offset
-
-
-@dataclass(frozen=True)
-class NiftiFloats:
-    """Where a NIfTI file holds its floating-point voxels: bytes per voxel, byte order, first byte, number of voxels."""
-
-    size: int
-    order: str
-    offset: int
-    count: int
 
 
 def find_not_finite(path: Path) -> tuple[int, int] | None:
@@ -33,39 +23,27 @@ def find_not_finite(path: Path) -> tuple[int, int] | None:
 
     None where there is none, and for files that are no NIfTI, that hold integers, or that cannot be read.
     """
+    if not path.name.lower().endswith(NIFTI_ENDINGS):
+        return None
+    header, voxels = files_of(path)
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            layout = _layout(file.read(540))
-            return None if layout is None else _scan(file, layout)  # type: ignore[arg-type]
-    except (OSError, EOFError, zlib.error, struct.error):
+        layout = read_layout(header)
+        if layout is None or layout.type_code not in EXPONENTS:
+            return None
+        with gzip.open(voxels) if is_packed(voxels) else voxels.open("rb") as file:
+            return _scan(file, layout)  # type: ignore[arg-type]
+    except (OSError, EOFError, zlib.error):
         return None
 
 
-def _layout(head: bytes) -> NiftiFloats | None:
-    for order in "<>":
-        places = HEADERS.get(struct.unpack_from(f"{order}i", head)[0])
-        if places is None:
-            continue
-        dim_place, dim_form, type_place, offset_place, offset_form = places
-        dims = struct.unpack_from(order + dim_form, head, dim_place)
-        kind = struct.unpack_from(f"{order}h", head, type_place)[0]
-        if kind not in EXPONENTS:
-            return None
-        offset = int(struct.unpack_from(order + offset_form, head, offset_place)[0])
-        return NiftiFloats(EXPONENTS[kind][0], order, offset, int(np.prod(dims[1 : 1 + dims[0]], dtype=np.int64)))
-    return None
-
-
-def _scan(file: BinaryIO, layout: NiftiFloats) -> tuple[int, int] | None:
+def _scan(file: BinaryIO, layout: NiftiLayout) -> tuple[int, int] | None:
     """Look at the exponents alone: all ones is NaN or infinite."""
-    exponent = EXPONENTS[FLOAT32 if layout.size == 4 else FLOAT64][1]
+    size, exponent = EXPONENTS[layout.type_code]
     file.seek(layout.offset)
     total, first, done = 0, -1, 0
     while done < layout.count:
-        block = file.read(min(BLOCK, (layout.count - done) * layout.size))
-        bits = np.frombuffer(block, f"{layout.order}u{layout.size}", len(block) // layout.size)
+        block = file.read(min(BLOCK, (layout.count - done) * size))
+        bits = np.frombuffer(block, f"{layout.order}u{size}", len(block) // size)
         if not len(bits):
             break
         bad = (bits & exponent) == exponent

@@ -7,6 +7,7 @@ Further than these: a folder that holds a DICOM series is read like a file, an a
 dropped, and TIFF pages are taken as the file states them (see `segfw.io.formats.tiff`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Volume
-from segfw.io.formats.completeness import require_sound_nifti, require_whole
+from segfw.io.formats.completeness import require_sound_nifti, require_whole, require_whole_unread
 from segfw.io.formats.dicom import read_series, series_geometry
 from segfw.io.formats.endings import (
     FORMATS,
@@ -95,7 +96,7 @@ def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volu
 
 
 def read_geometry(path: str | Path) -> Geometry:
-    """Read where an image's voxels lie, from the headers alone; raises `DataError` for an unreadable one."""
+    """Read where an image's voxels lie, from the headers alone; `DataError` for an unreadable or a truncated file."""
     path = Path(path)
     if path.is_dir():
         return series_geometry(path)
@@ -114,7 +115,13 @@ def read_geometry(path: str | Path) -> Geometry:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
+    voxel = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    require_whole_unread(path, ending, math.prod(reader.GetSize()) * _bytes_of_voxels(voxel))
     return geometry_of(reader, min(reader.GetDimension(), 3))
+
+
+def _bytes_of_voxels(image: sitk.Image) -> int:
+    return int(image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent())
 
 
 def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
@@ -140,7 +147,7 @@ def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | Non
             image = sitk.ReadImage(str(path), imageIO=_format(path))
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
-    require_whole(path, ending, image)
+    require_whole(path, ending, _bytes_of_voxels(image))
     natural = ending in NATURAL_ENDINGS
     if natural and image.GetDimension() != 2:
         raise DataError(

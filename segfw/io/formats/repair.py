@@ -11,11 +11,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from segfw.core.errors import DataError
-from segfw.core.files import atomic_path
 from segfw.core.grids import compare_grids
 from segfw.core.types import Geometry, Volume
-from segfw.io.formats.nifti_header import restore_direction
+from segfw.io.formats.images import image_on_grid
 from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of, read_image, read_label, write_label
+from segfw.io.formats.writing import write_by_itk
 
 Fix = Literal["copy_header", "resample"]
 WRITTEN_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # they keep a direction; of other files the copy is NIfTI
@@ -65,8 +65,8 @@ def _resampled(volume: Volume, grid: Volume, is_label: bool) -> NDArray[np.gener
     """Return the voxels (Z, Y, X) on `grid`: nearest for labels; linear for images, their minimum where none was."""
     if volume.geometry is None or grid.geometry is None or volume.geometry.ndim != grid.geometry.ndim:
         raise DataError("a 2D and a 3D file cannot be resampled onto each other; use verify.fix=copy_header")
-    moved = _image(volume.array[0], volume.geometry)
-    target = _image(grid.array[0], grid.geometry)
+    moved = image_on_grid(volume.array[0], volume.geometry)
+    target = image_on_grid(grid.array[0], grid.geometry)
     covered = sitk.Image(moved.GetSize(), sitk.sitkUInt8) + 1
     covered.CopyInformation(moved)
     nearest = sitk.sitkNearestNeighbor
@@ -86,22 +86,8 @@ def _require_same(target: Path, wanted: Volume, is_label: bool) -> None:
         raise DataError(f"{target} is there and holds something else; delete it or move it away")
 
 
-def _image(array: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
-    image = sitk.GetImageFromArray(array[0] if geometry.ndim == 2 else array)
-    image.SetSpacing(geometry.spacing[::-1])
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(np.array(geometry.direction[::-1]).T.ravel().tolist())
-    return image
-
-
 def _write_image(path: Path, array: NDArray[np.generic], geometry: Geometry) -> None:
     """Write an image, as int16 where that holds every value, else as float32."""
     smaller = array.astype(np.int16) if np.abs(array).max() < 2**15 else array
-    image = _image(smaller if np.array_equal(smaller, array) else array.astype(np.float32), geometry)
-    with atomic_path(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:
-            raise DataError(f"cannot write {path}: {error}") from error
-        if ending_of(path).lower() in (".nii", ".nii.gz"):
-            restore_direction(temporary, image.GetDirection())
+    written = smaller if np.array_equal(smaller, array) else array.astype(np.float32)
+    write_by_itk(path, image_on_grid(written, geometry))

@@ -105,7 +105,9 @@ def read_tiff(path: Path, is_label: bool = False, dtype: DTypeLike | None = None
 def tiff_geometry(path: Path) -> Geometry:
     """Read a TIFF file's grid without its pixels; raises as `read_tiff` does."""
     with _opened(path) as tiff:
-        return _geometry(_layout(tiff, path))
+        layout = _layout(tiff, path)
+        _require_whole(tiff, path)
+        return _geometry(layout)
 
 
 def tiff_states_spacing(path: Path) -> bool:
@@ -178,6 +180,18 @@ def _layout(tiff: tifffile.TiffFile, path: Path) -> Layout:
     alpha = "S" in axes and any(int(kind) in (1, 2) for kind in page.extrasamples)
     spacing = beside or spacing_inside(tiff) if is_volume else None
     return Layout(axes, is_volume, spacing, pixel_size(tiff.pages.first), alpha)
+
+
+def _require_whole(tiff: tifffile.TiffFile, path: Path) -> None:
+    """Raise `DataError` if pixels should lie beyond the file's end."""
+    series, size = tiff.series[0], tiff.filehandle.size
+    if series.dataoffset is not None:
+        end = series.dataoffset + series.nbytes
+    else:
+        pieces = [zip(page.dataoffsets, page.databytecounts, strict=True) for page in series.pages if page is not None]
+        end = max(start + length for piece in pieces for start, length in piece)
+    if size < end:
+        raise DataError(f"cannot read {path}: the file is truncated, {size} of at least {end} bytes are there")
 
 
 def _known_axes(series: tifffile.TiffPageSeries, path: Path) -> str:

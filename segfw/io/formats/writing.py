@@ -29,7 +29,7 @@ from segfw.io.formats.endings import (
     ending_of,
     is_known,
 )
-from segfw.io.formats.images import image_from_label, image_from_map, is_plain, plain_geometry, reason
+from segfw.io.formats.images import image_from_label, image_on_grid, is_plain, plain_geometry, reason
 from segfw.io.formats.nifti_header import restore_direction
 from segfw.io.formats.tiff import write_tiff_label
 
@@ -67,18 +67,34 @@ def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
             _warn_of_lost_geometry(path, geometry)
             write_tiff_label(path, array, geometry)
             return
-        _write_by_itk(path, ending, image_from_label(array, _written_geometry(path, ending, array, geometry)))
+        image = image_from_label(array, _written_geometry(path, ending, array, geometry))
     except DataError as error:
         raise DataError(f"cannot write {path}: {error}") from error
+    write_by_itk(path, image)
+
+
+def write_by_itk(path: Path, image: sitk.Image) -> None:
+    """Write an image compressed, its direction to the last digit, whole or not at all; `DataError` says why not."""
+    ending = ending_of(path).lower()
+    try:
+        if ending in PAIR_ENDINGS:
+            _write_pair(path, ending, image)
+            return
+        with atomic_path(path) as temporary:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+            if ending in NIFTI_ENDINGS:
+                restore_direction(temporary, image.GetDirection())
+    except RuntimeError as error:
+        raise DataError(f"cannot write {path}: {reason(error)}") from error
 
 
 def write_map(path: str | Path, values: NDArray[np.floating], geometry: Geometry) -> None:
-    """Write a map of real numbers `(Z, Y, X)` on the grid of `geometry` as NIfTI, float32, whole or not at all."""
-    path = Path(path)
+    """Write a map of real numbers `(Z, Y, X)` on the grid of `geometry`, float32, whole or not at all."""
     try:
-        _write_by_itk(path, ".nii.gz", image_from_map(values.astype(np.float32), geometry))
+        image = image_on_grid(values.astype(np.float32), geometry)
     except DataError as error:
         raise DataError(f"cannot write {path}: {error}") from error
+    write_by_itk(Path(path), image)
 
 
 def _written_geometry(path: Path, ending: str, array: IntArray, geometry: Geometry) -> Geometry:
@@ -96,19 +112,6 @@ def _written_geometry(path: Path, ending: str, array: IntArray, geometry: Geomet
 def _warn_of_lost_geometry(path: Path, geometry: Geometry) -> None:
     if not is_plain(geometry):
         log.warning("%s: this format does not hold where the image lies in the patient; .nii.gz would", path)
-
-
-def _write_by_itk(path: Path, ending: str, image: sitk.Image) -> None:
-    try:
-        if ending in PAIR_ENDINGS:
-            _write_pair(path, ending, image)
-            return
-        with atomic_path(path) as temporary:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-            if ending in NIFTI_ENDINGS:
-                restore_direction(temporary, image.GetDirection())
-    except RuntimeError as error:
-        raise DataError(reason(error)) from error
 
 
 def _write_pair(path: Path, ending: str, image: sitk.Image) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,24 @@ def test_a_task_list_gives_back_the_dataset(tmp_path, written):
     assert read_dataset(TaskSettings(name="Toy", folder=str(path)), Path("/")) == written
 
 
+@pytest.mark.parametrize(
+    ("stated", "remap"),
+    [
+        ({"background": 0, "tumor": 255}, {255: 1}),
+        ({"background": 255, "tumor": 0}, {255: 0, 0: 1}),
+        ({"background": 0, "tumor": 2, "liver": 1}, {1: 2, 2: 1, 7: 0}),
+        ({"background": 0, "whole": [7, 9], "tumor": 9}, {7: 1, 9: 2, 3: 0}),
+    ],
+)
+def test_label_values_are_written_as_they_are_in_the_files(tmp_path, stated, remap):
+    description = Description(TaskSettings(), {"regions" if "whole" in stated else "labels": stated}, "f")
+    labels, _ = stated_labels(replace(description, task=TaskSettings(remap=remap)))
+    write_task_list(tmp_path / "list.yaml", Dataset("Toy", ("CT",), labels, 1, (Case("a", ("b",)),), remap=remap))
+    text = (tmp_path / "list.yaml").read_text()
+    assert text.startswith("# What the dataset is, and its files; label values are those in the files; remap")
+    assert yaml.safe_load(text)["labels"] == stated
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_what_spreadsheets_write_is_read(tmp_path, delimiter, mark):
@@ -158,6 +177,8 @@ def test_columns_that_begin_with_image_are_channels_in_order(tmp_path, header, n
         ("image,label\na\n", "row 2: 1 cells, the header names 2 columns"),
         ("image,label,image\n", "row 1: the column 'image' is there twice"),
         ("image,,label\n", "row 1: column 2 has no name"),
+        ("image,lable\na,b\n", r"csv: column 'lable' means nothing, did you mean 'label'\? .* another name, own_lable"),
+        ("Case,image,label\na,b,c\n", "'Case' means nothing, did you mean 'case'"),
         ("case,image\na,1\na,2\n", "rows 2 and 3: both are called 'a'$"),
         ("image\n1/ct.nii\n2/ct.nii\n", "rows 2 and 3: both are called 'ct' .*name the cases in a column case"),
         ('image,label\na,"b\n', "row 2: this is no table"),
@@ -209,7 +230,9 @@ def test_yaml_may_be_a_plain_list(tmp_path):
         ("cases: {a: {image: b, label: [c]}}", r"cases\.a\.label must be one word, number or path, got \['c'\]"),
         ("cases: {a: {image: b, case: c}}", r"cases\.a is named 'a' already"),
         ("- {image: a}\n- {label: b}", r"list\.yaml\[2\] needs image"),
-        ("cases: {a: {image: b}, a: {image: c}}", "the key 'a' is given twice"),
+        ("cases:\n a: {image: b}\n a: {image: c}", r"(?s)the key 'a' is given twice.*line 3, column 2"),
+        ("cases: {a: {image: b, LABEL: c}}", r"cases\.a: column 'LABEL' means nothing, did you mean 'label'"),
+        ("- {image: a, cases: b}", r"yaml\[1\]: column 'cases' means nothing, did you mean 'case'"),
         ("cases: [", "is not valid YAML"),
         ("!!python/object/apply:os.system [ls]", "is not valid YAML"),
     ],
@@ -217,6 +240,17 @@ def test_yaml_may_be_a_plain_list(tmp_path):
 def test_wrong_yaml_is_explained(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, text, "list.yaml")
+
+
+@pytest.mark.parametrize("word", ["age", "race", "phase", "stage", "site", "level", "table", "date", "own_lable"])
+def test_a_word_of_ones_own_is_free(tmp_path, word):
+    assert read(tmp_path, f"image,{word}\na,7\n").cases[0].table == {word: "7"}
+    assert read(tmp_path, f"- {{image: a, {word}: 7}}", "list.yaml").cases[0].table == {word: "7"}
+
+
+def test_nothing_is_misspelt_where_it_is_there_itself(tmp_path):
+    assert read(tmp_path, "case,image,label,labels,cause\na,b,c,d,e\n").cases[0].table == {"labels": "d", "cause": "e"}
+    assert read(tmp_path, "cases: {a: {image: b, cause: c}}", "list.yaml").cases[0].table == {"cause": "c"}
 
 
 def test_what_would_not_be_read_back_is_not_written(tmp_path):
@@ -232,6 +266,8 @@ def test_what_would_not_be_read_back_is_not_written(tmp_path):
         write_task_list(path, replace(dataset, remap={1: 2}))
     with pytest.raises(DataError, match="case a: a column of the table cannot be called 'image'"):
         write_task_list(path, replace(dataset, cases=(Case("a", ("b",), table={"image": "c"}),)))
+    with pytest.raises(DataError, match="case a: column 'labels' means nothing, did you mean 'label'"):
+        write_task_list(path, replace(dataset, cases=(Case("a", ("b",), table={"labels": "c"}),)))
     assert not path.exists()
 
 

@@ -122,7 +122,7 @@ def test_folder_without_description_needs_only_task_keys(tmp_path):
     make(tmp_path, None, ["a.nrrd", "b.nrrd"], ["a.nrrd", "b.nrrd"])
     dataset = read_dataset(TaskSettings(folder="Toy", modality="CT", labels={"background": 0, "x": 1}), tmp_path)
     assert (dataset.name, dataset.file_ending, dataset.channel_names) == ("Toy", ".nrrd", ("CT",))
-    with pytest.raises(DataError, match=r"task\.channels"):
+    with pytest.raises(UsageError, match=r"task\.channels"):
         read_dataset(TASK, tmp_path)
 
 
@@ -241,6 +241,16 @@ def test_label_folder_may_be_absolute(tmp_path):
     elsewhere = make(tmp_path / "elsewhere", None, [], ["a.nii.gz"]) / "labelsTr"
     task = TaskSettings(name="Toy", label_folder=str(elsewhere))
     assert read_dataset(task, tmp_path).cases[0].label == str(elsewhere / "a.nii.gz")
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_label_folder_that_is_not_there_is_a_fault_of_the_settings(tmp_path, listed):
+    folder = make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz"])
+    (folder / "list.csv").write_text("image,label\na_0000.nii.gz,a.nii.gz\n")
+    task = TaskSettings(name="Toy", folder="Toy/list.csv" if listed else "Toy", label_folder="labelsTr_scrible")
+    expected = r"task\.label_folder: there is no folder .*Toy/labelsTr_scrible; .*Toy holds imagesTr, labelsTr$"
+    with pytest.raises(UsageError, match=expected):
+        read_dataset(task, tmp_path)
 
 
 def test_a_name_that_is_no_file_name_is_refused(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from segfw.core.errors import DataError
-from segfw.io.datasets.listing import image_files, is_image, read_geometry, split_ending
-from segfw.io.formats.readers import read_image
+from segfw.io.datasets.listing import image_files, is_image, split_ending
+from segfw.io.formats.readers import read_geometry, read_image
 
 
 @pytest.mark.parametrize(

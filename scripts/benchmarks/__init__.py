@@ -1,0 +1,1 @@
+"""Speed, memory and accuracy beside the rival; each program here is one command."""

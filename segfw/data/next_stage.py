@@ -1,0 +1,115 @@
+"""What a fold hands to the next stage of a cascade: its segmentations of its validation cases, on that stage's grid.
+
+    <case>.segmentation.npy  uint8, or uint16 from label 255 on, (d0, d1, d2) of the case as the next stage sees it
+    manifest.json            what they were made from, and size, SHA-256 and shape of each; written last
+
+One folder belongs to one fold, so that each case is segmented by a network that has not seen it. Plain npy for the
+reason that `case_files` gives.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.files import sha256, write_text
+from segfw.core.types import IntArray, Shape
+from segfw.data.case_files import FORMAT, MANIFEST, find_faults, load_json, write_member
+from segfw.data.store import map_array
+
+KIND = "segmentation"
+REMEDY = "run the train stage of the previous configuration again"
+Description = dict[str, Any]
+
+
+def save_segmentation(folder: Path, name: str, segmentation: IntArray) -> None:
+    """Write one case's segmentation. A committed folder has to be committed again."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_member(_path(folder, name), segmentation)
+
+
+def has_segmentation(folder: Path, name: str) -> bool:
+    """Whether the case has been written; files are whole or absent."""
+    return _path(folder, name).is_file()
+
+
+def commit_segmentations(folder: Path, names: Iterable[str], description: Description) -> None:
+    """Write the manifest over the cases `names`. `description` says what they were made from."""
+    cases = {}
+    for name in names:
+        path = _path(folder, name)
+        entry = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        cases[name] = {"members": {KIND: entry}, "shape": list(map_array(path).shape)}
+    write_text(folder / MANIFEST, json.dumps({"format": FORMAT, "description": description, "cases": cases}, indent=1))
+
+
+def is_committed(folder: Path, description: Description) -> bool:
+    """Whether the folder is complete and was made from what `description` says."""
+    try:
+        _load(folder, description)
+    except ArtefactError:
+        return False
+    return True
+
+
+class PreviousStage:
+    """Segmentations by the previous stage, of which each case is in the folder of one fold; mapped when asked for."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = dict(files)
+
+    @classmethod
+    def open(cls, folders: Mapping[Path, Description], shapes: Mapping[str, Shape]) -> "PreviousStage":
+        """Open the folders of the folds; `folders`: folder -> what it must have been made from.
+
+        `shapes`: of each case that is needed, as the next stage sees it. A case that several folds have is the first
+        one's. Raises `ArtefactError` for a folder that is incomplete or made from something else, for a case that no
+        fold has, and for one of another shape.
+        """
+        files: dict[str, Path] = {}
+        found: dict[str, Shape] = {}
+        for folder, description in folders.items():
+            for name, entry in _load(folder, description).items():
+                files.setdefault(name, _path(folder, name))
+                found.setdefault(name, tuple(entry["shape"]))
+        missing = sorted(set(shapes) - set(files))
+        if missing:
+            raise ArtefactError(
+                f"{len(missing)} cases have no segmentation of the previous stage, such as {missing[:3]}: train every "
+                "fold of it (each case is segmented by the fold that validates it)"
+            )
+        for name, shape in shapes.items():
+            if found[name] != tuple(shape):
+                raise ArtefactError(f"{files[name]} has shape {found[name]}, the case has {tuple(shape)}; {REMEDY}")
+        return cls({name: files[name] for name in shapes})
+
+    def segmentation(self, name: str) -> NDArray[np.unsignedinteger[Any]]:
+        """Return the label map (d0, d1, d2) of case `name`, read-only; `UsageError` if there is none."""
+        if name not in self._files:
+            raise UsageError(f"there is no segmentation of case {name!r} by the previous stage, of {len(self._files)}")
+        return map_array(self._files[name])
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.{KIND}.npy"
+
+
+def _load(folder: Path, description: Description) -> dict[str, Any]:
+    """Return the manifest's cases after checking it and the files' sizes."""
+    if not (folder / MANIFEST).is_file():
+        raise ArtefactError(f"{folder} is not complete: it has no {MANIFEST}; {REMEDY}")
+    manifest = load_json(folder / MANIFEST)
+    made_from, cases = manifest.get("description"), manifest.get("cases")
+    if not isinstance(cases, dict) or not isinstance(made_from, dict):
+        raise ArtefactError(f"{folder / MANIFEST} is damaged; {REMEDY}")
+    changed = sorted(key for key in {*made_from, *description} if made_from.get(key) != description.get(key))
+    if changed:
+        raise ArtefactError(f"{folder} is stale ({', '.join(changed)} changed since); {REMEDY}")
+    for name, entry in cases.items():
+        if faults := find_faults(folder, name, entry["members"]):
+            raise ArtefactError(f"{folder}, case {name!r}: {'; '.join(faults)}; {REMEDY}")
+    return cases

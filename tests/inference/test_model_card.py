@@ -1,0 +1,63 @@
+"""The card says what the package holds, for people, and survives odd texts."""
+
+import dataclasses
+
+from segfw.core.labels import LabelSet
+from segfw.inference.model_card import model_card
+from segfw.inference.provenance import Provenance, TrainingData
+
+MEMBERS = [("3d_fullres", 0, "planned"), ("3d_fullres", 1, "planned"), ("2d", 0, "vnet")]
+
+
+def test_it_tells_data_scores_networks_and_licence(plan):
+    provenance = Provenance(
+        created="2026-11-23",
+        dataset="0123abcd",
+        versions={"segfw": "0.1.0", "torch": "2.13.0"},
+        scores={"dice": 0.90125, "dice/a": 0.88, "dice/b": 0.9225},
+        code="f00d",
+        num_scored=52,
+        data=TrainingData(260, "MRI", "CC-BY-SA 4.0", "Vanderbilt"),
+    )
+    card = model_card(plan, MEMBERS, provenance)
+    for line in (
+        "# Dataset: segmentation of a, b",
+        "| 0 | T1 | zscore |",
+        "| 1 | mask | nonorm |",
+        "| a | 1 |",
+        "- Modality: MRI",
+        "- Cases: 260",
+        "- Licence: CC-BY-SA 4.0",
+        "| dice | 0.9012 |",
+        "| dice/b | 0.9225 |",
+        "- `3d_fullres`: unet, folds 0, 1; patches of 8 x 8 x 8 voxels of 1 x 1.5 x 1 mm, features 4, 6",
+        "- `2d`: vnet, folds 0; patches of 8 x 8 voxels of 1.5 x 1 mm, features 4, 6",
+        "- Code: f00d",
+        "- Dataset, hash of its content: 0123abcd",
+    ):
+        assert f"\n{line}\n" in f"\n{card}", line
+    assert "each of 52 cases" in card
+    assert "no medical device" in card
+    assert "python -m segfw predict model=" in card
+
+
+def test_what_is_not_known_is_said(plan):
+    card = model_card(plan, MEMBERS[:1], Provenance())
+    assert "- Licence: not stated\n" in card
+    assert "- Cases: not stated\n" in card
+    assert "- Modality: T1, mask\n" in card
+    assert "not validated on cases that it had not seen" in card
+
+
+def test_regions_are_listed_with_their_values(plan):
+    labels = LabelSet({"background": 0, "whole": (1, 2), "core": (2,)}, (1, 2))
+    card = model_card(dataclasses.replace(plan, labels=labels), MEMBERS, Provenance())
+    assert "| region | values |" in card
+    assert "| whole | 1, 2 |" in card
+
+
+def test_free_text_stays_one_plain_line(plan):
+    data = TrainingData(licence="my | own\n\n# <script>[x](y)", reference="a\tb")
+    card = model_card(plan, MEMBERS, Provenance(data=data))
+    assert "- Licence: my \\| own # &lt;script>\\[x](y)\n" in card
+    assert "- Reference: a b\n" in card

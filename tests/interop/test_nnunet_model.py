@@ -1,0 +1,306 @@
+"""Trained models of nnU-Net, in folders and zips, become ours or are refused with the reason."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.files import sha256
+from segfw.core.types import Volume
+from segfw.inference.predictor import CasePredictor
+from segfw.interop.model_files import open_files
+from segfw.interop.nnunet_folder import Choice
+from segfw.interop.nnunet_model import read_model
+from tests.interop.nnunet_files import checkpoint, tiny_plan, tiny_weights, write_model
+
+DATASET = "Dataset900_Tiny"
+
+
+def read(source, *configurations, checkpoint="final", folds=None):
+    return read_model(open_files(source), Choice(configurations or None, checkpoint, folds))
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def zipped(root, target, compression=zipfile.ZIP_DEFLATED):
+    """Pack everything below `root` by its name there, as nnU-Net's export does."""
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(root).as_posix())
+    return target
+
+
+def assert_weights(member, seed):
+    wanted = tiny_weights(member.configuration, seed)
+    assert list(member.weights) == list(wanted)
+    assert all(torch.equal(member.weights[name], wanted[name]) for name in wanted)
+
+
+def test_a_folder_of_two_folds(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 3))
+    imported = read(folder)
+    bundle = imported.bundle
+    assert bundle.plan == tiny_plan()
+    assert [(m.configuration, m.fold, m.network) for m in bundle.members] == [
+        ("3d_fullres", 0, "unet"), ("3d_fullres", 3, "unet"),
+    ]  # fmt: skip
+    for seed, member in enumerate(bundle.members):
+        assert_weights(member, seed)
+    assert bundle.mirror_axes == (0, 1, 2)
+    assert imported.notes == ()
+    facts = bundle.provenance
+    assert facts.settings == {
+        "imported_from": "nnU-Net v2", "trainer": "nnUNetTrainer", "checkpoint": "final",
+        "epochs": {"3d_fullres fold 0": 20, "3d_fullres fold 3": 20},
+    }  # fmt: skip
+    assert facts.made_from["3d_fullres fold 3"] == sha256(folder / "fold_3" / "checkpoint_final.pth")
+    assert str(tmp_path) not in repr(facts)
+
+
+def test_an_imported_model_predicts(tmp_path):
+    predictor = CasePredictor(read(write_model(tmp_path)).bundle, "cpu")
+    image = np.random.default_rng(0).normal(size=(2, 9, 10, 11)).astype(np.float32)
+    prediction = predictor.predict(Volume(image, (1.0, 1.0, 1.0)), probabilities=True)
+    assert prediction.segmentation.shape == (9, 10, 11)
+    np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_model_is_found_below_the_source(tmp_path, depth, packed):
+    inner = write_model(tmp_path / "root" / "nnUNet_results" / DATASET)
+    source = (inner, *inner.parents)[depth]
+    if packed:
+        source = zipped(source, tmp_path / "export.zip")
+    assert_weights(read(source).bundle.members[0], 0)
+
+
+def test_a_configuration_is_chosen_among_several(tmp_path):
+    root = tmp_path / DATASET
+    write_model(root)
+    write_model(root, "2d")
+    write_model(root, trainer="nnUNetTrainer_5epochs")
+    (root / "ensembles" / "ensemble___a___b").mkdir(parents=True)
+    (root / "ensembles" / "ensemble___a___b" / "plans.json").write_text("{}")
+    with pytest.raises(
+        UsageError, match=r"several trained models, .*'nnUNetTrainer__nnUNetPlans__2d', .*configuration=NAME"
+    ):
+        read(tmp_path)
+    with pytest.raises(UsageError, match="source holds several models '3d_fullres'"):
+        read(tmp_path, "3d_fullres")
+    with pytest.raises(UsageError, match="source holds no model '3d_lowres'; it has"):
+        read(zipped(tmp_path, tmp_path / "all.zip"), "3d_lowres")
+    assert [m.configuration for m in read(tmp_path, "2d").bundle.members] == ["2d"]
+    chosen = read(tmp_path, "nnUNetTrainer_5epochs__nnUNetPlans__3d_fullres")
+    assert chosen.bundle.provenance.settings["trainer"] == "nnUNetTrainer_5epochs"
+    assert "trained by nnUNetTrainer_5epochs, whose weights fit" in chosen.notes[0]
+
+
+def test_several_configurations_become_one_model(tmp_path):
+    write_model(tmp_path)
+    write_model(tmp_path, "2d")
+    bundle = read(tmp_path, "2d", "3d_fullres").bundle
+    assert [m.configuration for m in bundle.members] == ["2d", "3d_fullres"]
+    assert bundle.mirror_axes == (0, 1, 2)
+
+
+def test_configurations_that_do_not_belong_together_are_refused(tmp_path):
+    write_model(tmp_path, inference_allowed_mirroring_axes=(0, 2))
+    two = write_model(tmp_path, "2d")
+    with pytest.raises(
+        ArtefactError, match=r"one model cannot hold the axes .* along which the configurations were mirrored"
+    ):
+        read(tmp_path, "2d", "3d_fullres")
+    edit(two / "plans.json", lambda plans: plans["configurations"]["2d"].update(batch_size=77))
+    with pytest.raises(ArtefactError, match="2d and 3d_fullres were trained by different plans"):
+        read(tmp_path, "2d", "3d_fullres")
+
+
+def test_the_fold_of_all_cases_is_taken_alone_or_on_request(tmp_path):
+    folder = write_model(tmp_path, folds=(1, "all"))
+    imported = read(folder)
+    assert [m.fold for m in imported.bundle.members] == [1]
+    assert "fold_all is left out, as in nnU-Net's own prediction; folds=full" in imported.notes[0]
+    assert [m.fold for m in read(folder, folds=("full", 1)).bundle.members] == ["full", 1]
+    shutil.rmtree(folder / "fold_1")
+    assert [m.fold for m in read(folder).bundle.members] == ["full"]
+    with pytest.raises(ArtefactError, match=r"no checkpoint_final\.pth of the folds \[2\]; it has those of \['full'\]"):
+        read(folder, folds=(2,))
+
+
+def test_another_checkpoint_is_taken_on_request(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 1), name="best")
+    with pytest.raises(ArtefactError, match=r"no fold_\*/checkpoint_final\.pth; there are \['checkpoint_best\.pth'\]"):
+        read(folder)
+    torch.save(checkpoint(), folder / "fold_0" / "checkpoint_final.pth")
+    imported = read(folder)
+    assert [m.fold for m in imported.bundle.members] == [0]
+    assert imported.notes == ("fold_1 has no checkpoint_final.pth and is left out",)
+    assert len(read(folder, checkpoint="best").bundle.members) == 2
+
+
+def test_the_validation_of_the_folds_comes_along(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 1))
+    cases = {0: [(0.5, 0.25), (1.0, float("nan"))], 1: [(0.0, 0.75)]}
+    for fold, dices in cases.items():
+        listed = [{"metrics": {"1": {"Dice": a}, "2": {"Dice": b}}, "prediction_file": "/home/me/x"} for a, b in dices]
+        summary = folder / f"fold_{fold}" / "validation" / "summary.json"
+        summary.write_text(json.dumps({"metric_per_case": listed}))
+    facts = read(folder).bundle.provenance
+    assert facts.scores == {"dice": 0.5, "dice/a": 0.5, "dice/b": 0.5}
+    assert "/home/me" not in repr(facts)
+    summary.write_text("{}")
+    assert read(folder).bundle.provenance.scores == {}
+
+
+def test_what_may_be_missing_is_taken_from_elsewhere_or_not_needed(tmp_path):
+    folder = write_model(tmp_path)
+    statistics = json.loads((folder / "plans.json").read_text())["foreground_intensity_properties_per_channel"]
+    edit(folder / "plans.json", lambda plans: plans.pop("foreground_intensity_properties_per_channel"))
+    edit(folder / "dataset.json", lambda dataset: [dataset.pop(key) for key in ("numTraining", "name")])
+    with pytest.raises(ArtefactError, match=r"must map 0, 1, \.\.\. to statistics, got None"):
+        read(folder)
+    (folder / "dataset_fingerprint.json").write_text(
+        json.dumps({"foreground_intensity_properties_per_channel": statistics})
+    )
+    assert read(folder).bundle.plan == tiny_plan()
+
+
+def test_configurations_beside_it_may_be_foreign(tmp_path):
+    def change(plans):
+        plans["configurations"]["3d_fullres"]["next_stage"] = "mine"
+        plans["configurations"]["mine"] = {"inherits_from": "2d", "normalization_schemes": ["Mine", "Mine"]}
+
+    folder = write_model(tmp_path)
+    edit(folder / "plans.json", change)
+    imported = read(folder)
+    assert list(imported.bundle.plan.configurations) == ["3d_fullres"]
+    assert "other configurations than 3d_fullres are left out of the plan" in imported.notes[0]
+    assert "no equivalent of 'Mine'" in imported.notes[0]
+
+
+def test_nnunets_postprocessing_is_mentioned(tmp_path):
+    folder = write_model(tmp_path)
+    (folder / "crossval_results_folds_0").mkdir()
+    (folder / "crossval_results_folds_0" / "postprocessing.json").write_text("{}")
+    assert "postprocessing that nnU-Net chose is not imported" in read(folder).notes[0]
+
+
+def test_folds_mirrored_otherwise_follow_the_first(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 1))
+    torch.save(checkpoint(inference_allowed_mirroring_axes=None), folder / "fold_1" / "checkpoint_final.pth")
+    imported = read(folder)
+    assert imported.bundle.mirror_axes == (0, 1, 2)
+    assert "mirrored along different axes" in imported.notes[0]
+
+
+def change_checkpoint(**changes):
+    return lambda folder: torch.save(checkpoint(**changes), folder / "fold_0" / "checkpoint_final.pth")
+
+
+def change_plans(change):
+    return lambda folder: edit(folder / "plans.json", change)
+
+
+def cascade(plans):
+    plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "2d"}
+
+
+def as_cascade(folder):
+    change_plans(cascade)(folder)
+    change_checkpoint(init_args={"configuration": "3d_cascade_fullres"})(folder)
+
+
+def set_configuration(**values):
+    return change_plans(lambda plans: plans["configurations"]["3d_fullres"].update(values))
+
+
+def batch_normalized(plans):
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["norm_op"] = "torch.nn.BatchNorm3d"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (as_cascade, ArtefactError, "3d_cascade_fullres takes the segmentation by 2d as a further input"),
+        (
+            change_checkpoint(init_args={"configuration": "3d_lowres"}),
+            ArtefactError,
+            "no configuration '3d_lowres', which the checkpoint was trained by",
+        ),
+        (
+            change_checkpoint(trainer_name="MyTrainer", network_weights={"encoder.stem.weight": torch.ones(2)}),
+            ArtefactError,
+            r"checkpoint_final\.pth \(trained by MyTrainer\): the weights do not fit the planned network; 28 missing",
+        ),
+        (change_checkpoint(trainer_name="../x"), ArtefactError, r"must name its trainer_name .*, got '\.\./x'"),
+        (lambda f: edit(f / "dataset.json", lambda d: d["labels"].update(c=3)), ArtefactError, "of another shape"),
+        (
+            lambda f: edit(f / "dataset.json", lambda d: d["channel_names"].pop("1")),
+            ArtefactError,
+            "intensities needs one entry per channel",
+        ),
+        (lambda f: (f / "dataset.json").unlink(), ArtefactError, r"dataset\.json cannot be read: No such file"),
+        (lambda f: (f / "dataset.json").write_text("{"), DataError, r"dataset\.json is no JSON"),
+        (lambda f: (f / "plans.json").write_text("[]"), DataError, r"plans\.json must hold a JSON object, got list"),
+        (lambda f: (f / "plans.json").write_text("{}"), ArtefactError, r"plans\.json: the key 'plans_name' is missing"),
+        (lambda f: (f / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK"), ArtefactError, "no whole checkpoint"),
+        (change_plans(batch_normalized), ArtefactError, "norm_op must be an InstanceNorm"),
+        (set_configuration(preprocessor_name="Mine"), ArtefactError, "preprocessor_name: only 'DefaultPreprocessor'"),
+        (set_configuration(normalization_schemes=["A", "B"]), ArtefactError, "no equivalent of 'A'"),
+        (set_configuration(architecture=3), ArtefactError, "not built like a plans file"),
+        (
+            change_plans(lambda p: p.update(image_reader_writer="NibabelIOWithReorient")),
+            ArtefactError,
+            "image_reader_writer: only .* got 'NibabelIOWithReorient'",
+        ),
+        (change_plans(lambda p: p.update(label_manager="Mine")), ArtefactError, "label_manager: only 'LabelManager'"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_has_no_equivalent_is_refused_by_name(tmp_path, change, error, message, packed):
+    folder = write_model(tmp_path / "root")
+    change(folder)
+    source = zipped(folder, tmp_path / "model.zip") if packed else folder
+    if packed:
+        message = message.replace("cannot be read: No such file", "is missing")
+    with pytest.raises(error, match=message) as caught:
+        read(source)
+    assert str(source) in str(caught.value)
+    assert "segfw-" not in str(caught.value)
+
+
+def test_folds_of_different_configurations_are_refused(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 1))
+    torch.save(checkpoint("2d"), folder / "fold_1" / "checkpoint_final.pth")
+    with pytest.raises(ArtefactError, match=r"mixes checkpoints of \['2d', '3d_fullres'\], one is allowed"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["model.yaml"], "it is a model of segfw, which predict takes as it is"),
+        (["main/model.yaml"], "it is a model of segfw"),
+        (["3d_fullres/x__y/fold_0/model_best.model.pkl"], "it is of nnU-Net v1"),
+        (["a/plans.json"], r"there is no folder with plans\.json, dataset\.json and fold_\*/checkpoint_\*\.pth"),
+        (["readme.txt"], "there is no folder with"),
+    ],
+)
+def test_sources_of_another_kind_are_recognized(tmp_path, names, message):
+    for name in names:
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    for source in (tmp_path / "source", zipped(tmp_path / "source", tmp_path / "source.zip")):
+        with pytest.raises(ArtefactError, match=f"holds no trained model of nnU-Net v2: {message}"):
+            read(source)
