@@ -389,3 +389,39 @@ def test_a_killed_run_is_continued(roots, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "Demo" / "models" / "main" / "model.yaml").is_file()
     assert not list((tmp_path / "Demo").rglob(".tmp-*/manifest.json"))
+
+
+def test_a_network_with_dropout_maps_its_uncertainty(segfw, output, tmp_path):
+    status, said = segfw("name=unsure", "network=bayesian_unet", "inference.samples=2", "inference.uncertainty=true")
+    assert status == 0, said
+    case = output.parent.parent / "data" / "Demo" / "imagesTr" / "demo_01.nii.gz"
+    command = [f"model={output / 'models' / 'unsure'}", f"input={case}", f"output={tmp_path / 'out'}"]
+    assert main(["predict", *command, "accelerator=cpu"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"demo_01.nii.gz", "demo_01_uncertainty.nii.gz"}
+    unsure = sitk.ReadImage(str(tmp_path / "out" / "demo_01_uncertainty.nii.gz"))
+    assert same_grid(unsure, sitk.ReadImage(str(case)))
+    values = sitk.GetArrayFromImage(unsure)
+    assert values.dtype == np.float32
+    assert 0 < values.max() <= np.log(4)
+    again = Predictor.load(output / "models" / "unsure", device="cpu").predict(case, uncertainty=True).uncertainty
+    assert np.array_equal(sitk.GetArrayFromImage(again), values)
+
+
+def test_a_network_of_ones_own(segfw, output, tmp_path, capfd):
+    own = ("network._target_=tests.nn.own.MyNet", "network.name=mine")
+    status, said = segfw("name=own", *own, "+network.arguments.widht=6")
+    assert status == 2, said
+    assert "unexpected keyword argument 'widht'" in said
+    status, said = segfw("name=own", *own, "+network.arguments.width=6")
+    assert status == 0, said
+    case = output.parent.parent / "data" / "Demo" / "imagesTr" / "demo_01.nii.gz"
+    command = [
+        "predict",
+        f"model={output / 'models' / 'own'}",
+        f"input={case}",
+        f"output={tmp_path}",
+        "accelerator=cpu",
+    ]
+    assert main(command) == 2
+    assert "code that is not part of the model" in capfd.readouterr().err
+    assert main([*command, "inference.trust_code=true"]) == 0

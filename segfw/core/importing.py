@@ -2,11 +2,13 @@
 
 import importlib
 import traceback
+from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import UsageError
 
 TARGET = "_target_"
+PACKAGE = Path(__file__).parents[1]
 FOREIGN_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -37,8 +39,9 @@ def import_object(target: str, key: str) -> Any:
 
 
 def explained(error: BaseException) -> str:
-    """Return an error of foreign code as 'TypeError: ... (file.py, line 7)', the line being that outside of PyTorch."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
+    """Return an error of foreign code as 'TypeError: ... (file.py, line 7)': the last line that is theirs."""
+    names = [(frame, Path(frame.filename)) for frame in traceback.extract_tb(error.__traceback__)]
+    frames = [frame for frame, path in names if "torch" not in path.parts and not path.is_relative_to(PACKAGE)]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     text = str(error).strip().splitlines() or ["no message"]
     return f"{type(error).__name__}: {text[0]}{place}"

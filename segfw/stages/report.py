@@ -197,4 +197,5 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
     write_text(stamp, made_from)
     log.info("report: wrote an example prediction, %s; as a command:", target)
     source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent
-    log.info("  python -m segfw predict model=%s input=%s output=FOLDER", model, source)
+    trust = " inference.trust_code=true" if own_code else ""
+    log.info("  python -m segfw predict model=%s input=%s output=FOLDER%s", model, source, trust)

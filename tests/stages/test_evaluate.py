@@ -30,6 +30,14 @@ def test_dice_by_hand(tmp_path):
     assert union.mean["any"]["dice"] == pytest.approx((4 / 5 + 1) / 2)
 
 
+def test_maps_of_uncertainty_are_no_segmentations(tmp_path):
+    for name in ("a", "a_uncertainty", "b_uncertainty"):
+        write(tmp_path / "p", name, [1, 0])
+    write(tmp_path / "r", "a", [1, 0])
+    write(tmp_path / "r", "b_uncertainty", [1, 0])  # a case that happens to be called so
+    assert [case.case for case in evaluate(tmp_path / "p", tmp_path / "r", workers=0).cases] == ["a", "b_uncertainty"]
+
+
 def test_a_missing_reference_is_named(tmp_path):
     write(tmp_path / "p", "a", [1])
     write(tmp_path / "p", "lonely", [1])

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import JobError
+from segfw.core.settings import NetworkSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
@@ -97,6 +98,16 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     assert without_seconds(tmp_path / "whole") == without_seconds(tmp_path / "cut")
     names = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*")]
     assert sorted(names) == sorted(p.relative_to(tmp_path / "cut") for p in (tmp_path / "cut").rglob("*"))
+
+
+def test_dropout_follows_from_the_seed_whatever_happens(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
+    run = make_run(max_epochs=3, network=NetworkSettings("bayesian_unet"))
+    fit(run, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, tmp_path / "cut", StopAfter(1))
+    torch.manual_seed(99)
+    fit(run, tmp_path / "cut")
+    assert_same_weights(tmp_path / "whole/checkpoints/last.ckpt", tmp_path / "cut/checkpoints/last.ckpt")
 
 
 def test_rows_beyond_the_checkpoint_are_done_again(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segfw.core.errors import UsageError
 from segfw.core.files import sha256
 from segfw.core.preprocessing import CropRecord
+from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.types import IntArray, Volume
 from segfw.data.next_stage import PreviousStage, is_committed
+from segfw.nn.build import fresh_network
 from segfw.training.run import FoldRun, NextStage
 from segfw.training.validation import FoldIO, made_from_of, validate_fold
 
@@ -41,6 +44,35 @@ def asked(io: FoldIO) -> tuple[FoldIO, list[str]]:
         io.write_segmentation(case, array, path)
 
     return replace(io, write_segmentation=write), written
+
+
+def test_the_mean_of_samples_is_what_is_validated(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    inference = InferenceSettings(step_size=1.0, mirror=False, uncertainty=True, samples=3)
+    run = make_run(network=NetworkSettings("bayesian_unet", arguments={"dropout": 0.5}), inference=inference)
+    network = fresh_network(run.configuration, 1, 3, True, run.network, 0)
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    network.register_forward_hook(count)
+    assert validate_fold(run, network, tmp_path, io, checkpoint) is not None
+    assert passes == 3 * 8  # windows of 8 in 16 voxels
+
+
+def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(network=NetworkSettings("unet_plus_plus"), inference=InferenceSettings(depth=1))
+    network = fresh_network(run.configuration, 1, 3, True, run.network, 0)
+    network.nodes["0_2"].register_forward_hook(lambda *_: pytest.fail("a node of depth 2 was computed"))
+    assert validate_fold(run, network, tmp_path, io, checkpoint) is not None
+    assert network.depth is None
+    with pytest.raises(UsageError, match="between 1 and 2 for 3d_fullres, got 3"):
+        make_run(network=NetworkSettings("unet_plus_plus"), inference=InferenceSettings(depth=3))
 
 
 def test_scores_by_hand(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
