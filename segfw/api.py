@@ -16,8 +16,9 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.metrics import Summary
 from segfw.core.plan import Fingerprint
-from segfw.core.settings import InferenceOverrides, TaskSettings
+from segfw.core.settings import TaskSettings
 from segfw.core.types import Volume
+from segfw.core.verb_settings import InferenceOverrides
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
 from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image

@@ -10,17 +10,17 @@ from typing import NoReturn
 from segfw.config import Key, keys
 from segfw.core.errors import UsageError
 from segfw.core.references import escape_references
-from segfw.core.settings import (
+from segfw.core.settings import ExperimentSettings
+from segfw.core.settings_checks import unknown_choice
+from segfw.core.verb_settings import (
     DownloadSettings,
     EvaluateSettings,
-    ExperimentSettings,
     ExportSettings,
     ImportSettings,
     InitSettings,
     PredictSettings,
     VerificationSettings,
 )
-from segfw.core.settings_checks import unknown_choice
 
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"

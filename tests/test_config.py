@@ -7,15 +7,14 @@ from omegaconf import OmegaConf
 
 from segfw import config
 from segfw.core.errors import UsageError
-from segfw.core.settings import (
+from segfw.core.settings import ExperimentSettings, TaskSettings
+from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
+from segfw.core.verb_settings import (
     DownloadSettings,
     EvaluateSettings,
-    ExperimentSettings,
     PredictSettings,
-    TaskSettings,
     VerificationSettings,
 )
-from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
 
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 

@@ -21,10 +21,10 @@ from segfw.core.settings import (
     NetworkSettings,
     PlannerSettings,
     PlanOverrides,
-    PredictSettings,
     SplitSettings,
     TaskSettings,
 )
+from segfw.core.verb_settings import PredictSettings
 
 T = TypeVar("T")
 Rule = tuple[Callable[[float], bool], str]

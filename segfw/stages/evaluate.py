@@ -12,7 +12,7 @@ from segfw.core.errors import DataError, UsageError
 from segfw.core.files import write_text
 from segfw.core.labels import IGNORE, LabelKey
 from segfw.core.metrics import CaseMetrics, Summary, count_overlaps, summarize, summary_to_csv, summary_to_json
-from segfw.core.settings import EvaluateSettings
+from segfw.core.verb_settings import EvaluateSettings
 from segfw.io.datasets.listing import UNCERTAINTY, image_files
 from segfw.io.formats.readers import read_label
 from segfw.stages.executor import run_cases

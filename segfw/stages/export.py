@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segfw.core.errors import UsageError
 from segfw.core.files import discard, sha256
-from segfw.core.settings import ExportSettings
+from segfw.core.verb_settings import ExportSettings
 from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.interop.nnunet_folder import DATASET, PLANS

@@ -18,9 +18,9 @@ from segfw.core.files import write_text
 from segfw.core.groups import guess_group_pattern
 from segfw.core.modality import find_modality
 from segfw.core.normalization import scheme_for_channel
-from segfw.core.settings import InitSettings
 from segfw.core.task_file import TaskDraft, consecutive, task_text
 from segfw.core.types import Shape, Spacing, Volume
+from segfw.core.verb_settings import InitSettings
 from segfw.core.verification import value_counts
 from segfw.core.words import by, counted
 from segfw.io.datasets.file_list import write_file_list

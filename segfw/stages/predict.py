@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import DataError, JobError, SegfwError, UsageError
-from segfw.core.settings import InferenceOverrides, PredictSettings
 from segfw.core.settings_checks import parse_members
 from segfw.core.types import Volume
+from segfw.core.verb_settings import InferenceOverrides, PredictSettings
 from segfw.core.verification import FileVolume
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor

@@ -17,7 +17,8 @@ from segfw.core.fault_table import count_words, in_order, table
 from segfw.core.faults import Fault
 from segfw.core.files import write_text
 from segfw.core.grids import GRID_KINDS
-from segfw.core.settings import ExperimentSettings, VerificationSettings
+from segfw.core.settings import ExperimentSettings
+from segfw.core.verb_settings import VerificationSettings
 from segfw.core.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case

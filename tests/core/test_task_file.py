@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from segfw import config
 from segfw.core.labels import LabelSet
-from segfw.core.settings import DownloadSettings
 from segfw.core.task_file import TaskDraft, consecutive, label_name, task_text
+from segfw.core.verb_settings import DownloadSettings
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=12)
 

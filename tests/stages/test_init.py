@@ -16,7 +16,8 @@ import segfw.__main__ as program
 from segfw.config import config_folder
 from segfw.core.dataset import Case
 from segfw.core.errors import DataError, JobError, UsageError
-from segfw.core.settings import InitSettings, TaskSettings
+from segfw.core.settings import TaskSettings
+from segfw.core.verb_settings import InitSettings
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.formats.images import same_locale
 from segfw.stages import init

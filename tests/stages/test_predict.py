@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from segfw import read_volume
 from segfw.core.errors import DataError, UsageError
-from segfw.core.settings import InferenceOverrides
+from segfw.core.verb_settings import InferenceOverrides
 from segfw.inference.bundle import save_bundle
 from segfw.stages.predict import find_cases, open_predictor, read_input
 from tests.inference.tiny_model import make_bundle, make_plan
