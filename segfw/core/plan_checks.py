@@ -12,7 +12,14 @@ from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.ranges import LARGEST_FLOAT, is_between
 
 LARGEST = 2**31 - 1
-"""No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
+"""No edge or batch of images is larger; tiny images with much memory really get such batches."""
+MOST_STAGES = 64
+MOST_CONVOLUTIONS = 1000
+"""Of an encoder, or of a decoder, in all."""
+MOST_FEATURES = 2**16
+WIDEST_KERNEL = 255
+MOST_VOXELS = 2**30
+"""Of a patch. The rules begin with 2 ** 24 and then only shrink, or pad to whole strides."""
 SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -135,12 +142,7 @@ def _check_entries(configuration: Configuration, num_channels: int, place: str) 
         values = getattr(configuration, key)
         if len(values) != num_channels:
             raise UsageError(f"{place}.{key} needs one entry for each of {num_channels} channels, got {values}")
-    for key in ("patch_size", "features_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder"):
-        _check_counts(getattr(configuration, key), f"{place}.{key}")
-    _check_counts((configuration.batch_size,), f"{place}.batch_size")
-    for key in ("kernel_sizes", "strides"):
-        for row in getattr(configuration, key):
-            _check_counts(row, f"{place}.{key}")
+    _check_sizes(configuration, place)
     _check_median(configuration, place)
     if any(width % 2 == 0 for row in configuration.kernel_sizes for width in row):
         raise UsageError(f"{place}.kernel_sizes must be odd, got {configuration.kernel_sizes}")
@@ -150,6 +152,31 @@ def _check_entries(configuration: Configuration, num_channels: int, place: str) 
         order = getattr(configuration.resampling, key)
         if order not in SPLINE_ORDERS:
             raise UsageError(f"{place}.resampling.{key} must be a spline order from 0 to 5, got {order}")
+
+
+def _check_sizes(configuration: Configuration, place: str) -> None:
+    """Refuse counts and sizes of a network, or of what it sees, that no machine holds."""
+    stages = len(configuration.strides)
+    if stages > MOST_STAGES:
+        raise UsageError(f"{place}.strides must have at most {MOST_STAGES} rows, one per stage, got {stages}")
+    _check_counts(configuration.patch_size, f"{place}.patch_size")
+    voxels = math.prod(configuration.patch_size)
+    if voxels > MOST_VOXELS:
+        raise UsageError(
+            f"{place}.patch_size must have at most {MOST_VOXELS} voxels, got {configuration.patch_size}, which has "
+            f"{voxels}"
+        )
+    _check_counts((configuration.batch_size,), f"{place}.batch_size")
+    _check_counts(configuration.features_per_stage, f"{place}.features_per_stage", MOST_FEATURES)
+    for key in ("n_conv_per_stage", "n_conv_per_stage_decoder"):
+        counts = getattr(configuration, key)
+        _check_counts(counts, f"{place}.{key}", MOST_CONVOLUTIONS)
+        if sum(counts) > MOST_CONVOLUTIONS:
+            raise UsageError(f"{place}.{key} must be at most {MOST_CONVOLUTIONS} in all, got {sum(counts)} in {counts}")
+    for row in configuration.kernel_sizes:
+        _check_counts(row, f"{place}.kernel_sizes", WIDEST_KERNEL)
+    for row in configuration.strides:
+        _check_counts(row, f"{place}.strides")
 
 
 def _check_trainable(configuration: Configuration, place: str) -> None:
@@ -169,8 +196,8 @@ def _check_median(configuration: Configuration, place: str) -> None:
         raise UsageError(f"{place}.median_image_size_in_voxels must be positive and finite, got {size}")
 
 
-def _check_counts(values: Iterable[int], place: str) -> None:
+def _check_counts(values: Iterable[int], place: str, most: int = LARGEST) -> None:
     """Refuse numbers that no count of voxels, channels or layers can be."""
     values = tuple(values)
-    if any(not 1 <= value <= LARGEST for value in values):
-        raise UsageError(f"{place} must be between 1 and {LARGEST}, got {values}")
+    if any(not 1 <= value <= most for value in values):
+        raise UsageError(f"{place} must be between 1 and {most}, got {values}")

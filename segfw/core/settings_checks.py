@@ -115,6 +115,12 @@ def check_settings(settings: T) -> T:
     return settings
 
 
+def check_numbers(settings: Any, place: str) -> None:
+    """Raise `UsageError` that names the first of the `settings`, those below the key `place`, that is out of range."""
+    for key, value in _leaves(settings, f"{place}."):
+        _check_value(key, value)
+
+
 def unknown_choice(what: str, word: str, known: Iterable[str]) -> UsageError:
     """Return the error for a `word` that is not among the `known` ones, naming the nearest and all."""
     known = list(known)

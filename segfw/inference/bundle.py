@@ -23,11 +23,14 @@ from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
+from segfw.core.plan_checks import check_values
 from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.settings_checks import check_numbers
 from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
 from segfw.inference.model_card import model_card
 from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
 from segfw.inference.provenance import Provenance
+from segfw.nn.build import check_arguments
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -229,9 +232,28 @@ def _manifest(path: Path, content: bytes) -> _Manifest:
             f"{path}: {MANIFEST} has format_version {version}, this segfw reads up to {FORMAT_VERSION}: update segfw"
         )
     try:
-        return from_plain(_Manifest, plain)
+        manifest = from_plain(_Manifest, plain)
+        _check_manifest(manifest)
+        return manifest
     except SegfwError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
+
+
+def _check_manifest(manifest: _Manifest) -> None:
+    """Raise `UsageError` that names the key whose value no model of this package has."""
+    check_numbers(manifest.inference, "inference")
+    for index, entry in enumerate(manifest.members):
+        place = f"members[{index}]"
+        if entry.fold != "full" and entry.fold < 0:
+            raise UsageError(f"{place}.fold must be at least 0, or full, got {entry.fold}")
+        try:
+            check_arguments(NetworkSettings(entry.network, entry.target, entry.arguments))
+        except UsageError as error:
+            raise UsageError(f"{place}: {error}") from error
+    try:
+        check_values(manifest.plan)
+    except UsageError as error:
+        raise UsageError(f"plan: {error}") from error
 
 
 def _check_name(path: Path, name: str) -> None:

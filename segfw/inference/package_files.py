@@ -5,13 +5,13 @@ that unpacks to many times the archive, is refused before it is read, and no mor
 """
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.files import atomic_path
+from segfw.core.zip_reading import explaining_damage, leads_elsewhere
 
 MANIFEST = "model.yaml"
 MAX_MANIFEST = 2**22
@@ -37,11 +37,10 @@ def open_package(path: Path) -> Iterator[Read]:
         return
     if not path.is_file():
         raise ArtefactError(f"no model at {path}: there is neither a folder nor a .zip")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield _Archive(path, archive).read
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArtefactError(f"{path} is no .zip that can be read: {error}") from error
+    with explaining_damage(f"{path} is no .zip that can be read"):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield _Archive(path, archive).read
 
 
 def write_zip(target: Path, files: dict[str, bytes]) -> None:
@@ -76,13 +75,18 @@ class _Archive:
                 f"archive ({name} alone to {info.file_size}); no model does that, so it is not read"
             )
         self.left -= info.file_size
-        with self.archive.open(info) as file:  # in blocks: what a single read unpacks is as large as the file lies
-            return b"".join(iter(lambda: file.read(BLOCK), b""))
+        with explaining_damage(f"{self.path} is damaged: {name} cannot be read"), self.archive.open(info) as file:
+            blocks = iter(lambda: file.read(BLOCK), b"")  # what a single read unpacks is as large as the file lies
+            return b"".join(blocks)
 
     def _top_folder(self) -> str:
         """Return the prefix of the model's files: none, or one folder."""
         names = self.archive.namelist()
-        found = [name for name in names if name.split("/")[-1] == MANIFEST and name.count("/") <= 1]
+        found = [
+            name
+            for name in names
+            if name.split("/")[-1] == MANIFEST and name.count("/") <= 1 and not leads_elsewhere(name)
+        ]
         if not found:
             raise ArtefactError(f"{self.path} holds no {MANIFEST}, neither at its top nor in a folder there")
         return min(found, key=len).removesuffix(MANIFEST)
@@ -94,6 +98,8 @@ def _read_file(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except FileNotFoundError:
         raise _missing(folder, name) from None
+    except OSError as error:
+        raise ArtefactError(f"{folder}: {name} cannot be read: {error.strerror}") from error
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

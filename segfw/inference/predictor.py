@@ -23,7 +23,7 @@ from segfw.inference.bundle import Bundle, Member
 from segfw.inference.restoring import LogitMap, restore_ensemble, restore_ensemble_probabilities, restore_uncertainty
 from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import check_can_disagree, sample_logits
-from segfw.nn.build import build_network, cut
+from segfw.nn.build import build_network, check_weights, cut, network_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,13 +172,18 @@ def load_network(plan: Plan, member: Member) -> nn.Module:
             f"configuration {member.configuration!r} takes the segmentation of {configuration.previous_stage!r} as "
             "input, which prediction does not provide; choose a model of another configuration"
         )
-    network = build_network(
-        configuration, len(plan.channel_names), plan.labels.num_heads, deep_supervision=False, network=member.settings
-    )
+    counts = len(plan.channel_names), plan.labels.num_heads
+    if member.target is None:  # code of others need not work without values
+        try:
+            check_weights(member.weights, network_shapes(configuration, *counts, network=member.settings))
+        except ArtefactError as error:
+            raise ArtefactError(f"{member.configuration}, fold {member.fold}: {error}") from error
+    network = build_network(configuration, *counts, deep_supervision=False, network=member.settings)
     try:
         network.load_state_dict(dict(member.weights))
     except RuntimeError as error:
         raise ArtefactError(
-            f"the weights of {member.configuration}, fold {member.fold}, do not fit: {error}"
+            f"{member.configuration}, fold {member.fold}: the weights do not fit {member.target or member.network}: "
+            f"{error}"
         ) from error
     return network

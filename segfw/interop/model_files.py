@@ -7,7 +7,6 @@ a checkpoint is copied to a temporary file of our own naming, so that an archive
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from segfw.core.errors import ArtefactError
+from segfw.core.zip_reading import explaining_damage, leads_elsewhere
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON file; a fingerprint of 10,000 cases takes 2 million."""
@@ -83,11 +83,8 @@ class ArchiveFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.stem
-        try:
-            with zipfile.ZipFile(path) as archive:
-                self._members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            raise ArtefactError(f"{path} is no .zip that can be read: {error}") from error
+        with explaining_damage(f"{path} is no .zip that can be read"), zipfile.ZipFile(path) as archive:
+            self._members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
 
     def find(self, pattern: str) -> list[str]:
         """See `ModelFiles`."""
@@ -96,12 +93,12 @@ class ArchiveFiles:
         return sorted(
             name
             for name, parts in names
-            if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)) and ".." not in parts
+            if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)) and not leads_elsewhere(name)
         )
 
     def read(self, name: str) -> bytes:
         """See `ModelFiles`."""
-        with self._explaining(name), zipfile.ZipFile(self.path) as archive:
+        with explaining_damage(f"{self.place(name)} cannot be read"), zipfile.ZipFile(self.path) as archive:
             return archive.read(self._checked(name, LARGEST_TEXT))
 
     @contextmanager
@@ -109,7 +106,7 @@ class ArchiveFiles:
         """See `ModelFiles`."""
         with tempfile.TemporaryDirectory(prefix="segfw-", ignore_cleanup_errors=True) as folder:
             copy = Path(folder) / "member"
-            with self._explaining(name), zipfile.ZipFile(self.path) as archive:
+            with explaining_damage(f"{self.place(name)} cannot be read"), zipfile.ZipFile(self.path) as archive:
                 member = self._checked(name, LARGEST_CHECKPOINT)
                 with archive.open(member) as source, copy.open("wb") as target:
                     shutil.copyfileobj(source, target, 2**20)
@@ -129,13 +126,6 @@ class ArchiveFiles:
                 f"{largest} and {HIGHEST_RATIO} times its packed size are allowed"
             )
         return member
-
-    @contextmanager
-    def _explaining(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            raise ArtefactError(f"{self.place(name)} cannot be read: {error}") from error
 
 
 def open_files(source: Path) -> ModelFiles:

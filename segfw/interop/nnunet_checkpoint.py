@@ -7,6 +7,7 @@ they make a plain number of a plain type or refuse. Whatever else a file names e
 
 import pickle
 import re
+import reprlib
 import struct
 import threading
 import zipfile
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from segfw.core.errors import ArtefactError
+from segfw.core.zip_reading import ZIP_DAMAGE, explaining_damage
 from segfw.interop.nnunet_weights import weights_from_nnunet
 
 _PLAIN_KINDS = "biuf"
@@ -62,13 +64,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{_shown(configuration)}"
         )
     axes = () if axes is None else axes
-    if not isinstance(axes, tuple | list) or not all(axis in (0, 1, 2) for axis in axes):
+    if not isinstance(axes, tuple | list) or not all(type(axis) is int and 0 <= axis <= 2 for axis in axes):
         raise ArtefactError(f"{path}: inference_allowed_mirroring_axes must be among 0, 1 and 2, got {_shown(axes)}")
     return Checkpoint(
         weights=_weights(content["network_weights"], path),
         trainer=trainer,
         configuration=configuration,
-        mirror_axes=tuple(int(axis) for axis in axes),
+        mirror_axes=tuple(axes),
         epochs=epochs if isinstance(epochs, int) else None,
     )
 
@@ -97,13 +99,16 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what `torch.save` has not written: its files are archives of uncompressed members."""
+    """Refuse what `torch.save` has not written: archives of uncompressed members, which are still as it wrote them.
+
+    PyTorch itself checks no sums when it maps a file into memory: changed numbers would be taken for weights.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ArtefactError(f"there is no file {path}") from error
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except ZIP_DAMAGE as error:
         raise ArtefactError(
             f"{path} is no whole checkpoint of nnU-Net v2: {error} (it is truncated, or from nnU-Net v1, or from "
             "PyTorch before 1.6, or something else)"
@@ -115,6 +120,10 @@ def _check_archive(path: Path) -> None:
     total = sum(member.file_size for member in members)
     if total > path.stat().st_size:
         raise ArtefactError(f"{path} is refused: its parts claim {total} bytes, more than the file has")
+    with explaining_damage(f"{path} is damaged"), zipfile.ZipFile(path) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise ArtefactError(f"{path} is damaged: the content of {_shown(changed)} is not what was written (CRC-32)")
 
 
 def _weights(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
@@ -146,7 +155,8 @@ def _foreign(content: Mapping[Any, Any]) -> str:
         return "it is one of PyTorch Lightning"
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return "it holds bare weights, without the trainer and the configuration that they belong to"
-    return f"it has no network_weights, but {_shown(sorted(str(key) for key in content))}"
+    keys = sorted(key if isinstance(key, str) else _shown(key) for key in content)
+    return f"it has no network_weights, but {_shown(keys)}"
 
 
 def _reason(error: BaseException) -> str:
@@ -160,9 +170,22 @@ def _reason(error: BaseException) -> str:
     return f"it is damaged or holds more than tensors and plain values ({type(error).__name__}: {text[:200]})"
 
 
+class _Shortened(reprlib.Repr):
+    """Shows values of a foreign file, which may be of any length and depth, or refer to itself a billion times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 3, 12, 12, 12
+        self.maxstring = self.maxother = 200
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Show a plain value, and of anything else its type alone."""
+        return repr(x) if x is None or isinstance(x, bool | float | complex) else f"a {type(x).__name__}"
+
+
 def _shown(value: Any) -> str:
-    """Show a value of a foreign file, which may be of any length."""
-    text = repr(value)
+    """Show a value of a foreign file in 200 characters at most."""
+    text = _Shortened().repr(value)
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 

@@ -7,8 +7,6 @@ as a start for further training (`nnUNetv2_train ... -pretrained_weights`), not 
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +21,14 @@ from segfw.inference.bundle import Bundle, Member
 from segfw.interop.nnunet import plans_to_json
 from segfw.interop.nnunet_configurations import NETWORK_CLASSES
 from segfw.interop.nnunet_folder import DATASET, PLANS
-from segfw.interop.nnunet_weights import check_weights, network_shapes, weights_to_nnunet
+from segfw.interop.nnunet_weights import weights_to_nnunet
+from segfw.nn.build import check_weights, network_shapes
 
 TRAINER = "nnUNetTrainer"
 
 
 def write_trained_model(bundle: Bundle, folder: Path) -> None:
-    """Write `folder`, which must be new or empty; it appears whole or not at all.
+    """Write into `folder`, which must be new or empty; nothing is written for a model that is refused.
 
     A model of several configurations becomes one such folder for each, called as nnU-Net calls them, below `folder`;
     nnU-Net averages their predictions with `nnUNetv2_ensemble`. Raises `ArtefactError` for a network that nnU-Net does
@@ -40,19 +39,9 @@ def write_trained_model(bundle: Bundle, folder: Path) -> None:
     configurations = dict.fromkeys(member.configuration for member in bundle.members)
     members = {name: [each for each in bundle.members if each.configuration == name] for name in configurations}
     plans = {name: _plan(bundle.plan, members[name]) for name in configurations}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
-    try:
-        for name, plan in plans.items():
-            full_name = f"{TRAINER}__{plans_to_json(plan)['plans_name']}__{name}"
-            target = temporary if len(plans) == 1 else temporary / full_name
-            _write(target, plan, members[name], bundle.mirror_axes)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+    for name, plan in plans.items():
+        full_name = f"{TRAINER}__{plans_to_json(plan)['plans_name']}__{name}"
+        _write(folder if len(plans) == 1 else folder / full_name, plan, members[name], bundle.mirror_axes)
 
 
 def _plan(plan: Plan, members: Sequence[Member]) -> Plan:

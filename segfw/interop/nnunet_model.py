@@ -30,7 +30,7 @@ from segfw.interop.nnunet_folder import (
     choose_models,
 )
 from segfw.interop.nnunet_scores import validation_scores
-from segfw.interop.nnunet_weights import check_weights, network_shapes
+from segfw.nn.build import check_weights, network_shapes
 
 STANDARD_TRAINER = "nnUNetTrainer"
 _KNOWN_READERS = {"SimpleITKIO", *READERS.values()}
@@ -189,7 +189,12 @@ def _cautions(files: ModelFiles, found: FoundModel, checkpoints: Mapping[Fold, C
 def _scores(
     files: ModelFiles, found: FoundModel, folds: Sequence[Fold], plan: Plan, choice: Choice
 ) -> dict[str, float]:
-    """Return nnU-Net's own validation of these weights, where every fold has one."""
+    """Return nnU-Net's own validation of these weights, where every fold has one.
+
+    That of all cases has none that counts: nnU-Net scores it on the cases that it was trained on.
+    """
+    if "full" in folds:
+        return {}
     names = [name for fold in folds for name in found.find(files, f"fold_{fold}/validation/summary.json")]
     if choice.checkpoint != "final" or len(names) < len(folds):
         return {}

@@ -12,22 +12,18 @@ Distributed or compiled training may put `module.` or `_orig_mod.` before all of
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from segfw.core.errors import ArtefactError
-from segfw.core.plan import Configuration
-from segfw.core.types import Shape
-from segfw.nn.build import build_network
 
 _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
 _LISTED = re.compile(r"\.all_modules\.(\d+)\.")
 _LAYER = re.compile(r"(?P<block>.+)\.(?P<layer>conv|norm)\.(?P<parameter>weight|bias)")
 _POSITIONS = {"conv": 0, "norm": 1}
-_SHOWN = 5
 
 
 def canonical_name(name: str) -> str:
@@ -63,28 +59,6 @@ def weights_to_nnunet(weights: Mapping[str, Tensor]) -> "OrderedDict[str, Tensor
     return state
 
 
-def network_shapes(configuration: Configuration, num_channels: int, num_heads: int) -> dict[str, Shape]:
-    """Return name -> shape of every tensor of the planned network, in its order."""
-    with torch.device("meta"):
-        network = build_network(configuration, num_channels, num_heads)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
-    """Raise `ArtefactError` that names what is missing, what is too much and what has another shape than `shapes`."""
-    missing = [name for name in shapes if name not in weights]
-    unexpected = [name for name in weights if name not in shapes]
-    other = [
-        f"{name} {tuple(weights[name].shape)} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in weights and tuple(weights[name].shape) != shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-    problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds if names]
-    if problems:
-        raise ArtefactError(f"the weights do not fit the planned network; {'; '.join(problems)}")
-
-
 def _with_lists(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the entries, those of each block followed by the ones of its list of layers."""
     for _, group in groupby(weights.items(), key=lambda entry: _block(entry[0])):
@@ -105,7 +79,3 @@ def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     return (one.data_ptr() == other.data_ptr() and one.stride() == other.stride()) or torch.equal(one, other)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,15 +1,16 @@
 """From a configuration of the plan to a network with fresh weights."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from segfw.core.errors import UsageError
+from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration
 from segfw.core.settings import NetworkSettings
+from segfw.core.types import Shape
 from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet
 from segfw.nn.blocks import CONVOLUTIONS, INSTANCE_NORMS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock
 from segfw.nn.own_network import build_own_network
@@ -29,6 +30,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 CONVOLUTION_TYPES: tuple[Any, ...] = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
 NORM_TYPES: tuple[Any, ...] = tuple(INSTANCE_NORMS.values())
 PRELU_SLOPE = 0.25
+_SHOWN = 5
 
 
 def build_network(
@@ -49,6 +51,34 @@ def build_network(
         return build_own_network(settings, configuration, num_channels, num_heads, deep_supervision)
     build = _builder(configuration.architecture if settings.name == "planned" else settings.name, settings)
     return build(configuration, num_channels, num_heads, deep_supervision, **settings.arguments)
+
+
+def network_shapes(
+    configuration: Configuration, num_channels: int, num_heads: int, network: NetworkSettings | str = "planned"
+) -> dict[str, Shape]:
+    """Return name -> shape of every tensor of a network of this package, in its order; no memory is used."""
+    with torch.device("meta"):
+        built = build_network(configuration, num_channels, num_heads, network=network)
+    return {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+
+
+def check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
+    """Raise `ArtefactError` that names what is missing, what is too much and what has another shape than `shapes`."""
+    missing = [name for name in shapes if name not in weights]
+    unexpected = [name for name in weights if name not in shapes]
+    other = [
+        f"{name} {tuple(weights[name].shape)} instead of {shape}"
+        for name, shape in shapes.items()
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+    problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds if names]
+    if problems:
+        raise ArtefactError(f"the weights do not fit the planned network; {'; '.join(problems)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def check_arguments(settings: NetworkSettings) -> None:
@@ -114,7 +144,7 @@ def initialize(network: nn.Module, generator: torch.Generator | int) -> None:
 def cut(network: nn.Module, depth: int | None) -> None:
     """Let a UNet++ predict with its U-Net of `depth` (None: its deepest); `UsageError` for what cannot be cut so."""
     if isinstance(network, UNetPlusPlus):
-        if depth is not None and depth > network.max_depth:
+        if depth is not None and not 1 <= depth <= network.max_depth:
             raise UsageError(f"inference.depth must be between 1 and {network.max_depth} for this model, got {depth}")
         network.depth = depth
     elif depth is not None:

@@ -133,6 +133,21 @@ def test_no_path_leaves_the_folder(saved, name):
         (lambda p: p["members"][0].update(configuration="3d_lowres"), "no configuration '3d_lowres'"),
         (lambda p: p["members"].append(p["members"][0]), "each fold of a configuration once"),
         (lambda p: p.update(members=[]), "at least one member"),
+        (lambda p: p["inference"].update(step_size=0), r"model\.yaml: inference\.step_size must be above 0 .*, got 0"),
+        (
+            lambda p: p["inference"].update(window_batch_size=0),
+            "window_batch_size must be at least 1, got 0",
+        ),
+        (lambda p: p["inference"].update(samples=0), r"inference\.samples must be at least 2, got 0"),
+        (lambda p: p["inference"].update(depth=0), r"inference\.depth must be at least 1, got 0"),
+        (lambda p: p["inference"].update(depth=-3), r"inference\.depth must be at least 1, got -3"),
+        (lambda p: p["members"][0].update(fold=-1), r"members\[0\]\.fold must be at least 0, or full, got -1"),
+        (lambda p: p["members"][1].update(network="foo"), r"members\[1\]: network must be 'planned' or .*, got 'foo'"),
+        (lambda p: p["members"][1].update(arguments={"a": 1}), r"members\[1\]: network\.arguments: unet takes none"),
+        (
+            lambda p: p["plan"]["configurations"]["2d"].update(n_conv_per_stage=[10**6, 1]),
+            r"model\.yaml: plan: configurations\.2d\.n_conv_per_stage must be between 1 and 1000",
+        ),
         (lambda p: p["plan"].pop("labels"), r"missing key 'plan\.labels'"),
         (lambda p: p["plan"]["labels"]["values"].update(background=1), "background"),
     ],
@@ -219,7 +234,7 @@ def test_broken_zip(saved, tmp_path):
     with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
         load_bundle(archive)
     archive.write_bytes(content.replace(b"dataset_name: D", b"dataset_name: E", 1))
-    with pytest.raises(ArtefactError, match=r"model\.zip is no \.zip"):
+    with pytest.raises(ArtefactError, match=r"model\.zip is damaged: model\.yaml cannot be read: Bad CRC"):
         load_bundle(archive)
 
 

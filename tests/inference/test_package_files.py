@@ -50,7 +50,7 @@ def test_a_size_that_is_a_lie_is_found_after_as_many_bytes(tmp_path, monkeypatch
     path = make_zip(tmp_path / "m.zip", {"model.yaml": "a", "x.safetensors": bytes(50_000_000)})
     lie_about_size(path, 1000)
     monkeypatch.setattr(package_files, "ALWAYS_ALLOWED", 2000)
-    with pytest.raises(ArtefactError, match=r"m\.zip is no \.zip that can be read: Bad CRC"):
+    with pytest.raises(ArtefactError, match=r"m\.zip is damaged: x\.safetensors cannot be read: Bad CRC"):
         read(path, "x.safetensors")
 
 
@@ -72,6 +72,40 @@ def test_an_encrypted_archive_says_so(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"m\.zip: model\.yaml is encrypted"):
         read(path, "model.yaml")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_told_in_every_compression(tmp_path, compression):
+    path = make_zip(tmp_path / "m.zip", {"model.yaml": bytes(range(256)) * 4}, compression)
+    whole = path.read_bytes()
+    start, end = whole.index(b"model.yaml") + len("model.yaml"), whole.index(b"PK\x01\x02") - 16
+    for place in range(start, end, 7):
+        path.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 8]) + whole[place + 8 :])
+        with pytest.raises(ArtefactError, match=r"m\.zip is damaged: model\.yaml cannot be read: ."):
+            read(path, "model.yaml")
+
+
+@pytest.mark.parametrize("name", ["../model.yaml", "/model.yaml", "..\\/model.yaml"])
+def test_a_manifest_that_lies_elsewhere_is_none(tmp_path, name):
+    path = make_zip(tmp_path / "m.zip", {name: "a"})
+    with pytest.raises(ArtefactError, match=r"m\.zip holds no model\.yaml"):
+        read(path, "model.yaml")
+
+
+def test_a_manifest_that_is_a_folder_is_told(tmp_path):
+    (tmp_path / "model.yaml").mkdir()
+    with pytest.raises(ArtefactError, match=r"model\.yaml cannot be read: Is a directory"):
+        read(tmp_path, "model.yaml")
+
+
+def test_a_manifest_without_permission_is_told(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "model.yaml").write_text("a")
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(ArtefactError, match=r"model\.yaml cannot be read: Permission denied"):
+        read(tmp_path, "model.yaml")
 
 
 def test_errors_of_the_reader_are_not_the_archives(tmp_path):

@@ -98,8 +98,17 @@ def test_wrong_number_of_channels(bundle, volume):
 
 def test_weights_of_another_network(bundle):
     wrong = dataclasses.replace(bundle.members[0], weights=bundle.members[2].weights)
-    with pytest.raises(ArtefactError, match="weights of 3d_fullres, fold 0, do not fit"):
+    with pytest.raises(ArtefactError, match=r"3d_fullres, fold 0: the weights do not fit .* of another shape: \w+"):
         CasePredictor(dataclasses.replace(bundle, members=(wrong,)), "cpu")
+
+
+def test_weights_are_compared_before_a_network_takes_memory(bundle):
+    huge = dataclasses.replace(
+        bundle.plan.configuration("3d_fullres"), features_per_stage=(65536, 65536), kernel_sizes=((255,) * 3,) * 2
+    )
+    plan = dataclasses.replace(bundle.plan, configurations={**bundle.plan.configurations, "3d_fullres": huge})
+    with pytest.raises(ArtefactError, match="3d_fullres, fold 0: the weights do not fit"):
+        CasePredictor(dataclasses.replace(bundle, plan=plan), "cpu")
 
 
 def test_cascade_is_refused(bundle):

@@ -94,6 +94,19 @@ def test_damaged_and_encrypted_archives_are_refused(tmp_path):
         open_files(path)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_told_in_every_compression(tmp_path, compression):
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("plans.json", bytes(range(256)) * 4)
+    whole = path.read_bytes()
+    start, end = whole.index(b"plans.json") + len("plans.json"), whole.index(b"PK\x01\x02") - 16
+    for place in range(start, end, 7):
+        path.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 8]) + whole[place + 8 :])
+        with pytest.raises(ArtefactError, match=r"model\.zip: plans\.json cannot be read: ."):
+            open_files(path).read("plans.json")
+
+
 def test_neither_folder_nor_zip(tmp_path):
     with pytest.raises(ArtefactError, match=r"neither a folder nor a \.zip .*nowhere"):
         open_files(tmp_path / "nowhere")

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,16 @@ def pickled(*operations):
     return buffer.getvalue()
 
 
+def test_a_deeply_nested_value_is_told_in_short(path):
+    def text(word):
+        return b"X" + len(word).to_bytes(4, "little") + word
+
+    nested = b"]" * 3000 + b"a" * 2999
+    path.write_bytes(pickled(b"}", text(b"network_weights"), b"}s", text(b"trainer_name"), nested, b"s"))
+    with pytest.raises(ArtefactError, match=r"got \[\[\[\[?\.\.\.\]\]\]\]? and None"):
+        read_checkpoint(path)
+
+
 SCALAR, TYPE = b"cnumpy._core.multiarray\nscalar\n", b"cnumpy\ndtype\n"
 
 
@@ -158,6 +169,14 @@ def test_handwritten_pickles_end_in_a_message(path, operations, message):
         read_checkpoint(path)
 
 
+def doubled(depth):
+    """Make a small value whose `repr` has 2 to the `depth` parts."""
+    value = OrderedDict()
+    for _ in range(depth):
+        value = OrderedDict(a=value, b=value)
+    return [value]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -180,6 +199,9 @@ def test_handwritten_pickles_end_in_a_message(path, operations, message):
         (checkpoint(init_args=3), "got 'nnUNetTrainer' and None"),
         (checkpoint(inference_allowed_mirroring_axes=(0, 7)), r"must be among 0, 1 and 2, got \(0, 7\)"),
         (checkpoint(inference_allowed_mirroring_axes=1), "must be among 0, 1 and 2, got 1"),
+        (checkpoint(inference_allowed_mirroring_axes=[torch.tensor([1, 2])]), r"0, 1 and 2, got \[a Tensor\]"),
+        (checkpoint(inference_allowed_mirroring_axes=[True]), r"0, 1 and 2, got \[True\]"),
+        (checkpoint(trainer_name=doubled(40)), "must name its trainer_name"),
     ],
 )
 def test_foreign_and_senseless_content_is_refused(path, content, message):
@@ -208,6 +230,29 @@ def test_truncated_files_are_refused(path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ArtefactError, match="truncated"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("member", ["data/0", "data.pkl"])
+def test_changed_bytes_are_found(path, member):
+    torch.save(checkpoint(), path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = next(each for each in archive.infolist() if each.filename.endswith(f"/{member}"))
+        start = content.index(archive.read(info), info.header_offset)
+    content[start + info.file_size // 2] ^= 1
+    path.write_bytes(content)
+    for read in (read_checkpoint, read_nnunet_weights):
+        with pytest.raises(ArtefactError, match=rf"final\.pth is damaged: the content of '.*/{member}' is not"):
+            read(path)
+
+
+def test_many_overwritten_bytes_are_found(path):
+    torch.save(checkpoint(), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4000] = bytes(4000)
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"final\.pth is (damaged|no whole checkpoint)"):
         read_checkpoint(path)
 
 

@@ -162,6 +162,13 @@ def test_the_validation_of_the_folds_comes_along(tmp_path):
     assert read(folder).bundle.provenance.scores == {}
 
 
+def test_scores_on_the_cases_of_the_training_are_left_out(tmp_path):
+    folder = write_model(tmp_path, folds=("all",))
+    summary = {"metric_per_case": [{"metrics": {"1": {"Dice": 1.0}, "2": {"Dice": 1.0}}}]}
+    (folder / "fold_all" / "validation" / "summary.json").write_text(json.dumps(summary))
+    assert read(folder).bundle.provenance.scores == {}
+
+
 def test_what_may_be_missing_is_taken_from_elsewhere_or_not_needed(tmp_path):
     folder = write_model(tmp_path)
     statistics = json.loads((folder / "plans.json").read_text())["foreground_intensity_properties_per_channel"]

@@ -10,12 +10,10 @@ import torch
 from segfw.core.errors import ArtefactError
 from segfw.interop.nnunet_weights import (
     canonical_name,
-    check_weights,
-    network_shapes,
     weights_from_nnunet,
     weights_to_nnunet,
 )
-from segfw.nn.build import build_network
+from segfw.nn.build import build_network, check_weights, network_shapes
 from tests.nn.configurations import make_configuration
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"

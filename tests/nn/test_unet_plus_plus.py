@@ -59,6 +59,9 @@ def test_cutting_does_not_touch_training() -> None:
 def test_depths_that_are_not_there_are_refused() -> None:
     with pytest.raises(UsageError, match="between 1 and 2 for this model, got 3"):
         cut(plus_plus(PLAIN_3D), 3)
+    for depth in (0, -3):
+        with pytest.raises(UsageError, match=f"between 1 and 2 for this model, got {depth}"):
+            cut(plus_plus(PLAIN_3D), depth)
     with pytest.raises(UsageError, match=r"inference\.depth=1 cuts a unet_plus_plus"):
         cut(build_network(PLAIN_3D, 1, 2), 1)
     cut(build_network(PLAIN_3D, 1, 2), None)
