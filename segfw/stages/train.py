@@ -15,8 +15,10 @@ from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
+from segfw.inference.provenance import check_texts
 from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.nn.build import check_arguments
+from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import is_handed_on
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
@@ -50,6 +52,7 @@ def check(settings: ExperimentSettings) -> None:
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
+    check_portable(settings.network)
     if settings.network.target is not None:
         import_object(settings.network.target, f"network.{TARGET}")
 
@@ -58,6 +61,7 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
+    check_texts(job.dataset)
     waiting = [(c, f) for c in job.configurations for f in job.folds if not _is_done(job, c, f)]
     for configuration in job.configurations:
         for fold in job.folds:
