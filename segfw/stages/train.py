@@ -15,7 +15,6 @@ from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
-from segfw.inference.provenance import check_texts
 from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
@@ -61,7 +60,6 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    check_texts(job.dataset)
     waiting = [(c, f) for c in job.configurations for f in job.folds if not _is_done(job, c, f)]
     for configuration in job.configurations:
         for fold in job.folds:
