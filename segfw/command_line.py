@@ -22,6 +22,7 @@ from segfw.core.verb_settings import (
     VerificationSettings,
 )
 
+ARGUMENTS = re.compile(r"^\+{0,2}(?=network\.arguments\.)")
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 
@@ -117,6 +118,7 @@ class Command:
     """A command line taken apart.
 
     `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra.
+    `network.arguments.x` is there for some networks only; it may be given with or without a plus.
     """
 
     verb: str | None
@@ -159,7 +161,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     return Command(
         verb=verb,
         flags=(*flags, *(["--multirun"] if known.multirun else [])),
-        overrides=tuple(quote_literals(rest, literal)),
+        overrides=tuple(ARGUMENTS.sub("++", word, count=1) for word in quote_literals(rest, literal)),
         help=known.help,
         multirun=known.multirun,
         informs=any(flag in ("--version", "--hydra-help", "--shell-completion") for flag in flags),

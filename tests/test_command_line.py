@@ -54,6 +54,12 @@ def test_flags_may_stand_anywhere():
     assert command.flags == ("--cfg=job", "--multirun")
 
 
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_arguments_of_a_network_need_no_plus_and_may_have_one(plus):
+    words = ["network=bayesian_unet", f"{plus}network.arguments.dropout=0.3", "~network.arguments.x", "+a.b=1"]
+    assert parse_command(words).overrides == (words[0], "++network.arguments.dropout=0.3", *words[2:])
+
+
 @pytest.mark.parametrize("words", [["+task=Task04", "--folds"], ["+task=Task04", "folds"], ["-c"]])
 def test_words_that_mean_nothing_are_refused(words):
     with pytest.raises(UsageError):

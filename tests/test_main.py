@@ -113,6 +113,19 @@ def test_the_job_gets_typed_settings_and_a_folder_for_its_log(capsys, jobs, tmp_
     assert "INFO segfw.somewhere: working" in log.read_text()
 
 
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+@pytest.mark.parametrize("network", ["bayesian_unet", "unet"])
+def test_arguments_of_a_network_are_given_with_or_without_a_plus(capsys, jobs, plus, network):
+    words = (f"network={network}", f"{plus}network.arguments.dropout=0.3")
+    assert run(capsys, "+task=Task04", *words)[0] == 0
+    assert run(capsys, "+task=Task04", "-m", words[0], f"{words[1]},0.4")[0] == 0
+    assert [settings.network.arguments for settings in jobs[0]] == [
+        {"dropout": 0.3},
+        {"dropout": 0.3},
+        {"dropout": 0.4},
+    ]
+
+
 def test_paths_are_taken_as_they_are_typed(capsys, jobs, tmp_path):
     path = "/a b,c=d[1]{2}~#'\"$x ${y}/münchen/中\\"
     status, _, err = run(capsys, "predict", f"model={path}", f"input={path}", "output=~")

@@ -50,15 +50,12 @@ def fit_to_network(
 
     `plan`: overrides applied; `overrides`: what was given, which is told about but not changed.
     """
-    fitted, messages = {}, []
+    fitted: dict[str, Configuration] = {}
+    messages: list[str] = []
     for name in configurations:
         planned = plan.configuration(name)
         built = as_built(planned, network)
-        if built is None:
-            messages.append(
-                f"network={network.name}: the memory it needs for {name} is not known; patch and batch stay as planned"
-            )
-        elif built.architecture != planned.architecture:
+        if built is not None and built.architecture != planned.architecture:
             changed = _fit(plan, built, overrides, givens)
             messages += _message(plan, name, built, changed, givens)
             fitted[name] = replace(changed, architecture=planned.architecture)

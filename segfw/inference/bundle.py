@@ -84,6 +84,11 @@ class Bundle:
         for member in self.members:
             self.plan.configuration(member.configuration)
 
+    def architecture(self, member: Member) -> str:
+        """Return the name of a member's network, the plan's where it is the planned one."""
+        planned = self.plan.configuration(member.configuration).architecture
+        return planned if member.network == "planned" else member.network
+
 
 @dataclass(frozen=True)
 class _Entry:

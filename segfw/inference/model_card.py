@@ -9,6 +9,7 @@ from segfw.core.plan import Configuration, Plan
 from segfw.inference.provenance import Provenance
 
 NOT_STATED = "not stated"
+OURS = "segfw"
 
 
 def model_card(plan: Plan, members: Sequence[tuple[str, int | str, str]], provenance: Provenance) -> str:
@@ -17,11 +18,11 @@ def model_card(plan: Plan, members: Sequence[tuple[str, int | str, str]], proven
     lines = [
         f"# {_line(plan.dataset_name)}: segmentation of {_line(labels)}",
         "",
-        f"A model of {_count(len(members), 'network')}, trained and packaged by segfw.",
+        f"A model of {_count(len(members), 'network')}, packaged by segfw.",
         *_section("How to predict", _how_to_predict(plan)),
         *_section("Input and output", _input_and_output(plan)),
         *_section("Training data", _training_data(plan, provenance)),
-        *_section("Scores", _scores(provenance)),
+        *_section("Scores", _scores(members, provenance)),
         *_section("Networks", _networks(plan, members)),
         *_section("Intended use and limits", _limits(plan)),
         *_section("Where it comes from", _origin(provenance)),
@@ -65,12 +66,20 @@ def _training_data(plan: Plan, provenance: Provenance) -> Iterator[str]:
     yield f"- Reference: {_line(data.reference or NOT_STATED)}"
 
 
-def _scores(provenance: Provenance) -> Iterator[str]:
+def _scores(members: Sequence[tuple[str, int | str, str]], provenance: Provenance) -> Iterator[str]:
     if not provenance.scores:
-        yield "None: the model was not validated on cases that it had not seen."
+        yield "None are stated on cases that the networks had not seen."
         return
-    cases = _count(provenance.num_scored, "case") if provenance.num_scored else "the cases"
-    yield f"Cross-validated: each of {cases} was segmented whole by networks that were not trained on it."
+    scored, there = provenance.num_scored, provenance.data.num_cases
+    folds = ", ".join(dict.fromkeys(str(fold) for _, fold, _ in members))
+    how = "segmented whole by a network that was not trained on it"
+    if not scored:
+        yield f"By the validation of the folds {folds}: each case {how}. Number of cases: {NOT_STATED}."
+    elif scored == there:
+        yield f"Cross-validated: each of {_count(scored, 'case')} was {how}."
+    else:
+        of_all = f"{scored} of {_count(there, 'case')}" if there else _count(scored, "case")
+        yield f"Validated on {of_all}, those that the folds {folds} left out: each was {how}."
     yield ""
     rows = [(name, f"{value:.4f}") for name, value in provenance.scores.items()]
     yield from _table(("figure", "mean"), rows)
@@ -105,8 +114,10 @@ def _limits(plan: Plan) -> Iterator[str]:
 
 def _origin(provenance: Provenance) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    yield f"- Made: {provenance.created or NOT_STATED}, with {versions or NOT_STATED}"
-    yield f"- Code: {provenance.code or 'a released version'}"
+    unknown = "a released version" if provenance.trained_by == OURS else NOT_STATED
+    yield f"- Trained by: {_line(provenance.trained_by or NOT_STATED)}, with {versions or 'versions ' + NOT_STATED}"
+    yield f"- Packaged: {provenance.created or NOT_STATED}"
+    yield f"- Code: {provenance.code or unknown}"
     yield f"- Dataset, hash of its content: {provenance.dataset or NOT_STATED}"
     yield "- Settings of the training: `provenance.settings` in `model.yaml`"
 

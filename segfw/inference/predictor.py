@@ -118,7 +118,7 @@ class CasePredictor:
 
     def _check_can_disagree(self) -> None:
         networks = [network for members in self._members.values() for network in members]
-        check_can_disagree(networks, [member.network for member in self.bundle.members])
+        check_can_disagree(networks, [self.bundle.architecture(member) for member in self.bundle.members])
 
 
 def check_trust(bundle: Bundle, trust_code: bool) -> None:

@@ -3,6 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from segfw.core.dataset import Dataset
+from segfw.core.errors import DataError
+from segfw.core.places import place_in
+
+MAX_TEXT = 500
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -22,9 +28,11 @@ class TrainingData:
 class Provenance:
     """Where a model comes from.
 
-    `created`: date; `dataset`: hash of the dataset's content, never its location; `versions`: of the packages that
-    trained it; `code`: commit of a checkout, empty for a release; `scores`: cross-validated figures by name, on
-    `num_scored` whole cases; `settings`: what it was trained with; `made_from`: hashes of its runs.
+    `created`: date; `trained_by`: the program, empty where that is not known; `dataset`: hash of the dataset's content,
+    never its location; `versions`: of the packages that trained it; `code`: commit of a checkout, empty for a release
+    and where it is not known; `scores`: figures by name, on `num_scored` whole cases that the networks had not seen (0
+    where the number is not known); `settings`: what it was trained with; `made_from`: by which a package that is up to
+    date is recognized: the chosen runs and the algorithm's version, or the hashes of imported checkpoints.
     """
 
     created: str = ""
@@ -36,3 +44,28 @@ class Provenance:
     code: str = ""
     num_scored: int = 0
     data: TrainingData = field(default_factory=TrainingData)
+    trained_by: str = ""
+
+
+def stated(dataset: Dataset, modality: str, num_cases: int) -> TrainingData:
+    """Return what a dataset states of itself, free text at a length that fits a model card.
+
+    Raises `DataError` for a text that holds a path of this machine.
+    """
+    check_texts(dataset)
+    return TrainingData(num_cases, modality, _shortened(dataset.licence), _shortened(dataset.reference))
+
+
+def check_texts(dataset: Dataset) -> None:
+    """Raise `DataError` for a name, licence or reference that holds a path, which a packaged model would tell."""
+    for key in ("name", "licence", "reference"):
+        place = place_in(getattr(dataset, key))
+        if place is not None:
+            raise DataError(
+                f"the dataset's {key} holds a path of this machine, which would go into the packaged model: {place!r}; "
+                "change it in the dataset's description (dataset.json)"
+            )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

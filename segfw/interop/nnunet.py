@@ -72,8 +72,8 @@ def dataset_from_json(content: dict[str, Any], name: str, place: str) -> Dataset
             labels=from_plain(LabelSet, labels, "labels"),
             num_training=_count(from_plain(int, content["numTraining"], "numTraining"), "numTraining"),
             file_ending=str(content.get("file_ending", ".nii.gz")),
-            licence=str(content.get("licence", "")),
-            reference=str(content.get("reference", "")),
+            licence=str(content.get("licence") or content.get("license") or ""),
+            reference=str(content.get("reference") or ""),
         )
     except (UsageError, DataError) as error:
         raise DataError(f"{place}: {error}") from error

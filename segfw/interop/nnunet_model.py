@@ -3,20 +3,19 @@
 Several configurations of one plan may become one model, whose predictions are averaged, as nnU-Net's ensembles are.
 """
 
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
-
+from segfw.core.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.files import sha256
 from segfw.core.plan import Plan
 from segfw.core.settings import InferenceSettings
 from segfw.core.version import __version__
-from segfw.inference.bundle import Bundle, Fold, Member, Provenance
+from segfw.inference.bundle import Bundle, Fold, Member
+from segfw.inference.provenance import Provenance, stated
 from segfw.interop.model_files import ModelFiles
 from segfw.interop.nnunet import READERS, STATISTICS_KEYS, dataset_from_json, parse_object, plans_from_json
 from segfw.interop.nnunet_checkpoint import Checkpoint, read_checkpoint
@@ -29,9 +28,10 @@ from segfw.interop.nnunet_folder import (
     choose_checkpoints,
     choose_models,
 )
-from segfw.interop.nnunet_scores import validation_scores
+from segfw.interop.nnunet_scores import count_cases, validation_scores
 from segfw.nn.build import check_weights, network_shapes
 
+TRAINED_BY = "nnU-Net v2"
 STANDARD_TRAINER = "nnUNetTrainer"
 _KNOWN_READERS = {"SimpleITKIO", *READERS.values()}
 
@@ -53,6 +53,8 @@ class _Part:
     folds: dict[Fold, Checkpoint]
     digests: dict[Fold, str]
     scores: dict[str, float]
+    num_scored: int
+    dataset: Dataset
     notes: tuple[str, ...]
 
 
@@ -89,7 +91,8 @@ def _read_part(files: ModelFiles, found: FoundModel, choice: Choice) -> _Part:
             except ArtefactError as error:
                 raise ArtefactError(str(error).replace(str(path), files.place(name))) from error
     configuration = _agreed(files, found, {fold: each.configuration for fold, each in checkpoints.items()})
-    plan, dropped = _plan(files, found, configuration)
+    dataset = _dataset(files, found)
+    plan, dropped = _plan(files, found, configuration, dataset)
     _refuse_cascade(plan, configuration, files.place(found.file(PLANS)))
     shapes = network_shapes(plan.configuration(configuration), len(plan.channel_names), plan.labels.num_heads)
     for fold, checkpoint in checkpoints.items():
@@ -99,7 +102,7 @@ def _read_part(files: ModelFiles, found: FoundModel, choice: Choice) -> _Part:
             place = files.place(names[fold])
             raise ArtefactError(f"{place} (trained by {checkpoint.trainer}): {error}") from error
     return _Part(
-        plan, configuration, checkpoints, digests, _scores(files, found, list(checkpoints), plan, choice),
+        plan, configuration, checkpoints, digests, *_scores(files, found, list(checkpoints), plan, choice), dataset,
         (*notes, *dropped, *_cautions(files, found, checkpoints)),
     )  # fmt: skip
 
@@ -111,12 +114,15 @@ def _agreed(files: ModelFiles, found: FoundModel, configurations: Mapping[Fold, 
     return different.pop()
 
 
-def _plan(files: ModelFiles, found: FoundModel, configuration: str) -> tuple[Plan, list[str]]:
+def _dataset(files: ModelFiles, found: FoundModel) -> Dataset:
+    place = files.place(found.file(DATASET))
+    return dataset_from_json({"numTraining": 0} | parse_object(files.read(found.file(DATASET)), place), "", place)
+
+
+def _plan(files: ModelFiles, found: FoundModel, configuration: str, dataset: Dataset) -> tuple[Plan, list[str]]:
     """Read the plan; configurations that have no equivalent here are left out, unless it is the one that is wanted."""
     place = files.place(found.file(PLANS))
     content = parse_object(files.read(found.file(PLANS)), place)
-    described = parse_object(files.read(found.file(DATASET)), files.place(found.file(DATASET)))
-    dataset = dataset_from_json({"numTraining": 0} | described, "", files.place(found.file(DATASET)))
     reader = content.get("image_reader_writer", "SimpleITKIO")
     if reader not in _KNOWN_READERS:
         raise ArtefactError(
@@ -188,20 +194,21 @@ def _cautions(files: ModelFiles, found: FoundModel, checkpoints: Mapping[Fold, C
 
 def _scores(
     files: ModelFiles, found: FoundModel, folds: Sequence[Fold], plan: Plan, choice: Choice
-) -> dict[str, float]:
-    """Return nnU-Net's own validation of these weights, where every fold has one.
+) -> tuple[dict[str, float], int]:
+    """Return nnU-Net's own validation of these weights, where every fold has one, and the number of its cases.
 
     That of all cases has none that counts: nnU-Net scores it on the cases that it was trained on.
     """
     if "full" in folds:
-        return {}
+        return {}, 0
     names = [name for fold in folds for name in found.find(files, f"fold_{fold}/validation/summary.json")]
     if choice.checkpoint != "final" or len(names) < len(folds):
-        return {}
+        return {}, 0
     try:
-        return validation_scores([parse_object(files.read(name), files.place(name)) for name in names], plan.labels)
+        summaries = [parse_object(files.read(name), files.place(name)) for name in names]
+        return validation_scores(summaries, plan.labels), count_cases(summaries)
     except DataError:
-        return {}  # figures beside the model, which nothing depends on
+        return {}, 0  # figures beside the model, which nothing depends on
 
 
 def _mirror_axes(parts: Sequence[_Part]) -> tuple[int, ...]:
@@ -222,12 +229,16 @@ def _provenance(parts: Sequence[_Part], choice: Choice) -> Provenance:
     """Say where the weights come from: hashes, names of nnU-Net's classes and figures; no paths."""
     members = [(f"{part.configuration} fold {fold}", part, fold) for part in parts for fold in part.folds]
     trainers = sorted({each.trainer for part in parts for each in part.folds.values()})
+    dataset = replace(parts[0].dataset, name=parts[0].plan.dataset_name)
     return Provenance(
         created=datetime.now(UTC).date().isoformat(),
-        versions={"segfw": __version__, "torch": torch.__version__, "python": platform.python_version()},
         scores=parts[0].scores if len(parts) == 1 else {},
+        num_scored=parts[0].num_scored if len(parts) == 1 else 0,
+        data=stated(dataset, "", dataset.num_training),
+        trained_by=TRAINED_BY,
         settings={
-            "imported_from": "nnU-Net v2",
+            "imported_from": TRAINED_BY,
+            "imported_with": f"segfw {__version__}",
             "trainer": ", ".join(trainers),
             "checkpoint": choice.checkpoint,
             "epochs": {name: part.folds[fold].epochs for name, part, fold in members},

@@ -23,6 +23,11 @@ def validation_scores(summaries: Sequence[Mapping[str, Any]], labels: LabelSet) 
     return {"dice": sum(means.values()) / len(means), **means} if means else {}
 
 
+def count_cases(summaries: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many cases the summaries score together; `DataError` for summaries of another form."""
+    return sum(len(_cases(summary)) for summary in summaries)
+
+
 def _cases(summary: Mapping[str, Any]) -> list[Any]:
     cases = summary.get("metric_per_case")
     if not isinstance(cases, list):

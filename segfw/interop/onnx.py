@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "model.json"
 FORMAT, FORMAT_VERSION = "segfw-onnx", 1
 MOST_DIFFERENT = 1e-3
+NOTES = {"metadata_props", "doc_string"}
 INSTALL = 'pip install "segfw[onnx]"  (or: pip install onnx onnxscript onnxruntime)'
 NOISE = ("torch.onnx", "onnxscript", "onnx_ir")
 AROUND = {
@@ -155,15 +156,22 @@ def _write(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
 
 
 def _forget_origin(package: Any, path: Path) -> None:
-    """Remove the stack traces and other notes that the exporter attaches to every part."""
+    """Remove the stack traces and other notes that the exporter attaches to every part, however deep it lies."""
     model = package.load(str(path))
-    graph = model.graph
-    parts = (graph.node, graph.initializer, graph.input, graph.output, graph.value_info, model.functions)
-    for part in (model, graph, *(entry for group in parts for entry in group)):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
+    for part in _parts(model):
+        for note in NOTES.intersection(field.name for field in part.DESCRIPTOR.fields):
+            part.ClearField(note)
     package.checker.check_model(model)
     package.save(model, str(path))
+
+
+def _parts(message: Any) -> Iterator[Any]:
+    """Yield a message and all below it: graphs, functions, their nodes, and the graphs that are attributes of those."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for below in (value,) if hasattr(value, "ListFields") else value:
+                yield from _parts(below)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 After Orlando et al., "U2-Net: A Bayesian U-Net model with epistemic uncertainty feedback for photoreceptor layer
 segmentation in pathological OCT scans", ISBI 2019, and Gal, Ghahramani, "Dropout as a Bayesian Approximation:
 Representing Model Uncertainty in Deep Learning", ICML 2016. It is the planned U-Net with dropout behind every stage of
-encoder and decoder.
+encoder and decoder; the parameters have the U-Net's names, so that its weights can be the start.
 
 Dropout removes whole channels. A convolution's weights are the same at every voxel, so that a sample of the weights is
 one choice of channels for the whole image: `draw` makes such a choice, which then holds for all windows and mirrored
@@ -50,6 +50,12 @@ class ChannelDropout(nn.Module):
         return x * factor.to(x.dtype).view(*factor.shape, *[1] * (x.ndim - 2))
 
 
+def check_dropout(dropout: object) -> None:
+    """Raise `UsageError` for a rate that is no number between 0 and 1."""
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 < dropout < 1:
+        raise UsageError(f"network.arguments.dropout must be above 0 and below 1, got {dropout!r}")
+
+
 def build_bayesian_unet(
     configuration: Configuration,
     num_channels: int,
@@ -59,15 +65,11 @@ def build_bayesian_unet(
     dropout: float = DROPOUT,
 ) -> UNet:
     """Build the U-Net of `configuration` with dropout behind each stage; `UsageError` for a rate outside 0 to 1."""
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 < dropout < 1:
-        raise UsageError(f"network.arguments.dropout must be above 0 and below 1, got {dropout!r}")
+    check_dropout(dropout)
     encoder, decoder = PlainEncoder(configuration, num_channels), plain_decoder(configuration, num_heads)
     features = configuration.features_per_stage
-    encoder.stages = _followed_by_dropout(encoder.stages, features, dropout)
-    decoder.stages = _followed_by_dropout(decoder.stages, features[-2::-1], dropout)
+    # Appended to the last sequence of each stage, so that every parameter keeps the name that it has in the U-Net.
+    ends = [*encoder.stages, *(stage.convs for stage in decoder.stages)]
+    for end, width in zip(ends, (*features, *features[-2::-1]), strict=True):
+        end.append(ChannelDropout(width, dropout))
     return UNet(encoder, decoder, deep_supervision=deep_supervision)
-
-
-def _followed_by_dropout(stages: nn.ModuleList, channels: tuple[int, ...], rate: float) -> nn.ModuleList:
-    pairs = zip(stages, channels, strict=True)
-    return nn.ModuleList(nn.Sequential(stage, ChannelDropout(width, rate)) for stage, width in pairs)

@@ -11,7 +11,7 @@ from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration
 from segfw.core.settings import NetworkSettings
 from segfw.core.types import Shape
-from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet
+from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet, check_dropout
 from segfw.nn.blocks import CONVOLUTIONS, INSTANCE_NORMS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock
 from segfw.nn.own_network import build_own_network
 from segfw.nn.residual_unet import build_residual_unet
@@ -82,9 +82,12 @@ def _some(names: Sequence[str]) -> str:
 
 
 def check_arguments(settings: NetworkSettings) -> None:
-    """Raise `UsageError` for arguments that a network of this package does not take (a planned one takes none)."""
-    if settings.target is None:
-        _builder("unet" if settings.name == "planned" else settings.name, settings)
+    """Raise `UsageError` for arguments that a network of this package does not take, or that are out of range."""
+    if settings.target is not None:
+        return
+    _builder("unet" if settings.name == "planned" else settings.name, settings)
+    if "dropout" in settings.arguments:
+        check_dropout(settings.arguments["dropout"])
 
 
 def _builder(name: str, settings: NetworkSettings) -> Callable[..., nn.Module]:

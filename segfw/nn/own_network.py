@@ -8,18 +8,30 @@ one at a size that divides the patch. An attribute `deep_supervision`, if there 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
-from segfw.core.importing import FOREIGN_ERRORS, TARGET, explained, import_object
+from segfw.core.importing import FOREIGN, TARGET, explained, import_object
+from segfw.core.places import places_in
 from segfw.core.plan import Configuration
 from segfw.core.settings import NetworkSettings
 
 KEY = f"network.{TARGET}"
 BATCH = 2
+T = TypeVar("T")
+
+
+def check_portable(settings: NetworkSettings) -> None:
+    """Raise `UsageError` for arguments that name a place on this machine: they are packaged with the weights."""
+    for key, text in places_in("network.arguments", dict(settings.arguments)):
+        raise UsageError(
+            f"{key}={text} names a place on this machine, which would go into the packaged model and mean nothing "
+            "elsewhere; weights to begin with are given as pretrained.path=, and the network can find other files by "
+            "itself, such as beside its own module"
+        )
 
 
 def build_own_network(
@@ -34,9 +46,25 @@ def build_own_network(
     network = _call(settings, f"called with {', '.join(given)} it", lambda: build(**given))
     if not isinstance(network, nn.Module):
         raise UsageError(f"{KEY}: {target} must give a torch.nn.Module, got {type(network).__name__}")
+    _call(settings, "told its deep_supervision it", lambda: _supervise(network, deep_supervision))
+    return network
+
+
+def _supervise(network: nn.Module, deep_supervision: bool) -> None:
     if hasattr(network, "deep_supervision"):
         network.deep_supervision = deep_supervision  # type: ignore[assignment]
-    return network
+
+
+def without_values(build: Callable[[], T]) -> T:
+    """Return what `build` gives on PyTorch's meta device, or on the CPU where a network of the user's needs values."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except UsageError as error:
+        if error.__cause__ is None:
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return build()
 
 
 def try_own_network(
@@ -47,18 +75,14 @@ def try_own_network(
     Returns it on PyTorch's meta device, or on the CPU if something refuses to work without values. Raises `UsageError`
     for what it raises and for outputs of a wrong form.
     """
-    try:
-        with torch.device("meta"):
-            network = build_own_network(settings, configuration, num_channels, num_heads, deep_supervision=True)
-            image = torch.zeros(BATCH, num_channels, *configuration.patch_size)
-            _try(settings, network, image, num_heads)
-            return network
-    except UsageError as error:
-        if not isinstance(error.__cause__, RuntimeError):
-            raise
-    network = build_own_network(settings, configuration, num_channels, num_heads, deep_supervision=True)
-    _try(settings, network, torch.zeros(1, num_channels, *configuration.patch_size), num_heads)
-    return network
+
+    def build() -> nn.Module:
+        network = build_own_network(settings, configuration, num_channels, num_heads, deep_supervision=True)
+        batch = BATCH if torch.get_default_device().type == "meta" else 1
+        _try(settings, network, torch.zeros(batch, num_channels, *configuration.patch_size), num_heads)
+        return network
+
+    return without_values(build)
 
 
 @torch.no_grad()
@@ -101,5 +125,5 @@ def _call(settings: NetworkSettings, what: str, function: Callable[[], Any]) -> 
     """Call foreign code; a `UsageError` says what it raised and where."""
     try:
         return function()
-    except FOREIGN_ERRORS as error:
+    except FOREIGN as error:
         raise UsageError(f"{KEY}: {settings.target} does not work; {what} raised {explained(error)}") from error

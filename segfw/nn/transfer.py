@@ -7,12 +7,14 @@ any architecture will do, also a user's own.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
+from segfw.nn.own_network import without_values
 
 OnMismatch = Literal["error", "adapt", "skip"]
 SHOWN = 5
@@ -48,6 +50,11 @@ class Transfer:
             f"{len(self.unused)} of the source unused"
         )
 
+    @property
+    def is_mostly_fresh(self) -> bool:
+        """Whether more than half of the network's tensors are left as they were drawn."""
+        return 2 * len(self.left) > len(self.taken) + len(self.adapted) + len(self.left)
+
     def lines(self) -> list[str]:
         """Return a line for each tensor."""
         return [
@@ -59,12 +66,14 @@ class Transfer:
 
 
 def find_ends(build: Callable[[int, int], nn.Module], num_channels: int, num_heads: int) -> Ends:
-    """Find the tensors at both ends of the networks that `build(num_channels, num_heads)` gives; no memory is used."""
-    with torch.device("meta"):
-        own, wider, more = (
-            {name: tensor.shape for name, tensor in build(*counts).state_dict().items()}
-            for counts in ((num_channels, num_heads), (num_channels + 1, num_heads), (num_channels, num_heads + 1))
-        )
+    """Find the tensors at both ends of the networks that `build(num_channels, num_heads)` gives.
+
+    No memory is used, unless a network of the user's cannot be built without.
+    """
+    own, wider, more = (
+        {name: tensor.shape for name, tensor in without_values(partial(build, *counts)).state_dict().items()}
+        for counts in ((num_channels, num_heads), (num_channels + 1, num_heads), (num_channels, num_heads + 1))
+    )
     inputs = frozenset(name for name, shape in own.items() if wider.get(name) != shape)
     return Ends(inputs, frozenset(name for name, shape in own.items() if more.get(name) != shape) - inputs)
 

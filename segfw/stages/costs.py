@@ -73,6 +73,11 @@ def plan_costs(job: Job, device: Device | None, flops_per_second: float | None) 
             training=training_bytes(plan, name, count, optimizer, machine) if known else None,
             seconds_per_fold=_seconds_per_fold(job, cost, flops_per_second),
         )
+    if not known:  # said of a network that works: one that does not is refused above
+        log.warning(
+            "network=%s: the memory it needs for %s is not known; patch and batch stay as planned",
+            *(network.name, ", ".join(names)),
+        )
     return costs
 
 

@@ -70,6 +70,11 @@ def show_progress(title: str) -> Iterator[Report]:
         yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 
+def _unit(size: int) -> tuple[float, str, int]:
+    """Return the unit in which a file of this size is told: its bytes, its name, and digits behind the point."""
+    return (1e6, "MB", 1) if size >= 1e5 else (1e3, "kB", 1) if size >= 1e3 else (1, "bytes", 0)
+
+
 def _lines(title: str, clock: Callable[[], float]) -> Report:
     """Return a report that logs a line when a twentieth more is there, or after 30 s."""
     began = told = clock()
@@ -85,8 +90,9 @@ def _lines(title: str, clock: Callable[[], float]) -> Report:
             return
         share, told = reached, now
         speed = max(done - first, 0) / max(now - began, 1e-3) / 1e6
-        known = f" of {total / 1e6:.1f} MB ({100 * done // total} %)" if total else " MB"
+        size, unit, digits = _unit(total or done)
+        known = f" of {total / size:.{digits}f} {unit} ({100 * done // total} %)" if total else f" {unit}"
         left = f", {(total - done) / 1e6 / speed:.0f} s left" if total and speed and done < total else ""
-        log.info("%s: %.1f%s, %.1f MB/s%s", title, done / 1e6, known, speed, left)
+        log.info("%s: %.*f%s, %.1f MB/s%s", title, digits, done / size, known, speed, left)
 
     return report

@@ -8,6 +8,7 @@ from typing import Any
 
 from segfw.core.settings import ExperimentSettings
 from segfw.core.words import in_words
+from segfw.inference.provenance import check_texts
 from segfw.stages.job import Job, prepare
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def run(settings: ExperimentSettings) -> float | None:
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
     job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
+    if "train" in settings.stages:
+        check_texts(job.dataset)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written

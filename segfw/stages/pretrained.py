@@ -30,14 +30,12 @@ def check_pretrained(settings: PretrainedSettings) -> None:
 def read_pretrained(settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
     """Read the weights for the training of a fold. Raises `UsageError`, or `ArtefactError` for a damaged file."""
     path = Path(settings.path or "").expanduser()
-    return _reader(path)(path, settings, configuration, fold)
+    read = _reader(path)
+    return _read_model(path, settings, configuration, fold) if read is None else read(path)
 
 
-Reader = Callable[[Path, PretrainedSettings, str, FoldName], Pretrained]
-
-
-def _reader(path: Path) -> Reader:
-    """Return what reads `path`; `UsageError` that says what may be given instead."""
+def _reader(path: Path) -> Callable[[Path], Pretrained] | None:
+    """Return what reads a file of weights, None for a segfw model; `UsageError` that says what may be given instead."""
     if not path.exists():
         raise UsageError(f"pretrained.path: there is no file or folder {path}")
     if not path.is_dir():
@@ -45,7 +43,7 @@ def _reader(path: Path) -> Reader:
             raise UsageError(f"pretrained.path: {path.name} must end in one of {list(READERS)}, or be a model's folder")
         return READERS[path.suffix]
     if (path / MANIFEST).is_file():
-        return _read_model
+        return None
     inside = [CHECKPOINTS + "/" + LAST, "checkpoint_final.pth", "fold_0/checkpoint_final.pth"]
     meant = next((path / name for name in inside if (path / name).is_file()), None)
     raise UsageError(
@@ -74,7 +72,7 @@ def _choose(bundle: Bundle, settings: PretrainedSettings, configuration: str, fo
     return folds.get(chosen) or next(iter(folds.values()))
 
 
-def _read_checkpoint(path: Path, settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
+def _read_checkpoint(path: Path) -> Pretrained:
     if "state_dict" not in load_checkpoint(path):
         raise ArtefactError(f"pretrained.path: {path} is no checkpoint of Lightning: it holds no state_dict")
     weights = network_weights(path)
@@ -84,19 +82,19 @@ def _read_checkpoint(path: Path, settings: PretrainedSettings, configuration: st
     return Pretrained(str(path), weights, load_run(run).plan.labels if (run / CONFIG).is_file() else None)
 
 
-def _read_tensors(path: Path, settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
+def _read_tensors(path: Path) -> Pretrained:
     try:
         return Pretrained(str(path), safetensors.torch.load_file(path))
     except SafetensorError as error:
         raise ArtefactError(f"pretrained.path: {path} holds no safetensors: {error}") from error
 
 
-def _read_nnunet(path: Path, settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
+def _read_nnunet(path: Path) -> Pretrained:
     return Pretrained(str(path), read_nnunet_weights(path))
 
 
-READERS: dict[str, Reader] = {
-    ".zip": _read_model,
+READERS: dict[str, Callable[[Path], Pretrained] | None] = {
+    ".zip": None,  # a segfw model
     ".ckpt": _read_checkpoint,
     ".pth": _read_nnunet,
     ".safetensors": _read_tensors,

@@ -10,21 +10,22 @@ from pathlib import Path
 from segfw.core.conversion import to_plain
 from segfw.core.selection import Score
 from segfw.core.version import __version__
-from segfw.inference.provenance import Provenance, TrainingData
+from segfw.inference.model_card import OURS
+from segfw.inference.provenance import Provenance, stated
+from segfw.nn.own_network import check_portable
 from segfw.stages.job import Job
 from segfw.stages.runs import FinishedFold
 from segfw.workspace import MadeFrom
 
 PACKAGES = ("torch", "pytorch-lightning", "numpy", "scipy", "SimpleITK", "torchio")
 SETTINGS = ("augmentation", "loss", "optimizer", "schedule", "sampling", "trainer", "seed", "pretrained_sha256")
-MAX_TEXT = 500
 
 
 def make_provenance(job: Job, members: list[FinishedFold], score: Score | None, made_from: MadeFrom) -> Provenance:
     """Say what made the model of these members. `score`: of their cross-validation, None without one."""
+    check_portable(members[0].run.network)
     run = to_plain(members[0].run)
     scores = {"dice": score.dice, **{f"dice/{k}": v for k, v in score.dice_per_label.items()}} if score else {}
-    dataset = job.dataset
     return Provenance(
         created=datetime.now(UTC).date().isoformat(),
         dataset=job.record.content,
@@ -34,12 +35,8 @@ def make_provenance(job: Job, members: list[FinishedFold], score: Score | None, 
         made_from=made_from,
         code=_commit(),
         num_scored=score.num_cases if score else 0,
-        data=TrainingData(
-            num_cases=len(dataset.cases),
-            modality=job.settings.task.modality or "",
-            licence=dataset.licence[:MAX_TEXT],
-            reference=dataset.reference[:MAX_TEXT],
-        ),
+        data=stated(job.dataset, job.settings.task.modality or "", len(job.dataset.cases)),
+        trained_by=OURS,
     )
 
 

@@ -17,6 +17,7 @@ from segfw.core.settings import ExperimentSettings
 from segfw.core.types import IntArray, Volume
 from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.nn.build import check_arguments
+from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import is_handed_on
 from segfw.stages.costs import announce_cost
 from segfw.stages.job import Job
@@ -50,6 +51,7 @@ def check(settings: ExperimentSettings) -> None:
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
+    check_portable(settings.network)
     if settings.network.target is not None:
         import_object(settings.network.target, f"network.{TARGET}")
 

@@ -92,6 +92,8 @@ def _announce(run: FoldRun, device: Device, finished: int) -> None:
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
     state = f"{finished} of {run.trainer.max_epochs} epochs done" if finished else f"{run.trainer.max_epochs} epochs"
     log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
+    if run.architecture == "unet_plus_plus" and not run.loss.deep_supervision:
+        log.info("loss.deep_supervision=false trains the deepest network only: inference.depth will not be available")
 
 
 def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]) -> Trainer:

@@ -100,6 +100,11 @@ class FoldRun:
         return self.plan.configuration(self.configuration_name)
 
     @property
+    def architecture(self) -> str:
+        """Name of the network that is built; a user's own has the name that they gave it."""
+        return self.configuration.architecture if self.network.name == "planned" else self.network.name
+
+    @property
     def num_channels(self) -> int:
         """Image channels that enter the network."""
         return len(self.plan.channel_names)

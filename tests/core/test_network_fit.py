@@ -100,9 +100,7 @@ def test_the_memory_of_an_own_network_is_not_known(large):
     own = NetworkSettings("mine", "my_package.MyNet")
     fitted = fit_to_network(large, own, NOTHING, ("2d",), GIVENS)
     assert fitted.plan == large
-    assert fitted.messages == (
-        "network=mine: the memory it needs for 2d is not known; patch and batch stay as planned",
-    )
+    assert fitted.messages == ()
     assert as_built(large.configuration("2d"), own) is None
 
 

@@ -17,6 +17,7 @@ def test_it_tells_data_scores_networks_and_licence(plan):
         scores={"dice": 0.90125, "dice/a": 0.88, "dice/b": 0.9225},
         code="f00d",
         num_scored=52,
+        trained_by="segfw",
         data=TrainingData(260, "MRI", "CC-BY-SA 4.0", "Vanderbilt"),
     )
     card = model_card(plan, MEMBERS, provenance)
@@ -36,7 +37,8 @@ def test_it_tells_data_scores_networks_and_licence(plan):
         "- Dataset, hash of its content: 0123abcd",
     ):
         assert f"\n{line}\n" in f"\n{card}", line
-    assert "each of 52 cases" in card
+    assert "Validated on 52 of 260 cases, those that the folds 0, 1 left out: each was segmented whole" in card
+    assert "- Trained by: segfw, with segfw 0.1.0, torch 2.13.0\n- Packaged: 2026-11-23\n" in card
     assert "no medical device" in card
     assert "python -m segfw predict model=" in card
 
@@ -46,7 +48,23 @@ def test_what_is_not_known_is_said(plan):
     assert "- Licence: not stated\n" in card
     assert "- Cases: not stated\n" in card
     assert "- Modality: T1, mask\n" in card
-    assert "not validated on cases that it had not seen" in card
+    assert "None are stated on cases that the networks had not seen" in card
+    assert "- Trained by: not stated, with versions not stated\n- Packaged: not stated\n- Code: not stated\n" in card
+
+
+def test_the_words_for_the_scores_follow_the_number_of_cases(plan):
+    def scored(num_scored, num_cases):
+        data = TrainingData(num_cases)
+        return model_card(plan, MEMBERS, Provenance(scores={"dice": 0.5}, num_scored=num_scored, data=data))
+
+    assert "Cross-validated: each of 7 cases was segmented whole by a network that was not" in scored(7, 7)
+    assert "Validated on 7 cases, those" in scored(7, 0)
+    assert "Number of cases: not stated." in scored(0, 7)
+
+
+def test_only_segfw_itself_is_known_to_be_released(plan):
+    assert "- Code: a released version\n" in model_card(plan, MEMBERS, Provenance(trained_by="segfw"))
+    assert "- Code: not stated\n" in model_card(plan, MEMBERS, Provenance(trained_by="nnU-Net v2"))
 
 
 def test_regions_are_listed_with_their_values(plan):

@@ -152,6 +152,9 @@ def test_a_single_opinion_cannot_disagree(bundle, volume):
     alone = dataclasses.replace(bundle, members=bundle.members[:1])
     with pytest.raises(UsageError, match=r"bayesian_unet.* or several folds; this model is one fold of unet"):
         CasePredictor(alone, "cpu").predict(volume, uncertainty=True)
+    planned = dataclasses.replace(alone, members=(dataclasses.replace(alone.members[0], network="planned"),))
+    with pytest.raises(UsageError, match="one fold of unet"):
+        CasePredictor(planned, "cpu", InferenceSettings(uncertainty=True))
     with pytest.raises(UsageError, match="one fold of unet"):
         CasePredictor(alone, "cpu", InferenceSettings(uncertainty=True))
 

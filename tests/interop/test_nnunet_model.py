@@ -11,6 +11,8 @@ import torch
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256
 from segfw.core.types import Volume
+from segfw.core.version import __version__
+from segfw.inference.bundle import save_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_folder import Choice
@@ -59,7 +61,8 @@ def test_a_folder_of_two_folds(tmp_path):
     assert imported.notes == ()
     facts = bundle.provenance
     assert facts.settings == {
-        "imported_from": "nnU-Net v2", "trainer": "nnUNetTrainer", "checkpoint": "final",
+        "imported_from": "nnU-Net v2", "imported_with": f"segfw {__version__}", "trainer": "nnUNetTrainer",
+        "checkpoint": "final",
         "epochs": {"3d_fullres fold 0": 20, "3d_fullres fold 3": 20},
     }  # fmt: skip
     assert facts.made_from["3d_fullres fold 3"] == sha256(folder / "fold_3" / "checkpoint_final.pth")
@@ -157,6 +160,7 @@ def test_the_validation_of_the_folds_comes_along(tmp_path):
         summary.write_text(json.dumps({"metric_per_case": listed}))
     facts = read(folder).bundle.provenance
     assert facts.scores == {"dice": 0.5, "dice/a": 0.5, "dice/b": 0.5}
+    assert facts.num_scored == 3
     assert "/home/me" not in repr(facts)
     summary.write_text("{}")
     assert read(folder).bundle.provenance.scores == {}
@@ -315,3 +319,32 @@ def test_sources_of_another_kind_are_recognized(tmp_path, names, message):
     for source in (tmp_path / "source", zipped(tmp_path / "source", tmp_path / "source.zip")):
         with pytest.raises(ArtefactError, match=f"holds no trained model of nnU-Net v2: {message}"):
             read(source)
+
+
+def test_the_card_says_what_the_files_state_and_nothing_else(tmp_path):
+    folder = write_model(tmp_path)
+    stated = {"numTraining": 260, "licence": "CC-BY-SA 4.0", "reference": "https://a.org/b/c"}
+    edit(folder / "dataset.json", lambda content: content.update(stated))
+    cases = [{"metrics": {"1": {"Dice": dice}, "2": {"Dice": 0.5}}} for dice in (0.25, 0.75)]
+    (folder / "fold_0/validation/summary.json").write_text(json.dumps({"metric_per_case": cases}))
+    save_bundle(tmp_path / "ours", read(folder).bundle)
+    card = (tmp_path / "ours/README.md").read_text()
+    for line in (
+        "- Cases: 260",
+        "- Licence: CC-BY-SA 4.0",
+        "- Reference: https://a.org/b/c",
+        "- Trained by: nnU-Net v2, with versions not stated",
+        "- Code: not stated",
+        "| dice/a | 0.5000 |",
+    ):
+        assert f"\n{line}\n" in card
+    assert "Validated on 2 of 260 cases, those that the folds 0 left out" in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(("key", "name"), [("license", "licence"), ("reference", "reference")])
+def test_a_path_in_the_description_is_refused(tmp_path, key, name):
+    folder = write_model(tmp_path)
+    edit(folder / "dataset.json", lambda content: content.update({key: "see /home/lee/README"}))
+    with pytest.raises(DataError, match=f"dataset's {name} holds a path of this machine.*'/home/lee/README'"):
+        read(folder)

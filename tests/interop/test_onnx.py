@@ -5,6 +5,7 @@ import json
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -88,6 +89,25 @@ def test_nothing_tells_where_it_was_made(exported):
         content = path.read_bytes()
         for word in (str(folder.parent), export.__file__.rpartition("/")[0], sys.prefix):
             assert word.encode() not in content
+
+
+def test_notes_are_removed_however_deep_they_lie(tmp_path):
+    make = onnx.helper
+    inner = make.make_node("Identity", ["x"], ["y"], doc_string="/secret/a.py")
+    branch = make.make_graph([inner], "branch", [], [make.make_tensor_value_info("y", 1, [1])], doc_string="/secret/b")
+    node = make.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch)
+    inputs = [make.make_tensor_value_info("c", 9, []), make.make_tensor_value_info("x", 1, [1])]
+    graph = make.make_graph([node], "g", inputs, [make.make_tensor_value_info("z", 1, [1])])
+    opsets = [make.make_opsetid("", 17), make.make_opsetid("own", 1)]
+    function = make.make_function("own", "f", ["a"], ["b"], [make.make_node("Relu", ["a"], ["b"])], opsets[:1])
+    function.node[0].metadata_props.add(key="trace", value="/secret/c.py")
+    model = make.make_model(graph, functions=[function], opset_imports=opsets, doc_string="/secret/d", ir_version=10)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    export._forget_origin(onnx, tmp_path / "m.onnx")
+    assert b"secret" not in (tmp_path / "m.onnx").read_bytes()
+    kept = onnx.load(str(tmp_path / "m.onnx"))
+    assert kept.graph.node[0].attribute[0].g.node[0].op_type == "Identity"
+    assert kept.functions[0].node[0].op_type == "Relu"
 
 
 def test_a_network_that_differs_is_refused(exported, tmp_path, monkeypatch):

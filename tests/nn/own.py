@@ -51,6 +51,27 @@ class Broken(MyNet):
         raise KeyError("nothing here")
 
 
+class Odd(Exception):
+    """Of no kind that Python knows."""
+
+
+class Raises(MyNet):
+    """Raises in its constructor what it is asked to."""
+
+    def __init__(self, topology, num_channels, num_outputs, kind):
+        super().__init__(topology, num_channels, num_outputs)
+        raise {"own": Odd, "plain": Exception, "stop": StopIteration, "exit": SystemExit}[kind]("no\nmore")
+
+
+class Locked(MyNet):
+    """Has a deep_supervision that cannot be set."""
+
+    deep_supervision = property(lambda self: True, lambda self, value: self.refuse(value))
+
+    def refuse(self, value):
+        raise Odd("locked")
+
+
 def no_module(topology, num_channels, num_outputs):
     return "a network"
 

@@ -152,5 +152,8 @@ def test_arguments_that_a_network_does_not_take_are_refused() -> None:
         build_network(PLAIN_3D, 1, 2, network=NetworkSettings("vnet", arguments={"width": 3}))
     with pytest.raises(UsageError, match=r"bayesian_unet takes \['dropout'\], got \['rate'\]"):
         check_arguments(NetworkSettings("bayesian_unet", arguments={"rate": 0.5}))
-    with pytest.raises(UsageError, match="dropout must be above 0 and below 1"):
-        build_network(PLAIN_3D, 1, 2, network=NetworkSettings("bayesian_unet", arguments={"dropout": 1.5}))
+    for rate in (1.5, 0, True, "0.3", float("nan")):
+        settings = NetworkSettings("bayesian_unet", arguments={"dropout": rate})
+        for use in (check_arguments, lambda settings: build_network(PLAIN_3D, 1, 2, network=settings)):
+            with pytest.raises(UsageError, match="dropout must be above 0 and below 1, got"):
+                use(settings)

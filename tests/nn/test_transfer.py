@@ -123,6 +123,13 @@ def test_nothing_in_common_is_an_error(on_mismatch):
         transfer(weights(**HERE), weights(other=(2,)), ENDS, same_labels=None, on_mismatch=on_mismatch)
 
 
+@pytest.mark.parametrize(("fresh", "mostly"), [(0, False), (2, False), (3, True)])
+def test_more_than_half_left_fresh_is_mostly_fresh(fresh, mostly):
+    target = weights(**{f"new{i}": (2,) for i in range(fresh)}, kept=(3,), first=(4, 1, 3, 3))
+    source = weights(kept=(3,), first=(4, 2, 3, 3))
+    assert transfer(target, source, ENDS, None, "adapt").is_mostly_fresh is mostly
+
+
 def test_many_mismatches_are_counted():
     target = weights(**{f"layer{i}": (2,) for i in range(8)}, kept=(3,))
     with pytest.raises(UsageError, match=r"layer4: .*\n  and 3 more\n"):

@@ -142,7 +142,7 @@ def test_own_task_names_the_next_command(serve, tmp_path, caplog):
     assert caplog.messages[-1] == (
         f"download: {tmp_path}/Toy is there (2 files, 0.1 MB); next:\n  the same command without the word download"
     )
-    assert any(line.startswith("Toy: 0.1 of 0.1 MB (100 %)") for line in caplog.messages)
+    assert any(line.startswith("Toy: 61.4 of 61.4 kB (100 %)") for line in caplog.messages)
 
 
 def test_data_root_with_a_space_is_quoted():
@@ -161,6 +161,16 @@ def test_a_line_for_every_twentieth(caplog):
     assert len(caplog.messages) == 20
     assert caplog.messages[0] == "Toy: 50.0 of 1000.0 MB (5 %), 98.0 MB/s, 10 s left"
     assert caplog.messages[-1] == "Toy: 1000.0 of 1000.0 MB (100 %), 99.9 MB/s"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(512, "512 of 512 bytes (100 %)"), (1500, "1.5 of 1.5 kB (100 %)"), (10**5, "0.1 of 0.1 MB (100 %)")],
+)
+def test_small_files_are_told_in_small_units(caplog, size, said):
+    caplog.set_level(logging.INFO)
+    download._lines("Toy", lambda: 0.0)(size, size)
+    assert caplog.messages == [f"Toy: {said}, 0.0 MB/s"]
 
 
 def test_a_line_every_half_minute_when_slow_or_of_unknown_size(caplog):

@@ -57,5 +57,15 @@ def test_a_job_knows_what_its_own_network_costs_but_for_memory(tmp_path, caplog)
         costs = plan_costs(job, CPU, 1e12)
     assert (costs["2d"].parameters, costs["2d"].gpu_memory_gb, costs["2d"].training) == (42, None, None)
     assert costs["2d"].seconds_per_fold > 0
-    assert "network=mine: the memory it needs for 2d is not known; patch and batch stay as planned" in caplog.text
+    assert (
+        "network=mine: the memory it needs for 2d, 3d_fullres is not known; patch and batch stay as planned"
+        in caplog.text
+    )
     assert plan_table(job.plan, costs).splitlines()[-1].count("?") == 2
+
+
+def test_of_a_network_that_does_not_work_only_that_is_said(tmp_path, caplog):
+    job = make_job(tmp_path, ExperimentSettings(network=NetworkSettings("mine", "nowhere_to_be_found.MyNet")))
+    with pytest.raises(UsageError, match="cannot import"):
+        plan_costs(job, CPU, 1e12)
+    assert "memory it needs" not in caplog.text

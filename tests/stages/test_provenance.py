@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from segfw.core.errors import DataError, UsageError
 from segfw.core.selection import Score
-from segfw.core.settings import ExperimentSettings, PretrainedSettings, TaskSettings
+from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, PretrainedSettings, TaskSettings
 from segfw.inference.bundle import load_bundle
-from segfw.stages import select
+from segfw.stages import pipeline, select, train
 from segfw.stages.job import prepare
 from segfw.stages.provenance import make_provenance
 from segfw.stages.runs import Done, FinishedFold
@@ -91,3 +92,24 @@ def test_scores_are_those_of_cross_validation_without_nan(job, member):
     assert said.scores == {"dice": 0.75, "dice/core": 0.75}
     assert said.num_scored == 7
     assert said.made_from == {"winner": "x"}
+
+
+@pytest.mark.parametrize("key", ["licence", "reference", "name"])
+def test_a_path_in_the_description_is_refused_before_any_work_and_at_packaging(job, member, key, monkeypatch):
+    dataset = dataclasses.replace(job.dataset, **{key: "see /home/lee/x"})
+    job = dataclasses.replace(job, record=dataclasses.replace(job.record, dataset=dataset))
+    message = f"dataset's {key} holds a path of this machine"
+    monkeypatch.setattr(pipeline, "prepare", lambda settings, make: job)
+    with pytest.raises(DataError, match=message):
+        pipeline.run(dataclasses.replace(job.settings, stages=STAGES))
+    with pytest.raises(DataError, match=message):
+        make_provenance(job, [member], None, {})
+
+
+def test_a_network_whose_arguments_name_a_place_is_refused_before_training_and_at_packaging(job, member):
+    network = NetworkSettings("mine", "tests.nn.own.MyNet", {"weights": "/home/lee/w.pt"})
+    with pytest.raises(UsageError, match=r"network\.arguments\.weights=/home/lee/w\.pt names a place"):
+        train.check(dataclasses.replace(job.settings, network=network))
+    own = dataclasses.replace(member, run=dataclasses.replace(member.run, network=network))
+    with pytest.raises(UsageError, match="names a place on this machine"):
+        make_provenance(job, [own], None, {})

@@ -12,12 +12,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import JobError
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings import LossSettings, NetworkSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
-from segfw.training.fit import FoldResult
+from segfw.training.fit import FoldResult, _announce
 from segfw.training.run import FoldRun
+from tests.training.conftest import CPU
 
 MakeRun = Callable[..., FoldRun]
 Fit = Callable[..., FoldResult]
@@ -192,3 +193,13 @@ def test_the_log_goes_to_the_console_too_where_there_is_no_terminal(
     assert messages[0] == "Tiny 3d_fullres fold 0: 2 training and 1 validation cases, 2 epochs, on CPU, 1 thread"
     assert messages[1].startswith("epoch 1/2  loss ")
     assert any(message.startswith("validation 1/1  c  Dice core ") for message in messages)
+
+
+@pytest.mark.parametrize(("supervised", "told"), [(False, 1), (True, 0)])
+def test_a_nested_network_that_cannot_be_cut_says_so(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, supervised: bool, told: int
+) -> None:
+    run = make_run(network=NetworkSettings("unet_plus_plus"), loss=LossSettings(deep_supervision=supervised))
+    with caplog.at_level(logging.INFO):
+        _announce(run, CPU, 0)
+    assert caplog.text.count("inference.depth will not be available") == told

@@ -11,7 +11,8 @@ import torch
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import OptimizerSettings, PretrainedSettings
+from segfw.core.settings import NetworkSettings, OptimizerSettings, PretrainedSettings
+from segfw.nn.build import build_network
 from segfw.training.checkpoints import network_weights
 from segfw.training.fit import fit_fold
 from segfw.training.pretrained import Pretrained
@@ -72,3 +73,28 @@ def test_other_labels_need_a_word(make_run: MakeRun, io: FoldIO, source: Pretrai
     # fresh: He's normal initialization over 4 features, std sqrt(2 / 1.0001 / 4)
     assert 0.2 < weights[head].std().item() / math.sqrt(0.5) < 2
     assert make_plan().labels == source.labels
+
+
+def test_a_source_of_which_little_fits_is_warned_of(
+    make_run: MakeRun, io: FoldIO, source: Pretrained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapt = PretrainedSettings(path="somewhere", on_mismatch="adapt")
+    few = dict(list(source.weights.items())[:2])
+    begin(make_run, tmp_path / "run", io, dataclasses.replace(source, weights=few), pretrained=adapt)
+    (warned,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING and "half" in each.msg]
+    count = len(source.weights)
+    assert f"left fresh ({count - 2} of {count})" in warned
+
+
+def test_a_bayesian_unet_begins_as_a_unet(make_run: MakeRun, io: FoldIO, source: Pretrained, tmp_path: Path) -> None:
+    weights = network_weights(begin(make_run, tmp_path / "run", io, source, network=NetworkSettings("bayesian_unet")))
+    assert all(torch.allclose(value, source.weights[name], atol=1e-12) for name, value in weights.items())
+
+
+def test_a_network_that_needs_values_can_begin_so(
+    make_run: MakeRun, io: FoldIO, source: Pretrained, tmp_path: Path
+) -> None:
+    own = NetworkSettings("mine", "tests.nn.own.Values")
+    there = build_network(make_run().configuration, make_run().num_channels, 3, network=own).state_dict()
+    begun = begin(make_run, tmp_path / "run", io, dataclasses.replace(source, weights=there), network=own)
+    assert all(torch.allclose(value, there[name], atol=1e-12) for name, value in network_weights(begun).items())

@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from segfw.core.errors import UsageError
-from segfw.core.importing import TARGET, import_object
+from segfw.core.importing import FOREIGN, TARGET, explained, import_object
 
 
 def build_callbacks(callbacks: Mapping[str, Any]) -> tuple[Callback, ...]:
@@ -27,5 +27,5 @@ def _build(key: str, entry: Any) -> Callback:
         raise UsageError(f"{key}.{TARGET}: {target} is no pytorch_lightning.Callback")
     try:
         return kind(**{argument: value for argument, value in entry.items() if argument != TARGET})
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{key}: {target} refuses its arguments: {error}") from error
+    except FOREIGN as error:
+        raise UsageError(f"{key}: {target} refuses its arguments: {explained(error)}") from error
