@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written under a temporary name, synced, renamed."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -38,6 +39,15 @@ def discard(folder: Path) -> None:
     grave = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
     folder.rename(grave)
     shutil.rmtree(grave)
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what a killed process left beside `path` in writing or discarding it. Only for the holder of its lock."""
+    for remains in path.parent.glob(f".tmp-????????-{glob.escape(path.name)}"):
+        if remains.is_dir():
+            shutil.rmtree(remains, ignore_errors=True)
+        else:
+            remains.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

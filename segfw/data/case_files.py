@@ -3,8 +3,10 @@
     <case>.image.npy      float32 (C, d0, d1, d2)
     <case>.label.npy      int8, or int16 from label 128 on, (1, d0, d1, d2); absent for a case without a label map
     <case>.locations.npy  int32 (int64 from 2**31 voxels on): flat C-order voxel indices, key after key
-    <case>.record.json    the case's geometry, the keys of its locations, size and SHA-256 of the members; written last
-    manifest.json         what the store was made from and every case's files; written when all cases are there
+    <case>.record.json    the case's geometry, the keys of its locations, size and SHA-256 of the members, and what the
+                          case was made from; written last
+    manifest.json         how the store was made and every case's files; written when all cases are there
+    checked.json          size and times of the members when they were last known to be whole (`store_check`)
 
 Plain npy, because memory-mapped it is by far the fastest to cut patches from (scripts/benchmarks/store.py, warm, one
 thread, patches of 128 x 128 x 128 and of 40 x 56 x 40): blosc2 takes 6 to 11 times the processor time with LZ4 and 15
@@ -15,96 +17,192 @@ times smaller, but they are a fifth of a store, and take 5 to 11 times as long.
 
 import json
 import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segfw.core.conversion import to_plain
-from segfw.core.errors import ArtefactError
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
-from segfw.core.preprocessing import PreprocessedCase
+from segfw.core.labels import LabelKey
+from segfw.core.preprocessing import CropRecord, PreprocessedCase
+
+T = TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 RECORD_ENDING = ".record.json"
+MEMBER_ENDINGS = (".image.npy", ".label.npy", ".locations.npy")
+REMEDY = "run the preprocess stage again"
 
 
-def save_case(folder: Path, name: str, case: PreprocessedCase) -> None:
-    """Write the files of case `name`, its record last. A committed store has to be committed again."""
+@dataclass(frozen=True)
+class Member:
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Members:
+    """The arrays of a case."""
+
+    image: Member
+    locations: Member
+    label: Member | None = None
+
+    def files(self, name: str) -> dict[str, Member]:
+        """Return file name -> what the file of case `name` should be."""
+        kinds = {"image": self.image, "locations": self.locations, "label": self.label}
+        return {f"{name}.{kind}.npy": member for kind, member in kinds.items() if member is not None}
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """A case's record. `locations`: each key with the number of its voxels; `made_from`: input -> hash."""
+
+    format: int
+    record: CropRecord
+    locations: tuple[tuple[LabelKey, int], ...]
+    members: Members
+    made_from: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ManifestCase:
+    """What a manifest says of a case; `record`: SHA-256 of its record."""
+
+    record: str
+    members: Members
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What makes a folder of cases a store. `description` says how it was made."""
+
+    format: int
+    description: dict[str, Any]
+    cases: dict[str, ManifestCase]
+
+
+def save_case(folder: Path, name: str, case: PreprocessedCase, made_from: Mapping[str, str] | None = None) -> None:
+    """Write the files of case `name`, its record last. A committed store has to be committed again.
+
+    `made_from`: input -> hash, kept in the record.
+    """
     (folder / MANIFEST).unlink(missing_ok=True)
-    (folder / f"{name}{RECORD_ENDING}").unlink(missing_ok=True)
-    members: dict[str, NDArray[Any]] = {"image": np.asarray(case.image, np.float32)}
-    if case.label is not None:
-        members["label"] = _compact(case.label, np.int8)
-    flat = [np.asarray(voxels, np.int64).ravel() for voxels in case.locations.values()]
-    members["locations"] = np.concatenate([*flat, np.zeros(0, np.int64)])
-    if math.prod(case.image.shape[1:]) <= np.iinfo(np.int32).max:
-        members["locations"] = members["locations"].astype(np.int32)
-    record = {
-        "format": FORMAT,
-        "record": to_plain(case.record),
-        "locations": [[list(map(int, key)), len(voxels)] for key, voxels in zip(case.locations, flat, strict=True)],
-        "members": {kind: write_member(folder / f"{name}.{kind}.npy", array) for kind, array in members.items()},
-    }
-    write_text(folder / f"{name}{RECORD_ENDING}", json.dumps(record, indent=1))
+    record_path(folder, name).unlink(missing_ok=True)
+
+    def write(kind: str, array: NDArray[Any]) -> Member:
+        return write_member(folder / f"{name}.{kind}.npy", array)
+
+    flat = [np.asarray(one, np.int64).ravel() for one in case.locations.values()]
+    small = math.prod(case.image.shape[1:]) <= np.iinfo(np.int32).max
+    voxels = np.concatenate([*flat, np.zeros(0, np.int64)]).astype(np.int32 if small else np.int64)
+    members = Members(
+        image=write("image", np.asarray(case.image, np.float32)),
+        locations=write(
+            "locations", np.concatenate([*flat, np.zeros(0, np.int64)]).astype(np.int32 if small else np.int64)
+        ),
+        label=None if case.label is None else write("label", _compact(case.label, np.int8)),
+    )
+    keys = tuple((tuple(map(int, key)), len(one)) for key, one in zip(case.locations, flat, strict=True))
+    record = CaseRecord(FORMAT, case.record, keys, members, dict(made_from or {}))
+    write_text(record_path(folder, name), json.dumps(to_plain(record), indent=1))
 
 
 def saved_cases(folder: Path) -> set[str]:
     """Return the names of the cases whose files are all there, of the right size."""
-    names = {path.name.removesuffix(RECORD_ENDING) for path in folder.glob(f"[!.]*{RECORD_ENDING}")}
-    return {name for name in names if _is_saved(folder, name)}
+    return {name for name in _names(folder, RECORD_ENDING) if _is_saved(folder, name)}
+
+
+def remove_other_cases(folder: Path, kept: Collection[str]) -> set[str]:
+    """Remove the files of every case but those in `kept`; return whose. The store has to be committed again."""
+    removed: set[str] = set()
+    for ending in (RECORD_ENDING, *MEMBER_ENDINGS):
+        for name in _names(folder, ending) - set(kept):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+            removed.add(name)
+    return removed
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove files that a killed process was writing. Only for the holder of the store's lock."""
+    for ending in (RECORD_ENDING, *MEMBER_ENDINGS):
+        for path in folder.glob(f".tmp-????????-*{ending}"):
+            path.unlink(missing_ok=True)
 
 
 def commit_store(folder: Path, description: dict[str, Any]) -> None:
-    """Write the manifest over every saved case. `description` says what the store was made from; it is kept."""
-    cases = {}
-    for name in sorted(saved_cases(folder)):
-        record = folder / f"{name}{RECORD_ENDING}"
-        cases[name] = {"record": sha256(record), "members": load_json(record)["members"]}
-    write_text(folder / MANIFEST, json.dumps({"format": FORMAT, "description": description, "cases": cases}, indent=1))
+    """Write the manifest over every saved case. `description` says how the store was made; it is kept."""
+    cases = {
+        name: ManifestCase(sha256(record_path(folder, name)), read_record(folder, name).members)
+        for name in sorted(saved_cases(folder))
+    }
+    write_text(folder / MANIFEST, json.dumps(to_plain(Manifest(FORMAT, description, cases)), indent=1))
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Return a record or manifest; `ArtefactError` for one that cannot be read or is of another format."""
+def record_path(folder: Path, name: str) -> Path:
+    """Return where the record of case `name` lies."""
+    return folder / f"{name}{RECORD_ENDING}"
+
+
+def read_record(folder: Path, name: str) -> CaseRecord:
+    """Return a case's record; `ArtefactError` for one that is missing or damaged."""
+    return load_json(CaseRecord, record_path(folder, name))
+
+
+def load_json(kind: type[T], path: Path) -> T:
+    """Return the `kind` that a JSON file holds; `ArtefactError` for one that is unreadable, damaged or too new."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"cannot read {path}: {error}") from error
     if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
         found = loaded.get("format") if isinstance(loaded, dict) else loaded
-        raise ArtefactError(f"{path} has format {found!r}, this version reads {FORMAT}; run the preprocess stage again")
-    return loaded
+        raise ArtefactError(f"{path} has format {found!r}, this version reads {FORMAT}")
+    try:
+        return from_plain(kind, loaded)
+    except UsageError as error:
+        raise ArtefactError(f"{path} is damaged: {error}") from error
 
 
-def find_faults(folder: Path, name: str, members: dict[str, dict[str, Any]]) -> list[str]:
-    """Say which of a case's files are missing or of another size than its record states."""
+def find_faults(folder: Path, files: Mapping[str, Member]) -> list[str]:
+    """Say which of the files in `folder` are missing or of another size than stated."""
     faults = []
-    for kind, entry in members.items():
-        path = folder / f"{name}.{kind}.npy"
+    for file, member in files.items():
+        path = folder / file
         if not path.is_file():
-            faults.append(f"{path.name} is missing")
-        elif path.stat().st_size != entry["bytes"]:
-            faults.append(f"{path.name} has {path.stat().st_size} bytes instead of {entry['bytes']}")
+            faults.append(f"{file} is missing")
+        elif path.stat().st_size != member.bytes:
+            faults.append(f"{file} has {path.stat().st_size} bytes instead of {member.bytes}")
     return faults
+
+
+def write_member(path: Path, array: NDArray[Any]) -> Member:
+    """Write an array as npy, at once or not at all; return its size and SHA-256."""
+    with atomic_path(path) as temporary:
+        np.save(temporary, np.ascontiguousarray(array))
+        return Member(temporary.stat().st_size, sha256(temporary))
 
 
 def _compact(array: NDArray[np.integer], smallest: type[np.signedinteger[Any]]) -> NDArray[np.integer]:
     return array.astype(smallest if array.max(initial=0) <= np.iinfo(smallest).max else np.int16)
 
 
-def write_member(path: Path, array: NDArray[Any]) -> dict[str, Any]:
-    """Write an array as npy, at once or not at all; return its size and SHA-256."""
-    with atomic_path(path) as temporary:
-        np.save(temporary, np.ascontiguousarray(array))
-        return {"bytes": temporary.stat().st_size, "sha256": sha256(temporary)}
+def _names(folder: Path, ending: str) -> set[str]:
+    return {path.name.removesuffix(ending) for path in folder.glob(f"[!.]*{ending}")}
 
 
 def _is_saved(folder: Path, name: str) -> bool:
     try:
-        record = load_json(folder / f"{name}{RECORD_ENDING}")
+        record = read_record(folder, name)
     except ArtefactError:
         return False  # damaged: as good as missing, and made again
-    members = record.get("members")
-    return isinstance(members, dict) and not find_faults(folder, name, members)
+    return not find_faults(folder, record.members.files(name))

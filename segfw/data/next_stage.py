@@ -9,21 +9,44 @@ reason that `case_files` gives.
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.types import IntArray, Shape
-from segfw.data.case_files import FORMAT, MANIFEST, find_faults, load_json, write_member
+from segfw.data.case_files import FORMAT, MANIFEST, Member, find_faults, load_json, write_member
 from segfw.data.store import map_array
 
 KIND = "segmentation"
 REMEDY = "run the train stage of the previous configuration again"
 Description = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SegmentedCase:
+    """What the manifest says of one case."""
+
+    members: dict[str, Member]
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        if set(self.members) != {KIND}:
+            raise UsageError(f"members must be [{KIND!r}], got {sorted(self.members)}")
+
+
+@dataclass(frozen=True)
+class Segmentations:
+    """The manifest of a fold's segmentations."""
+
+    format: int
+    description: Description
+    cases: dict[str, SegmentedCase]
 
 
 def save_segmentation(folder: Path, name: str, segmentation: IntArray) -> None:
@@ -42,18 +65,18 @@ def commit_segmentations(folder: Path, names: Iterable[str], description: Descri
     cases = {}
     for name in names:
         path = _path(folder, name)
-        entry = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        cases[name] = {"members": {KIND: entry}, "shape": list(map_array(path).shape)}
-    write_text(folder / MANIFEST, json.dumps({"format": FORMAT, "description": description, "cases": cases}, indent=1))
+        entry = Member(path.stat().st_size, sha256(path))
+        cases[name] = SegmentedCase({KIND: entry}, map_array(path).shape)
+    manifest = Segmentations(FORMAT, description, cases)
+    write_text(folder / MANIFEST, json.dumps(to_plain(manifest), indent=1))
 
 
-def is_committed(folder: Path, description: Description) -> bool:
-    """Whether the folder is complete and was made from what `description` says."""
+def is_committed(folder: Path, description: Description, names: Iterable[str] = ()) -> bool:
+    """Whether the folder is complete, was made from what `description` says, and holds the cases `names`."""
     try:
-        _load(folder, description)
+        return set(names) <= set(_load(folder, description))
     except ArtefactError:
         return False
-    return True
 
 
 class PreviousStage:
@@ -75,7 +98,7 @@ class PreviousStage:
         for folder, description in folders.items():
             for name, entry in _load(folder, description).items():
                 files.setdefault(name, _path(folder, name))
-                found.setdefault(name, tuple(entry["shape"]))
+                found.setdefault(name, entry.shape)
         missing = sorted(set(shapes) - set(files))
         if missing:
             raise ArtefactError(
@@ -98,18 +121,19 @@ def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.{KIND}.npy"
 
 
-def _load(folder: Path, description: Description) -> dict[str, Any]:
+def _load(folder: Path, description: Description) -> dict[str, SegmentedCase]:
     """Return the manifest's cases after checking it and the files' sizes."""
     if not (folder / MANIFEST).is_file():
         raise ArtefactError(f"{folder} is not complete: it has no {MANIFEST}; {REMEDY}")
-    manifest = load_json(folder / MANIFEST)
-    made_from, cases = manifest.get("description"), manifest.get("cases")
-    if not isinstance(cases, dict) or not isinstance(made_from, dict):
-        raise ArtefactError(f"{folder / MANIFEST} is damaged; {REMEDY}")
+    try:
+        manifest = load_json(Segmentations, folder / MANIFEST)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; {REMEDY}") from error
+    made_from = manifest.description
     changed = sorted(key for key in {*made_from, *description} if made_from.get(key) != description.get(key))
     if changed:
         raise ArtefactError(f"{folder} is stale ({', '.join(changed)} changed since); {REMEDY}")
-    for name, entry in cases.items():
-        if faults := find_faults(folder, name, entry["members"]):
+    for name, case in manifest.cases.items():
+        if faults := find_faults(folder, {_path(folder, name).name: case.members[KIND]}):
             raise ArtefactError(f"{folder}, case {name!r}: {'; '.join(faults)}; {REMEDY}")
-    return cases
+    return manifest.cases

@@ -1,7 +1,5 @@
 """Reading preprocessed cases: memory-mapped, so that a patch costs what it holds (layout: `case_files`)."""
 
-import json
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.files import atomic_path, sha256, write_text
+from segfw.core.files import sha256
 from segfw.core.labels import LabelKey
 from segfw.core.preprocessing import CropRecord
-from segfw.data.case_files import MANIFEST, RECORD_ENDING, find_faults, load_json
+from segfw.data.case_files import MANIFEST, REMEDY, Manifest, find_faults, load_json, read_record, record_path
 
 OPEN_CASES = 1024  # of up to three mappings each: far below the 65530 that Linux grants a process
 
@@ -37,29 +34,31 @@ class Store:
     Can be pickled: a worker process maps the files anew.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
-        self.description: dict[str, Any] = manifest["description"]
-        self.cases: tuple[str, ...] = tuple(manifest["cases"])
-        self._files: dict[str, dict[str, Any]] = manifest["cases"]
+        self.description = manifest.description
+        self.cases = tuple(manifest.cases)
+        self._files = manifest.cases
         self._open: OrderedDict[str, StoredCase] = OrderedDict()
 
     @classmethod
     def open(cls, folder: Path) -> "Store":
-        """Open a committed store; `ArtefactError` when it is incomplete, naming the file at fault."""
+        """Open a committed store; `ArtefactError` when it is incomplete, naming the file at fault.
+
+        Sizes alone are looked at: contents are `store_check`'s, before a stage begins.
+        """
         if not (folder / MANIFEST).is_file():
-            raise ArtefactError(f"store {folder} is not complete: it has no {MANIFEST}; run the preprocess stage again")
-        manifest = load_json(folder / MANIFEST)
-        if not isinstance(manifest.get("cases"), dict) or "description" not in manifest:
-            raise ArtefactError(f"{folder / MANIFEST} is damaged; run the preprocess stage again")
-        for name, files in manifest["cases"].items():
-            faults = find_faults(folder, name, files["members"])
-            if not (folder / f"{name}{RECORD_ENDING}").is_file():
-                faults.append(f"{name}{RECORD_ENDING} is missing")
+            raise ArtefactError(f"store {folder} is not complete: it has no {MANIFEST}; {REMEDY}")
+        try:
+            manifest = load_json(Manifest, folder / MANIFEST)
+        except ArtefactError as error:
+            raise ArtefactError(f"{error}; {REMEDY}") from error
+        for name, case in manifest.cases.items():
+            faults = find_faults(folder, case.members.files(name))
+            if not record_path(folder, name).is_file():
+                faults.append(f"{record_path(folder, name).name} is missing")
             if faults:
-                raise ArtefactError(
-                    f"store {folder}, case {name!r}: {'; '.join(faults)}; run the preprocess stage again"
-                )
+                raise ArtefactError(f"store {folder}, case {name!r}: {'; '.join(faults)}; {REMEDY}")
         return cls(folder, manifest)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,9 +66,9 @@ class Store:
 
     def check(self) -> None:
         """Read every file and compare its SHA-256 with the manifest's; `ArtefactError` names the first that differs."""
-        for name, files in self._files.items():
-            expected = {f"{name}.{kind}.npy": entry["sha256"] for kind, entry in files["members"].items()}
-            for file, digest in {**expected, f"{name}{RECORD_ENDING}": files["record"]}.items():
+        for name, case in self._files.items():
+            digests = {file: member.sha256 for file, member in case.members.files(name).items()}
+            for file, digest in {**digests, record_path(self.folder, name).name: case.record}.items():
                 if (found := sha256(self.folder / file)) != digest:
                     raise ArtefactError(f"store {self.folder}: {file} has SHA-256 {found}, the manifest says {digest}")
 
@@ -106,13 +105,17 @@ class Store:
 
 
 def _map_case(folder: Path, name: str) -> StoredCase:
-    entry = load_json(folder / f"{name}{RECORD_ENDING}")
-    mapped = {kind: map_array(folder / f"{name}.{kind}.npy") for kind in entry["members"]}
+    try:
+        entry = read_record(folder, name)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; {REMEDY}") from error
+    image, flat = map_array(folder / f"{name}.image.npy"), map_array(folder / f"{name}.locations.npy")
+    label = None if entry.members.label is None else map_array(folder / f"{name}.label.npy")
     locations, start = {}, 0
-    for key, count in entry["locations"]:
-        locations[tuple(key)] = mapped["locations"][start : start + count]
+    for key, count in entry.locations:
+        locations[key] = flat[start : start + count]
         start += count
-    return StoredCase(mapped["image"], mapped.get("label"), locations, from_plain(CropRecord, entry["record"], name))
+    return StoredCase(image, label, locations, entry.record)
 
 
 def map_array(path: Path) -> NDArray[Any]:

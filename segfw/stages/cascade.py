@@ -19,7 +19,7 @@ def is_handed_on(found: FinishedFold, to: NextStage | None) -> bool:
     """
     if to is None or not found.run.val_cases:
         return True
-    return is_committed(found.folder / NEXT_STAGE, _description(found, to))
+    return is_committed(found.folder / NEXT_STAGE, _description(found, to), found.run.val_cases)
 
 
 def require_previous(job: Job, configuration: str) -> PreviousStage:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from segfw.core.conversion import from_plain
-from segfw.core.dataset import Dataset
+from segfw.core.dataset import Case, Dataset
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.network_fit import fit_to_network
 from segfw.core.overrides import RefitGivens, apply_overrides
@@ -81,10 +81,14 @@ class Job:
         kind = "2d" if configuration.is_2d else "3d"
         return f"{kind}_{'x'.join(f'{s:.3g}' for s in configuration.spacing)}_{key[:8]}"
 
-    @property
-    def store_inputs(self) -> MadeFrom:
-        """What a store depends on besides what its name says."""
-        return {"dataset": self.record.content, "algorithm": ALGORITHMS["store"]}
+    def case_inputs(self, case: Case) -> MadeFrom:
+        """What a preprocessed case depends on besides what its store's name says."""
+        dataset = self.dataset
+        return {
+            "raw files": self.record.content_of(case),
+            "dataset description": digest([dataset.channel_names, dataset.labels, dataset.remap, dataset.file_ending]),
+            "algorithm": ALGORITHMS["store"],
+        }
 
     # --- artefacts, loaded and checked -----------------------------------------------------------------------------
 

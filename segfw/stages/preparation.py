@@ -12,14 +12,15 @@ from segfw.core.preprocessing import preprocess_case
 from segfw.data.case_files import save_case
 from segfw.io.formats.readers import read_image, read_label
 
-Order = tuple[Case, Mapping[str, Path]]
-"""A case, and configuration -> folder of the store that lacks it."""
+Order = tuple[Case, Mapping[str, Path], Mapping[str, str]]
+"""A case, configuration -> folder of the store that lacks it, and input -> hash for the case's record."""
 
 
 def prepare_case(plan: Plan, remap: Mapping[int, int], order: Order) -> None:
     """Read a case once and save it as each configuration of `order` wants it."""
-    case, stores = order
+    case, stores, made_from = order
     image = read_image(case.images)
     label = None if case.label is None else read_label(case.label, remap)
     for configuration, store in stores.items():
-        save_case(store, case.name, preprocess_case(image, label, plan, plan.configuration(configuration)))
+        prepared = preprocess_case(image, label, plan, plan.configuration(configuration))
+        save_case(store, case.name, prepared, made_from)

@@ -1,10 +1,9 @@
 """Stage `preprocess`: one store per distinct spacing and normalisation, filled case by case.
 
-A store that was interrupted goes on with the cases it lacks; one whose raw data changed is emptied first. Readers
-accept it only with the manifest, which is written last.
+A case is made when a store lacks it: when it is not there, its raw files changed since, or its files are damaged.
+Readers accept a store only with the manifest, which is written last.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,21 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import discard, write_text
 from segfw.core.locks import Lock, hold
-from segfw.data.case_files import commit_store, saved_cases
+from segfw.data.case_files import MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
 from segfw.data.store import Store
+from segfw.data.store_check import ABSENT, Wanted, find_lacking, note_saved
 from segfw.stages.costs import preprocessing_memory
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.runs import check_names
-from segfw.workspace import MadeFrom
 
 log = logging.getLogger(__name__)
-
-INPUTS = "made_from.json"
-"""Written first: what an unfinished store is being made from."""
 
 
 def run(job: Job) -> None:
@@ -53,64 +48,73 @@ def run(job: Job) -> None:
 
 
 def require_store(job: Job, configuration: str) -> None:
-    """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or incomplete."""
+    """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or damaged."""
     path = job.workspace.store(job.store_name(job.plan, job.plan.configuration(configuration)))
-    if _inputs(path) != job.store_inputs:
-        raise ArtefactError(
-            f"{path} is {'stale (the raw data changed since)' if path.exists() else 'missing'}; "
-            "add the stage that makes it: stages=[preprocess,...] or stages=all"
-        )
-    Store.open(path)
+    remedy = "add the stage that makes it: stages=[preprocess,...] or stages=all"
+    if not path.exists():
+        raise ArtefactError(f"{path} is missing; {remedy}")
+    wanted = _wanted(job)
+    if lacking := find_lacking(path, wanted):
+        reasons = "; ".join(f"{_listing(cases)}: {reason}" for reason, cases in _by_reason(lacking))
+        raise ArtefactError(f"{path} lacks {len(lacking)} of {len(wanted)} cases ({reasons}); {remedy}")
+    if set(Store.open(path).cases) != set(wanted):
+        raise ArtefactError(f"{path} does not list the cases of the dataset; {remedy}")
 
 
 def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
     """Return what each case has yet to be saved in; cases that lack nothing are left out."""
-    lacking: dict[str, dict[str, Path]] = {case.name: {} for case in job.dataset.cases}
+    wanted = _wanted(job)
+    targets: dict[str, dict[str, Path]] = {name: {} for name in wanted}
     for name, store in stores.items():
-        _begin(store, job.store_inputs)
-        saved = saved_cases(store)
-        there = 0
-        for case, wanted in lacking.items():
-            if case in saved:
-                there += 1
-            else:
-                wanted[name] = store
-        if 0 < there < len(lacking):
-            log.info("preprocess %s: %d of %d cases are there already", name, there, len(lacking))
-    return {case.name: (case, lacking[case.name]) for case in job.dataset.cases if lacking[case.name]}
+        store.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(store)
+        if gone := remove_other_cases(store, wanted):
+            log.info("preprocess %s: removed cases that the dataset has no more: %s", name, _listing(sorted(gone)))
+        lacking = find_lacking(store, wanted)
+        for case in lacking:
+            targets[case][name] = store
+        if 0 < len(lacking) < len(wanted):
+            log.info("preprocess %s: %d of %d cases are there already", name, len(wanted) - len(lacking), len(wanted))
+        for reason, cases in _by_reason(lacking):
+            if reason != ABSENT:
+                log.info("preprocess %s: made anew, %s: %s", name, _listing(cases), reason)
+    chosen = {case.name: case for case in job.dataset.cases if targets[case.name]}
+    return {name: (case, targets[name], wanted[name].made_from) for name, case in chosen.items()}
+
+
+def _wanted(job: Job) -> dict[str, Wanted]:
+    return {case.name: Wanted(job.case_inputs(case), case.label is not None) for case in job.dataset.cases}
 
 
 def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
     """Declare a filled store complete, unless it was before."""
-    if _is_whole(store):
+    expected = {case.name for case in job.dataset.cases}
+    if _is_whole(store, expected):
         log.info("preprocess %s: nothing to do, %s is up to date", name, store)
         return
     lock.check()
-    spacing = list(job.plan.configuration(name).spacing)
-    commit_store(store, {"made_from": job.store_inputs, "spacing": spacing})
-    log.info("preprocess %s: wrote %s (%d cases)", name, store, len(job.dataset.cases))
+    note_saved(store, saved_cases(store))
+    commit_store(store, {"spacing": list(job.plan.configuration(name).spacing)})
+    log.info("preprocess %s: wrote %s (%d cases)", name, store, len(expected))
 
 
-def _is_whole(store: Path) -> bool:
+def _is_whole(store: Path, expected: set[str]) -> bool:
     try:
-        Store.open(store)
+        whole = set(Store.open(store).cases) == expected
     except ArtefactError:
-        return False
-    return True
+        whole = False
+    if not whole and (store / MANIFEST).is_file():
+        log.info("preprocess: %s is damaged or lists other cases; it is written anew", store / MANIFEST)
+    return whole
 
 
-def _begin(store: Path, inputs: MadeFrom) -> None:
-    """Make sure that what the store holds was made from `inputs`."""
-    if store.exists() and _inputs(store) != inputs:
-        log.info("preprocess: %s is emptied, the raw data changed since", store)
-        discard(store)
-    if not store.exists():
-        write_text(store / INPUTS, json.dumps(inputs))
+def _by_reason(lacking: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Return each reason with its cases."""
+    cases: dict[str, list[str]] = {}
+    for name, reason in lacking.items():
+        cases.setdefault(reason, []).append(name)
+    return list(cases.items())
 
 
-def _inputs(store: Path) -> MadeFrom | None:
-    try:
-        content = json.loads((store / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def _listing(cases: list[str]) -> str:
+    return f"{len(cases)} cases such as {', '.join(cases[:3])}" if len(cases) > 3 else ", ".join(cases)

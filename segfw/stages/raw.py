@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segfw.core.conversion import from_plain
-from segfw.core.dataset import Dataset
+from segfw.core.dataset import Case, Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.settings import ExperimentSettings, TaskSettings
@@ -49,6 +49,10 @@ class DatasetRecord:
         description = replace(self.dataset, cases=(), name="", licence="", reference="", normalization=(), window=None)
         cases = [[case.name, *(self.files[path].sha256 for path in case.files)] for case in self.dataset.cases]
         return digest([description, cases])
+
+    def content_of(self, case: Case) -> str:
+        """Hash over one case's file contents, in the order of its channels, the label map last."""
+        return digest([len(case.images), *(self.files[path].sha256 for path in case.files)])
 
 
 def workspace_of(settings: ExperimentSettings) -> Workspace:

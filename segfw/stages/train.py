@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError, DataError
-from segfw.core.files import discard, sha256, write_text
+from segfw.core.files import discard, remove_remains, sha256, write_text
 from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import ExperimentSettings
@@ -108,6 +108,7 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
 
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     """Prepare the run's folder: emptied when overwriting, otherwise kept; validation is redone when weights change."""
+    remove_remains(folder)
     if job.settings.overwrite and folder.exists():
         log.info("train: %s is replaced (overwrite=true)", folder)
         discard(folder)

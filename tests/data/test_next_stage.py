@@ -1,5 +1,6 @@
 """What a fold hands on comes back, mapped; what is missing, stale, damaged or of another grid is refused by name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ SHAPE = (3, 4, 5)
 
 def segmentation(value: int) -> np.ndarray:
     return np.full(SHAPE, value, np.uint8 if value < 255 else np.uint16)
+
+
+def list_cases(folder: Path, cases: dict) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cases": cases}))
 
 
 @pytest.fixture
@@ -57,6 +63,8 @@ def test_a_case_on_another_grid(folders: dict) -> None:
 def test_other_weights_are_stale(folders: dict) -> None:
     folder = min(folders)
     assert is_committed(folder, folders[folder])
+    assert is_committed(folder, folders[folder], "ab")
+    assert not is_committed(folder, folders[folder], "abz")
     assert not is_committed(folder, {**folders[folder], "weights": "def"})
     with pytest.raises(ArtefactError, match=r"fold_0 is stale \(weights changed since\); run the train stage"):
         PreviousStage.open({folder: {**folders[folder], "weights": "def"}}, {"a": SHAPE})
@@ -68,6 +76,8 @@ def test_other_weights_are_stale(folders: dict) -> None:
         (lambda folder: (folder / "manifest.json").unlink(), r"not complete: it has no manifest\.json"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "cannot read"),
         (lambda folder: (folder / "manifest.json").write_text('{"format": 1}'), "is damaged"),
+        (lambda folder: list_cases(folder, {"a": {}}), r"is damaged: missing key 'cases\.a\.members'"),
+        (lambda folder: list_cases(folder, {"a": {"members": {}, "shape": [3]}}), r"members must be .*; run the train"),
         (lambda folder: (folder / "a.segmentation.npy").unlink(), r"case 'a': a\.segmentation\.npy is missing"),
         (lambda folder: (folder / "a.segmentation.npy").write_bytes(b""), r"has 0 bytes instead of 188"),
     ],

@@ -1,19 +1,23 @@
 """Stage `preprocess`: one store for configurations that want the same, and only what is missing is made."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from segfw.core.errors import DataError, JobError
+from segfw.core.errors import ArtefactError, DataError, JobError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.plan_yaml import plan_to_yaml
 from segfw.core.settings import PlannerSettings
 from segfw.data.store import Store
+from segfw.data.store_check import CHECKED
 from segfw.stages import preprocess
-from segfw.stages.job import Job, prepare
+from segfw.stages.job import ALGORITHMS, Job, prepare
 from segfw.stages.preparation import Order
 from tests.stages import tiny_dataset
 
@@ -56,7 +60,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     original = preprocess.prepare_case
 
     def note(plan: Plan, remap: dict[int, int], order: Order) -> None:
-        case, stores = order
+        case, stores, _ = order
         done.append((case.name, list(stores)))
         original(plan, remap, order)
 
@@ -95,13 +99,14 @@ def test_the_next_command_does_only_what_failed(job: Job, prepared: list, monkey
         patch.setattr(preprocess, "prepare_case", fail)
         with pytest.raises(JobError, match="1 of 3 cases failed, the others are done:\n  bob: bob is ill"):
             preprocess.run(job)
-    with pytest.raises(Exception, match=r"not complete: it has no manifest\.json"):
+    with pytest.raises(ArtefactError, match=r"lacks 1 of 3 cases \(bob: not there yet\)"):
         preprocess.require_store(job, "3d_fullres")
     before = {name: time for path in stores(job) for name, time in state(path).items()}
     assert [case for case, _ in prepared] == ["ann", "cyd"]
     preprocess.run(job)
     assert [case for case, _ in prepared] == ["ann", "cyd", "bob"]
     after = {name: time for path in stores(job) for name, time in state(path).items()}
+    del before[CHECKED]  # what was just made is noted besides
     assert {name: after[name] for name in before} == before
     preprocess.require_store(job, "3d_wide")
 
@@ -135,9 +140,119 @@ def test_a_configuration_more_makes_only_its_store(job: Job, prepared: list) -> 
     assert [names for _, names in prepared] == [["3d_wide"]] * 3 + [["2d"]] * 3
 
 
-def test_other_raw_data_empty_the_store(job: Job, prepared: list) -> None:
+def overwrite(path: Path) -> None:
+    """Change the last byte of a file, not its size, and put its time of modification back."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def fresh(job: Job) -> Job:
+    return prepare(job.settings)
+
+
+def test_only_the_case_whose_raw_file_changed_is_made_again(job: Job, prepared: list, caplog: Any) -> None:
     preprocess.run(job)
-    made_from = next(path / preprocess.INPUTS for path in stores(job))
-    made_from.write_text(json.dumps({**json.loads(made_from.read_text()), "dataset": "other"}))
+    label = Path(str(job.dataset.case("bob").label))
+    tiny_dataset.write(label, tiny_dataset.label_of("ann"))
+    changed = fresh(job)
+    with pytest.raises(ArtefactError, match=r"lacks 1 of 3 cases \(bob: raw files changed since\); add the stage"):
+        preprocess.require_store(changed, "3d_fullres")
+    with caplog.at_level("INFO"):
+        preprocess.run(changed)
+    assert [case for case, _ in prepared[3:]] == ["bob"]
+    assert "preprocess 2d: made anew, bob: raw files changed since" in caplog.messages
+    preprocess.require_store(changed, "3d_fullres")
+
+
+def test_another_description_or_algorithm_is_named(job: Job, prepared: list, monkeypatch: pytest.MonkeyPatch) -> None:
     preprocess.run(job)
-    assert prepared[3:] == [(case, ["2d"]) for case in tiny_dataset.CASES]
+    monkeypatch.setitem(ALGORITHMS, "store", "other")
+    with pytest.raises(ArtefactError, match=r"lacks 3 of 3 cases \(ann, bob, cyd: algorithm changed since\)"):
+        preprocess.require_store(job, "2d")
+    preprocess.run(job)
+    assert len(prepared) == 6
+    preprocess.require_store(job, "2d")
+
+
+def test_a_case_that_the_dataset_lost_leaves_the_store(job: Job, prepared: list, caplog: Any) -> None:
+    preprocess.run(job)
+    fewer = Job(
+        job.settings, job.workspace, replace(job.record, dataset=replace(job.dataset, cases=job.dataset.cases[:2]))
+    )
+    with pytest.raises(ArtefactError, match="does not list the cases of the dataset"):
+        preprocess.require_store(fewer, "2d")
+    with caplog.at_level("INFO"):
+        preprocess.run(fewer)
+    assert "preprocess 2d: removed cases that the dataset has no more: cyd" in caplog.messages
+    assert [Store.open(path).cases for path in stores(job)] == [("ann", "bob")] * 2
+    assert not [path for folder in stores(job) for path in folder.glob("cyd.*")]
+    preprocess.run(job)
+    assert [case for case, _ in prepared[3:]] == ["cyd"]
+
+
+def test_overwritten_bytes_are_found_and_made_again(job: Job, prepared: list, caplog: Any) -> None:
+    preprocess.run(job)
+    flat = stores(job)[0]
+    sound = (flat / "bob.image.npy").read_bytes()
+    overwrite(flat / "bob.image.npy")
+    for _ in range(2):
+        with pytest.raises(ArtefactError, match=r"1 of 3 cases \(bob: bob\.image\.npy has SHA-256 .* instead of"):
+            preprocess.require_store(job, "2d")
+    with caplog.at_level("INFO"):
+        preprocess.run(job)
+    assert prepared[3:] == [("bob", ["2d"])]
+    assert any(m.startswith("preprocess 2d: made anew, bob: bob.image.npy has SHA-256") for m in caplog.messages)
+    assert (flat / "bob.image.npy").read_bytes() == sound
+    preprocess.require_store(job, "2d")
+
+
+@pytest.mark.parametrize(
+    "members", [{}, 5, {"image": {}}, {"image": 5}, {"image": {"bytes": 1, "sha256": "a"}}, None, "without label"]
+)
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_damaged_record_makes_its_case_anew(job: Job, prepared: list, members: Any, committed: bool) -> None:
+    preprocess.run(job)
+    flat = stores(job)[0]
+    if not committed:
+        (flat / "manifest.json").unlink()
+
+    def damage(record: dict[str, Any]) -> None:
+        record["members"] = {**record["members"], "label": None} if members == "without label" else members
+
+    edit(flat / "bob.record.json", damage)
+    with pytest.raises(ArtefactError, match=r"lacks 1 of 3 cases \(bob: .*bob\.record\.json"):
+        preprocess.require_store(job, "2d")
+    preprocess.run(job)
+    assert prepared[3:] == [("bob", ["2d"])]
+    preprocess.require_store(job, "2d")
+
+
+@pytest.mark.parametrize("cases", [{}, 5, {"bob": {}}, {"bob": {"record": "a", "members": {}}}])
+def test_a_damaged_manifest_is_written_anew(job: Job, prepared: list, cases: Any, caplog: Any) -> None:
+    preprocess.run(job)
+    edit(stores(job)[0] / "manifest.json", lambda manifest: manifest.update(cases=cases))
+    with pytest.raises(ArtefactError, match=r"manifest\.json is damaged|does not list the cases"):
+        preprocess.require_store(job, "2d")
+    with caplog.at_level("INFO"):
+        preprocess.run(job)
+    assert len(prepared) == 3
+    assert any("manifest.json is damaged or lists other cases" in message for message in caplog.messages)
+    assert Store.open(stores(job)[0]).cases == tiny_dataset.CASES
+    preprocess.require_store(job, "2d")
+
+
+def test_remains_of_a_killed_command_are_removed(job: Job) -> None:
+    preprocess.run(job)
+    remains = stores(job)[0] / ".tmp-0123abcd-bob.image.npy"
+    remains.write_bytes(b"half")
+    preprocess.run(job)
+    assert not remains.exists()

@@ -9,13 +9,14 @@ import urllib.request
 from pathlib import Path
 
 from segfw.core.errors import DataError, UsageError
+from segfw.core.files import remove_remains
 from segfw.core.locks import Lock, hold
 from segfw.core.settings import TaskSettings
 from segfw.io.datasets.layouts import dataset_folder
 from segfw.io.fetching.archives import DamagedArchive, archive_kind
 from segfw.io.fetching.connection import DATASET, checked_url
 from segfw.io.fetching.fetch import Report, discard, fetch
-from segfw.io.fetching.unpack import holds_dataset, remove_remains, unpack
+from segfw.io.fetching.unpack import holds_dataset, unpack
 
 log = logging.getLogger(__name__)
 

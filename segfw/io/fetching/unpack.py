@@ -4,7 +4,6 @@ Only names and bytes are taken over, no links, devices, owners or modes. A name 
 something else on another system, refuses the whole archive. What is unpacked appears whole or not at all.
 """
 
-import glob
 import os
 import re
 import shutil
@@ -45,12 +44,6 @@ def unpack(archive: Path, folder: Path, check: Callable[[], None]) -> None:
         top.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def remove_remains(folder: Path) -> None:
-    """Remove what an unpacking of `folder` left that was killed. Only for the holder of its lock."""
-    for remains in folder.parent.glob(f".tmp-????????-{glob.escape(folder.name)}"):
-        shutil.rmtree(remains, ignore_errors=True)
 
 
 def holds_dataset(folder: Path) -> bool:

@@ -267,10 +267,3 @@ def test_a_lost_lock_forbids_the_renaming(tmp_path):
     with pytest.raises(JobError, match="lost"):
         unpack.unpack(tmp_path / "archive", tmp_path / "data/Toy", lost)
     assert not list((tmp_path / "data").iterdir())
-
-
-def test_remains_of_a_killed_command_are_removed(tmp_path):
-    for name in (".tmp-0123abcd-[1]", ".tmp-0123abcd-1", "[1]"):
-        (tmp_path / name / "sub").mkdir(parents=True)
-    unpack.remove_remains(tmp_path / "[1]")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-1", "[1]"]

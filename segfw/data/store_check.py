@@ -1,0 +1,149 @@
+"""Finding what a store lacks: cases that are not there, were made from something else, or changed since they were made.
+
+Records are read each time; of the members, only those are hashed whose size or times differ from what `checked.json`
+noted when they were last known to be whole. So an untouched store costs one look at each file, and one that was
+copied (copies that keep the modification time have another time of change) is hashed once.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from segfw.core.conversion import to_plain
+from segfw.core.errors import ArtefactError
+from segfw.core.files import sha256, write_text
+from segfw.data.case_files import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    ManifestCase,
+    Member,
+    find_faults,
+    load_json,
+    read_record,
+    record_path,
+)
+
+log = logging.getLogger(__name__)
+
+CHECKED = "checked.json"
+ABSENT = "not there yet"
+FileState = tuple[int, int, int]
+"""Bytes, time of modification and of change, in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a case should be made from (input -> hash), and whether it has a label map."""
+
+    made_from: dict[str, str]
+    labeled: bool
+
+
+@dataclass(frozen=True)
+class _Checked:
+    format: int
+    files: dict[str, FileState]
+
+
+def find_lacking(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
+    """Return the cases of `wanted` that the store in `folder` has yet to get, each with the reason.
+
+    Notes in `checked.json` which files it found whole.
+    """
+    listed = _listed(folder)
+    noted = _noted(folder)
+    lacking: dict[str, str] = {}
+    files: dict[str, dict[str, Member]] = {}
+    for name, want in wanted.items():
+        if not record_path(folder, name).is_file():
+            lacking[name] = ABSENT
+            continue
+        try:
+            files[name] = _sound_members(folder, name, want, listed.get(name))
+        except ArtefactError as error:
+            lacking[name] = str(error)
+    states = {name: _states(folder, members) for name, members in files.items()}
+    changed = {name: [f for f, state in found.items() if noted.get(f) != state] for name, found in states.items()}
+    if count := sum(map(len, changed.values())):
+        size = sum(files[name][file].bytes for name, changed_files in changed.items() for file in changed_files)
+        log.info("checking %d files in %s (%.2f GB), which were not checked as they are now", count, folder, size / 1e9)
+    for name, changed_files in changed.items():
+        if faults := _differing(folder, {file: files[name][file] for file in changed_files}):
+            lacking[name] = "; ".join(faults)
+    whole = {file: state for name, found in states.items() if name not in lacking for file, state in found.items()}
+    if whole != noted:
+        _note(folder, whole)
+    return lacking
+
+
+def note_saved(folder: Path, names: Iterable[str]) -> None:
+    """Note the files of cases that were just saved; what was noted before stays, so that later changes are seen."""
+    noted = _noted(folder)
+    states = dict(noted)
+    for name in names:
+        states |= _states(folder, read_record(folder, name).members.files(name))
+    if states | noted != noted:
+        _note(folder, states | noted)
+
+
+def _sound_members(folder: Path, name: str, want: Wanted, listed: ManifestCase | None) -> dict[str, Member]:
+    """Return a case's files after looking at its record and at their sizes; `ArtefactError` says what is wrong."""
+    record = read_record(folder, name)
+    if not record.made_from:
+        raise ArtefactError("its record does not say what it was made from")
+    inputs = {*record.made_from, *want.made_from}
+    changed = sorted(key for key in inputs if record.made_from.get(key) != want.made_from.get(key))
+    if changed:
+        raise ArtefactError(f"{', '.join(changed)} changed since")
+    if want.labeled != (record.members.label is not None):
+        raise ArtefactError(f"{record_path(folder, name).name} {'lacks' if want.labeled else 'has'} a label map")
+    if listed is not None and listed != ManifestCase(sha256(record_path(folder, name)), record.members):
+        raise ArtefactError(f"{record_path(folder, name).name} is not the one that {MANIFEST} lists")
+    members = record.members.files(name)
+    if faults := find_faults(folder, members):
+        raise ArtefactError("; ".join(faults))
+    return members
+
+
+def _listed(folder: Path) -> dict[str, ManifestCase]:
+    try:
+        return load_json(Manifest, folder / MANIFEST).cases
+    except ArtefactError:
+        return {}  # an unfinished store, or a manifest to be written again: records say what is needed
+
+
+def _noted(folder: Path) -> dict[str, FileState]:
+    try:
+        return load_json(_Checked, folder / CHECKED).files
+    except ArtefactError:
+        return {}  # every file is hashed
+
+
+def _states(folder: Path, files: Iterable[str]) -> dict[str, FileState]:
+    stats = {file: (folder / file).stat() for file in files}
+    return {file: (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for file, stat in stats.items()}
+
+
+def _differing(folder: Path, files: Mapping[str, Member]) -> list[str]:
+    """Read files, and say which cannot be read or hold something else than stated."""
+    faults = []
+    for file, member in files.items():
+        try:
+            found = sha256(folder / file)
+        except OSError as error:
+            faults.append(f"{file} cannot be read ({error.strerror})")
+            continue
+        if found != member.sha256:
+            faults.append(f"{file} has SHA-256 {found[:16]}.. instead of {member.sha256[:16]}..")
+    return faults
+
+
+def _note(folder: Path, files: Mapping[str, FileState]) -> None:
+    """Write `checked.json`. Without it, as in a store that cannot be written to, files are hashed again."""
+    try:
+        write_text(folder / CHECKED, json.dumps(to_plain(_Checked(FORMAT, dict(files)))))
+    except OSError as error:
+        log.warning("%s cannot be written (%s): the store is hashed again next time", folder / CHECKED, error.strerror)
