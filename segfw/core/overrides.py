@@ -9,7 +9,7 @@ from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
 from segfw.core.plan_checks import check_configuration
 from segfw.core.planners import estimated_gpu_memory_gb
-from segfw.core.refit import refit_batch_size, refit_topology
+from segfw.core.refit import at_spacing, refit_batch_size, refit_topology
 from segfw.core.settings import PlanOverrides
 from segfw.core.words import by
 
@@ -30,7 +30,7 @@ class RefitGivens:
 def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[str, ...], givens: RefitGivens) -> Plan:
     """Return `plan` with the given values in the named configurations; everything else stays.
 
-    Nothing is derived again but what `overrides.refit` names. Raises `UsageError` where a value does not fit a named
+    Nothing is derived again but what `overrides.refit` names; the median image keeps its extent in millimetres. Raises `UsageError` where a value does not fit a named
     configuration: numbers of axes, stages or channels, or a patch that the strides do not divide.
     """
     given = _given(overrides)
@@ -90,7 +90,8 @@ def _override(
 def _replaced(configuration: Configuration, given: dict[str, Any]) -> Configuration:
     """Put the given values in; what is refused is named as it was given, `plan.KEY`."""
     try:
-        return replace(configuration, **given)
+        spaced = at_spacing(configuration, given.get("spacing", configuration.spacing))
+        return replace(spaced, **given)
     except UsageError as error:
         raise UsageError(f"plan.{error}") from error
 
