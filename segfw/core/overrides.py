@@ -30,8 +30,9 @@ class RefitGivens:
 def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[str, ...], givens: RefitGivens) -> Plan:
     """Return `plan` with the given values in the named configurations; everything else stays.
 
-    Nothing is derived again but what `overrides.refit` names; the median image keeps its extent in millimetres. Raises `UsageError` where a value does not fit a named
-    configuration: numbers of axes, stages or channels, or a patch that the strides do not divide.
+    Nothing is derived again but what `overrides.refit` names; the median image keeps its extent in millimetres. Raises
+    `UsageError` where a value does not fit a named configuration: numbers of axes, stages or channels, or a patch that
+    the strides do not divide.
     """
     given = _given(overrides)
     chosen = {name: plan.configuration(name) for name in configurations}

@@ -10,9 +10,12 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.ranges import LARGEST_FLOAT, is_between
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 
 LARGEST = 2**31 - 1
 """No edge, batch, channel count, kernel or stride of a network that anyone could train is larger."""
+LARGEST_KERNEL = 31
+"""Voxels per axis: more than any published network of this kind has, and 30,000 weights per pair of channels."""
 SPLINE_ORDERS = range(6)
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -142,8 +145,8 @@ def _check_entries(configuration: Configuration, num_channels: int, place: str) 
         for row in getattr(configuration, key):
             _check_counts(row, f"{place}.{key}")
     _check_median(configuration, place)
-    if any(width % 2 == 0 for row in configuration.kernel_sizes for width in row):
-        raise UsageError(f"{place}.kernel_sizes must be odd, got {configuration.kernel_sizes}")
+    _check_spacing(configuration, place)
+    _check_kernels(configuration, place)
     if set(configuration.strides[0]) != {1}:
         raise UsageError(f"{place}.strides must be 1 in the first stage, got {configuration.strides}")
     for key in ("order_image", "order_label", "order_probabilities", "order_z"):
@@ -159,6 +162,23 @@ def _check_trainable(configuration: Configuration, place: str) -> None:
             f"normalized over the instance: the patch must be larger, or the product of the strides "
             f"{configuration.divisor} smaller (images of a single voxel cannot be trained on)"
         )
+
+
+def _check_spacing(configuration: Configuration, place: str) -> None:
+    """Refuse spacings that no image has; the first stage of a cascade is coarser by up to all the voxels there are."""
+    largest = LARGEST_SPACING if configuration.next_stage is None else LARGEST_SPACING * LARGEST
+    if not all(is_between(edge, SMALLEST_SPACING, largest) for edge in configuration.spacing):
+        raise UsageError(
+            f"{place}.spacing must be between {SMALLEST_SPACING:g} and {largest:g} mm, got {configuration.spacing}"
+        )
+
+
+def _check_kernels(configuration: Configuration, place: str) -> None:
+    kernels = configuration.kernel_sizes
+    if any(width % 2 == 0 for row in kernels for width in row):
+        raise UsageError(f"{place}.kernel_sizes must be odd, got {kernels}")
+    if any(width > LARGEST_KERNEL for row in kernels for width in row):
+        raise UsageError(f"{place}.kernel_sizes must be between 1 and {LARGEST_KERNEL}, got {kernels}")
 
 
 def _check_median(configuration: Configuration, place: str) -> None:

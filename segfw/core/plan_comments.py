@@ -42,8 +42,7 @@ CONFIGURATION_COMMENTS = {
     "the memory, a multiple of the product of the strides; then the largest batch, at most a share of the dataset's "
     f"voxels, at least {MIN_BATCH_SIZE}.",
     "median_image_size_in_voxels": "Median size of the images at this spacing. plan.refit, and the fit of "
-    "another network, take the dataset's size from it: whoever edits the spacing here divides it likewise (plan.spacing "
-    "does).",
+    "another network, take the dataset's size from it: who edits the spacing rescales this too (plan.spacing does).",
     "architecture": "unet (plain convolutions) or residual_unet (residual encoder), and channels per stage. Rule: "
     f"{BASE_FEATURES}, doubled at each stage up to {MAX_FEATURES[2]} (2D) or {MAX_FEATURES[3]} (3D).",
     "kernel_sizes": f"One row per stage. Rule: an axis is halved while {MIN_FEATURE_MAP_EDGE} voxels remain and its "

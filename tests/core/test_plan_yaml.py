@@ -17,6 +17,7 @@ from segfw.core.plan_checks import check_plan
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.planning import make_plan
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 from segfw.core.strict_yaml import dump_yaml
 
 FILE = "plans/default.yaml"
@@ -35,11 +36,11 @@ def test_round_trip_of_a_plan_with_regions_and_cascade():
 
 
 number = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=1e-300, allow_infinity=False)
+millimeters = st.floats(SMALLEST_SPACING, LARGEST_SPACING)
 
 
 @settings(max_examples=50, deadline=None)
-@given(number, number, positive, st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1))
+@given(number, number, millimeters, st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1))
 def test_round_trip_is_exact_for_any_number_and_name(mean, low, spacing, name):
     statistics = replace(STATISTICS, mean=mean, percentile_00_5=low, percentile_99_5=max(low, 0.0))
     flat = replace(PLAN.configuration("2d"), spacing=(spacing, 1.0))
@@ -122,6 +123,24 @@ def test_mistakes_are_named_with_their_place(old, new, message):
         ("2d", "spacing: [0.", "spacing: [.nan, 0.", "spacing must be positive and finite, got (nan, 0."),
         ("2d", "spacing: [0.", "spacing: [1e999, 0.", "spacing must be positive and finite, got (inf, 0."),
         ("2d", "spacing: [0.", "spacing: [-1.0, 0.", "spacing must be positive and finite, got (-1.0, 0."),
+        (
+            "2d",
+            "spacing: [0.7675781",
+            "spacing: [1e-300",
+            "spacing must be between 1e-06 and 10000 mm, got (1e-300, 0.",
+        ),
+        (
+            "2d",
+            "spacing: [0.7675781",
+            "spacing: [10001",
+            "spacing must be between 1e-06 and 10000 mm, got (10001.0, 0.",
+        ),
+        (
+            "2d",
+            "kernel_sizes: [[3, 3],",
+            "kernel_sizes: [[3, 33],",
+            "kernel_sizes must be between 1 and 31, got ((3, 33),",
+        ),
         ("2d", "spacing: [0.", "spacing: [1, 1, 0.", "spacing needs 2 or 3 entries"),
         ("2d", "spacing: [0.", f"spacing: [{10**400}, 0.", "spacing[0] must be a number below 1e308"),
         ("2d", "[32, 64,", "[32, -64,", "features_per_stage must be between 1 and 2147483647, got (32, -64,"),
