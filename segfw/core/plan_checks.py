@@ -30,6 +30,12 @@ def check_fits(plan: Plan, dataset: Dataset, planners: Collection[str], place: s
             f"{place} plans for the channels {list(plan.channel_names)} of {plan.dataset_name!r}; the dataset "
             f"{dataset.name!r} has {list(dataset.channel_names)}"
         )
+    if plan.channel_names != dataset.channel_names:
+        raise UsageError(
+            f"{place}: channel_names must be {list(dataset.channel_names)} like those of the dataset {dataset.name!r}, "
+            f"got {list(plan.channel_names)}; if the plan is meant for these channels, change that line, and check "
+            "normalization_schemes and intensities, which were chosen for the others"
+        )
     if plan.labels != dataset.labels:
         raise UsageError(
             f"{place} plans for the labels {plan.labels.values} of {plan.dataset_name!r}; the dataset {dataset.name!r} "
@@ -75,6 +81,8 @@ def check_values(plan: Plan) -> None:
         place = f"configurations.{name}"
         if not _NAME.fullmatch(name):
             raise UsageError(f"{place}: a configuration's name is made of letters, digits, _, - and ., got {name!r}")
+        if name == "auto":
+            raise UsageError(f"{place}: configurations=auto chooses all that the plan offers; give it another name")
         _check_entries(configuration, channels, place)
         for key in ("previous_stage", "next_stage"):
             stage = getattr(configuration, key)
@@ -82,6 +90,8 @@ def check_values(plan: Plan) -> None:
                 others = [other for other in plan.configurations if other != name]
                 raise UsageError(f"{place}.{key} must be one of {others}, got {stage!r}")
         _check_stages(plan, name)
+    for name in plan.configurations:
+        _check_pairs(plan, name)
 
 
 def check_statistics(statistics: IntensityStatistics, place: str) -> None:
@@ -127,6 +137,20 @@ def _check_stages(plan: Plan, name: str) -> None:
         chain.append(previous)
 
 
+def _check_pairs(plan: Plan, name: str) -> None:
+    """Refuse a cascade that only one of its two stages names, and one of 2D and 3D."""
+    configuration = plan.configurations[name]
+    for key, back in (("previous_stage", "next_stage"), ("next_stage", "previous_stage")):
+        other = getattr(configuration, key)
+        if other is None:
+            continue
+        place, answer = f"configurations.{name}.{key}", getattr(plan.configurations[other], back)
+        if answer != name:
+            raise UsageError(f"{place} is {other!r}, so configurations.{other}.{back} must be {name!r}, got {answer!r}")
+        if plan.configurations[other].is_2d != configuration.is_2d:
+            raise UsageError(f"{place} must have as many axes as {name}, got {other!r}: one is 2D, the other 3D")
+
+
 def check_configuration(configuration: Configuration, num_channels: int, place: str) -> None:
     """Raise `UsageError` that names the first key below `place` whose values no network or image could have."""
     _check_entries(configuration, num_channels, place)
@@ -157,10 +181,12 @@ def _check_entries(configuration: Configuration, num_channels: int, place: str) 
 
 def _check_trainable(configuration: Configuration, place: str) -> None:
     if configuration.patch_size == configuration.divisor:
+        halved = any(step > 1 for step in configuration.divisor)
+        smaller = f", or the product of the strides {configuration.divisor} smaller" if halved else ""
         raise UsageError(
             f"{place}.patch_size {configuration.patch_size} leaves a single voxel to the last stage, which cannot be "
-            f"normalized over the instance: the patch must be larger, or the product of the strides "
-            f"{configuration.divisor} smaller (images of a single voxel cannot be trained on)"
+            f"normalized over the instance: the patch must be larger{smaller} "
+            f"(images of a single voxel cannot be trained on)"
         )
 
 

@@ -69,6 +69,11 @@ def test_new_strides_with_everything_they_need(plan):
             ("3d_fullres",),
             r"3d_fullres: plan.patch_size .*divisible .* axis 0 has 20; plan.refit=\[topology\] derives strides",
         ),
+        (
+            {"patch_size": (1, 1, 1), "refit": ("topology",)},
+            ("3d_fullres",),
+            r"the patch must be larger \(images of a single voxel",
+        ),
         ({"patch_size": (8, 8, 8)}, ("3d_fullres",), r"\(8, 8, 8\) leaves a single voxel to the last stage"),
         (
             {"batch_size": 4, "refit": ("batch_size",)},

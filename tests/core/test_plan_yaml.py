@@ -127,13 +127,13 @@ def test_mistakes_are_named_with_their_place(old, new, message):
             "2d",
             "spacing: [0.7675781",
             "spacing: [1e-300",
-            "spacing must be between 1e-06 and 10000 mm, got (1e-300, 0.",
+            "spacing must be between 1e-06 and 10000 mm, got (1e-300",
         ),
         (
             "2d",
             "spacing: [0.7675781",
             "spacing: [10001",
-            "spacing must be between 1e-06 and 10000 mm, got (10001.0, 0.",
+            "spacing must be between 1e-06 and 10000 mm, got (10001.0",
         ),
         (
             "2d",
@@ -212,6 +212,36 @@ def test_what_all_configurations_share_is_checked(old, new, message):
         plan_from_yaml(TEXT.replace(old, new, 1), FILE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"3d_fullres": {"previous_stage": "2d"}},
+            "configurations.3d_fullres.previous_stage is '2d', so configurations.2d.next_stage must be '3d_fullres', "
+            "got None",
+        ),
+        (
+            {"2d": {"next_stage": "3d_fullres"}},
+            "configurations.2d.next_stage is '3d_fullres', so configurations.3d_fullres.previous_stage must be '2d', "
+            "got None",
+        ),
+        (
+            {"2d": {"next_stage": "3d_fullres"}, "3d_fullres": {"previous_stage": "2d"}},
+            "configurations.2d.next_stage must have as many axes as 2d, got '3d_fullres': one is 2D, the other 3D",
+        ),
+    ],
+)
+def test_a_cascade_needs_both_its_stages_to_say_so_and_the_same_axes(changes, message):
+    changed = {name: replace(c, **changes.get(name, {})) for name, c in PLAN.configurations.items()}
+    with pytest.raises(UsageError, match=re.escape(message)):
+        check_plan(replace(PLAN, configurations=changed))
+
+
+def test_no_configuration_is_called_like_the_choice_of_all():
+    with pytest.raises(UsageError, match=r"configurations.auto: configurations=auto chooses all that the plan offers"):
+        plan_from_yaml(TEXT + "\n  auto:\n    inherits: 3d_fullres\n", FILE)
+
+
 def test_a_configuration_of_ones_own_inherits_what_it_does_not_say():
     own = "\n  mine:\n    inherits: 3d_cascade_fullres\n    previous_stage: null\n    patch_size: [64, 64, 64]\n"
     mine = plan_from_yaml(TEXT + own).configuration("mine")
@@ -240,7 +270,8 @@ FLAT = replace(
     n_conv_per_stage=(2, 2),
     n_conv_per_stage_decoder=(2,),
 )
-SMALL = replace(PLAN, configurations={"2d": FLAT, "cascade": replace(FLAT, previous_stage="2d", batch_size=4)})
+CASCADE = {"2d": replace(FLAT, next_stage="cascade"), "cascade": replace(FLAT, previous_stage="2d", batch_size=4)}
+SMALL = replace(PLAN, configurations=CASCADE)
 SMALL_TEXT = plan_to_yaml(SMALL)
 PLAIN = yaml.safe_load(SMALL_TEXT)
 PLACES = list(leaves(PLAIN))[1:]

@@ -31,6 +31,10 @@ def job_with(folder, **planner):
             {"labels": LabelSet({"background": 0, "RV": 1, "LV": 2})},
             r"plans for the labels .*'RV': 1.*'Heart'.*Anterior",
         ),
+        (
+            {"channel_names": ("CT",)},
+            r"heart.yaml: channel_names must be \['MRI'\] like .*'Hippocampus', got \['CT'\].*change that line",
+        ),
         ({"channel_names": ("T1", "T2")}, r"plans for the channels \['T1', 'T2'\] of 'Heart'"),
         ({}, r"heart.yaml: dataset_name must be 'Hippocampus', got 'Heart'; if the plan is meant for 'Hippocampus'"),
         (
@@ -43,7 +47,7 @@ def test_a_plan_of_another_dataset_is_refused(tmp_path, change, message):
     path = tmp_path / "heart.yaml"
     job, plan = job_with(tmp_path, plan_file=str(path))
     other = replace(plan, **{"dataset_name": "Heart"} | change)
-    if "channel_names" in change:
+    if len(change.get("channel_names", ())) == 2:
         twice = {
             name: replace(
                 c, normalization_schemes=c.normalization_schemes * 2, use_mask_for_norm=c.use_mask_for_norm * 2
