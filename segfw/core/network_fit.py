@@ -16,6 +16,7 @@ from segfw.core.planners import PLANNERS, Givens, estimated_gpu_memory_gb, given
 from segfw.core.refit import dataset_voxels
 from segfw.core.settings import NetworkSettings, PlanOverrides
 from segfw.core.topology import Topology
+from segfw.core.words import by
 
 MUCH = 1.5
 """Times the memory planned for that the rule itself never takes: rounding to whole patches, batches of at least two."""
@@ -83,10 +84,10 @@ def _fit(plan: Plan, built: Configuration, overrides: PlanOverrides, givens: Ref
     if overrides.batch_size is not None:
         return changed
     estimate = configuration_memory(changed, budget.num_outputs)
-    voxels = dataset_voxels(plan, built, givens.num_training)
-    batch = choose_batch(budget, estimate, changed.patch_size, voxels).size
-    same_patch = changed.patch_size == built.patch_size
-    return replace(changed, batch_size=min(batch, built.batch_size) if same_patch else batch)
+    batch = choose_batch(budget, estimate, changed.patch_size, dataset_voxels(plan, built, givens.num_training))
+    if changed.patch_size == built.patch_size:  # whatever share of the dataset its batch is, the network changes none
+        return replace(changed, batch_size=min(batch.fitting_size, built.batch_size))
+    return replace(changed, batch_size=batch.size)
 
 
 def _on(configuration: Configuration, topology: Topology) -> Configuration:
@@ -114,17 +115,13 @@ def _message(
     """Say what was reduced, from what and why; or that what was given needs much more than the plan was made for."""
     target = _budget(plan, built, givens.gpu_memory_gb).gpu_memory_gb
     needs = estimated_gpu_memory_gb(replace(plan, configurations={name: built}), name)
-    before = f"{_by(built.patch_size)} and batch {built.batch_size}"
+    before = f"{by(built.patch_size)} and batch {built.batch_size}"
     cost = f"about {needs:.2g} GB, and the plan is made for {target:.3g} GB"
     start = f"network={built.architecture}: {name}"
     if changed.patch_size == built.patch_size and changed != built:
         batches = f"batch {changed.batch_size} instead of {built.batch_size}"
-        return (f"{start} takes {batches} on patches of {_by(built.patch_size)}: that would need {cost}",)
+        return (f"{start} takes {batches} on patches of {by(built.patch_size)}: that would need {cost}",)
     if changed != built:
-        after = f"{_by(changed.patch_size)} and batch {changed.batch_size}"
+        after = f"{by(changed.patch_size)} and batch {changed.batch_size}"
         return (f"{start} takes patch {after} instead of {before}: those would need {cost}",)
     return (f"{start} with patch {before} needs {cost}",) if needs > MUCH * target else ()
-
-
-def _by(values: Sequence[int]) -> str:
-    return " x ".join(map(str, values))

@@ -9,7 +9,7 @@ from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
 from segfw.core.plan_checks import check_configuration
 from segfw.core.planners import estimated_gpu_memory_gb
-from segfw.core.refit import refit_batch_size, refit_topology
+from segfw.core.refit import at_spacing, refit_batch_size, refit_topology
 from segfw.core.settings import PlanOverrides
 from segfw.core.words import by
 
@@ -30,15 +30,16 @@ class RefitGivens:
 def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[str, ...], givens: RefitGivens) -> Plan:
     """Return `plan` with the given values in the named configurations; everything else stays.
 
-    Nothing is derived again but what `overrides.refit` names. Raises `UsageError` where a value does not fit a named
-    configuration: numbers of axes, stages or channels, or a patch that the strides do not divide.
+    Nothing is derived again but what `overrides.refit` names; the median image keeps its extent in millimetres. Raises
+    `UsageError` where a value does not fit a named configuration: numbers of axes, stages or channels, or a patch that
+    the strides do not divide.
     """
     given = _given(overrides)
     chosen = {name: plan.configuration(name) for name in configurations}
     if not given and not overrides.refit:
         return plan
     for key, value in given.items():
-        _check_axes(key, value, chosen)
+        _check_axes(key, value, plan, configurations)
         if _REFIT_BY.get(key) in overrides.refit:
             raise UsageError(f"plan.{key}={value} and plan.refit=[{_REFIT_BY[key]}] contradict one another; give one")
     changed = {name: _override(plan, name, given, overrides.refit, givens) for name in chosen}
@@ -51,18 +52,19 @@ def _given(overrides: PlanOverrides) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "refit" and value is not None}
 
 
-def _check_axes(key: str, value: Any, chosen: dict[str, Configuration]) -> None:
-    """Refuse a value that has other axes than a chosen configuration, naming those that it fits."""
+def _check_axes(key: str, value: Any, plan: Plan, chosen: tuple[str, ...]) -> None:
+    """Refuse a value that has other axes than a chosen configuration, naming those of the plan that it fits."""
     rows: Sequence[Sequence[float]] = (value,) if key in _PER_AXIS else value if key in _ROWS_PER_AXIS else ()
     for row in rows:
-        fitting = [name for name, configuration in chosen.items() if len(configuration.spacing) == len(row)]
-        if len(fitting) == len(chosen):
-            continue
-        for name, configuration in chosen.items():
-            if name not in fitting:
-                choice = f"; choose configurations=[{','.join(fitting)}]" if fitting else ""
-                axes = len(configuration.spacing)
-                raise UsageError(f"plan.{key}: {name} has {axes} axes, got {len(row)} values: {list(value)}{choice}")
+        offered = plan.configurations.items()
+        fitting = [name for name, planned in offered if len(planned.spacing) == len(row)]
+        misfit = next((name for name in chosen if name not in fitting), None)
+        if misfit is not None:
+            among = [name for name in fitting if name in chosen]  # else all, but for cascades, which are chosen by name
+            among = among or [name for name in fitting if plan.configuration(name).previous_stage is None]
+            choice = f"; choose configurations=[{','.join(among)}]" if among else ""
+            axes = len(plan.configuration(misfit).spacing)
+            raise UsageError(f"plan.{key}: {misfit} has {axes} axes, got {len(row)} values: {list(value)}{choice}")
 
 
 def _override(
@@ -90,7 +92,8 @@ def _override(
 def _replaced(configuration: Configuration, given: dict[str, Any]) -> Configuration:
     """Put the given values in; what is refused is named as it was given, `plan.KEY`."""
     try:
-        return replace(configuration, **given)
+        spaced = at_spacing(configuration, given.get("spacing", configuration.spacing))
+        return replace(spaced, **given)
     except UsageError as error:
         raise UsageError(f"plan.{error}") from error
 

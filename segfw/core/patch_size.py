@@ -134,6 +134,11 @@ class BatchChoice:
         """The batch size. Rule: the smaller of both, at least 2."""
         return max(min(round(self.fitting), round(self.cap)), MIN_BATCH_SIZE)
 
+    @property
+    def fitting_size(self) -> int:
+        """The batch size that the memory alone allows, at least 2."""
+        return max(round(self.fitting), MIN_BATCH_SIZE)
+
 
 def choose_batch(givens: Givens, estimate: int, patch: Shape, voxels: float) -> BatchChoice:
     """Weigh the memory against the dataset. `estimate`: of the network, per patch; `voxels`: of the whole dataset.

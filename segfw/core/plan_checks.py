@@ -10,6 +10,7 @@ from segfw.core.dataset import Dataset
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.ranges import LARGEST_FLOAT, is_between
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 
 LARGEST = 2**31 - 1
 """No edge or batch of images is larger; tiny images with much memory really get such batches."""
@@ -17,7 +18,8 @@ MOST_STAGES = 64
 MOST_CONVOLUTIONS = 1000
 """Of an encoder, or of a decoder, in all."""
 MOST_FEATURES = 2**16
-WIDEST_KERNEL = 255
+LARGEST_KERNEL = 31
+"""Voxels per axis: more than any published network of this kind has, and 30,000 weights per pair of channels."""
 MOST_VOXELS = 2**30
 """Of a patch. The rules begin with 2 ** 24 and then only shrink, or pad to whole strides."""
 SPLINE_ORDERS = range(6)
@@ -33,6 +35,12 @@ def check_fits(plan: Plan, dataset: Dataset, planners: Collection[str], place: s
         raise UsageError(
             f"{place} plans for the channels {list(plan.channel_names)} of {plan.dataset_name!r}; the dataset "
             f"{dataset.name!r} has {list(dataset.channel_names)}"
+        )
+    if plan.channel_names != dataset.channel_names:
+        raise UsageError(
+            f"{place}: channel_names must be {list(dataset.channel_names)} like those of the dataset {dataset.name!r}, "
+            f"got {list(plan.channel_names)}; if the plan is meant for these channels, change that line, and check "
+            "normalization_schemes and intensities, which were chosen for the others"
         )
     if plan.labels != dataset.labels:
         raise UsageError(
@@ -79,6 +87,8 @@ def check_values(plan: Plan) -> None:
         place = f"configurations.{name}"
         if not _NAME.fullmatch(name):
             raise UsageError(f"{place}: a configuration's name is made of letters, digits, _, - and ., got {name!r}")
+        if name == "auto":
+            raise UsageError(f"{place}: configurations=auto chooses all that the plan offers; give it another name")
         _check_entries(configuration, channels, place)
         for key in ("previous_stage", "next_stage"):
             stage = getattr(configuration, key)
@@ -86,6 +96,8 @@ def check_values(plan: Plan) -> None:
                 others = [other for other in plan.configurations if other != name]
                 raise UsageError(f"{place}.{key} must be one of {others}, got {stage!r}")
         _check_stages(plan, name)
+    for name in plan.configurations:
+        _check_pairs(plan, name)
 
 
 def check_statistics(statistics: IntensityStatistics, place: str) -> None:
@@ -131,6 +143,20 @@ def _check_stages(plan: Plan, name: str) -> None:
         chain.append(previous)
 
 
+def _check_pairs(plan: Plan, name: str) -> None:
+    """Refuse a cascade that only one of its two stages names, and one of 2D and 3D."""
+    configuration = plan.configurations[name]
+    for key, back in (("previous_stage", "next_stage"), ("next_stage", "previous_stage")):
+        other = getattr(configuration, key)
+        if other is None:
+            continue
+        place, answer = f"configurations.{name}.{key}", getattr(plan.configurations[other], back)
+        if answer != name:
+            raise UsageError(f"{place} is {other!r}, so configurations.{other}.{back} must be {name!r}, got {answer!r}")
+        if plan.configurations[other].is_2d != configuration.is_2d:
+            raise UsageError(f"{place} must have as many axes as {name}, got {other!r}: one is 2D, the other 3D")
+
+
 def check_configuration(configuration: Configuration, num_channels: int, place: str) -> None:
     """Raise `UsageError` that names the first key below `place` whose values no network or image could have."""
     _check_entries(configuration, num_channels, place)
@@ -144,8 +170,8 @@ def _check_entries(configuration: Configuration, num_channels: int, place: str) 
             raise UsageError(f"{place}.{key} needs one entry for each of {num_channels} channels, got {values}")
     _check_sizes(configuration, place)
     _check_median(configuration, place)
-    if any(width % 2 == 0 for row in configuration.kernel_sizes for width in row):
-        raise UsageError(f"{place}.kernel_sizes must be odd, got {configuration.kernel_sizes}")
+    _check_spacing(configuration, place)
+    _check_kernels(configuration, place)
     if set(configuration.strides[0]) != {1}:
         raise UsageError(f"{place}.strides must be 1 in the first stage, got {configuration.strides}")
     for key in ("order_image", "order_label", "order_probabilities", "order_z"):
@@ -173,19 +199,36 @@ def _check_sizes(configuration: Configuration, place: str) -> None:
         _check_counts(counts, f"{place}.{key}", MOST_CONVOLUTIONS)
         if sum(counts) > MOST_CONVOLUTIONS:
             raise UsageError(f"{place}.{key} must be at most {MOST_CONVOLUTIONS} in all, got {sum(counts)} in {counts}")
-    for row in configuration.kernel_sizes:
-        _check_counts(row, f"{place}.kernel_sizes", WIDEST_KERNEL)
     for row in configuration.strides:
         _check_counts(row, f"{place}.strides")
 
 
 def _check_trainable(configuration: Configuration, place: str) -> None:
     if configuration.patch_size == configuration.divisor:
+        halved = any(step > 1 for step in configuration.divisor)
+        smaller = f", or the product of the strides {configuration.divisor} smaller" if halved else ""
         raise UsageError(
             f"{place}.patch_size {configuration.patch_size} leaves a single voxel to the last stage, which cannot be "
-            f"normalized over the instance: the patch must be larger, or the product of the strides "
-            f"{configuration.divisor} smaller (images of a single voxel cannot be trained on)"
+            f"normalized over the instance: the patch must be larger{smaller} "
+            f"(images of a single voxel cannot be trained on)"
         )
+
+
+def _check_spacing(configuration: Configuration, place: str) -> None:
+    """Refuse spacings that no image has; the first stage of a cascade is coarser by up to all the voxels there are."""
+    largest = LARGEST_SPACING if configuration.next_stage is None else LARGEST_SPACING * LARGEST
+    if not all(is_between(edge, SMALLEST_SPACING, largest) for edge in configuration.spacing):
+        raise UsageError(
+            f"{place}.spacing must be between {SMALLEST_SPACING:g} and {largest:g} mm, got {configuration.spacing}"
+        )
+
+
+def _check_kernels(configuration: Configuration, place: str) -> None:
+    kernels = configuration.kernel_sizes
+    if any(width % 2 == 0 for row in kernels for width in row):
+        raise UsageError(f"{place}.kernel_sizes must be odd, got {kernels}")
+    if any(not 1 <= width <= LARGEST_KERNEL for row in kernels for width in row):
+        raise UsageError(f"{place}.kernel_sizes must be between 1 and {LARGEST_KERNEL}, got {kernels}")
 
 
 def _check_median(configuration: Configuration, place: str) -> None:

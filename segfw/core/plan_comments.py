@@ -41,7 +41,8 @@ CONFIGURATION_COMMENTS = {
     "patch_size": "What the network sees at once, and how many of these per step. Rule: the largest patch that fits "
     "the memory, a multiple of the product of the strides; then the largest batch, at most a share of the dataset's "
     f"voxels, at least {MIN_BATCH_SIZE}.",
-    "median_image_size_in_voxels": "Median size of the images at this spacing; for information.",
+    "median_image_size_in_voxels": "Median size of the images at this spacing. plan.refit, and the fit of "
+    "another network, take the dataset's size from it: who edits the spacing rescales this too (plan.spacing does).",
     "architecture": "unet (plain convolutions) or residual_unet (residual encoder), and channels per stage. Rule: "
     f"{BASE_FEATURES}, doubled at each stage up to {MAX_FEATURES[2]} (2D) or {MAX_FEATURES[3]} (3D).",
     "kernel_sizes": f"One row per stage. Rule: an axis is halved while {MIN_FEATURE_MAP_EDGE} voxels remain and its "

@@ -6,6 +6,7 @@ from typing import Any
 from segfw.core.conversion import nearest
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
+from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics
 from segfw.core.plan_checks import LARGEST, check_statistics
 from segfw.core.planners import PLANNERS
@@ -34,6 +35,8 @@ def check_measured(dataset: Any, fingerprint: Any) -> None:
     """
     if not isinstance(dataset, Dataset):
         raise UsageError(f"dataset must be a Dataset, as read_dataset_json returns it, got {type(dataset).__name__}")
+    if not isinstance(dataset.labels, LabelSet):
+        raise UsageError(f"labels of {dataset.name!r} must be a LabelSet, got {type(dataset.labels).__name__}")
     if not isinstance(fingerprint, Fingerprint):
         raise UsageError(
             f"fingerprint must be a Fingerprint, as read_fingerprint returns it, got {type(fingerprint).__name__}"

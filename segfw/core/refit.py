@@ -16,13 +16,12 @@ def refit_topology(plan: Plan, configuration: Configuration, spacing: Spacing, p
     """Return `configuration` with the network that the rules build for `patch` voxels of `spacing` millimetres.
 
     Derived: strides, kernels, features, convolutions per stage, and the patch, padded to a multiple of the strides'
-    products. Everything else stays.
+    products. The median image is rescaled to the spacing. Everything else stays.
     """
     topology = _topology(configuration, spacing, patch)
     stages, planner = len(topology.strides), givens_of(plan, configuration).planner
     return replace(
-        configuration,
-        spacing=spacing,
+        at_spacing(configuration, spacing),
         patch_size=topology.patch_size,
         strides=topology.strides,
         kernel_sizes=topology.kernel_sizes,
@@ -30,6 +29,13 @@ def refit_topology(plan: Plan, configuration: Configuration, spacing: Spacing, p
         n_conv_per_stage=encoder_counts(planner, stages),
         n_conv_per_stage_decoder=decoder_counts(planner, stages),
     )
+
+
+def at_spacing(configuration: Configuration, spacing: Spacing) -> Configuration:
+    """Return `configuration` with another spacing, and the size that the median image has there."""
+    if spacing == configuration.spacing:
+        return configuration
+    return replace(configuration, spacing=spacing, median_image_size_in_voxels=resized_image(configuration, spacing))
 
 
 def _topology(configuration: Configuration, spacing: Spacing, patch: Shape) -> Topology:
@@ -49,7 +55,7 @@ def refit_batch_size(
 ) -> Configuration:
     """Return `configuration` with the largest batch that fits the memory and the dataset, by the planner's rule.
 
-    `plan`: as generated, which knows the dataset's size in voxels; `gpu_memory_gb`: None takes the planner's own.
+    `plan`: as `dataset_voxels` needs it; `gpu_memory_gb`: None takes the planner's own.
     """
     givens = givens_of(plan, configuration, gpu_memory_gb)
     estimate = configuration_memory(configuration, givens.num_outputs)
@@ -58,7 +64,11 @@ def refit_batch_size(
 
 
 def dataset_voxels(plan: Plan, configuration: Configuration, num_training: int) -> float:
-    """Count the voxels of the whole dataset at the spacing of `configuration`; in 2D, those of the whole volumes."""
+    """Count the voxels of the whole dataset at the spacing of `configuration`; in 2D, those of the whole volumes.
+
+    `plan`: generated or overridden; in each of its configurations the median image has the size that belongs to the
+    spacing, which `at_spacing` keeps so where the spacing changes. `configuration` may have a spacing of its own.
+    """
     volumes = [other for other in plan.configurations.values() if not other.is_2d]
     full = min(volumes, key=lambda other: math.prod(other.spacing), default=configuration)
     if configuration.is_2d and not full.is_2d:

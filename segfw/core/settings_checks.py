@@ -24,6 +24,7 @@ from segfw.core.settings import (
     SplitSettings,
     TaskSettings,
 )
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 from segfw.core.verb_settings import PredictSettings
 
 T = TypeVar("T")
@@ -33,6 +34,10 @@ ABOVE_0: Rule = (lambda value: value > 0, "above 0")
 AT_LEAST_0: Rule = (lambda value: value >= 0, "at least 0")
 AT_LEAST_1: Rule = (lambda value: value >= 1, "at least 1")
 AT_LEAST_2: Rule = (lambda value: value >= 2, "at least 2")
+MILLIMETERS: Rule = (
+    lambda value: SMALLEST_SPACING <= value <= LARGEST_SPACING,
+    f"between {SMALLEST_SPACING:g} and {LARGEST_SPACING:g} mm",
+)
 SHARE: Rule = (lambda value: 0 <= value <= 1, "between 0 and 1")
 SHARE_BELOW_1: Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 STEP: Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
@@ -45,8 +50,8 @@ NUMBER_RULES: dict[str, Rule] = {
     "split.seed": SEED,
     "verify.tolerance": AT_LEAST_0,
     "planner.gpu_memory_gb": ABOVE_0,
-    "planner.target_spacing": ABOVE_0,
-    "plan.spacing": ABOVE_0,
+    "planner.target_spacing": MILLIMETERS,
+    "plan.spacing": MILLIMETERS,
     "plan.*": AT_LEAST_1,
     "augmentation.rotation_degrees": AT_LEAST_0,
     "augmentation.shift_range": SHARE,

@@ -137,9 +137,15 @@ def write_plans(plan: Plan, path: str | Path, file_ending: str = ".nii.gz") -> N
 
     nnU-Net looks for the file as `<plans_name>.json` in the preprocessed folder of `plan.dataset_name`, which must have
     the form `Dataset123_Name`. The names in the file follow from `plan.planner`; a planner of one's own gives its own
-    to all of them. `file_ending`: of the images, decides the reader it will use.
+    to all of them. `file_ending`: of the images, decides the reader it will use. `UsageError` for what is no plan or
+    no place for a file.
     """
-    write_text(Path(path), json.dumps(plans_to_json(plan, file_ending), indent=4))
+    if not isinstance(plan, Plan):
+        raise UsageError(f"plan must be a Plan, as make_plan and read_plans return it, got {type(plan).__name__}")
+    path = _as_path(path)
+    if path.is_dir():
+        raise UsageError(f"path must be the plans file to write, {path} is a folder")
+    write_text(path, json.dumps(plans_to_json(plan, file_ending), indent=4))
 
 
 def plans_to_json(plan: Plan, file_ending: str = ".nii.gz") -> dict[str, Any]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from segfw.core.conversion import from_plain
+from segfw.core.conversion import from_plain, to_plain
 from segfw.core.dataset import Case, Dataset
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.network_fit import fit_to_network
@@ -58,9 +59,14 @@ class Job:
         return {
             "dataset": digest(description),
             "fingerprint": digest(fingerprint),
-            "planner": digest(replace(self.settings.planner, plan_file=None)),
+            **{f"planner.{key}": digest(value) for key, value in self.planner_options.items()},
             "algorithm": ALGORITHMS["plan"],
         }
+
+    @property
+    def planner_options(self) -> dict[str, Any]:
+        """The keys of `planner` that a generated plan depends on, with their values."""
+        return {key: value for key, value in to_plain(self.settings.planner).items() if key != "plan_file"}
 
     def store_name(self, plan: Plan, configuration: Configuration) -> str:
         """Name of the store that holds the cases preprocessed as `configuration` wants them."""
@@ -112,7 +118,15 @@ class Job:
             path = self.workspace.plan(chosen)
             self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
             place, planners = self.workspace.relative(path), (chosen,)
-        plan = plan_from_yaml(read_artefact(path), place)
+        try:
+            plan = plan_from_yaml(read_artefact(path), place)
+        except ArtefactError as error:  # what a person gives as a value is theirs to mend
+            if given is None:
+                raise
+            raise UsageError(f"planner.plan_file: {error}") from error
+        except UsageError as error:
+            hint = "" if given is not None else f"; correct {path}, or delete it to have it generated again"
+            raise UsageError(f"{error}{hint}") from error
         check_fits(plan, self.dataset, planners, place)
         return plan
 

@@ -45,7 +45,11 @@ def _generate(job: Job) -> None:
             offered = ", ".join(job.generated_plan.configurations)
             log.info("plan: using %s as edited by hand: %s; delete it to have it generated again", path, offered)
             if found.why:
-                log.warning("plan: %s, which the edited plan does not know; compare it with a generated one", found.why)
+                log.warning(
+                    "plan: %s, which the edited plan does not know%s; compare it with a generated one",
+                    found.why,
+                    _ignored(job, found.why),
+                )
             return
         if found.state is State.STALE:
             log.info("plan: made anew, %s", found.why)
@@ -67,6 +71,14 @@ def _generate(job: Job) -> None:
         lock.check()
         save_artefact(path, plan_to_yaml(plan, plan_reasons(plan, job.dataset, job.fingerprint, settings)), inputs)
         log.info("plan: wrote %s", path)
+
+
+def _ignored(job: Job, changed: str) -> str:
+    """Name the options of the planner, among what has changed, that the edited plan does not follow."""
+    options = {f"planner.{key}": value for key, value in job.planner_options.items()}
+    names = changed.removesuffix(" changed since").split(", ")
+    given = [f"{name}={options[name]}" for name in names if name in options]
+    return f" ({', '.join(given)} would generate another one)" if given else ""
 
 
 def _normalization(plan: Plan, configurations: tuple[str, ...]) -> list[str]:

@@ -1,5 +1,6 @@
 """What gives way where a network needs more memory than the planner has."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -112,3 +113,25 @@ def test_every_network_has_a_place_on_unusual_images(network, shape):
     for configuration in fitted.plan.configurations.values():
         assert all(n % d == 0 for n, d in zip(configuration.patch_size, configuration.divisor, strict=True))
         assert configuration.batch_size >= 2
+
+
+def test_a_batch_refit_to_another_spacing_is_cut_for_memory_only():
+    # half the spacing: eight times the voxels, of which 5 % are more patches than the memory has room for
+    hippocampus, few = plan_of((36, 50, 35)), RefitGivens(num_training=20)
+    given = PlanOverrides(spacing=(0.5, 0.5, 0.5), refit=("batch_size",))
+    plan = apply_overrides(hippocampus, given, ("3d_fullres",), few)
+    refit = plan.configuration("3d_fullres")
+    voxels = 20 * 8 * 36 * 50 * 35
+    assert refit.batch_size == round(0.05 * voxels / math.prod(refit.patch_size)) == 6
+    assert refit.median_image_size_in_voxels == (72.0, 100.0, 70.0)
+    fitted = fit_to_network(plan, NetworkSettings("unet_plus_plus"), given, ("3d_fullres",), few)
+    assert (fitted.plan, fitted.messages) == (plan, ())
+
+
+def test_a_batch_above_the_datasets_share_is_not_cut_for_another_network():
+    small = plan_of((40, 56, 40))
+    given = replace(small.configuration("3d_fullres"), batch_size=12)
+    plan = replace(small, configurations={"3d_fullres": given})
+    few = RefitGivens(num_training=20)  # of whose voxels 5 % are one patch
+    fitted = fit_to_network(plan, NetworkSettings("vnet"), NOTHING, ("3d_fullres",), few)
+    assert (fitted.plan, fitted.messages) == (plan, ())

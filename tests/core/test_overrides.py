@@ -56,7 +56,10 @@ def test_new_strides_with_everything_they_need(plan):
     [
         ({"patch_size": (24, 24, 24)}, ("2d", "3d_fullres"), r"got 3 values.*choose configurations=\[3d_fullres\]"),
         ({"spacing": (1.0, 1.0)}, ("2d", "3d_fullres"), r"got 2 values.*choose configurations=\[2d\]"),
-        ({"patch_size": (24, 24)}, ("3d_fullres",), r"3d_fullres has 3 axes, got 2 values: \[24, 24\]$"),
+        ({"patch_size": (24, 24)}, ("3d_fullres",), r"has 3 axes, got 2 values: .*; choose configurations=\[2d\]$"),
+        ({"patch_size": (24,) * 3}, ("2d",), r"2d has 2 axes, got 3 values: .*; choose configurations=\[3d_fullres\]$"),
+        ({"patch_size": (24,) * 4}, ("2d",), r"2d has 2 axes, got 4 values: \[24, 24, 24, 24\]$"),
+        ({"strides": ((1, 1), (2, 2))}, ("3d_fullres",), r"3d_fullres has 3 axes.*; choose configurations=\[2d\]$"),
         ({"features_per_stage": (4, 8)}, ("3d_fullres",), r"3d_fullres has 4 stages, got 2 values: \[4, 8\]"),
         ({"features_per_stage": (4, 8, 16, 32, 64)}, ("2d",), "2d has 4 stages, got 5 values"),
         ({"n_conv_per_stage_decoder": (2,) * 4}, ("2d",), "2d has 3 decoder stages, got 4 values"),
@@ -65,6 +68,11 @@ def test_new_strides_with_everything_they_need(plan):
             {"patch_size": (20, 24, 24)},
             ("3d_fullres",),
             r"3d_fullres: plan.patch_size .*divisible .* axis 0 has 20; plan.refit=\[topology\] derives strides",
+        ),
+        (
+            {"patch_size": (1, 1, 1), "refit": ("topology",)},
+            ("3d_fullres",),
+            r"the patch must be larger \(images of a single voxel",
         ),
         ({"patch_size": (8, 8, 8)}, ("3d_fullres",), r"\(8, 8, 8\) leaves a single voxel to the last stage"),
         (

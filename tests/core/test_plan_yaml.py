@@ -17,6 +17,7 @@ from segfw.core.plan_checks import check_plan
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.planning import make_plan
+from segfw.core.spacing import LARGEST_SPACING, SMALLEST_SPACING
 from segfw.core.strict_yaml import dump_yaml
 
 FILE = "plans/default.yaml"
@@ -35,11 +36,11 @@ def test_round_trip_of_a_plan_with_regions_and_cascade():
 
 
 number = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=1e-300, allow_infinity=False)
+millimeters = st.floats(SMALLEST_SPACING, LARGEST_SPACING)
 
 
 @settings(max_examples=50, deadline=None)
-@given(number, number, positive, st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1))
+@given(number, number, millimeters, st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1))
 def test_round_trip_is_exact_for_any_number_and_name(mean, low, spacing, name):
     statistics = replace(STATISTICS, mean=mean, percentile_00_5=low, percentile_99_5=max(low, 0.0))
     flat = replace(PLAN.configuration("2d"), spacing=(spacing, 1.0))
@@ -122,6 +123,24 @@ def test_mistakes_are_named_with_their_place(old, new, message):
         ("2d", "spacing: [0.", "spacing: [.nan, 0.", "spacing must be positive and finite, got (nan, 0."),
         ("2d", "spacing: [0.", "spacing: [1e999, 0.", "spacing must be positive and finite, got (inf, 0."),
         ("2d", "spacing: [0.", "spacing: [-1.0, 0.", "spacing must be positive and finite, got (-1.0, 0."),
+        (
+            "2d",
+            "spacing: [0.7675781",
+            "spacing: [1e-300",
+            "spacing must be between 1e-06 and 10000 mm, got (1e-300",
+        ),
+        (
+            "2d",
+            "spacing: [0.7675781",
+            "spacing: [10001",
+            "spacing must be between 1e-06 and 10000 mm, got (10001.0",
+        ),
+        (
+            "2d",
+            "kernel_sizes: [[3, 3],",
+            "kernel_sizes: [[3, 33],",
+            "kernel_sizes must be between 1 and 31, got ((3, 33),",
+        ),
         ("2d", "spacing: [0.", "spacing: [1, 1, 0.", "spacing needs 2 or 3 entries"),
         ("2d", "spacing: [0.", f"spacing: [{10**400}, 0.", "spacing[0] must be a number below 1e308"),
         ("2d", "[32, 64,", "[32, -64,", "features_per_stage must be between 1 and 65536, got (32, -64,"),
@@ -193,6 +212,36 @@ def test_what_all_configurations_share_is_checked(old, new, message):
         plan_from_yaml(TEXT.replace(old, new, 1), FILE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"3d_fullres": {"previous_stage": "2d"}},
+            "configurations.3d_fullres.previous_stage is '2d', so configurations.2d.next_stage must be '3d_fullres', "
+            "got None",
+        ),
+        (
+            {"2d": {"next_stage": "3d_fullres"}},
+            "configurations.2d.next_stage is '3d_fullres', so configurations.3d_fullres.previous_stage must be '2d', "
+            "got None",
+        ),
+        (
+            {"2d": {"next_stage": "3d_fullres"}, "3d_fullres": {"previous_stage": "2d"}},
+            "configurations.2d.next_stage must have as many axes as 2d, got '3d_fullres': one is 2D, the other 3D",
+        ),
+    ],
+)
+def test_a_cascade_needs_both_its_stages_to_say_so_and_the_same_axes(changes, message):
+    changed = {name: replace(c, **changes.get(name, {})) for name, c in PLAN.configurations.items()}
+    with pytest.raises(UsageError, match=re.escape(message)):
+        check_plan(replace(PLAN, configurations=changed))
+
+
+def test_no_configuration_is_called_like_the_choice_of_all():
+    with pytest.raises(UsageError, match=r"configurations.auto: configurations=auto chooses all that the plan offers"):
+        plan_from_yaml(TEXT + "\n  auto:\n    inherits: 3d_fullres\n", FILE)
+
+
 def test_a_configuration_of_ones_own_inherits_what_it_does_not_say():
     own = "\n  mine:\n    inherits: 3d_cascade_fullres\n    previous_stage: null\n    patch_size: [64, 64, 64]\n"
     mine = plan_from_yaml(TEXT + own).configuration("mine")
@@ -221,7 +270,8 @@ FLAT = replace(
     n_conv_per_stage=(2, 2),
     n_conv_per_stage_decoder=(2,),
 )
-SMALL = replace(PLAN, configurations={"2d": FLAT, "cascade": replace(FLAT, previous_stage="2d", batch_size=4)})
+CASCADE = {"2d": replace(FLAT, next_stage="cascade"), "cascade": replace(FLAT, previous_stage="2d", batch_size=4)}
+SMALL = replace(PLAN, configurations=CASCADE)
 SMALL_TEXT = plan_to_yaml(SMALL)
 PLAIN = yaml.safe_load(SMALL_TEXT)
 PLACES = list(leaves(PLAIN))[1:]

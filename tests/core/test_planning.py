@@ -291,6 +291,8 @@ def test_values_that_no_fingerprint_has_are_refused(change, message):
 def test_what_is_no_dataset_or_fingerprint_is_refused():
     with pytest.raises(UsageError, match="dataset must be a Dataset, as read_dataset_json returns it, got str"):
         make_plan("dataset.json", fingerprint(CASES))
+    with pytest.raises(UsageError, match="labels of 'Synthetic' must be a LabelSet, got NoneType"):
+        make_plan(replace(dataset(), labels=None), fingerprint(CASES))
     with pytest.raises(UsageError, match=r"fingerprint must be a Fingerprint, .* got dict"):
         make_plan(dataset(), {})
     with pytest.raises(DataError, match=r"num_training of 'Synthetic' must be a number of cases .* got 1000"):

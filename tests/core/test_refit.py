@@ -87,3 +87,15 @@ def test_a_median_of_fractions_keeps_the_network_planned_for_it():
     assert (planned.patch_size, planned.divisor) == ((8, 40, 40), (1, 8, 8))
     assert refit_topology(plan, planned, planned.spacing, (8, 40, 40)) == planned
     assert refit_topology(plan, planned, planned.spacing, (16, 40, 40)).divisor == (4, 8, 8)
+
+
+@pytest.mark.parametrize("refit", [(), ("topology",), ("topology", "batch_size")])
+def test_the_median_image_keeps_its_extent_at_another_spacing(refit):
+    plan = make_plan(dataset(), fingerprint([((2.0, 1.0, 1.0), (16, 96, 96))]))
+    overrides = PlanOverrides(spacing=(1.0, 0.5, 2.0), refit=refit)
+    changed = apply_overrides(plan, overrides, ("3d_fullres",), RefitGivens(3))
+    full = changed.configuration("3d_fullres")
+    assert full.median_image_size_in_voxels == (32.0, 192.0, 48.0)
+    planned = plan.configuration("3d_fullres")  # and the changed plan counts the dataset like the generated one
+    assert dataset_voxels(changed, planned, 3) == pytest.approx(dataset_voxels(plan, planned, 3))
+    assert dataset_voxels(changed, full, 3) == 3 * 32 * 192 * 48

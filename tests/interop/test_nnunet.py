@@ -364,3 +364,11 @@ def test_any_edit_is_read_or_refused(tmp_path_factory, name, data):
     (folder / name).write_text(json.dumps(content))
     with contextlib.suppress(DataError, ArtefactError):
         READ[name](folder / name)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"plan must be a Plan, .* got NoneType"):
+        write_plans(None, tmp_path / "plans.json")
+    plan = make_plan(read_dataset_json(CASE / "dataset.json"), read_fingerprint(CASE / "dataset_fingerprint.json"))
+    with pytest.raises(UsageError, match=f"path must be the plans file to write, {tmp_path} is a folder"):
+        write_plans(plan, tmp_path)

@@ -31,6 +31,10 @@ def job_with(folder, **planner):
             {"labels": LabelSet({"background": 0, "RV": 1, "LV": 2})},
             r"plans for the labels .*'RV': 1.*'Heart'.*Anterior",
         ),
+        (
+            {"channel_names": ("CT",)},
+            r"heart.yaml: channel_names must be \['MRI'\] like .*'Hippocampus', got \['CT'\].*change that line",
+        ),
         ({"channel_names": ("T1", "T2")}, r"plans for the channels \['T1', 'T2'\] of 'Heart'"),
         ({}, r"heart.yaml: dataset_name must be 'Hippocampus', got 'Heart'; if the plan is meant for 'Hippocampus'"),
         (
@@ -43,7 +47,7 @@ def test_a_plan_of_another_dataset_is_refused(tmp_path, change, message):
     path = tmp_path / "heart.yaml"
     job, plan = job_with(tmp_path, plan_file=str(path))
     other = replace(plan, **{"dataset_name": "Heart"} | change)
-    if "channel_names" in change:
+    if len(change.get("channel_names", ())) == 2:
         twice = {
             name: replace(
                 c, normalization_schemes=c.normalization_schemes * 2, use_mask_for_norm=c.use_mask_for_norm * 2
@@ -77,6 +81,28 @@ def test_a_generated_plan_stays_its_planners(tmp_path):
         _ = job.generated_plan
 
 
+def test_an_option_that_an_edited_plan_does_not_follow_is_named(tmp_path, caplog):
+    job, _ = job_with(tmp_path)
+    stage._generate(job)
+    path = job.workspace.plan("default")
+    path.write_text(path.read_text().replace("batch_dice: false", "batch_dice: true"))
+    small = Job(ExperimentSettings(planner=PlannerSettings(gpu_memory_gb=4.0)), job.workspace, job.record)
+    small.__dict__.update(fingerprint=job.fingerprint)
+    stage._generate(small)
+    assert (
+        "plan: planner.gpu_memory_gb changed since, which the edited plan does not know "
+        "(planner.gpu_memory_gb=4.0 would generate another one)"
+    ) in caplog.text
+
+
+def test_an_emptied_plan_is_refused_with_what_to_do(tmp_path):
+    job, _ = job_with(tmp_path)
+    stage._generate(job)
+    job.workspace.plan("default").write_text("")
+    with pytest.raises(UsageError, match=r"plans/default.yaml is empty; correct .*or delete it to have it generated"):
+        _ = job.generated_plan
+
+
 NNUNET = (HIPPOCAMPUS / "plans_default.json").read_text()
 
 
@@ -87,6 +113,7 @@ NNUNET = (HIPPOCAMPUS / "plans_default.json").read_text()
         (lambda path: path.mkdir(), "must be a YAML file, .*mine.yaml is a folder"),
         (lambda path: path.write_text("# nothing\n"), "mine.yaml is empty"),
         (lambda path: path.write_text(NNUNET), r"mine.yaml is a plans file of nnU-Net; .*read_plans\('.*mine.yaml'\)"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "planner.plan_file: .*mine.yaml cannot be read: .*utf-8"),
         (lambda path: path.write_text("planner: 3\nplanner: 4"), "mine.yaml is no YAML: .*line 2"),
     ],
 )
