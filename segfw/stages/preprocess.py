@@ -23,6 +23,9 @@ from segfw.stages.runs import check_names
 
 log = logging.getLogger(__name__)
 
+SHOWN = 3
+"""Reasons that are spelled out: on a failing disk each case has one of its own."""
+
 
 def run(job: Job) -> None:
     """Fill the store of every chosen configuration; refuse first what training under this name would refuse.
@@ -55,7 +58,7 @@ def require_store(job: Job, configuration: str) -> None:
         raise ArtefactError(f"{path} is missing; {remedy}")
     wanted = _wanted(job)
     if lacking := find_lacking(path, wanted):
-        reasons = "; ".join(f"{_listing(cases)}: {reason}" for reason, cases in _by_reason(lacking))
+        reasons = "; ".join(_reasons(lacking))
         raise ArtefactError(f"{path} lacks {len(lacking)} of {len(wanted)} cases ({reasons}); {remedy}")
     if set(Store.open(path).cases) != set(wanted):
         raise ArtefactError(f"{path} does not list the cases of the dataset; {remedy}")
@@ -75,9 +78,8 @@ def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
             targets[case][name] = store
         if 0 < len(lacking) < len(wanted):
             log.info("preprocess %s: %d of %d cases are there already", name, len(wanted) - len(lacking), len(wanted))
-        for reason, cases in _by_reason(lacking):
-            if reason != ABSENT:
-                log.info("preprocess %s: made anew, %s: %s", name, _listing(cases), reason)
+        for line in _reasons({case: reason for case, reason in lacking.items() if reason != ABSENT}):
+            log.info("preprocess %s: made anew, %s", name, line)
     chosen = {case.name: case for case in job.dataset.cases if targets[case.name]}
     return {name: (case, targets[name], wanted[name].made_from) for name, case in chosen.items()}
 
@@ -108,12 +110,15 @@ def _is_whole(store: Path, expected: set[str]) -> bool:
     return whole
 
 
-def _by_reason(lacking: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """Return each reason with its cases."""
+def _reasons(lacking: Mapping[str, str]) -> list[str]:
+    """Say why cases are lacking: each reason with its cases, and of many reasons the first ones."""
     cases: dict[str, list[str]] = {}
     for name, reason in lacking.items():
         cases.setdefault(reason, []).append(name)
-    return list(cases.items())
+    lines = [f"{_listing(names)}: {reason}" for reason, names in cases.items()]
+    if len(lines) <= SHOWN:
+        return lines
+    return [*lines[:SHOWN], f"{_listing([name for names in list(cases.values())[SHOWN:] for name in names])} likewise"]
 
 
 def _listing(cases: list[str]) -> str:

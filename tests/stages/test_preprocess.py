@@ -256,3 +256,11 @@ def test_remains_of_a_killed_command_are_removed(job: Job) -> None:
     remains.write_bytes(b"half")
     preprocess.run(job)
     assert not remains.exists()
+
+
+def test_of_many_reasons_the_first_are_spelled_out() -> None:
+    lacking = {**dict.fromkeys("abcde", "x changed since"), "f": "f1", "g": "g1", "h": "h1", "i": "i1"}
+    expected = ["5 cases such as a, b, c: x changed since", "f: f1", "g: g1"]
+    assert preprocess._reasons(lacking) == [*expected, "h, i likewise"]
+    del lacking["h"], lacking["i"]
+    assert preprocess._reasons(lacking) == expected
