@@ -30,7 +30,7 @@ def stacked(stages):
         ({"patch_size": (1026, 1024, 1024)}, "patch_size must have at most 1073741824 voxels"),
         ({"patch_size": (2**32, 2, 2)}, "patch_size must be between 1 and 2147483647"),
         ({"features_per_stage": (8, 65537)}, r"features_per_stage must be between 1 and 65536, got \(8, 65537\)"),
-        ({"kernel_sizes": ((3, 3, 3), (3, 3, 33))}, r"kernel_sizes must be between 1 and 31, got \(3, 3, 33\)"),
+        ({"kernel_sizes": ((3, 3, 3), (3, 3, 33))}, r"kernel_sizes must be between 1 and 31, got .*33"),
     ],
 )
 def test_what_no_machine_holds_is_refused(change, message):

@@ -223,7 +223,9 @@ def change_plans(change):
 
 
 def cascade(plans):
-    plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "2d"}
+    low, high = "3d_lowres", "3d_cascade_fullres"
+    plans["configurations"][low] = {"inherits_from": "3d_fullres", "next_stage": high}
+    plans["configurations"][high] = {"inherits_from": "3d_fullres", "previous_stage": low}
 
 
 def as_cascade(folder):
@@ -242,7 +244,7 @@ def batch_normalized(plans):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (as_cascade, ArtefactError, "3d_cascade_fullres takes the segmentation by 2d as a further input"),
+        (as_cascade, ArtefactError, "3d_cascade_fullres takes the segmentation by 3d_lowres as a further input"),
         (
             change_checkpoint(init_args={"configuration": "3d_lowres"}),
             ArtefactError,
