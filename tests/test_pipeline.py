@@ -287,7 +287,7 @@ def test_an_edited_plan_that_is_stale_besides_says_so(output, segfw, tmp_path):
     plan.write_text(plan.read_text().replace("batch_dice: false", "batch_dice: true"))
     status, said = segfw("stages=[plan]", f"output_root={tmp_path}", "planner.gpu_memory_gb=20")
     assert status == 0
-    assert "planner changed since, which the edited plan does not know" in said
+    assert "planner.gpu_memory_gb changed since, which the edited plan does not know" in said
 
 
 def test_undeclared_label_values_are_named(output, segfw, tmp_path):
