@@ -59,7 +59,7 @@ def show_plan(job: Job) -> None:
         return
     if speed is not None and all(cost.seconds_per_fold is not None for cost in costs.values()):
         log.info(
-            "time: %s in all, training only, on an idle machine; from two convolutions trained for a second on %s "
+            "time: %s in all, training only, on an idle machine; from two convolutions trained for a moment on %s "
             "(%.0f GFLOP/s): too long if other work slowed the fastest of their steps",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
             device.description,

@@ -1,4 +1,4 @@
-"""How fast a device trains, measured in about a second on the layers that dominate a U-Net.
+"""How fast a device trains, measured in a third of a second on the layers that dominate a U-Net.
 
 Forward and backward pass through two convolutions with their norms: a lone convolution computes a third more per second
 than training does (measured on a CPU: 66 GFLOP/s, these layers 56, whole networks 49 to 51).
@@ -15,12 +15,12 @@ from segfw.training.devices import Device, set_threads
 
 CHANNELS, KERNEL, CONVOLUTIONS, BATCH = 32, 3, 2, 1
 EDGE, CUDA_EDGE = 32, 80  # a small volume does not fill a graphics card
-SECONDS, REPETITIONS = 1.0, 20  # short steps: the fastest of many is the one that other work disturbed least
+SECONDS, REPETITIONS = 0.3, 20  # short steps: the fastest of many is the one that other work disturbed least
 
 
 @functools.cache
 def measure_flops_per_second(device: Device) -> float:
-    """Train two layers for up to a second, once per process; return the operations per second of the fastest step."""
+    """Train two layers for a third of a second, once per process; return the operations per second of the fastest step."""
     set_threads(device)
     edge = CUDA_EDGE if device.accelerator == "cuda" else EDGE
     half = device.accelerator == "cuda" and device.precision.startswith(("16", "bf16"))

@@ -41,7 +41,7 @@ def test_an_own_network_is_imported_only_on_trust(own, monkeypatch):
 
 def test_a_missing_import_is_named(own):
     member = dataclasses.replace(own.members[0], target="not_installed_here.MyNet")
-    with pytest.raises(UsageError, match=r"cannot import 'not_installed_here\.MyNet': ModuleNotFoundError: No module named 'not_installed_here'"):
+    with pytest.raises(UsageError, match=r"not_installed_here\.MyNet': ModuleNotFoundError: No module named"):
         CasePredictor(dataclasses.replace(own, members=(member,)), "cpu", trust_code=True)
 
 

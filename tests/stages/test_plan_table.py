@@ -159,7 +159,7 @@ def test_tells_costs_device_and_advice(job, monkeypatch, caplog):
     assert "3d_fullres     1 1 1     40x56x40      9       5.6 M  1.2 GB  85 MB" in text
     assert "170 MB of preprocessed cases" in text
     assert "(2 folds)" in text
-    assert "from two convolutions trained for a second on A card (CUDA 13.0, precision 16-mixed) (1000 GFLOP/s)" in text
+    assert "from two convolutions trained for a moment on A card (CUDA 13.0, precision 16-mixed) (1000 GFLOP/s)" in text
     assert "advice: this GPU has 25.4 GB: planner=resenc_l is the one for it (chosen: default, made for 8 GB)" in text
 
 
