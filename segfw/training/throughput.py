@@ -20,7 +20,7 @@ SECONDS, REPETITIONS = 0.3, 20  # short steps: the fastest of many is the one th
 
 @functools.cache
 def measure_flops_per_second(device: Device) -> float:
-SECONDS, REPETITIONS = 0.3, 20  # short steps: the fastest of many is the one that other work disturbed least
+    """Train two layers for a third of a second, once per process; return the operations per second of the best step."""
     set_threads(device)
     edge = CUDA_EDGE if device.accelerator == "cuda" else EDGE
     half = device.accelerator == "cuda" and device.precision.startswith(("16", "bf16"))
