@@ -106,9 +106,7 @@ def save_case(folder: Path, name: str, case: PreprocessedCase, made_from: Mappin
     voxels = np.concatenate([*flat, np.zeros(0, np.int64)]).astype(np.int32 if small else np.int64)
     members = Members(
         image=write("image", np.asarray(case.image, np.float32)),
-        locations=write(
-            "locations", np.concatenate([*flat, np.zeros(0, np.int64)]).astype(np.int32 if small else np.int64)
-        ),
+        locations=write("locations", voxels),
         label=None if case.label is None else write("label", _compact(case.label, np.int8)),
     )
     keys = tuple((tuple(map(int, key)), len(one)) for key, one in zip(case.locations, flat, strict=True))
