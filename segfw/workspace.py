@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from segfw.core.conversion import to_plain
+from segfw.core.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.files import write_text
 
@@ -128,7 +128,7 @@ def standing(path: Path, made_from: MadeFrom) -> Standing:
     text, record = _split(path)
     made_before = record.get("made_from")
     before = made_before if isinstance(made_before, dict) else {}
-    changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key)) if record else []
+    changed = changed_keys(before, made_from) if record else []
     since = f"{', '.join(changed)} changed since" if changed else ""
     if record.get("content") != _content(text):
         return Standing(State.EDITED, since)

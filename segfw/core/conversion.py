@@ -42,6 +42,11 @@ def nearest(word: str, known: typing.Iterable[str], likeness: float = 0.5) -> st
     return f", did you mean {close[0]!r}?" if close else ""
 
 
+def changed_keys(before: typing.Mapping[str, Any], now: typing.Mapping[str, Any]) -> list[str]:
+    """Return, in order, the keys that have another value now, are new or are gone."""
+    return sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+
+
 def _convert(kind: Any, plain: Any, place: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:

@@ -171,6 +171,16 @@ def load_json(kind: type[T], path: Path) -> T:
         raise ArtefactError(f"{path} is damaged: {error}") from error
 
 
+def load_manifest(kind: type[T], folder: Path, what: str, remedy: str) -> T:
+    """Return the manifest of a folder that is complete; `ArtefactError`, naming `what` and ending in `remedy`, else."""
+    if not (folder / MANIFEST).is_file():
+        raise ArtefactError(f"{what} is not complete: it has no {MANIFEST}; {remedy}")
+    try:
+        return load_json(kind, folder / MANIFEST)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; {remedy}") from error
+
+
 def find_faults(folder: Path, files: Mapping[str, Member]) -> list[str]:
     """Say which of the files in `folder` are missing or of another size than stated."""
     faults = []

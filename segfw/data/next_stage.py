@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segfw.core.conversion import to_plain
+from segfw.core.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.types import IntArray, Shape
-from segfw.data.case_files import FORMAT, MANIFEST, Member, find_faults, load_json, write_member
+from segfw.data.case_files import FORMAT, MANIFEST, Member, find_faults, load_manifest, write_member
 from segfw.data.store import map_array
 
 KIND = "segmentation"
@@ -123,15 +123,8 @@ def _path(folder: Path, name: str) -> Path:
 
 def _load(folder: Path, description: Description) -> dict[str, SegmentedCase]:
     """Return the manifest's cases after checking it and the files' sizes."""
-    if not (folder / MANIFEST).is_file():
-        raise ArtefactError(f"{folder} is not complete: it has no {MANIFEST}; {REMEDY}")
-    try:
-        manifest = load_json(Segmentations, folder / MANIFEST)
-    except ArtefactError as error:
-        raise ArtefactError(f"{error}; {REMEDY}") from error
-    made_from = manifest.description
-    changed = sorted(key for key in {*made_from, *description} if made_from.get(key) != description.get(key))
-    if changed:
+    manifest = load_manifest(Segmentations, folder, str(folder), REMEDY)
+    if changed := changed_keys(manifest.description, description):
         raise ArtefactError(f"{folder} is stale ({', '.join(changed)} changed since); {REMEDY}")
     for name, case in manifest.cases.items():
         if faults := find_faults(folder, {_path(folder, name).name: case.members[KIND]}):

@@ -13,7 +13,7 @@ from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.files import sha256
 from segfw.core.labels import LabelKey
 from segfw.core.preprocessing import CropRecord
-from segfw.data.case_files import MANIFEST, REMEDY, Manifest, find_faults, load_json, read_record, record_path
+from segfw.data.case_files import MANIFEST, REMEDY, Manifest, find_faults, load_manifest, read_record, record_path
 
 OPEN_CASES = 1024  # of up to three mappings each: far below the 65530 that Linux grants a process
 
@@ -47,12 +47,7 @@ class Store:
 
         Sizes alone are looked at: contents are `store_check`'s, before a stage begins.
         """
-        if not (folder / MANIFEST).is_file():
-            raise ArtefactError(f"store {folder} is not complete: it has no {MANIFEST}; {REMEDY}")
-        try:
-            manifest = load_json(Manifest, folder / MANIFEST)
-        except ArtefactError as error:
-            raise ArtefactError(f"{error}; {REMEDY}") from error
+        manifest = load_manifest(Manifest, folder, f"store {folder}", REMEDY)
         for name, case in manifest.cases.items():
             faults = find_faults(folder, case.members.files(name))
             if not record_path(folder, name).is_file():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.conversion import to_plain
+from segfw.core.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.files import sha256, write_text
 from segfw.data.case_files import (
@@ -94,9 +94,7 @@ def _sound_members(folder: Path, name: str, want: Wanted, listed: ManifestCase |
     record = read_record(folder, name)
     if not record.made_from:
         raise ArtefactError("its record does not say what it was made from")
-    inputs = {*record.made_from, *want.made_from}
-    changed = sorted(key for key in inputs if record.made_from.get(key) != want.made_from.get(key))
-    if changed:
+    if changed := changed_keys(record.made_from, want.made_from):
         raise ArtefactError(f"{', '.join(changed)} changed since")
     if want.labeled != (record.members.label is not None):
         raise ArtefactError(f"{record_path(folder, name).name} {'lacks' if want.labeled else 'has'} a label map")

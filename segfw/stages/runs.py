@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from segfw.core.conversion import from_plain, to_plain
+from segfw.core.conversion import changed_keys, from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
@@ -204,8 +204,7 @@ def check_names(job: Job) -> None:
             fold = _fold(path.parent.name) if same else job.folds[0]
             wanted = relevant(config_of(job, make_run(job, configuration, fold)))
             before = relevant(_mapping(path))
-            keys = sorted(key for key in {*before, *wanted} if same or key.split(".")[0] not in OWN)
-            changed = [key for key in keys if before.get(key) != wanted.get(key)]
+            changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
             if changed:
                 rows = "\n".join(f"  {k}: {_short(before.get(k))} there, {_short(wanted.get(k))} now" for k in changed)
                 raise UsageError(
