@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from segfw.core.memory import stage_voxels
 from segfw.core.plan import Configuration
-from segfw.core.settings import TrainerSettings
 from segfw.core.topology import widened_kernel
+from segfw.core.training_settings import TrainerSettings
 from segfw.core.types import Shape
 
 PASSES = 3

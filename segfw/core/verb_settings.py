@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from segfw.core.settings import ExecutorSettings, TaskSettings, VerifySettings, setting
+from segfw.core.declaring import setting
+from segfw.core.settings import ExecutorSettings, TaskSettings, VerifySettings
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.settings import AugmentationSettings
+from segfw.core.training_settings import AugmentationSettings
 from segfw.core.types import BoolArray, FloatArray
 from segfw.data import intensity
 from segfw.data.spatial import is_dummy_2d

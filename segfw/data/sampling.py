@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelKey, LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.settings import AugmentationSettings, SamplingSettings
+from segfw.core.training_settings import AugmentationSettings, SamplingSettings
 from segfw.core.types import IntArray, Shape
 from segfw.data.randomness import sample_generator
 from segfw.data.spatial import SpatialDraw, draw_spatial, loader_patch_size, read_patch

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from segfw.core.settings import AugmentationSettings
+from segfw.core.training_settings import AugmentationSettings
 from segfw.core.types import FloatArray, Shape
 
 OUTSIDE = -1  # the label of what lies outside the image or its nonzero region

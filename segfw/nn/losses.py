@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import LossSettings
+from segfw.core.training_settings import LossSettings
 from segfw.core.types import Shape
 
 SMALLEST_DENOMINATOR = 1e-8

@@ -10,7 +10,7 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
 from segfw.core.plan import Plan
-from segfw.core.settings import PretrainedSettings
+from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
 from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage

@@ -17,7 +17,7 @@ import torch
 from segfw.core.conversion import nearest
 from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
-from segfw.core.settings import ACCELERATORS
+from segfw.core.training_settings import ACCELERATORS
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"

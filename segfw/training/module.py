@@ -13,7 +13,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings import OptimizerSettings
+from segfw.core.training_settings import OptimizerSettings
 from segfw.data.augmentation import Augmentation, build_augmentation, encode_target
 from segfw.data.randomness import sample_generator, sample_generators
 from segfw.nn.build import fresh_network

@@ -7,12 +7,11 @@ from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
 from segfw.core.preprocessing import CropRecord
 from segfw.core.resampling import resampled_shape
-from segfw.core.settings import (
+from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.training_settings import (
     AugmentationSettings,
     DataSettings,
-    InferenceSettings,
     LossSettings,
-    NetworkSettings,
     OptimizerSettings,
     PretrainedSettings,
     SamplingSettings,

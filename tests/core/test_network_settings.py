@@ -6,14 +6,9 @@ import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
-from segfw.core.settings import (
-    ExperimentSettings,
-    InferenceSettings,
-    LossSettings,
-    NetworkSettings,
-    TaskSettings,
-)
+from segfw.core.settings import ExperimentSettings, InferenceSettings, NetworkSettings, TaskSettings
 from segfw.core.settings_checks import check_settings
+from segfw.core.training_settings import LossSettings
 
 SETTINGS = ExperimentSettings(task=TaskSettings("Mine", "Mine"))
 OWN = "my_package.MyNet"

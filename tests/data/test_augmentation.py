@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.settings import AugmentationSettings
+from segfw.core.training_settings import AugmentationSettings
 from segfw.data.augmentation import (
     Augmentation,
     AugmentationDraw,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import AugmentationSettings
+from segfw.core.training_settings import AugmentationSettings
 from segfw.data.sampling import (
     EpochBatchSampler,
     PatchDataset,

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.core.settings import AugmentationSettings
+from segfw.core.training_settings import AugmentationSettings
 from segfw.data.spatial import (
     SpatialDraw,
     crop,

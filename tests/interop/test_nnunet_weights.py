@@ -38,7 +38,7 @@ def test_a_state_dict_of_nnunet_gives_its_logits(name):
     network = build_network(configuration, facts["num_channels"], facts["num_heads"]).eval()
     network.load_state_dict(ours, strict=True)
     with torch.no_grad():
-        torch.testing.assert_close(network(arrays["input"]), arrays["output_0"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network(arrays["input"]), arrays["output_0"], atol=5e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
-from segfw.core.settings import LossSettings
+from segfw.core.training_settings import LossSettings
 from segfw.nn.losses import (
     DeepSupervisionLoss,
     build_loss,

@@ -9,7 +9,7 @@ import torch
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.files import write_text
-from segfw.core.settings import PretrainedSettings
+from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.bundle import save_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.stages.pretrained import check_pretrained, read_pretrained

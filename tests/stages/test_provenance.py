@@ -11,7 +11,8 @@ import torch
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.selection import Score
-from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, PretrainedSettings, TaskSettings
+from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, TaskSettings
+from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.bundle import load_bundle
 from segfw.stages import pipeline, select, train
 from segfw.stages.job import prepare

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from segfw.core.conversion import to_plain
-from segfw.core.settings import DataSettings, InferenceSettings, OptimizerSettings, TrainerSettings
+from segfw.core.settings import InferenceSettings
+from segfw.core.training_settings import DataSettings, OptimizerSettings, TrainerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.runs import relevant
 from segfw.training.run import FoldRun

@@ -12,7 +12,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import JobError
-from segfw.core.settings import LossSettings, NetworkSettings
+from segfw.core.settings import NetworkSettings
+from segfw.core.training_settings import LossSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights

@@ -7,7 +7,7 @@ import torch
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import UsageError
-from segfw.core.settings import LossSettings, OptimizerSettings, ScheduleSettings
+from segfw.core.training_settings import LossSettings, OptimizerSettings, ScheduleSettings
 from segfw.training.devices import Device
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.run import FoldRun

@@ -10,14 +10,8 @@ import torch
 
 from segfw.core.labels import LabelSet
 from segfw.core.preprocessing import preprocess_case
-from segfw.core.settings import (
-    AugmentationSettings,
-    InferenceSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    ScheduleSettings,
-    TrainerSettings,
-)
+from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.training_settings import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
 from segfw.data.case_files import commit_store, save_case
 from segfw.data.store import Store
 from segfw.inference.sliding_window import predict_logits

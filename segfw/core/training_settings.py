@@ -1,0 +1,115 @@
+"""The settings of training, each declared once: type, default, unit and meaning. The rest: `segfw.core.settings`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segfw.core.declaring import setting
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random transforms of training patches, in the order in which they are applied. Ranges are (low, high)."""
+
+    name: str = setting("default", "name of this set")
+    rotation_probability: float = setting(0.2, "probability of a rotation, per sample")
+    rotation_degrees: float | None = setting(None, "largest angle per axis; None follows the patch's shape")
+    scaling_probability: float = setting(0.2, "probability of a change of scale, per sample")
+    scaling_range: tuple[float, float] = setting((0.7, 1.4), "factor, one for all axes; above 1 shrinks objects")
+    dummy_2d: bool | None = setting(None, "rotate and scale in plane only; None: patches three times as wide as deep")
+    shift_probability: float = setting(0.0, "probability of a shift by whole voxels, per sample")
+    shift_range: float = setting(0.1, "largest shift, share of the patch edge")
+    noise_probability: float = setting(0.1, "probability of Gaussian noise, per sample")
+    noise_range: tuple[float, float] = setting((0.0, 0.1), "its standard deviation, in normalised intensity")
+    blur_probability: float = setting(0.2, "probability of Gaussian blur, per sample")
+    blur_channel_probability: float = setting(0.5, "and per channel of such a sample")
+    blur_range: tuple[float, float] = setting((0.5, 1.0), "its sigma, voxels")
+    brightness_probability: float = setting(0.15, "probability of a brightness factor, per sample")
+    brightness_range: tuple[float, float] = setting((0.75, 1.25), "the factor, per channel")
+    contrast_probability: float = setting(0.15, "probability of a contrast factor, per sample")
+    contrast_range: tuple[float, float] = setting((0.75, 1.25), "the factor, per channel")
+    low_resolution_probability: float = setting(0.25, "probability of simulated low resolution, per sample")
+    low_resolution_channel_probability: float = setting(0.5, "and per channel of such a sample")
+    low_resolution_range: tuple[float, float] = setting((0.5, 1.0), "the zoom, one for all axes")
+    gamma_inverted_probability: float = setting(0.1, "probability of a gamma change of the inverted image, per sample")
+    gamma_probability: float = setting(0.3, "probability of a gamma change, per sample")
+    gamma_range: tuple[float, float] = setting((0.7, 1.5), "the exponent, per channel")
+    mirror_axes: tuple[int, ...] | None = setting(None, "axes to mirror, here and in prediction; None: all")
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Dice and cross-entropy (binary cross-entropy with regions)."""
+
+    name: Literal["dice_ce"] = setting("dice_ce", "kind of loss")
+    dice_weight: float = setting(1.0, "weight of the negative soft Dice")
+    ce_weight: float = setting(1.0, "weight of the cross-entropy")
+    smooth: float = setting(1e-5, "added to numerator and denominator of the Dice")
+    batch_dice: bool | None = setting(None, "Dice over the whole batch; None takes the plan's")
+    deep_supervision: bool = setting(True, "also score the decoder's lower resolutions")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are moved."""
+
+    name: Literal["sgd", "adamw"] = setting("sgd", "optimizer")
+    lr: float = setting(1e-2, "initial (one_cycle: peak) learning rate")
+    momentum: float = setting(0.99, "sgd: momentum")
+    nesterov: bool = setting(True, "sgd: Nesterov's momentum")
+    betas: tuple[float, float] = setting((0.9, 0.999), "adamw: decay of the moments")
+    weight_decay: float = setting(3e-5, "weight decay, on all parameters")
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate falls over the training."""
+
+    name: Literal["poly", "cosine", "one_cycle", "constant"] = setting("poly", "shape of the schedule")
+    exponent: float = setting(0.9, "poly: power of the remaining share")
+    warmup: float = setting(0.0, "share of the training in which the rate rises from 0 (one_cycle: from lr / 25)")
+    interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Which patches are drawn."""
+
+    foreground_fraction: float = setting(0.33, "share of each batch centred on foreground; the last ones of the batch")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How patches reach the network."""
+
+    workers: int | None = setting(None, "processes that cut patches; None chooses, 0 works in the main process")
+
+
+@dataclass(frozen=True)
+class PretrainedSettings:
+    """Weights of another model that a new training begins with."""
+
+    path: str | None = setting(
+        None, "segfw model (folder or .zip), last.ckpt of a run, nnU-Net .pth, or .safetensors", literal=True
+    )
+    on_mismatch: Literal["error", "adapt", "skip"] = setting(
+        "error", "of shapes: error; adapt: average or repeat input channels, new heads for new labels; skip: keep fresh"
+    )
+    configuration: str | None = setting(None, "of a segfw model; None: the one trained here, or the model's only one")
+    fold: int | None = setting(None, "of a segfw model; None: the one trained here, or the model's first")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Lightning Trainer arguments."""
+
+    max_epochs: int = setting(1000, "epochs; raising it extends a run")
+    limit_train_batches: int = setting(250, "training iterations per epoch")
+    limit_val_batches: int = setting(50, "on-line validation iterations per epoch")
+    accelerator: str = setting("auto", "auto, cpu, gpu, mps")
+    precision: str = setting("auto", "auto: 16-mixed on CUDA, 32-true elsewhere; or any Lightning precision")
+    gradient_clip_val: float = setting(12.0, "largest total 2-norm of the gradient; 0 for none")
+    compile: bool = setting(False, "compile the network (CUDA only)")
+    threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
+    enable_progress_bar: bool = setting(True, "show progress bars")
