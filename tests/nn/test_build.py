@@ -51,7 +51,8 @@ def test_loads_the_reference_weights_and_gives_its_logits(name: str) -> None:
         single = network.eval()(arrays["input"])
     assert len(outputs) == 3
     for depth, output in enumerate(outputs):
-        torch.testing.assert_close(output, arrays[f"output_{depth}"], atol=1e-5, rtol=1e-5)
+        # float32 sums in another order: within 1e-5 where the reference ran (AVX2), within 1.4e-5 with AVX-512
+        torch.testing.assert_close(output, arrays[f"output_{depth}"], atol=5e-5, rtol=1e-5)
     assert torch.equal(single, outputs[0])
 
 
