@@ -132,11 +132,11 @@ def mirror(batch: Tensor, flips: BoolArray) -> Tensor:
     combinations, which = np.unique(flips, axis=0, return_inverse=True)
     if not combinations.any():
         return batch
-    out = batch.clone()
+    out = torch.empty_like(batch)
     for number, combination in enumerate(combinations):
-        if combination.any():
-            rows = _to_device(np.flatnonzero(which.reshape(-1) == number), batch)
-            out[rows] = batch[rows].flip([2 + int(axis) for axis in np.flatnonzero(combination)])
+        rows = _to_device(np.flatnonzero(which.reshape(-1) == number), batch)
+        axes = [2 + int(axis) for axis in np.flatnonzero(combination)]
+        out.index_copy_(0, rows, batch.index_select(0, rows).flip(axes))
     return out
 
 
@@ -187,7 +187,8 @@ def _change(planes: Tensor, selection: Selection, transform: Callable[[Tensor, T
     """Replace the selected rows of `planes` by what `transform` makes of them and their values."""
     if len(selection.rows):
         rows = _to_device(selection.rows, planes)
-        planes[rows] = transform(planes[rows], _to_device(selection.values, planes))
+        changed = transform(planes.index_select(0, rows), _to_device(selection.values, planes))
+        planes.index_copy_(0, rows, changed)
 
 
 def _to_device(array: NDArray[np.generic], like: Tensor) -> Tensor:
