@@ -265,7 +265,8 @@ class Rival:
 
     def measure(self, work: Work) -> Usage:
         """Return the seconds per batch; `RuntimeError` with what it said if it has ended."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         order = {
             "do": work.do,
             "plans": str(self.bench.root / f"{work.plan}.json"),

@@ -49,6 +49,8 @@ NUMBER_RULES: dict[str, Rule] = {
     "schedule.exponent": ABOVE_0,
     "schedule.warmup": SHARE_BELOW_1,
     "sampling.foreground_fraction": SHARE,
+    "sampling.class_weights.*": AT_LEAST_0,
+    "sampling.case_weights.*": AT_LEAST_0,
     "data.workers": AT_LEAST_0,
     "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,

@@ -77,12 +77,22 @@ class SamplingSettings:
     """Which patches are drawn."""
 
     foreground_fraction: float = setting(0.33, "share of each batch centred on foreground; the last ones of the batch")
+    class_weights: dict[str, float] | None = setting(
+        None, "name of a class -> how often such patches are centred on it; None or not named: 1"
+    )
+    case_weights: dict[str, float] | None = setting(
+        None, "name of a training case -> how often it is drawn; None or not named: 1"
+    )
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """How patches reach the network."""
 
+    cache: Literal["auto", "device", "host", "none"] = setting(
+        "auto",
+        "hold cases in the GPU's memory (device), in main memory (host) or in files (none); auto: device if they fit",
+    )
     workers: int | None = setting(None, "processes that cut patches; None chooses, 0 works in the main process")
 
 

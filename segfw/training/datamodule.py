@@ -9,7 +9,8 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate, make_patch_spec
+from segfw.data.drawing import make_patch_spec
+from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate
 from segfw.data.store import Store
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun

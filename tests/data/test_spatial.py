@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from segfw.core.training_settings import AugmentationSettings
 from segfw.data.spatial import (
-    SpatialDraw,
-    crop,
+    count_spatial,
     draw_spatial,
+    find_cells,
+    interpolate,
     is_dummy_2d,
     largest_rotation,
     loader_patch_size,
-    read_patch,
     rotation_2d,
     rotation_3d,
-    sample_image,
-    sample_label,
+    vote,
+    vote_everywhere,
+    vote_where_mixed,
 )
 
 DEFAULT = AugmentationSettings()
@@ -64,26 +65,28 @@ def test_settings_overrule_the_rules() -> None:
     assert loader_patch_size((17, 17, 17), AugmentationSettings(rotation_probability=0)) == (20, 20, 20)
 
 
+def draw(count, size, settings, seed=0):
+    return draw_spatial(np.random.default_rng(seed).random((count, count_spatial(len(size)))), size, settings)
+
+
 def test_draw_frequencies_and_ranges() -> None:
-    rng = np.random.default_rng(0)
-    draws = [draw_spatial(rng, (8, 8, 8), DEFAULT) for _ in range(4000)]
-    matrices = [d.matrix for d in draws if d.matrix is not None]
+    draws = draw(4000, (8, 8, 8), DEFAULT)
     # 1 - 0.8 * 0.8 = 0.36; standard error sqrt(0.36 * 0.64 / 4000) = 0.0076
-    assert abs(len(matrices) / 4000 - 0.36) < 4 * 0.0076
-    factors = np.array([np.cbrt(np.linalg.det(m)) for m in matrices])
+    assert abs(len(draws.turned) / 4000 - 0.36) < 4 * 0.0076
+    assert draws.matrices.shape == (len(draws.turned), 3, 3)
+    factors = np.cbrt(np.linalg.det(draws.matrices))
     scaled = factors[np.abs(factors - 1) > 1e-9]
     assert abs(len(scaled) / 4000 - 0.2) < 4 * 0.0063
     assert 0.7 <= scaled.min() < 0.72
     assert 1.38 < scaled.max() <= 1.4
     assert abs(scaled.mean() - 1.05) < 0.03
-    assert all(d.shift == (0, 0, 0) for d in draws)
+    assert (draws.shifts == 0).all()
 
 
 def test_angles_reach_their_limit_and_no_further() -> None:
     settings = AugmentationSettings(rotation_probability=1, scaling_probability=0, rotation_degrees=90)
-    rng = np.random.default_rng(1)
-    matrices = [draw_spatial(rng, (8, 8), settings).matrix for _ in range(1000)]
-    angles = np.degrees([math.atan2(m[1, 0], m[0, 0]) for m in matrices])
+    matrices = draw(1000, (8, 8), settings, seed=1).matrices
+    angles = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
     assert np.abs(angles).max() <= 90
     assert np.abs(angles).max() > 89
     assert abs(angles.mean()) < 4 * 90 / math.sqrt(3 * 1000)
@@ -91,17 +94,9 @@ def test_angles_reach_their_limit_and_no_further() -> None:
 
 def test_shift_in_whole_voxels() -> None:
     settings = AugmentationSettings(shift_probability=1, shift_range=0.25)
-    rng = np.random.default_rng(2)
-    shifts = np.array([draw_spatial(rng, (8, 16), settings).shift for _ in range(500)])
+    shifts = draw(500, (8, 16), settings, seed=2).shifts
     assert np.abs(shifts).max(0).tolist() == [2, 4]
     assert len(np.unique(shifts[:, 1])) == 9
-
-
-def test_outcomes_use_the_same_number_of_draws() -> None:
-    for settings in (DEFAULT, AugmentationSettings(rotation_probability=1, shift_probability=1)):
-        rng = np.random.default_rng(3)
-        draw_spatial(rng, (8, 8, 8), settings)
-        assert rng.random() == np.random.default_rng(3).random(11)[10]
 
 
 @given(st.tuples(*[st.floats(-3, 3)] * 3))
