@@ -3,7 +3,10 @@
 import itertools
 import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfw.core.training_settings import AugmentationSettings
+from segfw.data.cutting import cut_on_host, paste
+from segfw.data.device_store import load_on_device
+from segfw.data.drawing import PatchDraws
 from segfw.data.spatial import (
+    SpatialDraws,
     count_spatial,
     draw_spatial,
     find_cells,
@@ -115,11 +122,58 @@ def test_rotations_turn_the_axes_they_name() -> None:
 
 
 @given(st.integers(-6, 9), st.integers(-6, 9), st.integers(1, 8), st.integers(1, 8))
-def test_crop_equals_padding_then_cutting(a: int, b: int, height: int, width: int) -> None:
+def test_paste_equals_padding_then_cutting(a: int, b: int, height: int, width: int) -> None:
     array = np.arange(1, 31).reshape(1, 5, 6)
+    np.testing.assert_array_equal(crop(array, (a, b), (height, width), -1), crop_slowly(array, a, b, height, width))
+
+
+def crop(array: np.ndarray, start: tuple, size: tuple, fill: int) -> np.ndarray:
+    out = np.full((len(array), *size), fill, array.dtype)
+    paste(out, array, start)
+    return out
+
+
+def crop_slowly(array: np.ndarray, a: int, b: int, height: int, width: int) -> np.ndarray:
     padded = np.pad(array, ((0, 0), (20, 20), (20, 20)), constant_values=-1)
-    expected = padded[:, 20 + a : 20 + a + height, 20 + b : 20 + b + width]
-    np.testing.assert_array_equal(crop(array, (a, b), (height, width), -1), expected)
+    return padded[:, 20 + a : 20 + a + height, 20 + b : 20 + b + width]
+
+
+@dataclass
+class Arrays:
+    """One case in memory."""
+
+    arrays: tuple
+
+    def image(self, name: str) -> np.ndarray:
+        return self.arrays[0]
+
+    def label(self, name: str) -> np.ndarray:
+        return self.arrays[1]
+
+
+def in_three_axes(values: tuple, fill: int) -> tuple:
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+@pytest.fixture(params=["host", "device"])
+def read_patch(request: pytest.FixtureRequest) -> Callable:
+    """Cut one patch from arrays of 2 or 3 axes, each way that there is."""
+
+    def read(image, label, start, sizes, matrix=None):
+        image, label = ([part, part[:, None]][part.ndim == 3] for part in (image, label))
+        boxes = [in_three_axes(size, 1) for size in sizes]
+        spec = SimpleNamespace(patch_size=sizes[0], box_size=boxes[0], loader_box=boxes[1])
+        turned = np.arange(0 if matrix is None else 1)
+        spatial = SpatialDraws(turned, np.zeros((0, 3, 3)) if matrix is None else matrix[None], np.zeros((1, 3)))
+        draws = PatchDraws(("one",), np.array([in_three_axes(start, 0)]), spatial)
+        store = Arrays((image, label))
+        if request.param == "host":
+            patch = cut_on_host(store, draws, spec)
+        else:
+            patch = load_on_device(store, ["one"], torch.device("cpu")).cut(draws, spec)
+        return patch[0][0], patch[1][0]
+
+    return read
 
 
 def slow_sample(image: np.ndarray, label: np.ndarray, start: tuple, sizes: tuple, matrix: np.ndarray) -> tuple:
@@ -145,7 +199,7 @@ def slow_sample(image: np.ndarray, label: np.ndarray, start: tuple, sizes: tuple
 
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_reading_equals_the_definition(ndim: int, seed: int) -> None:
+def test_reading_equals_the_definition(read_patch: Callable, ndim: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape, size, loader = (9, 7, 8)[:ndim], (6, 5, 4)[:ndim], (9, 8, 7)[:ndim]
     image = rng.standard_normal((1, *shape)).astype(np.float32)
@@ -153,7 +207,7 @@ def test_reading_equals_the_definition(ndim: int, seed: int) -> None:
     start = tuple(rng.integers(-4, 4, ndim).tolist())
     matrix = rotation_2d(0.4 + seed) if ndim == 2 else rotation_3d(0.3, -0.4, seed)
     matrix = matrix * (0.7 + 0.3 * seed)
-    got_image, got_label = read_patch(image, label, start, (size, loader), SpatialDraw(matrix, (0,) * ndim))
+    got_image, got_label = read_patch(image, label, start, (size, loader), matrix)
     want_image, want_label, margin = slow_sample(image, label, start, (size, loader), matrix)
     np.testing.assert_allclose(got_image[0], want_image, atol=2e-5)
     decided = margin > 1e-4
@@ -163,83 +217,94 @@ def test_reading_equals_the_definition(ndim: int, seed: int) -> None:
     assert got_image.dtype == torch.float32
 
 
-def test_identity_matrix_equals_the_central_crop() -> None:
+def test_identity_matrix_equals_the_central_crop(read_patch: Callable) -> None:
     rng = np.random.default_rng(0)
     image = rng.standard_normal((2, 12, 11, 10)).astype(np.float32)
     label = rng.integers(-1, 4, (1, 12, 11, 10)).astype(np.int8)
     sizes = ((5, 4, 3), (9, 8, 7))
-    plain = read_patch(image, label, (-2, 1, 5), sizes, SpatialDraw(None, (0, 0, 0)))
-    turned = read_patch(image, label, (-2, 1, 5), sizes, SpatialDraw(np.eye(3), (0, 0, 0)))
+    plain = read_patch(image, label, (-2, 1, 5), sizes, None)
+    turned = read_patch(image, label, (-2, 1, 5), sizes, np.eye(3))
     torch.testing.assert_close(plain[0], turned[0])
     assert torch.equal(plain[1], turned[1])
 
 
-def test_central_crop_and_shift_by_hand() -> None:
+def test_central_crop_and_shift_by_hand(read_patch: Callable) -> None:
     image = np.arange(10, dtype=np.float32).reshape(1, 1, 10)
     label = np.zeros((1, 1, 10), np.int8)
     # Loader patch of 6 at 2, patch of 3: begins at 2 + 6 // 2 - 3 // 2 = 4; shifted by -5 it sticks out.
     sizes = ((1, 3), (1, 6))
-    assert read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, 0)))[0].tolist() == [[[4, 5, 6]]]
-    shifted = read_patch(image, label, (0, 2), sizes, SpatialDraw(None, (0, -5)))
+    assert read_patch(image, label, (0, 2), sizes)[0].tolist() == [[[4, 5, 6]]]
+    shifted = read_patch(image, label, (0, -3), sizes)
     assert shifted[0].tolist() == [[[0, 0, 1]]]
     assert shifted[1].tolist() == [[[-1, 0, 0]]]
 
 
-def test_quarter_turn_moves_image_and_label_together() -> None:
+def test_quarter_turn_moves_image_and_label_together(read_patch: Callable) -> None:
     label = np.zeros((1, 7, 7), np.int8)
     label[0, 1, 2] = 3
     image = label.astype(np.float32)
     out_image, out_label = read_patch(
-        image, label, (0, 0), ((7, 7), (7, 7)), SpatialDraw(rotation_2d(math.pi / 2), (0, 0))
+        image, label, (0, 0), ((7, 7), (7, 7)), rotation_2d(math.pi / 2)
     )
     # Index o shows A o: offset (-2, -1) from the center is seen at A^T (-2, -1) = (-1, 2), index (2, 5).
     assert (out_label[0] == 3).nonzero().tolist() == [[2, 5]]
     torch.testing.assert_close(out_image, out_label.float(), atol=1e-5, rtol=0)
 
 
-@given(st.floats(-3, 3), st.floats(0.7, 1.4), st.integers(0, 1000))
-def test_label_follows_the_image(angle: float, scale: float, seed: int) -> None:
-    mask = (np.random.default_rng(seed).random((1, 8, 9)) > 0.5).astype(np.int8)
+@pytest.mark.parametrize("seed", range(20))
+def test_label_follows_the_image(read_patch: Callable, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((1, 8, 9)) > 0.5).astype(np.int8)
     # Where the label is 0 or 1 and nothing is outside, the winner is the side of 0.5 the linear image lies on.
     padded = np.pad(mask, ((0, 0), (12, 12), (12, 12)))
-    draw = SpatialDraw(rotation_2d(angle) * scale, (0, 0))
-    image, label = read_patch(padded.astype(np.float32), padded, (0, 0), ((8, 8), (32, 33)), draw)
+    matrix = rotation_2d(rng.uniform(-3, 3)) * rng.uniform(0.7, 1.4)
+    image, label = read_patch(padded.astype(np.float32), padded, (0, 0), ((8, 8), (32, 33)), matrix)
     decided = (image - 0.5).abs() > 1e-4
     assert torch.equal((image > 0.5)[decided], (label == 1)[decided])
 
 
-def test_in_plane_transform_leaves_the_depth_alone() -> None:
+def test_in_plane_transform_leaves_the_depth_alone(read_patch: Callable) -> None:
     rng = np.random.default_rng(5)
     image = rng.standard_normal((2, 5, 12, 12)).astype(np.float32)
     label = rng.integers(0, 3, (1, 5, 12, 12)).astype(np.int8)
-    draw, flat = SpatialDraw(rotation_2d(0.5), (0, 0, 0)), SpatialDraw(rotation_2d(0.5), (0, 0))
-    out_image, out_label = read_patch(image, label, (1, 0, 0), ((5, 8, 8), (5, 12, 12)), draw)
+    turn = rotation_2d(0.5)
+    out_image, out_label = read_patch(image, label, (1, 0, 0), ((5, 8, 8), (5, 12, 12)), turn)
     for depth in range(4):
-        one = read_patch(image[:, depth + 1], label[:, depth + 1], (0, 0), ((8, 8), (12, 12)), flat)
+        one = read_patch(image[:, depth + 1], label[:, depth + 1], (0, 0), ((8, 8), (12, 12)), turn)
         torch.testing.assert_close(out_image[:, depth], one[0])
         assert torch.equal(out_label[:, depth], one[1])
     assert (out_image[:, 4] == 0).all()
     assert (out_label[:, 4] == -1).all()
 
 
-def test_patch_wholly_outside_the_image() -> None:
+def test_patch_wholly_outside_the_image(read_patch: Callable) -> None:
     image, label = np.ones((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int8)
-    out = read_patch(image, label, (50, 50), ((3, 3), (5, 5)), SpatialDraw(rotation_2d(0.3), (0, 0)))
+    out = read_patch(image, label, (50, 50), ((3, 3), (5, 5)), rotation_2d(0.3))
     assert (out[0] == 0).all()
     assert (out[1] == -1).all()
 
 
+def pad(values: list, fill: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.nn.functional.pad(torch.tensor(values, dtype=dtype), (1, 2, 1, 2), value=fill).reshape(1, -1)
+
+
 def test_label_ties_go_to_the_nearest_then_the_smallest() -> None:
-    label = torch.tensor([[[5, 3], [3, 5]]], dtype=torch.int16)
     # Shares at (0.4, 0.5): 5 has 0.6 * 0.5 + 0.4 * 0.5 = 0.5, 3 the same. The nearest voxel is (0, 0) or (0, 1).
-    tie = sample_label(label, [torch.tensor([0.4]), torch.tensor([0.5])])
-    assert tie.tolist() == [[5]]
-    four = torch.tensor([[[4, 2], [3, 1]]], dtype=torch.int16)
-    assert sample_label(four, [torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.8])]).tolist() == [[4, 1]]
+    cells = find_cells([torch.tensor([0.4]), torch.tensor([0.5])], (2, 2))
+    assert vote(pad([[5, 3], [3, 5]], -1, torch.int16), cells).tolist() == [[5]]
+    cells = find_cells([torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.8])], (2, 2))
+    assert vote(pad([[4, 2], [3, 1]], -1, torch.int16), cells).tolist() == [[4, 1]]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_voting_everywhere_equals_voting_where_labels_differ(ndim: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(-1, 3, (2**ndim, 4000), generator=generator, dtype=torch.int8)
+    fractions = [torch.randint(0, 5, (4000,), generator=generator) / 4 for _ in range(ndim)]  # many ties
+    assert torch.equal(vote_everywhere(labels, fractions), vote_where_mixed(labels, fractions))
 
 
 def test_image_is_zero_beyond_its_border() -> None:
-    image = torch.ones(1, 3, 3)
-    positions = [torch.tensor([-0.25, 1.0, 2.5, 9.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])]
-    sampled = sample_image(image, [p.reshape(2, 2) for p in positions])
-    torch.testing.assert_close(sampled, torch.tensor([[[0.75, 1.0], [0.5, 0.0]]]))
+    cells = find_cells([torch.tensor([-0.25, 1.0, 2.5, 9.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])], (3, 3))
+    plane = pad([[1.0] * 3] * 3, 0, torch.float32).reshape(-1)
+    torch.testing.assert_close(interpolate(plane, cells), torch.tensor([0.75, 1.0, 0.5, 0.0]))
