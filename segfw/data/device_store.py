@@ -74,8 +74,8 @@ class DeviceStore:
             steps = numbers[:, 4 + axis : 6].prod(1).reshape(-1, 1, 1, 1)
             index = index + at.reshape(line) * steps
         index = torch.where(inside, index, 0).reshape(-1)
-        image = self.image.index_select(1, index).reshape(-1, *inside.shape)
-        label = self.label.index_select(1, index).reshape(-1, *inside.shape)
+        image = self.image.index_select(1, index).reshape(len(self.image), *inside.shape)
+        label = self.label.index_select(1, index).reshape(len(self.label), *inside.shape)
         return image.masked_fill_(~inside, 0), label.masked_fill_(~inside, OUTSIDE)
 
     def _fill(self, image: Tensor, label: Tensor, rows: IntArray, parts: tuple[Tensor, Tensor]) -> None:
