@@ -102,8 +102,3 @@ def load_on_device(store: Store, cases: Iterable[str], device: torch.device) -> 
         image[:, part] = torch.from_numpy(np.array(store.image(name)).reshape(channels, -1)).to(device)
         label[:, part] = torch.from_numpy(np.array(store.label(name), kind).reshape(maps, -1)).to(device)
     return DeviceStore(image, label, offsets, shapes)
-
-
-def bytes_of(store: Store, cases: Iterable[str]) -> int:
-    """Return what the images and label maps of `cases` take."""
-    return sum(store.image(name).nbytes + store.label(name).nbytes for name in dict.fromkeys(cases))

@@ -94,7 +94,11 @@ class PatchDataset(Dataset[Sample]):
         """Cut the patches of one epoch that `keys` name."""
         epoch, indices = keys[0][0], [index for _, index in keys]
         draws = self.draw(epoch, indices)
-        image, label = self.cut(draws, self.spec)
+        try:
+            image, label = self.cut(draws, self.spec)
+        except Exception as error:
+            error.add_note(self._say_where(epoch, indices))
+            raise
         cases, numbers = list(draws.cases), torch.tensor(indices)
         return {"image": image, "label": label, "cases": cases, "indices": numbers, "epoch": epoch}
 
@@ -107,6 +111,16 @@ class PatchDataset(Dataset[Sample]):
         size, fraction = spec.batch_size, spec.foreground_fraction
         forced = [is_forced(index % size, size, fraction) for index in indices]
         return draw_patches(cases, shapes, numbers, spec, lambda row: self._find_targets(cases[row], forced[row]))
+
+    def _say_where(self, epoch: int, indices: Sequence[int]) -> str:
+        """Name the first case whose patch cannot be cut by itself either."""
+        for index in indices:
+            draws = self.draw(epoch, [index])
+            try:
+                self.cut(draws, self.spec)
+            except Exception:
+                return f"in a patch of the case {draws.cases[0]!r}, sample {index} of epoch {epoch}"
+        return f"in a batch of the cases {sorted({*self.draw(epoch, indices).cases})}"
 
     def _find_targets(self, case: str, forced: bool) -> Targets | None:
         if not forced and self.labels.ignore_value is None:

@@ -29,6 +29,7 @@ from segfw.training.module import SegmentationModule, build_module
 from segfw.training.pretrained import Pretrained, begin_with
 from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.training.validation import FoldIO
+from segfw.training.worker_errors import explained_worker_deaths
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, ca
 
 def _fit(trainer: Trainer, module: SegmentationModule, data: SegmentationDataModule, checkpoint: Path | None) -> None:
     """Run Lightning's loops without its habit of ending the process on Ctrl-C and of staying deaf to it afterwards."""
-    with _exit_on_sigterm():
+    with _exit_on_sigterm(), explained_worker_deaths():
         interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
