@@ -115,7 +115,7 @@ class Bench:
         )
 
 
-def make_plans(raw: Path) -> dict[str, Plan]:
+def make_plans() -> dict[str, Plan]:
     """Return the plan of the whole task, the small network's, and that of a set of large volumes."""
     dataset = Dataset(NAME, ("MRI",), LABELS, TASK_CASES)
     intensities = (IntensityStatistics(22360.0, 363.0, 60655.0, 0.0, 486420.0, 277682.0, 28.0),)
@@ -150,7 +150,7 @@ def prepare(options: Any, root: Path, cases: int) -> Bench:
     else:
         print(f"there is no {TASK} in --data: made volumes of its size", flush=True)
         make_cases(raw, cases)
-    plans = make_plans(raw)
+    plans = make_plans()
     for name, plan in plans.items():
         write_plans(plan, root / f"{name}.json")
     store.mkdir()
