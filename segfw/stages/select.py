@@ -15,9 +15,9 @@ from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.provenance import make_provenance
-from segfw.stages.runs import DONE, FinishedFold, load_finished
+from segfw.stages.runs import FinishedFold, load_finished
 from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, LAST, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, FoldRun
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
