@@ -163,7 +163,7 @@ class Job:
         return choose_configurations(self.generated_plan, self.settings.configurations, self._lacking)
 
     def _lacking(self, configuration: str, is_chosen: bool) -> list[int]:
-        """Return the folds of a configuration that no run has finished and this command does not train, if it trains."""
+        """Return the folds that no run has finished and this command does not train either; none unless it trains."""
         if "train" not in self.settings.stages:
             return []
         network, name = self.settings.network.name, self.settings.name

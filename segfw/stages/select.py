@@ -13,6 +13,7 @@ from segfw.core.selection import Candidate, Score, Selection, score, select
 from segfw.core.splits import Fold
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
+from segfw.stages.cascade import joint_plan, with_first_stages, without_stale
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.provenance import make_provenance
 from segfw.stages.runs import FinishedFold, load_finished
@@ -32,9 +33,10 @@ def run(job: Job) -> None:
             f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
         )
     _name_missing(job, folds)
+    folds = without_stale(folds)
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
         winner = _select(job, folds)
-        members = _members([fold for fold in folds if fold.candidate == winner])
+        members = with_first_stages(_members([fold for fold in folds if fold.candidate == winner]), folds)
         inputs = {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
         lock.check()
         _package(job, members, inputs)
@@ -125,9 +127,10 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         log.info("select: nothing to do, the model %s is up to date", folder)
         return
     first = members[0].run
-    reached = None if members[0].scores is None else score(_candidate("winner", members))
+    scored = [member for member in members if member.candidate == members[0].candidate]
+    reached = None if members[0].scores is None else score(_candidate("winner", scored))
     bundle = Bundle(
-        plan=first.plan,
+        plan=joint_plan([member.run for member in members]),
         members=tuple(_member(member) for member in members),
         mirror_axes=mirror_axes(first.augmentation, len(first.configuration.patch_size)),
         inference=first.inference,

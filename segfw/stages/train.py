@@ -60,7 +60,10 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting = [(c, f) for c in job.configurations for f in job.folds if not _is_done(job, c, f)]
+    waiting: list[tuple[str, FoldName]] = []
+    for configuration in job.configurations:  # what is trained or validated anew may make a later stage stale
+        anew = {name for name, _ in waiting} & {job.plan.configuration(configuration).previous_stage}
+        waiting += [(configuration, f) for f in job.folds if anew or not _is_done(job, configuration, f)]
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
