@@ -38,7 +38,10 @@ class StackedMaps:
         self.ndim = len(self.shape)
 
     def __getitem__(self, box: Any) -> NDArray[np.int16]:
-        """Read a box; `box` must keep the first axis."""
+        """Read a box; of maps chosen by the first index, too, all are read."""
+        first = box[0] if isinstance(box, tuple) else box
+        if first is not Ellipsis and first != slice(None):
+            return self[...][box]
         return np.concatenate([part[box].astype(np.int16) for part in self.maps])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

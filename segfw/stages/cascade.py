@@ -88,8 +88,8 @@ def without_stale(folds: list[FinishedFold]) -> list[FinishedFold]:
     for fold in folds:
         if fold.run.previous is not None and changed[fold.folder]:
             log.warning(
-                "%s is left out: the segmentations of %s by its folds %s, which it was trained with, have changed; train "
-                "it anew with overwrite=true",
+                "%s is left out: the segmentations of %s by its folds %s, which it was trained with, have changed; "
+                "train it anew with overwrite=true",
                 *(fold.folder, fold.run.previous.name, ", ".join(map(str, changed[fold.folder]))),
             )
     return [fold for fold in folds if not changed[fold.folder]]

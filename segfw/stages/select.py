@@ -27,13 +27,12 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> None:
     """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
     name = job.settings.name
-    folds = finished_folds(job.workspace, name)
+    folds = without_stale(finished_folds(job.workspace, name))
     if not folds:
         raise ArtefactError(
             f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
         )
     _name_missing(job, folds)
-    folds = without_stale(folds)
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
         winner = _select(job, folds)
         members = with_first_stages(_members([fold for fold in folds if fold.candidate == winner]), folds)
