@@ -60,10 +60,7 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting: list[tuple[str, FoldName]] = []
-    for configuration in job.configurations:  # what is trained or validated anew may make a later stage stale
-        anew = {name for name, _ in waiting} & {job.plan.configuration(configuration).previous_stage}
-        waiting += [(configuration, f) for f in job.folds if anew or not _is_done(job, configuration, f)]
+    waiting = _waiting(job)
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
@@ -78,6 +75,22 @@ def run(job: Job) -> None:
     announce_cost(runs, device)
     for fold_run in runs:
         _train(job, fold_run, device)
+
+
+def _waiting(job: Job) -> list[tuple[str, FoldName]]:
+    """Return what is not finished, and every stage whose previous one is not: it may become stale."""
+    waiting: list[tuple[str, FoldName]] = []
+    for configuration in job.configurations:
+        previous = job.plan.configuration(configuration).previous_stage
+        anew = any(name == previous for name, _ in waiting)
+        begun = [fold for fold in job.folds if (run_folder(job, configuration, fold) / CONFIG).exists()]
+        if anew and begun and not job.settings.overwrite:
+            log.warning(
+                "train %s: should %s segment the cases otherwise now, its folds %s will have to be trained anew",
+                *(configuration, previous, ", ".join(map(str, begun))),
+            )
+        waiting += [(configuration, f) for f in job.folds if anew or not _is_done(job, configuration, f)]
+    return waiting
 
 
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
@@ -100,7 +113,7 @@ def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
     what = f"{fold_run.configuration_name} fold {fold_run.fold}"
     with hold(job.workspace.lock(f"run {job.workspace.relative(folder)}"), what) as lock:
         if _is_done(job, fold_run.configuration_name, fold_run.fold):
-            log.info("train %s: another command has just finished it", what)
+            log.info("train %s: nothing to do, it is finished by now", what)
             return
         if fold_run.configuration.previous_stage is not None:
             fold_run = replace(fold_run, previous=require_previous(job, fold_run))

@@ -16,9 +16,10 @@ from segfw.core.selection import Candidate, Selection, select
 from segfw.core.settings import ExperimentSettings
 from segfw.inference.bundle import load_bundle
 from segfw.stages import pipeline
-from segfw.stages.cascade import require_previous
+from segfw.stages.cascade import require_previous, with_first_stages
 from segfw.stages.job import Job, prepare
 from segfw.stages.runs import load_run, make_run
+from segfw.stages.select import finished_folds
 from segfw.training.callbacks import curves_log
 from segfw.training.run import PreviousRuns
 from segfw.workspace import read_artefact
@@ -121,7 +122,7 @@ def test_a_second_stage_sees_a_channel_per_label(job: Job) -> None:
     assert make_run(job, "3d_lowres", 0).num_channels == len(job.plan.channel_names)
 
 
-def test_what_is_missing_is_named_and_made_again_without_training(job: Job, arguments: list[str]) -> None:
+def test_what_is_missing_is_named_and_made_again_without_training(job: Job, arguments: list[str], said: Said) -> None:
     first, second = (run_of(job, "3d_lowres", fold) for fold in (0, 1))
 
     def state() -> dict[Path, int]:
@@ -133,7 +134,9 @@ def test_what_is_missing_is_named_and_made_again_without_training(job: Job, argu
     next((second / "next_stage").glob("*.npy")).unlink()
     with pytest.raises(ArtefactError, match=r"fold_1/next_stage, case 'demo_\d\d': .* is missing; run the train stage"):
         fed_by(job)
+    said()
     assert main([*arguments, "stages=train"]) == 0
+    assert f"train {CASCADE}: should 3d_lowres segment the cases otherwise now, its folds 0, 1 will have" in said()
     assert state() == before
     fed_by(job)
 
@@ -207,6 +210,10 @@ def test_a_cascade_of_every_case_is_fed_by_the_folds(job: Job, arguments: list[s
     assert set(run.train_cases) == {case.name for case in job.dataset.cases}
     assert run.previous == fed_by(job)
     assert not (run_of(job, CASCADE, "full") / "validation").exists()
+    finished = finished_folds(job.workspace, "main")
+    whole = [fold for fold in finished if fold.run.fold == "full"]
+    members = [(fold.run.configuration_name, fold.run.fold) for fold in with_first_stages(whole, finished)]
+    assert members == [(CASCADE, "full"), ("3d_lowres", 0), ("3d_lowres", 1)]
 
 
 def test_a_cascade_that_was_fed_by_others_is_stale(job: Job, arguments: list[str], said: Said) -> None:
