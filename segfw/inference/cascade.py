@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 
 def append_one_hot(image: Tensor, segmentation: Tensor, values: Sequence[int]) -> Tensor:
-    """Return images (B, C, *F) followed by one channel per value, 1 where the segmentation (B, 1, *F) has it."""
-    wanted = torch.as_tensor(values, device=image.device, dtype=segmentation.dtype).view(-1, *(1,) * (image.ndim - 2))
-    return torch.cat([image, (segmentation == wanted).to(image.dtype)], dim=1)
+    """Return images (B, C, *F) followed by one channel per value, 1 where the segmentation (B, 1, *F) has it.
+
+    The values stay numbers of the host: a tensor of them would have to be waited for on a GPU.
+    """
+    return torch.cat([image, *((segmentation == value).to(image.dtype) for value in values)], dim=1)
 
 
 class FedNetwork(nn.Module):
