@@ -56,6 +56,7 @@ class CurvesLog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that the checkpoint holds."""
         self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out within an epoch
         self.rows = [row for row in read_rows(self.metrics) if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +66,9 @@ class CurvesLog(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add this epoch's row (Lightning calls this before checkpoints are saved)."""
-        logged = {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
+        validated = trainer.fit_loop.epoch_loop._should_check_val_epoch()
+        metrics = {key: value for key, value in trainer.callback_metrics.items() if validated or key[:4] != "val/"}
+        logged = {key: float(value) for key, value in metrics.items() if "/" in key}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self._epoch_start
         self.rows.append({"epoch": self._epoch, "lr": rate, **logged, LAST_COLUMN: seconds})
