@@ -32,8 +32,8 @@ CASE_RECORD = 2300
 FLOAT, SMALL_LABEL, LARGE_LABEL, INDEX = 4, 1, 2, 4
 MAPS_KEPT = 2.7
 """Copies of each feature map that a training step holds: for the norm, for the next layer, and half a gradient."""
-OPTIMIZER_SLOTS = {"sgd": 1, "adamw": 2}
-"""Values kept per parameter beside its weight: momentum; first and second moment."""
+OPTIMIZER_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "nadam": 2, "radam": 2, "rmsprop": 2}
+"""Values kept per parameter beside its weight: momentum; first and second moment; second moment and momentum."""
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ def _title(run: FoldRun) -> str:
 
 def _announce(run: FoldRun, device: Device, standing: Standing | None) -> None:
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
-    whole = (
-        f"{run.trainer.max_epochs} epochs" if run.time_budget is None else f"{in_words(run.time_budget)} of training"
-    )
+    whole = f"{run.trainer.max_epochs} epochs"
+    if run.time_budget is not None:
+        whole = f"{in_words(run.time_budget)} of training"
     state = whole if standing is None else f"{standing.done(run)} of {whole} done"
     log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
     if standing is not None:

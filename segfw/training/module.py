@@ -55,7 +55,7 @@ class SegmentationModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Bound the total 2-norm; by ourselves, since Lightning refuses fused optimizers where nothing is scaled, too."""
+        """Bound the total 2-norm; here, since Lightning refuses fused optimizers even where no gradient is scaled."""
         if gradient_clip_val:
             nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 

@@ -43,5 +43,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimizer over all parameters, biases and norms included; `fused`: as one kernel where there is one."""
     kind, arguments = OPTIMIZERS[settings.name]
-    speed = {"fused": True} if fused and settings.name in FUSED else {}
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, **arguments(settings), **speed)  # type: ignore[call-arg]
+    given = {"lr": settings.lr, "weight_decay": settings.weight_decay, **arguments(settings)}
+    if fused and settings.name in FUSED:
+        given["fused"] = True
+    return kind(parameters, **given)

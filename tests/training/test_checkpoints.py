@@ -37,6 +37,7 @@ class FakeTrainer:
     def __init__(self) -> None:
         self.callback_metrics: dict[str, torch.Tensor] = {}
         self.saved: list[str] = []
+        self.should_stop, self.current_epoch, self.max_epochs, self.world_size = False, 0, 10, 1
 
     def save_checkpoint(self, path: Path) -> None:
         self.saved.append(path.name)

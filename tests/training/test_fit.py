@@ -202,5 +202,5 @@ def test_a_nested_network_that_cannot_be_cut_says_so(
 ) -> None:
     run = make_run(network=NetworkSettings("unet_plus_plus"), loss=LossSettings(deep_supervision=supervised))
     with caplog.at_level(logging.INFO):
-        _announce(run, CPU, 0)
+        _announce(run, CPU, None)
     assert caplog.text.count("inference.depth will not be available") == told

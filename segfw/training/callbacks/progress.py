@@ -10,6 +10,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from segfw.training.callbacks.epoch_metrics import epoch_metrics
+
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_UPDATES = 0.5
@@ -97,7 +99,7 @@ class TrainingProgress(Callback):
         now = time.monotonic()
         seconds = now - self._epoch_start
         self.pace.add_epoch(seconds)
-        metrics = trainer.callback_metrics
+        metrics = epoch_metrics(trainer)
         shown = (("loss", "train/loss"), ("val/loss", "val/loss"), ("val/patch_dice", "val/patch_dice"))
         self._text = "".join(f"  {name} {float(metrics[key]):.4f}" for name, key in shown if key in metrics)
         left = self._left(trainer, 1.0, now)
