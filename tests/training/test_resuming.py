@@ -1,4 +1,4 @@
-"""A training that is killed, wherever that is, ends bit for bit like one that is not; with every part that has a state."""
+"""A training that is killed, wherever that is, ends bit for bit like one that is not, with all that has a state."""
 
 import csv
 import logging
