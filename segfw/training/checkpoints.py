@@ -11,6 +11,7 @@ import os
 import pickle
 import time
 import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,17 +74,30 @@ def checkpoint_to_go_on_from(folder: Path) -> dict[str, Any] | None:
     if not can_go_on(folder):
         return None
     try:
-        return load_checkpoint(last)
+        return _load_intact(last)
     except ArtefactError as error:
         if not previous.exists():
             raise
         try:
-            content = load_checkpoint(previous)
+            content = _load_intact(previous)
         except ArtefactError:
             raise error from None
         log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
         previous.replace(last)
         return content
+
+
+def _load_intact(path: Path) -> dict[str, Any]:
+    """Load a checkpoint whose bytes are those that were written; PyTorch itself does not compare their checksums."""
+    content = load_checkpoint(path)
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ArtefactError(
+            f"the checkpoint {path} cannot be read (its part {damaged} has another checksum); "
+            "remove it to begin again, or put a copy in its place"
+        )
+    return content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -39,9 +39,7 @@ class Spoil(Callback):
             self._spoil(trainer, pl_module, batch_idx)
 
 
-@pytest.mark.parametrize(
-    ("before", "step", "message"), [(True, 3, "loss is not finite"), (False, 2, "weights are not")]
-)
+@pytest.mark.parametrize(("before", "step", "message"), [(True, 3, "loss is not"), (False, 2, "weights are not")])
 def test_the_last_good_checkpoint_is_kept(
     make_run: Callable[..., FoldRun],
     fit: Callable[..., FoldResult],

@@ -35,11 +35,14 @@ def test_a_share_is_a_share_and_grows_with_the_half_life(passed: float, half_lif
 
 
 class Weights(Callback):
-    """Note the network's first weight after each step, and when validation begins."""
+    """Note the network's first weight before the first step, after each, and when validation begins."""
 
     def __init__(self) -> None:
         self.trained: list[Tensor] = []
         self.validated: list[Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trained.append(first(pl_module))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self.trained.append(first(pl_module))
@@ -72,19 +75,16 @@ def test_the_average_is_validated_kept_and_handed_on(
     result = fit(run, tmp_path / "averaged", weights)
     fit(make_run(trainer=settings(max_epochs=2)), tmp_path / "plain", plain)
     assert all(torch.equal(one, two) for one, two in zip(weights.trained, plain.trained, strict=True))
-    expected, averages = plain.validated[0] * 0, []
-    name = next(iter(network_weights(result.checkpoint)))
-    for number, trained in enumerate(weights.trained):
+    expected = weights.trained[0]  # as drawn
+    for number, trained in enumerate(weights.trained[1:]):
         kept = min(0.5 ** (0.1 / HALF_LIFE), (1 + number) / (10 + number))  # ten steps in all
-        start = trained if number == 0 else expected
-        expected = kept * start + (1 - kept) * trained
-        averages.append(expected)
-    # the first average begins with the random weights, a tenth of which the first update keeps; not known here
+        expected = kept * expected + (1 - kept) * trained
+    name = next(iter(network_weights(result.checkpoint)))
     content = load_checkpoint(result.checkpoint)
     assert torch.equal(content[RAW_KEY][f"network.{name}"], weights.trained[-1])
     average = network_weights(result.checkpoint)[name]
-    assert torch.allclose(average, expected, atol=2e-4)
-    assert not torch.allclose(average, weights.trained[-1], atol=2e-4)
+    assert torch.allclose(average, expected, atol=1e-6)
+    assert not torch.allclose(average, weights.trained[-1], atol=1e-6)
     assert torch.equal(weights.validated[-1], average)
     assert torch.equal(scored[0], average)
     assert result.scores is not None
