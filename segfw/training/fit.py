@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
@@ -85,7 +86,7 @@ def fit_fold(
         content = checkpoint_to_go_on_from(last.parent)
         standing = None if content is None else standing_of(content)
         del content
-        _announce(run, device, standing)
+        _announce(run, device, standing, callbacks)
         module = build_module(run, device)
         if pretrained is not None and standing is None:
             for line in begin_with(module.network, pretrained, run).lines():
@@ -109,7 +110,7 @@ def _title(run: FoldRun) -> str:
     return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
 
 
-def _announce(run: FoldRun, device: Device, standing: Standing | None) -> None:
+def _announce(run: FoldRun, device: Device, standing: Standing | None, callbacks: Sequence[Callback] = ()) -> None:
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
     whole = f"{run.trainer.max_epochs} epochs"
     if run.time_budget is not None:
@@ -118,6 +119,8 @@ def _announce(run: FoldRun, device: Device, standing: Standing | None) -> None:
     log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
     if standing is not None:
         _announce_horizon(run, standing)
+    if not run.val_batches and any(isinstance(callback, EarlyStopping) for callback in callbacks):
+        log.warning("there is no on-line validation here, so that early stopping on its metrics never stops")
     if run.architecture == "unet_plus_plus" and not run.loss.deep_supervision:
         log.info("loss.deep_supervision=false trains the deepest network only: inference.depth will not be available")
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from segfw.core.errors import JobError
 
+NO_STEP = 2**31 - 1
+
 
 class StepWatch:
     """The sum of an epoch's losses, and the first step whose loss was not finite with the cases of its batch.
@@ -19,13 +21,13 @@ class StepWatch:
         self._carried: tuple[int, float] | None = carried if carried[0] else None
         kind = torch.float32 if device.type == "mps" else torch.float64
         self._sum = torch.full((), carried[1], device=device, dtype=kind)
-        self._first_bad = torch.full((), -1, device=device)
+        self._first_bad = torch.full((), NO_STEP, device=device)
         self._cases: dict[int, list[str]] = {}
 
     def add(self, loss: Tensor, cases: list[str], step: int) -> tuple[Tensor, int]:
         """Note one step; return the value to average over the epoch, and for how many steps it stands."""
         self._cases[step] = cases
-        bad = ~torch.isfinite(loss) & (self._first_bad < 0)
+        bad = ~torch.isfinite(loss) & (self._first_bad == NO_STEP)
         self._first_bad = torch.where(bad, step, self._first_bad)
         self._sum += loss
         self.steps += 1
@@ -42,7 +44,7 @@ class StepWatch:
     def refuse_bad(self, epoch: int, lr: float) -> None:
         """Raise `JobError` if a loss was not finite, with what can be done; waits for the device."""
         step = int(self._first_bad)
-        if step >= 0:
+        if step < NO_STEP:
             raise JobError(
                 f"the loss is not finite in epoch {epoch}, step {step}; "
                 f"its batch came from the cases {sorted(set(self._cases[step]))}. Look at their intensities (`verify` "
