@@ -99,7 +99,7 @@ def fit_fold(
         checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
         ours = (CurvesLog(folder), progress, *average, validation, checkpoints)
         trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks))
-        with explained_out_of_memory(run, device):
+        with explained_out_of_memory(run, device, lambda: validation.began):
             _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if standing else None)
         last.with_name(PREVIOUS).unlink(missing_ok=True)
         end = standing_of(load_checkpoint(last))

@@ -1,6 +1,6 @@
 """What a user reads when a training does not fit into memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,16 +14,27 @@ from segfw.training.run import FoldRun
 SIGNS = ("out of memory", "can't allocate memory")
 """Words of the errors that PyTorch raises without a class of their own: Apple's GPU, the CPU's allocator."""
 
+VALIDATING = (
+    "training is complete, and what failed is the validation of whole cases. The same command goes on with it: with "
+    "less beside it on the device, inference.window_batch_size=1, or trainer.accelerator=cpu"
+)
+
 
 @contextmanager
-def explained_out_of_memory(run: FoldRun, device: Device) -> Iterator[None]:
-    """Turn PyTorch's out-of-memory errors into a `JobError` that says what was needed and what lowers it."""
+def explained_out_of_memory(
+    run: FoldRun, device: Device, trained: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Turn PyTorch's out-of-memory errors into a `JobError` that says what was needed and what lowers it.
+
+    `trained()`: whether whole cases are being validated already.
+    """
     try:
         yield
     except RuntimeError as error:
         if not (isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)):
             raise
-        raise JobError(f"out of memory on {device.name}: {_story(run, device)}") from error
+        story = VALIDATING if trained() else _story(run, device)
+        raise JobError(f"out of memory on {device.name}: {story}") from error
 
 
 def _story(run: FoldRun, device: Device) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from segfw.core.errors import JobError
+from segfw.training.callbacks import fold_validation
 from segfw.training.devices import Device
 from segfw.training.fit import FoldResult
 from segfw.training.module import SegmentationModule
@@ -60,3 +61,15 @@ def test_a_batch_of_one_cannot_be_halved(make_run: MakeRun) -> None:
         raise torch.cuda.OutOfMemoryError("no room")
     assert "plan.batch_size=" not in str(caught.value)
     assert "a smaller plan.patch_size=" in str(caught.value)
+
+
+def test_whole_cases_that_do_not_fit_leave_the_training(
+    make_run: MakeRun, fit: Callable[..., FoldResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(fold_validation, "validate_fold", overflow)
+    with pytest.raises(JobError, match="out of memory on CPU: training is complete, .* inference.window_batch_size=1"):
+        fit(make_run(), tmp_path)
+    assert (tmp_path / "checkpoints/last.ckpt").is_file()
