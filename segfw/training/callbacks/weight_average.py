@@ -49,7 +49,8 @@ class WeightAverage(Callback):
             return
         self._steps = trainer.global_step
         assert isinstance(pl_module, SegmentationModule)
-        progress = pl_module.progress(batch_idx + 1)
+        every = trainer.accumulate_grad_batches
+        progress = pl_module.progress(-(-(batch_idx + 1) // every) * every)  # the epoch's last step may have fewer
         own = _floats(pl_module)
         kept = kept_share(max(0.0, progress - self._progress), self.half_life, self._updates)
         torch._foreach_lerp_(list(self.average.values()), [own[name] for name in self.average], 1 - kept)

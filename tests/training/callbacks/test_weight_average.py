@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from segfw.training.callbacks import fold_validation
+from segfw.training.callbacks import fold_validation, weight_average
 from segfw.training.callbacks.weight_average import RAW_KEY, kept_share
 from segfw.training.checkpoints import load_checkpoint, network_weights
 from segfw.training.fit import FoldResult
@@ -88,6 +88,20 @@ def test_the_average_is_validated_kept_and_handed_on(
     assert torch.equal(weights.validated[-1], average)
     assert torch.equal(scored[0], average)
     assert result.scores is not None
+
+
+def test_each_step_of_the_optimizer_is_an_equal_share(
+    make_run: Callable[..., FoldRun], fit: Callable[..., FoldResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[float] = []
+
+    def noted(share: float, half_life: float, updates: int) -> float:
+        passed.append(share)
+        return kept_share(share, half_life, updates)
+
+    monkeypatch.setattr(weight_average, "kept_share", noted)
+    fit(make_run(trainer=settings(max_epochs=2, ema_half_life=HALF_LIFE, accumulate_grad_batches=2)), tmp_path)
+    assert passed == pytest.approx([1 / 6] * 6)  # of five iterations each epoch: two steps of two, one of one
 
 
 def test_a_finished_training_is_validated_with_the_average(
