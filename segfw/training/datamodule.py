@@ -45,8 +45,10 @@ class SegmentationDataModule(LightningDataModule):
         cases = run.train_cases if training else run.val_cases
         sampler = EpochBatchSampler(num_batches, spec.batch_size)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
+            loop: Any = self.trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            if training and loop.restarting:  # in the middle of an epoch
+                sampler.begin_with(loop.epoch_loop.batch_progress.current.ready)
         patches = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose)
         return DataLoader(
             with_changes(patches, run) if training else patches,
