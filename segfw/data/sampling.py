@@ -53,6 +53,17 @@ class Batch(TypedDict):
 Cut = Callable[[PatchDraws, PatchSpec], tuple[Tensor, Tensor]]
 
 
+def sample_of(batch: Batch, row: int) -> Sample:
+    """Take one sample out of a batch."""
+    return {
+        "image": batch["image"][row],
+        "label": batch["label"][row],
+        "case": batch["cases"][row],
+        "index": int(batch["indices"][row]),
+        "epoch": batch["epoch"],
+    }
+
+
 class PatchDataset(Dataset[Sample]):
     """Patches of a fold's cases, asked for by (epoch, index); index counts the samples of an epoch over all ranks.
 
@@ -81,14 +92,7 @@ class PatchDataset(Dataset[Sample]):
 
     def __getitem__(self, key: Key) -> Sample:
         """Cut the patch `index` of `epoch`: the same one in whatever process, order and company it is asked for."""
-        batch = self.__getitems__([key])
-        return {
-            "image": batch["image"][0],
-            "label": batch["label"][0],
-            "case": batch["cases"][0],
-            "index": key[1],
-            "epoch": key[0],
-        }
+        return sample_of(self.__getitems__([key]), 0)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Cut the patches of one epoch that `keys` name."""
@@ -160,6 +164,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         if batch_size < world_size:
             raise UsageError(f"a batch of {batch_size} cannot be shared by {world_size} devices")
         self.num_batches, self.batch_size, self.epoch = num_batches, batch_size, 0
+        self._first_batch = 0
         share, longer = divmod(batch_size, world_size)
         self.first = rank * share + min(rank, longer)
         self.count = share + (rank < longer)
@@ -173,10 +178,15 @@ class EpochBatchSampler(Sampler[list[Key]]):
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
+    def begin_with(self, batch: int) -> None:
+        """Let the next iteration, and only that one, leave out the batches before `batch`."""
+        self._first_batch = batch
+
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for batch in range(self.num_batches):
+        first_batch, self._first_batch = self._first_batch, 0
+        for batch in range(first_batch, self.num_batches):
             begin = batch * self.batch_size + self.first
             yield [(self.epoch, index) for index in range(begin, begin + self.count)]

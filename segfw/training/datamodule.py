@@ -6,7 +6,6 @@ nothing.
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from segfw.data.drawing import make_patch_spec, unknown_names
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample
 from segfw.data.store import Store
 from segfw.training.cache import Cache, cache_of, hold_in_memory
+from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun
 from segfw.training.worker_errors import PREFETCH, Guarded, PatchLoader, collate_or_fail, workers_that_fit
@@ -40,7 +40,7 @@ class SegmentationDataModule(LightningDataModule):
     def of_run(cls, run: FoldRun, device: Device) -> "SegmentationDataModule":
         """Open the run's store; `ArtefactError` when it is not complete."""
         warn_of_unknown_names(run)
-        return cls(run, Store.open(Path(run.store)), device)
+        return cls(run, open_store(run), device)
 
     def train_dataloader(self) -> "DataLoader[Sample]":
         """Serve `trainer.limit_train_batches` augmented batches per epoch."""
@@ -60,11 +60,14 @@ class SegmentationDataModule(LightningDataModule):
         cases = run.train_cases if training else run.val_cases
         sampler = EpochBatchSampler(num_batches, spec.batch_size)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
+            loop: Any = self.trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            if training and loop.restarting:  # in the middle of an epoch
+                sampler.begin_with(loop.epoch_loop.batch_progress.current.ready)
         held = self._hold()
         cut = None if held is None else held.cut
-        patches = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose, cut)
+        whole = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose, cut)
+        patches = with_changes(whole, run) if training else whole
         workers = 0 if held is not None else workers_that_fit(run.data.workers, workers, self._batch_bytes())
         return PatchLoader(
             Guarded(patches) if workers else patches,
@@ -96,7 +99,8 @@ class SegmentationDataModule(LightningDataModule):
     def _batch_bytes(self) -> int:
         configuration = self.run.configuration
         voxels = configuration.batch_size * math.prod(configuration.patch_size)
-        return voxels * (FLOAT * len(self.run.plan.channel_names) + 2)
+        maps = 1 if configuration.previous_stage is None else 2
+        return voxels * (FLOAT * len(self.run.plan.channel_names) + 2 * maps)
 
 
 def warn_of_unknown_names(run: FoldRun) -> None:

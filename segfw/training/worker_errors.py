@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset
 
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.host_memory import available_memory
-from segfw.data.sampling import Batch, Key, PatchDataset, Sample, collate
+from segfw.data.sampling import Batch, Key, Sample, collate
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,20 @@ class Failure:
     expected: SegfwError | None
 
 
+class Batches(Protocol):
+    """Patches that can be asked for by the batch."""
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return the patches that `keys` name."""
+
+
 class Guarded(Dataset[Sample]):
     """Patches of `patches` as batches; a failure is returned rather than raised, so that its own words reach the user.
 
     PyTorch would put the worker's traceback into the message of a new exception.
     """
 
-    def __init__(self, patches: PatchDataset) -> None:
+    def __init__(self, patches: Batches) -> None:
         self.patches = patches
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | Failure:
