@@ -52,6 +52,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "data.workers": AT_LEAST_0,
     "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,
+    "trainer.devices": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
     "inference.window_batch_size": AT_LEAST_1,

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segfw.core.cpu import available_cores
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.host_memory import available_memory, peak_memory
+from segfw.core.parents import leave_with_parent
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -167,16 +167,9 @@ def _peaks_of_processes() -> Iterator[dict[int, int]]:
 
 def _begin_worker(parent: int) -> None:
     """Keep a process to one thread of linear algebra, as the processes fill the cores, and let it end with us."""
-    threading.Thread(target=_end_with, args=(parent,), name="parent watch", daemon=True).start()
+    leave_with_parent(parent)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: one that was killed cannot tell its workers."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)
 
 
 @contextmanager

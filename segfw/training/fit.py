@@ -8,7 +8,7 @@ import signal
 import threading
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from segfw.core.metrics import Summary
+from segfw.core.ranks import ALONE, Ranks
 from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.callbacks.progress import TrainingProgress
@@ -27,6 +28,7 @@ from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.pretrained import Pretrained, begin_with
+from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
 from segfw.training.run import CHECKPOINTS, LAST, FoldRun
 from segfw.training.validation import FoldIO
 
@@ -59,27 +61,30 @@ def fit_fold(
     io: FoldIO,
     callbacks: Sequence[Callback] = (),
     pretrained: Pretrained | None = None,
+    ranks: Ranks = ALONE,
 ) -> FoldResult:
     """Train `run` in `folder` from where it stands to `trainer.max_epochs`, then validate it on whole cases.
 
     A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would; without one a training
     begins with what fits of `pretrained`. Ctrl-C and SIGTERM
-    raise `KeyboardInterrupt` and `SystemExit` (143). Raises `JobError` when the loss is no longer finite,
+    raise `KeyboardInterrupt` and `SystemExit` (143). Of several `ranks` each calls this; rank 0 alone writes, but for
+    the whole cases, which are shared out, and has the scores. Raises `JobError` when the loss is no longer finite,
     `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST
     finished = int(load_checkpoint(last)["epoch"]) + 1 if last.is_file() else 0
-    with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
-        _announce(run, device, finished)
+    with _train_log(folder / LOG_FILE, ranks) as record, _own_torch_state(device), closing_the_group():
+        _announce(run, device, finished, ranks)
         module = build_module(run, device)
         if pretrained is not None and not finished:
             for line in begin_with(module.network, pretrained, run).lines():
-                record.line(f"pretrained: {line}")
-        validation = FoldValidation(run, folder, io, last)
-        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
-        ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent, io.check_ownership))
-        trainer = _build_trainer(run, folder, device, finished, (*ours, *callbacks))
-        _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if finished else None)
+                record(f"pretrained: {line}")
+        validation = FoldValidation(run, folder, io, last, ranks)
+        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record)
+        ours = (CurvesLog(folder), *((progress,) if ranks.leads else ()), validation)
+        checkpoints = Checkpoints(last.parent, io.check_ownership)
+        trainer = _build_trainer(run, folder, device, finished, (*ours, checkpoints, *callbacks), ranks)
+        _fit(trainer, module, SegmentationDataModule.of_run(run, device, ranks), last if finished else None)
         epochs = max(finished, run.trainer.max_epochs)
         return FoldResult(last, epochs, module.patch_dice_ema, validation.summary)
 
@@ -88,20 +93,29 @@ def _title(run: FoldRun) -> str:
     return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
 
 
-def _announce(run: FoldRun, device: Device, finished: int) -> None:
+def _announce(run: FoldRun, device: Device, finished: int, ranks: Ranks = ALONE) -> None:
+    if not ranks.leads:
+        return
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
     state = f"{finished} of {run.trainer.max_epochs} epochs done" if finished else f"{run.trainer.max_epochs} epochs"
-    log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
+    where = f"{ranks.world_size} x {device.description}" if ranks.together else device.description
+    log.info("%s: %s, %s, on %s", _title(run), cases, state, where)
     if run.architecture == "unet_plus_plus" and not run.loss.deep_supervision:
         log.info("loss.deep_supervision=false trains the deepest network only: inference.depth will not be available")
 
 
-def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]) -> Trainer:
+def _build_trainer(
+    run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback], ranks: Ranks
+) -> Trainer:
     settings = run.trainer
-    return Trainer(
+    strategy = "ddp" if settings.strategy == "auto" else settings.strategy
+    listed = settings.devices if isinstance(settings.devices, tuple) else ()
+    trainer = Trainer(
         default_root_dir=folder,
         accelerator=device.accelerator,
-        devices=1,
+        devices=list(listed) if listed and device.accelerator == "cuda" else ranks.local_size,
+        num_nodes=ranks.world_size // ranks.local_size,
+        strategy=strategy if ranks.together else "auto",
         precision=device.precision,  # type: ignore[arg-type]
         max_epochs=max(settings.max_epochs, finished),
         limit_train_batches=settings.limit_train_batches,
@@ -109,7 +123,7 @@ def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, ca
         num_sanity_val_steps=0,
         gradient_clip_val=settings.gradient_clip_val or None,
         callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), GivenRanks(ranks)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -117,6 +131,9 @@ def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, ca
         deterministic=run.deterministic,
         benchmark=device.accelerator == "cuda" and not run.deterministic,
     )
+    if ranks.together:
+        leave_sigterm_to_us(trainer)
+    return trainer
 
 
 def _fit(trainer: Trainer, module: SegmentationModule, data: SegmentationDataModule, checkpoint: Path | None) -> None:
@@ -181,7 +198,11 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _train_log(path: Path) -> Iterator[_LogFile]:
+def _train_log(path: Path, ranks: Ranks) -> Iterator[Callable[[str], None]]:
+    """Keep what is logged in `path`, and yield what takes lines for this file alone; only rank 0 has one."""
+    if not ranks.leads:
+        yield lambda text: None
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -190,7 +211,7 @@ def _train_log(path: Path) -> Iterator[_LogFile]:
     package.addHandler(handler)
     package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
     try:
-        yield handler
+        yield handler.line
     finally:
         package.setLevel(level)
         package.removeHandler(handler)

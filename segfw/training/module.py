@@ -21,10 +21,14 @@ from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.schedules import learning_rate_factor
 from segfw.training.devices import Device
 from segfw.training.patch_dice import PatchDice, mean_dice, moving_average
+from segfw.training.ranks import gather_from_ranks, smallest_over_ranks
 from segfw.training.run import FoldRun
 
 Batch = dict[str, Any]
 EMA_KEY = "patch_dice_ema"
+NO_STEP = 2**31 - 1
+PER_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": 1}
+"""A mean over an epoch's steps, and over the ranks, whose losses are weighed for that already."""
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
@@ -73,7 +77,7 @@ class SegmentationModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and begin to watch its losses."""
         self._cases_of_step = []
-        self._first_bad_step = torch.full((), -1, device=self.device)
+        self._first_bad_step = torch.full((), NO_STEP, device=self.device)
         if self.run.schedule.interval == "epoch":
             self._set_learning_rate(self.current_epoch / self.run.trainer.max_epochs)
 
@@ -88,7 +92,7 @@ class SegmentationModule(LightningModule):
         with self._own_randomness(batch):
             loss = self.loss(self.network(batch["image"]), batch["target"])
         self._watch(loss.detach(), batch["cases"], batch_idx)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("train/loss", loss, **PER_EPOCH)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -104,7 +108,7 @@ class SegmentationModule(LightningModule):
         """Score one batch; the loss is that of training, with all its resolutions."""
         outputs = self._all_outputs(batch["image"])
         loss = self.loss(outputs, batch["target"])
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("val/loss", loss, **PER_EPOCH)
         self.patch_dice.update(outputs[0] if isinstance(outputs, list) else outputs, batch["target"])
 
     def on_validation_epoch_end(self) -> None:
@@ -151,15 +155,18 @@ class SegmentationModule(LightningModule):
         """Note the first step whose loss is not finite; looked at right away only where that costs nothing."""
         assert self._first_bad_step is not None
         self._cases_of_step.append(cases)
-        bad = ~torch.isfinite(loss) & (self._first_bad_step < 0)
+        bad = ~torch.isfinite(loss) & (self._first_bad_step == NO_STEP)
         self._first_bad_step = torch.where(bad, step, self._first_bad_step)
         if loss.device.type == "cpu":
             self._refuse_bad_step()
 
     def _refuse_bad_step(self) -> None:
-        step = -1 if self._first_bad_step is None else int(self._first_bad_step)
-        if step >= 0:
-            cases = sorted(set(self._cases_of_step[step]))
+        """Raise `JobError` on all ranks, naming the cases of all, if one of them met a bad step."""
+        if self._first_bad_step is None:
+            return
+        step = int(smallest_over_ranks(self._first_bad_step))
+        if step < NO_STEP:
+            cases = sorted({case for part in gather_from_ranks(self._cases_of_step[step]) for case in part})
             raise JobError(
                 f"the loss is not finite in epoch {self.current_epoch}, step {step}; "
                 f"its batch came from the cases {cases}. "

@@ -1,0 +1,123 @@
+"""Fits of several processes: each is called with a run's folder and finds there what to train.
+
+`python -m segfw.stages.fit RUN_DIR` is what a rank runs under torch's launcher; the processes of torchrun and srun are
+called by rank 0 instead (`rank_calls`). It lies here, not in `segfw.training`, since a rank reads the run's YAML and,
+for whole-case validation, images, which `segfw.training` leaves to its callers.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.cpu import available_cores
+from segfw.core.files import write_text
+from segfw.core.metrics import summary_from_plain
+from segfw.core.parents import leave_with_parent
+from segfw.core.ranks import Ranks, launched_ranks
+from segfw.core.settings import ExperimentSettings
+from segfw.stages.fold_files import FoldFiles, fold_io
+from segfw.stages.pretrained import read_pretrained
+from segfw.stages.rank_calls import Call, call_ranks, calls, session_folder
+from segfw.stages.raw import workspace_of
+from segfw.stages.runs import load_callbacks, load_run
+from segfw.training.callbacks.own import build_callbacks
+from segfw.training.checkpoints import load_checkpoint
+from segfw.training.devices import choose_device
+from segfw.training.fit import FoldResult, fit_fold
+from segfw.training.launch import launch, record_failure
+from segfw.training.module import EMA_KEY
+from segfw.training.ranks import take_device
+from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
+from segfw.workspace import Workspace, load_yaml
+
+FILES = ".fold_files.json"
+
+
+def fit_in_children(folder: Path, files: FoldFiles, processes: int) -> FoldResult:
+    """Train the run that `folder`/config.yaml describes in so many processes of this computer."""
+    path = folder / FILES
+    write_text(path, json.dumps(to_plain(files)))
+    try:
+        launch(__name__, [str(folder)], processes)
+    finally:
+        path.unlink(missing_ok=True)
+    return _result(folder)
+
+
+def fit_with_called(folder: Path, files: FoldFiles, workspace: Workspace, ranks: Ranks) -> FoldResult:
+    """Train the run in `folder` with the processes that torchrun or srun has started; this one is rank 0 of them."""
+    call = Call(str(folder.absolute()), files, ranks.address or socket.gethostname(), _free_port())
+    call_ranks(session_folder(workspace, ranks), call)
+    return answer(call, ranks)
+
+
+def follow(settings: ExperimentSettings) -> None:
+    """Take part in every fit that rank 0 of the launch calls for."""
+    ranks = launched_ranks()
+    logging.basicConfig(format=f"rank {ranks.rank}: %(message)s", level=logging.WARNING)
+    for call in calls(session_folder(workspace_of(settings), ranks), ranks):
+        answer(call, ranks)
+
+
+def answer(call: Call, ranks: Ranks) -> FoldResult:
+    """Take part in one fit."""
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # each fit has a meeting place of its own, kept by rank 0
+    return join(Path(call.folder), call.files, replace(ranks, address=call.address, port=call.port))
+
+
+def join(folder: Path, files: FoldFiles, ranks: Ranks) -> FoldResult:
+    """Be one of the `ranks` that train the run in `folder`."""
+    run = load_run(folder)
+    callbacks = build_callbacks(load_callbacks(folder))
+    pretrained = None
+    if run.pretrained is not None and not (folder / CHECKPOINTS / LAST).exists():
+        pretrained = read_pretrained(run.pretrained, run.configuration_name, run.fold)
+    settings = run.trainer
+    take_device(ranks, settings.devices)
+    threads = settings.threads or max(1, available_cores() // ranks.local_size)
+    device = choose_device(settings.accelerator, settings.precision, threads)
+    return fit_fold(run, folder, device, fold_io(files), callbacks, pretrained, ranks)
+
+
+def _result(folder: Path) -> FoldResult:
+    """Read what the processes have left; `ArtefactError` when something is missing."""
+    last, metrics = folder / CHECKPOINTS / LAST, folder / VALIDATION / METRICS_JSON
+    checkpoint = load_checkpoint(last)
+    scores = summary_from_plain(load_yaml(metrics)) if load_run(folder).val_cases else None
+    return FoldResult(last, int(checkpoint["epoch"]) + 1, checkpoint.get(EMA_KEY), scores)
+
+
+def _free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("", 0))
+        return int(place.getsockname()[1])
+
+
+@record_failure
+def _run_rank(folder: Path) -> None:
+    files = from_plain(FoldFiles, json.loads((folder / FILES).read_text(encoding="utf-8")), FILES)
+    join(folder, files, launched_ranks())
+
+
+def main(folder: str) -> int:
+    """Be a rank under torch's launcher, which tells the command that started it how this one ended."""
+    leave_with_parent(os.getppid())
+    ranks = launched_ranks()
+    form, level = ("%(message)s", logging.INFO) if ranks.leads else (f"rank {ranks.rank}: %(message)s", logging.WARNING)
+    logging.basicConfig(format=form, level=level, stream=sys.stdout)
+    try:
+        _run_rank(Path(folder))
+    except Exception:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)  # at once: others wait for this rank, and an open process group might not end in order
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
