@@ -139,7 +139,7 @@ def _run(command: Command) -> int:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
     _check_required(name, verb, composed)
-    settings = config.load(verb.settings, composed, verb.page)
+    settings: Any = config.load(verb.settings, composed, verb.page)
     _check_run_folder(settings)
     ranks = launched_ranks()
     if ranks.together and (command.multirun or not isinstance(settings, ExperimentSettings)):

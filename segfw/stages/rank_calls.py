@@ -102,7 +102,7 @@ def call_ranks(folder: Path, call: Call) -> None:
 
 
 def calls(folder: Path, ranks: Ranks) -> Iterator[Call]:
-    """Yield the fits that rank 0 calls for, until it is done; `JobError` when it has failed or gives no sign of life."""
+    """Yield the fits that rank 0 calls for, until it is done; `JobError` when it has failed or fallen silent."""
     session = _find_session(folder)
     place, number = folder / session.token, 0
     heard = time.monotonic()

@@ -26,6 +26,7 @@ from segfw.training.callbacks.progress import TrainingProgress
 from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, load_checkpoint
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
+from segfw.training.idle import freeze_idle_parameters
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.pretrained import Pretrained, begin_with
 from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
@@ -79,6 +80,8 @@ def fit_fold(
         if pretrained is not None and not finished:
             for line in begin_with(module.network, pretrained, run).lines():
                 record(f"pretrained: {line}")
+        if ranks.together:
+            freeze_idle_parameters(module.network, (2, run.num_channels, *run.configuration.patch_size))
         validation = FoldValidation(run, folder, io, last, ranks)
         progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record)
         ours = (CurvesLog(folder), *((progress,) if ranks.leads else ()), validation)

@@ -1,8 +1,8 @@
 """Several processes on this computer that train together, started and watched by torch's own launcher.
 
 The launcher runs in a process of its own, so that the command that asked for it keeps clear of devices and process
-groups: `python -m segfw.training.launch FOLDER PROCESSES MODULE ARGUMENT...`. It meets at a free port of this host, ends
-all processes when one fails, and leaves in FOLDER what became of each.
+groups: `python -m segfw.training.launch FOLDER PROCESSES MODULE ARGUMENT...`. It meets at a free port of this host,
+ends all processes when one fails, and leaves in FOLDER what became of each.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.distributed.elastic.multiprocessing.errors as torch_errors
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -37,8 +37,10 @@ KILLED = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS)
 CONSEQUENCES = ("closed by peer", "reset by peer", "DistBackendError", "DistNetworkError", "DistStoreError")
 """Words of errors that a rank meets because another one is gone."""
 
-record_failure: Callable[[F], F] = torch_errors.record
-"""Decorates the function that a rank runs: what it raises is kept for the launcher."""
+
+def record_failure(function: F) -> F:
+    """Decorate the function that a rank runs: what it raises is kept for the launcher."""
+    return cast(F, torch_errors.record(function))
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class Team:
 def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
     """Return the devices that `settings` mean for a process at this place.
 
-    Raises `DeviceError` when there are not so many, `UsageError` when a launcher has started another number of processes
-    or `trainer.num_nodes` asks for nodes without one.
+    Raises `DeviceError` when there are not so many, `UsageError` when a launcher has started another number of
+    processes or `trainer.num_nodes` asks for nodes without one.
     """
     wanted = _wanted(settings)
     per_node = ranks.local_size if ranks.together and wanted is None else wanted or 1
@@ -72,14 +72,13 @@ def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
     highest = max(settings.devices) + 1 if isinstance(settings.devices, tuple) else per_node
     if highest > found:
         raise DeviceError(
-            f"trainer.devices={settings.devices} asks for {highest} graphics cards, this process sees {found} (of tasks "
-            "that srun or torchrun has started each must see all cards of its node)"
+            f"trainer.devices={settings.devices} asks for {highest} graphics cards, this process sees {found} (each of "
+            "the tasks that srun or torchrun has started must see all cards of its node)"
         )
-    count = found if wanted is None and not ranks.together else per_node
-    device = apart(
-        count * settings.num_nodes, choose_device, settings.accelerator, settings.precision, settings.threads
-    )
-    return Team(device, count * settings.num_nodes, ranks, fewer=wanted is None and not ranks.together)
+    chooses = wanted is None and not ranks.together
+    count = (found if chooses else per_node) * settings.num_nodes
+    device = apart(count, choose_device, settings.accelerator, settings.precision, settings.threads)
+    return Team(device, count, ranks, fewer=chooses)
 
 
 def apart(devices: int, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
@@ -110,9 +109,9 @@ def _check_launch(settings: TrainerSettings, per_node: int, ranks: Ranks) -> Non
     if not ranks.together:
         if settings.num_nodes > 1:
             raise UsageError(
-                f"trainer.num_nodes={settings.num_nodes} needs a launcher that starts this command on every node, as in "
-                f"`srun --nodes={settings.num_nodes} --ntasks-per-node={per_node} --kill-on-bad-exit=1 python -m segfw "
-                f"...`, or torchrun --nnodes={settings.num_nodes} --nproc-per-node={per_node} -m segfw ..."
+                f"trainer.num_nodes={settings.num_nodes} needs a launcher that starts this command on every node: "
+                f"srun --nodes={settings.num_nodes} --ntasks-per-node={per_node} --kill-on-bad-exit=1 python -m segfw "
+                f"..., or on each torchrun --nnodes={settings.num_nodes} --nproc-per-node={per_node} -m segfw ..."
             )
         return
     nodes = ranks.world_size // ranks.local_size
