@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
-from segfw.core.cpu import available_cores
 from segfw.core.files import write_text
 from segfw.core.metrics import summary_from_plain
 from segfw.core.parents import leave_with_parent
@@ -33,6 +32,7 @@ from segfw.training.launch import launch, record_failure
 from segfw.training.module import EMA_KEY
 from segfw.training.ranks import take_device
 from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
+from segfw.training.team import threads_per_process
 from segfw.workspace import Workspace, load_yaml
 
 FILES = ".fold_files.json"
@@ -79,7 +79,7 @@ def join(folder: Path, files: FoldFiles, ranks: Ranks) -> FoldResult:
         pretrained = read_pretrained(run.pretrained, run.configuration_name, run.fold)
     settings = run.trainer
     take_device(ranks, settings.devices)
-    threads = settings.threads or max(1, available_cores() // ranks.local_size)
+    threads = threads_per_process(settings, ranks.local_size)
     device = choose_device(settings.accelerator, settings.precision, threads)
     return fit_fold(run, folder, device, fold_io(files), callbacks, pretrained, ranks)
 

@@ -41,6 +41,8 @@ LIGHTNING_ADVICE = (
     ".*srun.*",
     ".*It will use the implementation from `LightningModule` instance.*",
     ".*LeafSpec.* is deprecated.*",
+    ".*It is recommended to use `self.log.*sync_dist.*",  # of values that every rank has
+    "Grad strides do not match bucket view strides.*",  # of kernels of one voxel, whose strides mean nothing
 )
 EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
@@ -178,17 +180,19 @@ def _exit_on_sigterm() -> Iterator[None]:
 def _own_torch_state(device: Device) -> Iterator[None]:
     """Set threads and quiet Lightning's advice for the time of a training; give back what was there."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    lightning = logging.getLogger("pytorch_lightning")
-    level = lightning.level
+    lightning = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in lightning]
     set_threads(device)
-    lightning.setLevel(logging.WARNING)
+    for logger in lightning:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for advice in LIGHTNING_ADVICE:
                 warnings.filterwarnings("ignore", message=advice)
             yield
     finally:
-        lightning.setLevel(level)
+        for logger, level in zip(lightning, levels, strict=True):
+            logger.setLevel(level)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
 

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
 from segfw.core.ranks import ALONE, Ranks
 from segfw.core.training_settings import TrainerSettings
@@ -48,10 +49,8 @@ class Team:
         )
 
     def flops_per_second(self, count: int) -> float:
-        """Measure what `count` of the devices compute; processors of one node share what there is."""
-        speed = _measured(self.device, self.count)
-        nodes = self.ranks.world_size // self.ranks.local_size
-        return speed * (nodes if self.device.accelerator == "cpu" else count)
+        """Measure one device and return what `count` of them compute."""
+        return count * _measured(self.device, self.count)
 
 
 def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
@@ -64,7 +63,8 @@ def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
     per_node = ranks.local_size if ranks.together and wanted is None else wanted or 1
     _check_launch(settings, per_node, ranks)
     if settings.accelerator == "cpu" or not torch.cuda.is_available():
-        device = choose_device(settings.accelerator, settings.precision, settings.threads)
+        threads = threads_per_process(settings, per_node)
+        device = choose_device(settings.accelerator, settings.precision, threads)
         if device.accelerator == "mps" and per_node > 1:
             raise DeviceError(f"trainer.devices={settings.devices}: there is one Apple GPU, which trains alone")
         return Team(device, per_node * settings.num_nodes, ranks)
@@ -77,8 +77,14 @@ def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
         )
     chooses = wanted is None and not ranks.together
     count = (found if chooses else per_node) * settings.num_nodes
-    device = apart(count, choose_device, settings.accelerator, settings.precision, settings.threads)
+    threads = threads_per_process(settings, count // settings.num_nodes)
+    device = apart(count, choose_device, settings.accelerator, settings.precision, threads)
     return Team(device, count, ranks, fewer=chooses)
+
+
+def threads_per_process(settings: TrainerSettings, processes: int) -> int:
+    """Return the processor threads of each of so many `processes` on one computer, which share its cores."""
+    return settings.threads or max(1, available_cores() // processes)
 
 
 def apart(devices: int, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
