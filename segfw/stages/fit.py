@@ -36,6 +36,8 @@ from segfw.training.team import threads_per_process
 from segfw.workspace import Workspace, load_yaml
 
 FILES = ".fold_files.json"
+MEETING = ("TORCHELASTIC_USE_AGENT_STORE", "MASTER_ADDR", "MASTER_PORT")
+"""What Lightning and PyTorch read and write of the environment to let ranks meet."""
 
 
 def fit_in_children(folder: Path, files: FoldFiles, processes: int) -> FoldResult:
@@ -65,9 +67,16 @@ def follow(settings: ExperimentSettings) -> None:
 
 
 def answer(call: Call, ranks: Ranks) -> FoldResult:
-    """Take part in one fit."""
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # each fit has a meeting place of its own, kept by rank 0
-    return join(Path(call.folder), call.files, replace(ranks, address=call.address, port=call.port))
+    """Take part in one fit. Each has a meeting place of its own, kept by rank 0, instead of the launcher's."""
+    before = {name: os.environ.get(name) for name in MEETING}
+    os.environ[MEETING[0]] = "False"
+    try:
+        return join(Path(call.folder), call.files, replace(ranks, address=call.address, port=call.port))
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def join(folder: Path, files: FoldFiles, ranks: Ranks) -> FoldResult:

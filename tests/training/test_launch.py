@@ -1,6 +1,9 @@
 """Two processes on gloo, started by the launcher, beside one that trains alone."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +19,7 @@ from segfw.training.checkpoints import network_weights
 from segfw.training.fit import FoldResult
 from segfw.training.launch import Failure, _explained, launch
 from segfw.training.run import FoldRun
+from tests.stages.test_executor import comes_true, is_running
 from tests.training.conftest import make_plan
 from tests.training.rank_program import GRADIENTS, RUN, KeepGradients
 from tests.training.test_fit import without_seconds
@@ -38,6 +42,7 @@ def fit_in_two(run: FoldRun, folder: Path, action: str = "train") -> None:
     launch(PROGRAM, [str(folder), action], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_dice", [True, False])
 def test_two_ranks_train_like_one(make_run: MakeRun, fit: Fit, tmp_path: Path, batch_dice: bool) -> None:
     plan, cases = plan_of_threes(batch_dice), {"train_cases": ("a",), "val_cases": ("b", "c")}
@@ -65,6 +70,7 @@ def test_two_ranks_train_like_one(make_run: MakeRun, fit: Fit, tmp_path: Path, b
     assert (two / "train.log").read_text().count("epoch 2/2  loss") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_others_and_the_training_goes_on(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(max_epochs=2)
     begun = time.monotonic()
@@ -76,18 +82,34 @@ def test_a_killed_rank_ends_the_others_and_the_training_goes_on(make_run: MakeRu
     assert [row["epoch"] for row in without_seconds(tmp_path)] == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_on_one_rank_names_the_cases_of_all(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"not finite in epoch 1, step 0.*cases \['a', 'b'\]"):
         fit_in_two(make_run(max_epochs=2), tmp_path, "spoil")
     assert network_weights(tmp_path / "checkpoints/last.ckpt")
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(
     make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(JobError, match=r"rank 1 of 2 failed, .*ZeroDivisionError: nobody foresaw this"):
         fit_in_two(make_run(max_epochs=2), tmp_path, "fail")
     assert "in fail" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_the_command(make_run: MakeRun, tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / RUN).write_text(json.dumps(to_plain(make_run(max_epochs=2))))
+    code = f"from segfw.training.launch import launch; launch({PROGRAM!r}, [{str(tmp_path)!r}, 'stay'], 2)"
+    command = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    files = [tmp_path / f"pid_{rank}" for rank in range(2)]
+    assert comes_true(lambda: all(path.exists() and path.read_text() for path in files), 150)
+    pids = [int(path.read_text()) for path in files]
+    command.send_signal(number)
+    command.wait(60)
+    assert comes_true(lambda: not any(is_running(pid) for pid in pids), 60)
 
 
 def test_the_cause_is_told_before_its_consequences() -> None:
