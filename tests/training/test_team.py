@@ -1,3 +1,5 @@
+import os
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,8 @@ from segfw.core.ranks import Ranks
 from segfw.core.training_settings import TrainerSettings
 from segfw.training import team as team_module
 from segfw.training.devices import Device
-from segfw.training.team import Team, choose_team
+from segfw.training.team import Team, apart, choose_team
+from segfw.training.throughput import measure_flops_per_second
 from tests.training.conftest import CPU
 
 ON_CPU = TrainerSettings(accelerator="cpu")
@@ -58,6 +61,15 @@ def test_a_batch_has_a_sample_for_each_device() -> None:
     with pytest.raises(UsageError, match=r"3d_fullres has batches of 2, .* by 4 devices; use at most 2 "):
         Team(CPU, 4).devices_for(2, "3d_fullres")
     assert Team(CPU, 4, fewer=True).devices_for(2, "3d_fullres") == 2
+
+
+@pytest.mark.slow
+def test_a_card_is_asked_in_another_process_if_several_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickle.dumps(measure_flops_per_second)
+    assert apart(2, os.getpid) == os.getpid()  # there is no card here
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert apart(1, os.getpid) == os.getpid()
+    assert apart(2, os.getpid) != os.getpid()
 
 
 def test_devices_compute_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
