@@ -146,7 +146,7 @@ def test_what_is_trained_is_not_measured(job, monkeypatch, caplog):
             path.parent.mkdir(parents=True)
             path.write_text(to_yaml(Done(1000, 1, "", "", None, None, {})))
     with monkeypatch.context() as patch:
-        patch.setattr("segfw.stages.plan_table.measure_flops_per_second", measured)
+        patch.setattr("segfw.training.team.measure_flops_per_second", measured)
         text = show(job, CARD, patch, caplog)
     assert "trained" in text
     assert "time:" not in text
