@@ -89,6 +89,8 @@ def test_devices_have_three_forms(given, meant):
         ("optimizer__lr", float("inf"), "optimizer.lr must be above 0, got inf"),
         ("optimizer__lr", float("nan"), "optimizer.lr must be above 0, got nan"),
         ("optimizer__name", "adam", "optimizer.name must be one of .* did you mean 'adamw'?"),
+        ("augmentation__previous_radius_range", [0.5, 8], "previous_radius_range must be at least 1, got"),
+        ("augmentation__previous_removal_size", 15, "previous_removal_size must be between 0 and 1, got 15"),
         ("augmentation__gamma_range", [1.5, 0.7], r"augmentation.gamma_range must be \[low, high\], got \[1.5, 0.7\]"),
         ("augmentation__mirror_axes", [3], "augmentation.mirror_axes must be an axis"),
         ("plan__patch_size", 64, "plan.patch_size must be a list, got 64"),

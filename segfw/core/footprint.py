@@ -136,7 +136,8 @@ def training_bytes(plan: Plan, name: str, num_parameters: int, optimizer: str, m
     Memory-mapped cases are not counted: the system drops them when memory is short.
     """
     configuration = plan.configuration(name)
-    batch = configuration.batch_size * math.prod(configuration.patch_size) * (FLOAT * len(plan.channel_names) + 2)
+    per_voxel = FLOAT * len(plan.channel_names) + (2 if configuration.previous_stage is None else 4)  # label maps
+    batch = configuration.batch_size * math.prod(configuration.patch_size) * per_voxel
     validating = -(-machine.workers // 2)
     processes = machine.workers + validating
     total = TRAINING_PROCESS + processes * (WORKER + PREFETCHED_BATCHES * batch) + 2 * batch

@@ -40,6 +40,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "augmentation.brightness_range": ABOVE_0,
     "augmentation.contrast_range": ABOVE_0,
     "augmentation.gamma_range": ABOVE_0,
+    "augmentation.previous_radius_range": AT_LEAST_1,
     "augmentation.*": SHARE,
     "loss.*": AT_LEAST_0,
     "optimizer.lr": ABOVE_0,

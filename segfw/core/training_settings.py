@@ -37,6 +37,16 @@ class AugmentationSettings:
     gamma_probability: float = setting(0.3, "probability of a gamma change, per sample")
     gamma_range: tuple[float, float] = setting((0.7, 1.5), "the exponent, per channel")
     mirror_axes: tuple[int, ...] | None = setting(None, "axes to mirror, here and in prediction; None: all")
+    previous_operator_probability: float = setting(
+        0.4, "cascade: probability that labels of the previous stage are dilated, eroded, opened or closed, per sample"
+    )
+    previous_operator_label_probability: float = setting(0.5, "and per label of such a sample")
+    previous_radius_range: tuple[float, float] = setting((1.0, 8.0), "radius of the ball (2D: disk) of it, voxels")
+    previous_removal_probability: float = setting(
+        0.2, "cascade: probability that components of the previous stage's labels are removed, per sample"
+    )
+    previous_removal_label_probability: float = setting(0.5, "and per label of such a sample, one component each")
+    previous_removal_size: float = setting(0.15, "only components smaller than this share of the patch")
 
 
 @dataclass(frozen=True)

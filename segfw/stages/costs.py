@@ -22,9 +22,9 @@ from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.networks import NetworkCost, network_cost
-from segfw.stages.runs import DONE, run_folder
+from segfw.stages.runs import run_folder
 from segfw.training.devices import Device, choose_workers
-from segfw.training.run import CHECKPOINTS, FULL, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, FULL, FoldRun
 from segfw.training.team import Team
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from segfw.core.plan import Plan
 from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
-from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
+from segfw.training.run import CHECKPOINTS, DONE, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
 from segfw.workspace import digest, load_yaml
 
 log = logging.getLogger(__name__)
 
-CONFIG, DONE = "config.yaml", "done.yaml"
+CONFIG = "config.yaml"
 REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
 CONTINUES = (
     "trainer.max_epochs",
@@ -34,6 +34,7 @@ CONTINUES = (
     "inference",
     "pretrained.path",  # its hash counts, wherever it lies
     "next_stage",
+    "previous",  # compared on its own, when the previous stage is there
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")

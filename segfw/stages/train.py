@@ -7,6 +7,7 @@ with other training-relevant settings is never touched: another `name` keeps bot
 import logging
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
@@ -17,7 +18,7 @@ from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
-from segfw.stages.cascade import is_handed_on
+from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
@@ -26,7 +27,6 @@ from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
-    DONE,
     Done,
     check_names,
     config_of,
@@ -38,7 +38,7 @@ from segfw.stages.runs import (
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
@@ -60,7 +60,7 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting = [(c, f) for c in job.configurations for f in job.folds if not _is_done(job, c, f)]
+    waiting = _waiting(job)
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
@@ -79,6 +79,22 @@ def run(job: Job) -> None:
         _train(job, fold_run, team)
 
 
+def _waiting(job: Job) -> list[tuple[str, FoldName]]:
+    """Return what is not finished, and every stage whose previous one is not: it may become stale."""
+    waiting: list[tuple[str, FoldName]] = []
+    for configuration in job.configurations:
+        previous = job.plan.configuration(configuration).previous_stage
+        anew = any(name == previous for name, _ in waiting)
+        begun = [fold for fold in job.folds if (run_folder(job, configuration, fold) / CONFIG).exists()]
+        if anew and begun and not job.settings.overwrite:
+            log.warning(
+                "train %s: should %s segment the cases otherwise now, its folds %s will have to be trained anew",
+                *(configuration, previous, ", ".join(map(str, begun))),
+            )
+        waiting += [(configuration, f) for f in job.folds if anew or not _is_done(job, configuration, f)]
+    return waiting
+
+
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether the run is finished for as many epochs, validated and handed on to the next stage as asked."""
     if job.settings.overwrite:
@@ -89,6 +105,8 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     wanted = job.settings
     if found.done.epochs < wanted.trainer.max_epochs or found.done.inference != digest(wanted.inference):
         return False
+    if changed_folds(found.folder, found.run):
+        return False
     return is_handed_on(found, next_stage(job.plan, configuration))
 
 
@@ -97,8 +115,12 @@ def _train(job: Job, fold_run: FoldRun, team: Team) -> None:
     what = f"{fold_run.configuration_name} fold {fold_run.fold}"
     with hold(job.workspace.lock(f"run {job.workspace.relative(folder)}"), what) as lock:
         if _is_done(job, fold_run.configuration_name, fold_run.fold):
-            log.info("train %s: another command has just finished it", what)
+            log.info("train %s: nothing to do, it is finished by now", what)
             return
+        if fold_run.configuration.previous_stage is not None:
+            fold_run = replace(fold_run, previous=require_previous(job, fold_run))
+        if not job.settings.overwrite:
+            refuse_other_previous(folder, fold_run)
         pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()

@@ -16,6 +16,7 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.training_settings import OptimizerSettings
 from segfw.data.augmentation import Augmentation, build_augmentation, encode_target
 from segfw.data.randomness import sample_generator, sample_generators
+from segfw.inference.cascade import append_one_hot
 from segfw.nn.build import fresh_network
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.schedules import learning_rate_factor
@@ -72,6 +73,8 @@ class SegmentationModule(LightningModule):
         if self.trainer.training:
             generators = sample_generators(self.run.seed, "augmentation", batch["epoch"], batch["indices"])
             image, label = self.augmentation(image, label, generators)
+        if self.run.configuration.previous_stage is not None:
+            image, label = append_one_hot(image, label[:, 1:], self.labels.foreground_values), label[:, :1]
         return {**batch, "image": image, "target": encode_target(label, self.labels)}
 
     def on_train_epoch_start(self) -> None:

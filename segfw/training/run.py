@@ -25,6 +25,7 @@ CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
 
 NEXT_STAGE = "next_stage"
+DONE = "done.yaml"
 
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
@@ -44,13 +45,26 @@ class NextStage:
 
 
 @dataclass(frozen=True)
+class PreviousRuns:
+    """What a second stage is fed by: the segmentations of every case by the fold of `name` that left it out.
+
+    `folders`: one per fold; `manifests`: SHA-256 of each one's manifest.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    manifests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FoldRun:
     """One fold of one configuration.
 
     `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
     validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
-    segments its cases once more.
+    segments its cases once more; `previous` says where the segmentations come from that are a further
+    input; None for a configuration that takes none, and until they are there.
     """
 
     plan: Plan
@@ -73,6 +87,7 @@ class FoldRun:
     pretrained: PretrainedSettings | None = None
     pretrained_sha256: str | None = None
     next_stage: NextStage | None = None
+    previous: PreviousRuns | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)
@@ -105,8 +120,8 @@ class FoldRun:
 
     @property
     def num_channels(self) -> int:
-        """Image channels that enter the network."""
-        return len(self.plan.channel_names)
+        """Channels that enter the network: the images and, after a previous stage, one per label."""
+        return self.plan.num_inputs(self.configuration)
 
     @property
     def val_batches(self) -> int:
