@@ -63,6 +63,13 @@ def test_callbacks_and_labels_are_free_form():
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"), [(2, 2), ("2", 2), ("auto", "auto"), ([0, 2], (0, 2)), ([1], (1,)), (1.0, 1)]
+)
+def test_devices_have_three_forms(given, meant):
+    assert loaded(trainer__devices=given).trainer.devices == meant
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("trainer__max_epoch", 3, "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
@@ -72,6 +79,11 @@ def test_callbacks_and_labels_are_free_form():
         ("trainer__max_epochs", 0, "trainer.max_epochs must be at least 1, got 0"),
         ("trainer__max_epochs", "many", "trainer.max_epochs must be an integer, got 'many'"),
         ("trainer__accelerator", "gpus", "trainer.accelerator must be one of .* did you mean 'gpu'?"),
+        ("trainer__devices", 0, "trainer.devices must be auto, a number of devices, or a list .* got 0"),
+        ("trainer__devices", [1, 1], r"trainer.devices must be auto, .* such as \[0,2\], got \[1, 1\]"),
+        ("trainer__devices", "all", "trainer.devices must be auto, .* got 'all'"),
+        ("trainer__devices", [-1], r"trainer.devices must be at least 0, got \[-1\]"),
+        ("trainer__strategy", "fsdp", "trainer.strategy must be one of .*'ddp'"),
         ("inference__step_size", 0, r"inference.step_size must be above 0 and at most 1, got 0"),
         ("inference__step_size", 1.5, "inference.step_size must be above 0 and at most 1, got 1.5"),
         ("optimizer__lr", float("inf"), "optimizer.lr must be above 0, got inf"),

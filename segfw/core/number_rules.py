@@ -57,6 +57,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.ema_half_life": STEP,
     "trainer.checkpoint_minutes": ABOVE_0,
+    "trainer.devices": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
     "inference.step_size": STEP,
     "inference.window_batch_size": AT_LEAST_1,

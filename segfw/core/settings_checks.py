@@ -47,8 +47,10 @@ def check_settings(settings: T) -> T:
         _check_time(settings)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
+        devices = parse_devices(settings.trainer.devices)
         return dataclasses.replace(
             settings,
+            trainer=dataclasses.replace(settings.trainer, devices=devices),
             stages=parse_stages(settings.stages),
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
@@ -111,6 +113,19 @@ def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
     if num_folds is not None and max(folds) >= num_folds:
         raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
     return tuple(dict.fromkeys(folds))
+
+
+def parse_devices(value: Any) -> int | Literal["auto"] | tuple[int, ...]:
+    """Return `auto`, how many devices of a node train, or the numbers of those that do."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    listed = tuple(value) if isinstance(value, list | tuple) else None
+    if listed and len(set(listed)) == len(listed):
+        return listed
+    if listed is None and (number == "auto" or (isinstance(number, int) and number >= 1)):
+        return number
+    raise UsageError(
+        f"trainer.devices must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
+    )
 
 
 def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:

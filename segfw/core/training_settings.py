@@ -5,6 +5,7 @@ from typing import Literal
 
 from segfw.core.declaring import setting
 
+Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -139,6 +140,9 @@ class TrainerSettings:
     limit_train_batches: int = setting(250, "training iterations per epoch")
     limit_val_batches: int = setting(50, "on-line validation iterations per epoch")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
+    devices: int | str | tuple[int, ...] = setting(1, "how many per node, [0, 2] for these, auto for all of them")
+    num_nodes: int = setting(1, "computers; each runs the command under srun or torchrun")
+    strategy: Strategy = setting("auto", "auto: ddp on several devices; ddp_find_unused_...: networks with idle parts")
     precision: str = setting("auto", "auto: 16-mixed on CUDA, 32-true elsewhere; or any Lightning precision")
     gradient_clip_val: float = setting(12.0, "largest total 2-norm of the gradient; 0 for none")
     accumulate_grad_batches: int = setting(
@@ -153,5 +157,5 @@ class TrainerSettings:
     checkpoint_minutes: float = setting(10.0, "last.ckpt is written every epoch, and within one after so many minutes")
     detect_anomaly: bool = setting(False, "name the operation whose gradient is not a number; slow")
     compile: bool = setting(False, "compile the network (CUDA only)")
-    threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
+    threads: int | None = setting(None, "CPU threads of each process; None shares out every available core")
     enable_progress_bar: bool = setting(True, "show progress bars")

@@ -1,6 +1,9 @@
 """The training loss: cross-entropy plus negative soft Dice, at every resolution of the decoder.
 
 A perfect segmentation scores -1. Everything is computed in float32 whatever the precision of the network.
+
+On several ranks every mean is over the samples and voxels of all of them, so that gradients averaged over the ranks are
+those of one large batch, also where ranks have unequal shares of it. nnU-Net weighs each rank's cross-entropy alike.
 """
 
 import math
@@ -40,7 +43,7 @@ class DiceCrossEntropy(nn.Module):
         log_probabilities = F.log_softmax(logits.float(), dim=1)
         probabilities = log_probabilities.exp()
         truth = _sum_over_space(one_hot)
-        cross_entropy = -(one_hot * log_probabilities).sum() / truth.sum().clamp_min(1)
+        cross_entropy = -(one_hot * log_probabilities).sum() / mean_over_ranks(truth.sum(), at_least=1)
         overlap = _sum_over_space(one_hot * probabilities)
         if self.ignores:
             probabilities = probabilities * one_hot.sum(1, keepdim=True)
@@ -72,9 +75,10 @@ class DiceBinaryCrossEntropy(nn.Module):
             target = target[:, :-1] * valid
             probabilities = probabilities * valid
             entropies = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            cross_entropy = (entropies * valid).sum() / valid.sum().clamp_min(SMALLEST_DENOMINATOR)
+            cross_entropy = (entropies * valid).sum() / mean_over_ranks(valid.sum(), at_least=SMALLEST_DENOMINATOR)
         else:
-            cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+            entropies = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+            cross_entropy = entropies / mean_over_ranks(entropies.new_tensor(float(target.numel())), at_least=1)
         overlap = _sum_over_space(probabilities * target)
         dice = mean_dice(
             overlap, _sum_over_space(probabilities), _sum_over_space(target), self.settings.smooth, self.batch_dice
@@ -148,15 +152,34 @@ def mean_dice(overlap: Tensor, predicted: Tensor, truth: Tensor, smooth: float, 
     sums = torch.stack((overlap, predicted, truth))
     if batch_dice:
         sums = sums.sum(1)
-        if dist.is_available() and dist.is_initialized():
+        if _several_ranks():
             sums = _SumOverRanks.apply(sums)
     overlap, predicted, truth = sums.unbind()
-    return ((2 * overlap + smooth) / (predicted + truth + smooth).clamp_min(SMALLEST_DENOMINATOR)).mean()
+    dice = (2 * overlap + smooth) / (predicted + truth + smooth).clamp_min(SMALLEST_DENOMINATOR)
+    if batch_dice or not _several_ranks():
+        return dice.mean()
+    return dice.sum() / mean_over_ranks(dice.new_tensor(float(dice.numel())), at_least=1)
 
 
 def _sum_over_space(values: Tensor) -> Tensor:
     """Sum `(B, C, *space)` over space."""
     return values.flatten(2).sum(2)
+
+
+def mean_over_ranks(count: Tensor, at_least: float) -> Tensor:
+    """Return what a rank divides its sum by, so that the mean of the ranks' losses is that over all their counts.
+
+    `count`, a scalar, is this rank's; the counts of all ranks together are taken to be `at_least` so many.
+    """
+    if not _several_ranks():
+        return count.clamp_min(at_least)
+    total = count.detach().clone()
+    dist.all_reduce(total)
+    return total.clamp_min(at_least) / dist.get_world_size()
+
+
+def _several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 class _SumOverRanks(torch.autograd.Function):

@@ -26,7 +26,7 @@ from segfw.stages.networks import NetworkCost, network_cost
 from segfw.stages.runs import run_folder
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import CHECKPOINTS, DONE, FULL, FoldRun
-from segfw.training.throughput import measure_flops_per_second
+from segfw.training.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -145,15 +145,16 @@ def _size(files: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
+def announce_cost(runs: Sequence[FoldRun], team: Team) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
-    seconds = estimate_seconds(runs, measure_flops_per_second(device))
+    parts = [_seconds_of(run, team) for run in runs]
     many = f"train: {counted(len(runs), 'run')}"
-    seconds = estimate_seconds(runs, measure_flops_per_second(device))
-    if seconds is None:
+    if None in parts:
         log.info("%s; how long they take is not known for this network", many)
         return
-    log.info("%s, estimated %s on this machine", many, in_words(seconds))
+    seconds = sum(filter(None, parts))
+    where = "on this machine" if team.count == 1 else f"on {team.count} devices"
+    log.info("%s, estimated %s %s", many, in_words(seconds), where)
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "
@@ -171,5 +172,10 @@ def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float 
         forward = network_cost(run.plan, run.configuration, run.network).flops
         if forward is None:
             return None
-        total += training_flops(forward, run.trainer, run.val_batches) / flops_per_second
-    return total
+        total += training_flops(forward, run.trainer, run.val_batches)
+    return total / flops_per_second
+
+
+def _seconds_of(run: FoldRun, team: Team) -> float | None:
+    devices = team.devices_for(run.configuration.batch_size, run.configuration_name)
+    return estimate_seconds([run], team.flops_per_second(devices))

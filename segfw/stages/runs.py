@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from segfw.core.conversion import changed_keys, from_plain, to_plain
 from segfw.core.durations import parse_duration
@@ -28,6 +29,9 @@ CONTINUES = (
     "trainer.checkpoint_minutes",
     "trainer.detect_anomaly",
     "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
     "trainer.threads",
     "trainer.compile",
     "trainer.enable_progress_bar",
@@ -119,6 +123,12 @@ def load_run(folder: Path) -> FoldRun:
     """Read the run that a folder's config.yaml describes."""
     path = folder / CONFIG
     return from_plain(FoldRun, _mapping(path).get("run"), str(path))
+
+
+def load_callbacks(folder: Path) -> dict[str, Any]:
+    """Read which callbacks of the user's the run in `folder` was given."""
+    callbacks = _mapping(folder / CONFIG).get("callbacks")
+    return callbacks if isinstance(callbacks, dict) else {}
 
 
 def _mapping(config: Path) -> dict[str, object]:

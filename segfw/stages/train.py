@@ -12,18 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.durations import parse_duration
-from segfw.core.errors import ArtefactError, DataError
+from segfw.core.errors import ArtefactError
 from segfw.core.files import discard, remove_remains, sha256, write_text
 from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
+from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
-from segfw.core.types import IntArray, Volume
 from segfw.core.words import counted
-from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
+from segfw.stages.fit import fit_in_children, fit_with_called
+from segfw.stages.fold_files import FoldFiles, files_of, fold_io
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
@@ -39,11 +40,10 @@ from segfw.stages.runs import (
 )
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on
-from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.pretrained import Pretrained, match
 from segfw.training.run import CHECKPOINTS, DONE, NEXT_STAGE, VALIDATION, FoldName, FoldRun
-from segfw.training.validation import FoldIO
+from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 def check(settings: ExperimentSettings) -> None:
     """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
-    choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
+    choose_team(settings.trainer, launched_ranks())
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
@@ -71,15 +71,17 @@ def run(job: Job) -> None:
                 log.info("train %s fold %s: nothing to do, it is finished", configuration, fold)
     if not waiting:
         return
-    device = choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
-    log.info("train: %s", device.description)
+    team = choose_team(settings.trainer, launched_ranks())
+    log.info("train: %s", team.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
+    for fold_run in runs:
+        team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
     for configuration in job.configurations:
         require_store(job, configuration)
-    announce_cost(runs, device)
+    announce_cost(runs, team)
     deadline = _deadline(settings)
     for fold_run in runs:
-        _train(job, fold_run, device, deadline)
+        _train(job, fold_run, team, deadline)
 
 
 def _deadline(settings: ExperimentSettings) -> float:
@@ -121,7 +123,7 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     return is_handed_on(found, next_stage(job.plan, configuration))
 
 
-def _train(job: Job, fold_run: FoldRun, device: Device, deadline: float) -> None:
+def _train(job: Job, fold_run: FoldRun, team: Team, deadline: float) -> None:
     folder = run_folder(job, fold_run.configuration_name, fold_run.fold)
     what = f"{fold_run.configuration_name} fold {fold_run.fold}"
     with hold(job.workspace.lock(f"run {job.workspace.relative(folder)}"), what) as lock:
@@ -132,14 +134,27 @@ def _train(job: Job, fold_run: FoldRun, device: Device, deadline: float) -> None
             fold_run = replace(fold_run, previous=require_previous(job, fold_run))
         if not job.settings.overwrite:
             refuse_other_previous(folder, fold_run)
-        callbacks = build_callbacks(job.settings.callbacks)
         pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks, pretrained, deadline)
+        result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
         _finish(job, folder, lock, result, time.time() - started)
         how = f" early, since {result.ended.reason}" if result.ended.kind == "early" else ""
         log.info("train %s: finished after %s%s, %s", what, counted(result.epochs, "epoch"), how, folder)
+
+
+def _fit(
+    job: Job, fold_run: FoldRun, team: Team, files: FoldFiles, pretrained: Pretrained | None, deadline: float
+) -> FoldResult:
+    """Train here on one device, in child processes on several, or with the processes that a launcher has started."""
+    folder = run_folder(job, fold_run.configuration_name, fold_run.fold)
+    if team.ranks.together:
+        return fit_with_called(folder, files, job.workspace, team.ranks, deadline)
+    devices = team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
+    if devices > 1:
+        return fit_in_children(folder, files, devices, deadline)
+    callbacks = build_callbacks(job.settings.callbacks)
+    return fit_fold(fold_run, folder, team.device, fold_io(files), callbacks, pretrained, deadline)
 
 
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
@@ -189,18 +204,3 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
     )
     lock.check()
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
-
-
-def _io(job: Job, lock: Lock) -> FoldIO:
-    """Give training the functions that read reference label maps and write segmentations in a case's own geometry."""
-
-    def reference(name: str) -> Volume:
-        label = job.dataset.case(name).label
-        if label is None:
-            raise DataError(f"case {name}: has no label map to validate against")
-        return read_label(label, job.dataset.remap)
-
-    def write(name: str, segmentation: IntArray, path: Path) -> None:
-        write_label(path, segmentation, read_geometry(job.dataset.case(name).images[0]))
-
-    return FoldIO(read_reference=reference, write_segmentation=write, check_ownership=lock.check)

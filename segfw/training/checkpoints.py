@@ -5,6 +5,7 @@ epoch can replace the best one. Here the score is updated, `best` is written, th
 `last` has an older generation, `previous`, which serves when `last` cannot be read.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -62,13 +63,15 @@ def can_go_on(folder: Path) -> bool:
     return (folder / LAST).exists() or (folder / PREVIOUS).exists()
 
 
-def checkpoint_to_go_on_from(folder: Path) -> dict[str, Any] | None:
+def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any] | None:
     """Return the content of `last`, None where nothing was saved yet.
 
     Where `last` is damaged or missing, `previous` takes its place, with a warning. Raises `ArtefactError` when
-    neither can be read.
+    neither can be read. A rank that does not lead changes nothing: rank 0 does, meanwhile or before.
     """
     last, previous = folder / LAST, folder / PREVIOUS
+    if not leads:
+        return _read_beside_rank_0(last, previous)
     for path in (last, previous):
         remove_remains(path)
     if not can_go_on(folder):
@@ -85,6 +88,15 @@ def checkpoint_to_go_on_from(folder: Path) -> dict[str, Any] | None:
         log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
         previous.replace(last)
         return content
+
+
+def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
+    if not can_go_on(last.parent):
+        return None
+    for path in (last, previous):  # which rank 0 may be giving the name of `last` just now
+        with contextlib.suppress(ArtefactError):
+            return _load_intact(path)
+    return _load_intact(last)
 
 
 def _load_intact(path: Path) -> dict[str, Any]:

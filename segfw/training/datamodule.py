@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from segfw.core.conversion import nearest
 from segfw.core.footprint import FLOAT
+from segfw.core.ranks import ALONE, Ranks
 from segfw.data.device_store import DeviceStore, load_on_device
 from segfw.data.drawing import make_patch_spec, unknown_names
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample
@@ -28,19 +29,19 @@ log = logging.getLogger(__name__)
 
 
 class SegmentationDataModule(LightningDataModule):
-    """Serve a run's training and on-line validation batches from its store."""
+    """Serve a run's training and on-line validation batches, or a rank's share of each, from its store."""
 
-    def __init__(self, run: FoldRun, store: Store, device: Device) -> None:
+    def __init__(self, run: FoldRun, store: Store, device: Device, ranks: Ranks = ALONE) -> None:
         super().__init__()
-        self.run, self.store, self.device = run, store, device
+        self.run, self.store, self.device, self.ranks = run, store, device, ranks
         self._cache: Cache | None = None
         self._held: DeviceStore | None = None
 
     @classmethod
-    def of_run(cls, run: FoldRun, device: Device) -> "SegmentationDataModule":
+    def of_run(cls, run: FoldRun, device: Device, ranks: Ranks = ALONE) -> "SegmentationDataModule":
         """Open the run's store; `ArtefactError` when it is not complete."""
         warn_of_unknown_names(run)
-        return cls(run, open_store(run), device)
+        return cls(run, open_store(run), device, ranks)
 
     def train_dataloader(self) -> "DataLoader[Sample]":
         """Serve `trainer.limit_train_batches` augmented batches per epoch."""
@@ -58,7 +59,7 @@ class SegmentationDataModule(LightningDataModule):
         run, training = self.run, purpose == "training"
         spec = make_patch_spec(run.configuration, run.sampling, run.augmentation if training else None)
         cases = run.train_cases if training else run.val_cases
-        sampler = EpochBatchSampler(num_batches, spec.batch_size)
+        sampler = EpochBatchSampler(num_batches, spec.batch_size, self.ranks.rank, self.ranks.world_size)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
             loop: Any = self.trainer.fit_loop
             sampler.set_epoch(loop.epoch_progress.current.processed)

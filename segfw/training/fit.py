@@ -9,7 +9,7 @@ import signal
 import threading
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from segfw.core.metrics import Summary
+from segfw.core.ranks import ALONE, Ranks
 from segfw.core.words import in_words
 from segfw.nn.schedules import learning_rate_factor
 from segfw.training.callbacks.curves_log import CurvesLog
@@ -31,9 +32,11 @@ from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, checkpoi
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
 from segfw.training.ending import Ended, Standing, standing_of
+from segfw.training.idle import freeze_idle_parameters
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
+from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
 from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, FoldRun
 from segfw.training.validation import FoldIO
 from segfw.training.worker_errors import explained_worker_deaths
@@ -47,6 +50,8 @@ LIGHTNING_ADVICE = (
     ".*It will use the implementation from `LightningModule` instance.*",
     ".*LeafSpec.* is deprecated.*",
     ".*your dataloader is not resumable.*",  # it is: see EpochBatchSampler.begin_with
+    ".*It is recommended to use `self.log.*sync_dist.*",  # of values that every rank has
+    "Grad strides do not match bucket view strides.*",  # of kernels of one voxel, whose strides mean nothing
 )
 EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
@@ -74,35 +79,42 @@ def fit_fold(
     callbacks: Sequence[Callback] = (),
     pretrained: Pretrained | None = None,
     deadline: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> FoldResult:
     """Train `run` in `folder` from where it stands to the end of its horizon, then validate it on whole cases.
 
     A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would; without one a training
-    begins with what fits of `pretrained`. Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `SystemExit` (143). Raises
-    `JobError` when the loss is no longer finite, memory does not suffice, or the `deadline` (seconds of
+    begins with what fits of `pretrained`. Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `SystemExit` (143).
+    Of several `ranks` each calls this; rank 0 alone writes, but for the whole cases, which are shared out, and has the scores.
+    Raises `JobError` when the loss is no longer finite, memory does not suffice, or the `deadline` (seconds of
     `time.monotonic`) is over; `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST
-    with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
-        content = checkpoint_to_go_on_from(last.parent)
+    with _train_log(folder / LOG_FILE, ranks) as record, _own_torch_state(device), closing_the_group():
+        content = checkpoint_to_go_on_from(last.parent, ranks.leads)
         standing = None if content is None else standing_of(content)
         del content
-        _announce(run, device, standing, callbacks)
+        if ranks.leads:
+            _announce(run, device, standing, callbacks, ranks)
         module = build_module(run, device)
         if pretrained is not None and standing is None:
             for line in begin_with(module.network, pretrained, run).lines():
-                record.line(f"pretrained: {line}")
-        validation = FoldValidation(run, folder, io, last)
+                record(f"pretrained: {line}")
+        if ranks.together:
+            freeze_idle_parameters(module.network, (2, run.num_channels, *run.configuration.patch_size))
+        validation = FoldValidation(run, folder, io, last, ranks)
         left = None if run.time_budget is None else lambda: max(0.0, (run.time_budget or 0) - module.clock.seconds)
-        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line, left)
+        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record, left)
         half_life = run.trainer.ema_half_life
         average = () if half_life is None else (WeightAverage(half_life),)
         checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
-        ours = (CurvesLog(folder), progress, *average, validation, checkpoints)
-        trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks))
+        shown = (progress,) if ranks.leads else ()
+        ours = (CurvesLog(folder), *shown, *average, validation, checkpoints)
+        trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks), ranks)
         with explained_out_of_memory(run, device, lambda: validation.began):
-            _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if standing else None)
-        last.with_name(PREVIOUS).unlink(missing_ok=True)
+            _fit(trainer, module, SegmentationDataModule.of_run(run, device, ranks), last if standing else None)
+        if ranks.leads:
+            last.with_name(PREVIOUS).unlink(missing_ok=True)
         end = standing_of(load_checkpoint(last))
         return FoldResult(last, end.epochs, module.patch_dice_ema, validation.summary, end.end(run), end.seconds)
 
@@ -111,13 +123,16 @@ def _title(run: FoldRun) -> str:
     return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
 
 
-def _announce(run: FoldRun, device: Device, standing: Standing | None, callbacks: Sequence[Callback] = ()) -> None:
+def _announce(
+    run: FoldRun, device: Device, standing: Standing | None, callbacks: Sequence[Callback] = (), ranks: Ranks = ALONE
+) -> None:
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
     whole = f"{run.trainer.max_epochs} epochs"
     if run.time_budget is not None:
         whole = f"{in_words(run.time_budget)} of training"
     state = whole if standing is None else f"{standing.done(run)} of {whole} done"
-    log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
+    where = f"{ranks.world_size} x {device.description}" if ranks.together else device.description
+    log.info("%s: %s, %s, on %s", _title(run), cases, state, where)
     if standing is not None:
         _announce_horizon(run, standing)
     if not run.val_batches and any(isinstance(callback, EarlyStopping) for callback in callbacks):
@@ -140,13 +155,22 @@ def _announce_horizon(run: FoldRun, standing: Standing) -> None:
 
 
 def _build_trainer(
-    run: FoldRun, folder: Path, device: Device, standing: Standing | None, callbacks: Sequence[Callback]
+    run: FoldRun,
+    folder: Path,
+    device: Device,
+    standing: Standing | None,
+    callbacks: Sequence[Callback],
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     settings = run.trainer
-    return Trainer(
+    strategy = "ddp" if settings.strategy == "auto" else settings.strategy
+    listed = settings.devices if isinstance(settings.devices, tuple) else ()
+    trainer = Trainer(
         default_root_dir=folder,
         accelerator=device.accelerator,
-        devices=1,
+        devices=list(listed) if listed and device.accelerator == "cuda" else ranks.local_size,
+        num_nodes=ranks.world_size // ranks.local_size,
+        strategy=strategy if ranks.together else "auto",
         precision=device.precision,  # type: ignore[arg-type]
         max_epochs=(standing or Standing(0, 0.0, None, None)).limit(run),
         limit_train_batches=settings.limit_train_batches,
@@ -157,7 +181,7 @@ def _build_trainer(
         accumulate_grad_batches=settings.accumulate_grad_batches,
         detect_anomaly=settings.detect_anomaly,
         callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), GivenRanks(ranks)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -165,6 +189,9 @@ def _build_trainer(
         deterministic=run.deterministic,
         benchmark=device.accelerator == "cuda" and not run.deterministic,
     )
+    if ranks.together:
+        leave_sigterm_to_us(trainer)
+    return trainer
 
 
 def _fit(trainer: Trainer, module: SegmentationModule, data: SegmentationDataModule, checkpoint: Path | None) -> None:
@@ -206,17 +233,19 @@ def _exit_on_sigterm() -> Iterator[None]:
 def _own_torch_state(device: Device) -> Iterator[None]:
     """Set threads and quiet Lightning's advice for the time of a training; give back what was there."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    lightning = logging.getLogger("pytorch_lightning")
-    level = lightning.level
+    lightning = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in lightning]
     set_threads(device)
-    lightning.setLevel(logging.WARNING)
+    for logger in lightning:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for advice in LIGHTNING_ADVICE:
                 warnings.filterwarnings("ignore", message=advice)
             yield
     finally:
-        lightning.setLevel(level)
+        for logger, level in zip(lightning, levels, strict=True):
+            logger.setLevel(level)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
 
@@ -229,7 +258,11 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _train_log(path: Path) -> Iterator[_LogFile]:
+def _train_log(path: Path, ranks: Ranks) -> Iterator[Callable[[str], None]]:
+    """Keep what is logged in `path`, and yield what takes lines for this file alone; only rank 0 has one."""
+    if not ranks.leads:
+        yield lambda text: None
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -238,7 +271,7 @@ def _train_log(path: Path) -> Iterator[_LogFile]:
     package.addHandler(handler)
     package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
     try:
-        yield handler
+        yield handler.line
     finally:
         package.setLevel(level)
         package.removeHandler(handler)

@@ -30,6 +30,8 @@ Batch = dict[str, Any]
 EMA_KEY, LOSSES_KEY = "patch_dice_ema", "epoch_losses"
 FUSED_PRECISIONS = ("32-true", "bf16-mixed")
 """Where no scaler stands between gradient and optimizer: a fused one would unscale after clipping."""
+PER_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": 1}
+"""A mean over an epoch's steps, and over the ranks, whose losses are weighed for that already."""
 
 
 class SegmentationModule(LightningModule):
@@ -105,7 +107,7 @@ class SegmentationModule(LightningModule):
         value, steps = self._watch.add(loss.detach(), batch["cases"], batch_idx)
         if loss.device.type == "cpu":  # where looking costs nothing
             self.refuse_bad_step()
-        self.log("train/loss", value, on_step=False, on_epoch=True, batch_size=steps * len(batch["image"]))
+        self.log("train/loss", value, **{**PER_EPOCH, "batch_size": steps})
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -127,7 +129,7 @@ class SegmentationModule(LightningModule):
         """Score one batch; the loss is that of training, with all its resolutions."""
         outputs = self._all_outputs(batch["image"])
         loss = self.loss(outputs, batch["target"])
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("val/loss", loss, **PER_EPOCH)
         self.patch_dice.update(outputs[0] if isinstance(outputs, list) else outputs, batch["target"])
 
     def on_validation_epoch_end(self) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from segfw.core.errors import JobError
+from segfw.training.ranks import gather_from_ranks, smallest_over_ranks
 
 NO_STEP = 2**31 - 1
 
@@ -42,12 +43,13 @@ class StepWatch:
         return self.steps, float(self._sum)
 
     def refuse_bad(self, epoch: int, lr: float) -> None:
-        """Raise `JobError` if a loss was not finite, with what can be done; waits for the device."""
-        step = int(self._first_bad)
+        """Raise `JobError` if a loss was not finite, with what can be done; waits for device and ranks."""
+        step = int(smallest_over_ranks(self._first_bad))
         if step < NO_STEP:
+            cases = sorted({case for part in gather_from_ranks(self._cases[step]) for case in part})
             raise JobError(
                 f"the loss is not finite in epoch {epoch}, step {step}; "
-                f"its batch came from the cases {sorted(set(self._cases[step]))}. Look at their intensities (`verify` "
+                f"its batch came from the cases {cases}. Look at their intensities (`verify` "
                 f"does); where they are sound, train under another name= with a lower optimizer.lr (it is {lr:g}), a "
                 "schedule.warmup (0.02), or trainer.precision=bf16-mixed or 32-true instead of 16-mixed; "
                 "trainer.detect_anomaly=true names the operation. The checkpoint from before is kept"

@@ -11,6 +11,7 @@ from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import announce_cost, estimate_seconds
 from segfw.training.devices import Device
 from segfw.training.run import FoldRun
+from segfw.training.team import Team
 from tests.stages.golden import HIPPOCAMPUS
 
 
@@ -42,13 +43,13 @@ def test_rarer_validation_takes_less(run):
 
 
 def test_more_than_a_day_names_the_recipe_for_small_budgets(run, caplog, monkeypatch):
-    monkeypatch.setattr("segfw.stages.costs.measure_flops_per_second", lambda device: 90e9)
-    device = Device("cpu", "CPU", "32-true", 2, "CPU")
+    monkeypatch.setattr("segfw.training.team.measure_flops_per_second", lambda device: 90e9)
+    team = Team(Device("cpu", "CPU", "32-true", 2, "CPU"))
     with caplog.at_level(logging.INFO):
-        announce_cost([run], device)
+        announce_cost([run], team)
     assert "35.5 days" in caplog.text
     assert "experiment=fast" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        announce_cost([replace(run, trainer=TrainerSettings(max_epochs=1))], device)
+        announce_cost([replace(run, trainer=TrainerSettings(max_epochs=1))], team)
     assert "experiment=fast" not in caplog.text

@@ -26,6 +26,7 @@ def changed(**changes: object) -> list[str]:
 
 def test_more_epochs_devices_workers_and_windows_continue_a_run():
     assert changed(trainer=TrainerSettings(max_epochs=7, accelerator="cpu", threads=3, compile=True)) == []
+    assert changed(trainer=TrainerSettings(devices=(0, 2), num_nodes=2, strategy="ddp")) == []
     assert changed(data=DataSettings(workers=9), inference=InferenceSettings(mirror=False)) == []
 
 
