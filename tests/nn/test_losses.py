@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from segfw.nn.losses import (
     DeepSupervisionLoss,
     build_loss,
     deep_supervision_targets,
-    mean_dice,
     output_weights,
 )
 
@@ -83,9 +83,14 @@ def test_weights_scale_the_terms() -> None:
 
 def test_batch_dice_pools_before_dividing() -> None:
     # sample 0: I 1, P 2, T 2 -> 1/2; sample 1: I 0, P 2, T 4 -> 0; pooled: 2 * 1 / (4 + 6)
-    overlap, predicted, truth = (torch.tensor([[float(a)], [float(b)]]) for a, b in ((1, 0), (2, 2), (2, 4)))
-    assert mean_dice(overlap, predicted, truth, 0.0, False).item() == pytest.approx(0.25)
-    assert mean_dice(overlap, predicted, truth, 0.0, True).item() == pytest.approx(0.2)
+    settings = replace(DICE_ONLY, smooth=0.0)
+    target = torch.zeros(2, 1, 1, 8, dtype=torch.int64)
+    target[0, ..., :2], target[1, ..., :4] = 1, 1
+    right = torch.zeros(2, 1, 1, 8)
+    right[0, ..., 1:3], right[1, ..., 6:] = 1, 1
+    logits = 1000 * torch.cat((1 - right, right), 1)
+    assert build_loss(settings, BINARY, False)(logits, target).item() == pytest.approx(-0.25)
+    assert build_loss(settings, BINARY, True)(logits, target).item() == pytest.approx(-0.2)
 
 
 def test_ignored_voxels_change_nothing() -> None:
