@@ -67,6 +67,13 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
 
 
+def test_weights_of_classes_are_a_list_or_a_mapping():
+    by_name = composed("experiment", "+task=Task04", "loss.class_weights={Anterior: 2}").loss
+    assert (by_name.distribution, by_name.class_weights) == ("ce", {"Anterior": 2})
+    in_order = composed("experiment", "+task=Task04", "loss=dice_focal", "loss.class_weights=[0.5, 1, 2]").loss
+    assert (in_order.distribution, in_order.class_weights) == ("focal", (0.5, 1, 2))
+
+
 def test_none_switches_every_transform_off():
     settings = composed("experiment", "+task=Task04", "augmentation=none").augmentation
     probabilities = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if "probability" in f.name}
