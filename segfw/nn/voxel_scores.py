@@ -49,12 +49,13 @@ def softmax_scores(
 ) -> VoxelScores:
     """Score exclusive labels: `logits` `(B, C, *space)`, `target` `(B, 1, *space)` integer.
 
-    Voxels whose value is none of the C labels, as the ignore label's, count nowhere if there is an ignore label.
+    Where there is an ignore label, voxels of a value from C on count nowhere; elsewhere PyTorch refuses such values.
     """
     logits, target = logits.float().contiguous(), target.long().contiguous()
     channels = logits.shape[1]
     one_hot = _one_hot(target, channels)
-    probabilities, entropies = _SoftmaxEntropy.apply(logits, target.clamp_max(channels - 1), one_hot)
+    chosen = target.clamp_max(channels - 1) if ignores else target
+    probabilities, entropies = _SoftmaxEntropy.apply(logits, chosen, one_hot)
     if smoothing:
         uniform = torch.logsumexp(logits, 1, keepdim=True) - logits.mean(1, keepdim=True)
         entropies = (1 - smoothing) * entropies + smoothing * uniform
@@ -63,8 +64,7 @@ def softmax_scores(
         weights = one_hot.sum(1, keepdim=True)
         probabilities = probabilities * weights
     if class_weights is not None:
-        chosen = class_weights[target.clamp_max(channels - 1)]
-        weights = chosen if weights is None else chosen * weights
+        weights = class_weights[chosen] if weights is None else class_weights[chosen] * weights
     count = entropies.numel() if weights is None else weights.sum()
     planes = torch.where(target < channels, target, 0) if ignores else target
     return VoxelScores(probabilities, one_hot, entropies, weights, count, planes, first=1)

@@ -60,6 +60,11 @@ def test_ignored_voxels_count_nowhere() -> None:
     assert scores.planes.flatten().tolist() == [0, 1, 2, 0]
 
 
+def test_a_value_that_is_no_label_is_not_taken_for_one() -> None:
+    with pytest.raises(RuntimeError, match="index 3 is out of bounds"):
+        softmax_scores(drawn(1, 3, 2, 2), torch.full((1, 1, 2, 2), 3), False, None, 0.0)
+
+
 def test_regions_have_their_own_weights_which_count_relative_to_their_mean() -> None:
     target = torch.zeros(1, 3, 2, 2)
     target[0, 2, 0] = 1  # the upper two voxels are ignored
