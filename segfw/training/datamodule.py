@@ -3,7 +3,6 @@
 What is in a batch depends on seed, epoch and position alone, so workers, interruptions and machines change nothing.
 """
 
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate, make_patch_spec
 from segfw.data.store import Store
+from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun
 
@@ -25,7 +25,7 @@ class SegmentationDataModule(LightningDataModule):
     @classmethod
     def of_run(cls, run: FoldRun, device: Device) -> "SegmentationDataModule":
         """Open the run's store; `ArtefactError` when it is not complete."""
-        return cls(run, Store.open(Path(run.store)), device)
+        return cls(run, open_store(run), device)
 
     def train_dataloader(self) -> "DataLoader[Sample]":
         """Serve `trainer.limit_train_batches` augmented batches per epoch."""
@@ -45,10 +45,13 @@ class SegmentationDataModule(LightningDataModule):
         cases = run.train_cases if training else run.val_cases
         sampler = EpochBatchSampler(num_batches, spec.batch_size)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
+            loop: Any = self.trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            if training and loop.restarting:  # in the middle of an epoch
+                sampler.begin_with(loop.epoch_loop.batch_progress.current.ready)
+        patches = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose)
         return DataLoader(
-            PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose),
+            with_changes(patches, run) if training else patches,
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=workers,
