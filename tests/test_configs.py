@@ -67,6 +67,13 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
 
 
+def test_weights_of_classes_are_a_list_or_a_mapping():
+    by_name = composed("experiment", "+task=Task04", "loss.class_weights={Anterior: 2}").loss
+    assert (by_name.distribution, by_name.class_weights) == ("ce", {"Anterior": 2})
+    in_order = composed("experiment", "+task=Task04", "loss=dice_focal", "loss.class_weights=[0.5, 1, 2]").loss
+    assert (in_order.distribution, in_order.class_weights) == ("focal", (0.5, 1, 2))
+
+
 @pytest.mark.parametrize("limit", ["00:12:00:00", "10:10:10:10"])  # the second is a number in YAML 1.1
 def test_a_limit_of_time_needs_no_quotes_on_the_command_line(limit):
     settings = composed("experiment", "+task=Task04", f"trainer.max_time={limit}", "schedule.horizon=time")

@@ -164,6 +164,13 @@ def test_one_name_is_one_recipe_over_all_configurations(output, segfw):
     assert state(output / "preprocessed") == before
 
 
+def test_weights_of_classes_that_are_not_there_are_refused_before_anything_is_made(output, segfw):
+    status, said = segfw("name=weighted", "loss.class_weights={kidney: 2}")
+    assert status == 2
+    assert "loss.class_weights: 'kidney' is no class" in said
+    assert not (output / "runs" / "weighted").exists()
+
+
 def test_a_checkpoint_of_unknown_origin_is_not_continued(output, segfw, tmp_path):
     config = run_folder(output) / "config.yaml"
     kept = config.read_text()

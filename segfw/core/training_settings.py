@@ -51,13 +51,30 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Dice and cross-entropy (binary cross-entropy with regions)."""
+    """A sum of terms: per voxel (binary with regions), overlap, and those for thin and for small structures."""
 
-    name: Literal["dice_ce"] = setting("dice_ce", "kind of loss")
-    dice_weight: float = setting(1.0, "weight of the negative soft Dice")
-    ce_weight: float = setting(1.0, "weight of the cross-entropy")
-    smooth: float = setting(1e-5, "added to numerator and denominator of the Dice")
-    batch_dice: bool | None = setting(None, "Dice over the whole batch; None takes the plan's")
+    distribution: Literal["ce", "focal", "topk"] = setting(
+        "ce", "term per voxel: cross-entropy, focal, or the cross-entropy of the hardest voxels"
+    )
+    ce_weight: float = setting(1.0, "weight of the term per voxel; 0 leaves it out")
+    class_weights: dict[str, float] | tuple[float, ...] | None = setting(
+        None, "term per voxel: {label: weight}, 1 where left out, or a list with background; regions: by region"
+    )
+    label_smoothing: float = setting(0.0, "ce, topk: share of the target spread evenly over the classes")
+    focal_gamma: float = setting(2.0, "focal: power of 1 - p of the right class; 0 is cross-entropy")
+    topk_share: float = setting(0.1, "topk: share of the voxels of a batch, on each device of its own")
+    overlap: Literal["dice", "tversky"] = setting("dice", "overlap of prediction and target, taken negatively")
+    dice_weight: float = setting(1.0, "weight of the overlap; 0 leaves it out")
+    tversky_alpha: float = setting(0.3, "tversky: weight of false positives")
+    tversky_beta: float = setting(0.7, "tversky: weight of false negatives; 0.5 and 0.5 are the Dice")
+    tversky_exponent: float = setting(1.0, "tversky: power of 1 - index; focal Tversky: 0.75")
+    cldice_weight: float = setting(0.0, "weight of the negative clDice, for thin structures; at full resolution only")
+    cldice_iterations: int = setting(3, "clDice: erosions of the soft skeleton, the largest radius in voxels")
+    component_weight: float = setting(
+        0.0, "weight of the negative Dice per connected component (blob loss), at full resolution; a GPU waits for it"
+    )
+    smooth: float = setting(1e-5, "added to numerator and denominator of every overlap")
+    batch_dice: bool | None = setting(None, "overlaps over the whole batch; None takes the plan's")
     deep_supervision: bool = setting(True, "also score the decoder's lower resolutions")
 
 

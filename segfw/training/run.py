@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from segfw.core.class_weights import weight_per_class
 from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
@@ -102,6 +103,7 @@ class FoldRun:
         for key in ("max_epochs", "limit_train_batches", "accumulate_grad_batches", "check_val_every_n_epoch"):
             if getattr(self.trainer, key) < 1:
                 raise UsageError(f"trainer.{key} must be at least 1, got {getattr(self.trainer, key)}")
+        weight_per_class(self.loss.class_weights, self.plan.labels)
         depth, deepest = self.inference.depth, len(self.configuration.strides) - 1
         if depth is not None and depth > deepest:
             name = self.configuration_name

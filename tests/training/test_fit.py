@@ -71,6 +71,12 @@ def test_a_fold_leaves_its_files(make_run: MakeRun, fit: Fit, tmp_path: Path, mo
     assert "epoch 2/2  loss" in (tmp_path / "train.log").read_text()
 
 
+def test_a_training_takes_every_term(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
+    loss = LossSettings("focal", class_weights={"core": 3}, cldice_weight=0.5, component_weight=0.5)
+    fit(make_run(loss=loss), tmp_path)
+    assert all(-2.5 < float(row[key]) < 2 for row in rows(tmp_path) for key in ("train/loss", "val/loss"))
+
+
 def test_learning_rate_follows_the_polynomial(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
     fit(make_run(max_epochs=3), tmp_path)
     rates = [float(row["lr"]) for row in rows(tmp_path)]
