@@ -14,6 +14,7 @@ from torch.nn import functional
 from segfw.core.types import FloatArray
 
 TINY = 1e-7
+MOST_BOXES = 5
 
 
 def add_noise(planes: Tensor, sigma: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -56,6 +57,11 @@ def scale_brightness(planes: Tensor, factor: Tensor) -> Tensor:
     return planes * _per_row(factor, planes)
 
 
+def add_offset(planes: Tensor, offset: Tensor) -> Tensor:
+    """Add to each row its `offset` (N,)."""
+    return planes + _per_row(offset, planes)
+
+
 def scale_contrast(planes: Tensor, factor: Tensor) -> Tensor:
     """Stretch each row about its mean by `factor` (N,), clamped to the range that it had."""
     low, high = _range(planes)
@@ -86,6 +92,60 @@ def change_gamma(planes: Tensor, exponent: Tensor) -> Tensor:
     changed.sub_(mean_now)
     ratio = _norm(flat - mean) / _norm(changed).clamp_(min=TINY)
     return torch.addcmul(mean, changed, ratio).reshape(planes.shape)
+
+
+def add_gradient(planes: Tensor, values: FloatArray) -> Tensor:
+    """Add to each row a Gaussian bump, at its highest in the patch as high as the row's height says.
+
+    `values` (N, 1 + 2 * ndim): height in units of intensity, then per axis the center, 0 and 1 standing for half a
+    patch before and behind the patch, and per axis the sigma, from a sixth of the axis to all of it on a logarithmic
+    scale. nnU-Net's brightness gradient.
+    """
+    bump = None
+    ndim = planes.ndim - 1
+    for axis, n in enumerate(planes.shape[1:]):
+        center, share = values[:, 1 + axis, None], values[:, 1 + ndim + axis, None]
+        sigma = max(1.0, n / 6) * (n / max(1.0, n / 6)) ** share
+        line = np.exp(-((np.arange(n) - (2 * center - 0.5) * n) ** 2) / (2 * sigma**2))
+        line = line / line.max(1, keepdims=True)
+        shape = [len(line), *(n if other == axis else 1 for other in range(ndim))]
+        factor = _to_device(line.astype(np.float32), planes).reshape(shape)
+        bump = factor if bump is None else bump * factor
+    return planes if bump is None else torch.addcmul(planes, bump, _per_row(_to_device(values[:, 0], planes), planes))
+
+
+def sharpen(planes: Tensor, strength: Tensor) -> Tensor:
+    """Add to each row `strength` (N,) times what a Gaussian blur of one voxel would take from it."""
+    smooth = blur(planes, np.ones((len(planes), planes.ndim - 1)))
+    return torch.addcmul(planes, planes - smooth, _per_row(strength, planes))
+
+
+def blank_boxes(planes: Tensor, values: FloatArray, edges: tuple[float, float]) -> Tensor:
+    """Set boxes of each row to the row's mean; their edges are `edges` of the patch's, at least a voxel.
+
+    `values` (N, 1 + MOST_BOXES * 2 * ndim), all shares: the number of boxes, then extent and place per box and axis.
+    Cutting out keeps a network from leaning on single spots (DeVries and Taylor, arXiv:1708.04552).
+    """
+    rows, shape = len(planes), planes.shape[1:]
+    number = 1 + (values[:, 0] * MOST_BOXES).astype(np.int64).clip(max=MOST_BOXES - 1)
+    shares = values[:, 1:].reshape(rows, MOST_BOXES, 2, len(shape))
+    inside = torch.zeros(planes.shape, dtype=torch.bool, device=planes.device)
+    for box in range(MOST_BOXES):
+        covered = _to_device(number > box, planes).reshape(-1, *(1,) * len(shape))
+        for axis, n in enumerate(shape):
+            extent = np.rint((edges[0] + shares[:, box, 0, axis] * (edges[1] - edges[0])) * n).clip(1, n)
+            first = np.floor(shares[:, box, 1, axis] * (n - extent + 1)).clip(0, n - extent)
+            position = np.arange(n)
+            line = (position >= first[:, None]) & (position < (first + extent)[:, None])
+            covered = covered & _to_device(line, planes).reshape(
+                rows, *(n if other == axis else 1 for other in range(len(shape)))
+            )
+        inside |= covered
+    return torch.where(inside, _per_row(planes.flatten(1).mean(1), planes), planes)
+
+
+def _to_device(array: NDArray[np.generic], like: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(like.device, non_blocking=True)
 
 
 def _norm(rows: Tensor) -> Tensor:

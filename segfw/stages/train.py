@@ -37,6 +37,7 @@ from segfw.stages.runs import (
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.devices import Device, choose_device
 from segfw.training.fit import FoldResult, fit_fold
+from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
 from segfw.training.run import CHECKPOINTS, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.validation import FoldIO
@@ -72,6 +73,8 @@ def run(job: Job) -> None:
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
     for configuration in job.configurations:
         require_store(job, configuration)
+    runs = [with_mirror_axes(fold_run) for fold_run in runs]
+    warn_of_pairs(runs)
     announce_cost(runs, device)
     for fold_run in runs:
         _train(job, fold_run, device)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.training_settings import OptimizerSettings
-from segfw.data.augmentation import Augmentation, build_augmentation, encode_target
-from segfw.data.randomness import sample_generator, sample_generators
+from segfw.data.augmentation import Augmentation, augment, build_augmentation, encode_target
+from segfw.data.randomness import sample_generator
 from segfw.nn.build import fresh_network
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.schedules import learning_rate_factor
@@ -63,11 +63,10 @@ class SegmentationModule(LightningModule):
         return {**batch, "indices": batch["indices"].tolist()}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training batches, then turn label maps into the loss's targets."""
+        """Augment training batches unless their workers did, then turn label maps into the loss's targets."""
         image, label = batch["image"], batch["label"]
-        if self.trainer.training:
-            generators = sample_generators(self.run.seed, "augmentation", batch["epoch"], batch["indices"])
-            image, label = self.augmentation(image, label, generators)
+        if self.trainer.training and self.run.augmentation.device == "auto":
+            image, label = augment(self.augmentation, image, label, self.run.seed, batch["epoch"], batch["indices"])
         return {**batch, "image": image, "target": encode_target(label, self.labels)}
 
     def on_train_epoch_start(self) -> None:
@@ -178,4 +177,4 @@ def build_module(run: FoldRun, device: Device) -> SegmentationModule:
     if run.trainer.compile and device.accelerator == "cuda":
         network.compile()
     loss = DeepSupervisionLoss(build_loss(run.loss, labels, configuration.batch_dice))
-    return SegmentationModule(network, loss, build_augmentation(run.augmentation, configuration), run)
+    return SegmentationModule(network, loss, build_augmentation(run.resolved_augmentation, configuration), run)

@@ -1,6 +1,6 @@
 """Everything that determines the training of one fold, as plain values that can be written down and read back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from segfw.core.errors import UsageError
@@ -50,7 +50,7 @@ class FoldRun:
     `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
     validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
-    segments its cases once more.
+    segments its cases once more. `mirror_axes`: what `augmentation.mirror_axes=auto` found, None where it is not asked.
     """
 
     plan: Plan
@@ -73,6 +73,7 @@ class FoldRun:
     pretrained: PretrainedSettings | None = None
     pretrained_sha256: str | None = None
     next_stage: NextStage | None = None
+    mirror_axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)
@@ -97,6 +98,13 @@ class FoldRun:
     def configuration(self) -> Configuration:
         """The plan's configuration that is trained."""
         return self.plan.configuration(self.configuration_name)
+
+    @property
+    def resolved_augmentation(self) -> AugmentationSettings:
+        """The augmentation with the axes that were found where it asks for a choice."""
+        if self.mirror_axes is None:
+            return self.augmentation
+        return replace(self.augmentation, mirror_axes=self.mirror_axes)
 
     @property
     def architecture(self) -> str:
