@@ -109,8 +109,9 @@ def add_artefacts(image: Tensor, draw: ArtefactDraw) -> Tensor:
     low = image.flatten(1).amin(1).reshape(-1, *(1,) * (image.ndim - 1))
     flat = image.ndim == 3
     volume = (image - low)[..., None] if flat else image - low
-    for transform in transforms:
-        volume = transform(volume)
+    with torch.random.fork_rng(devices=[]):  # TorchIO asks the global generator whether to apply what it is told to
+        for transform in transforms:
+            volume = transform(volume)
     changed: Tensor = torch.as_tensor(volume, dtype=torch.float32)
     return (changed[..., 0] if flat else changed) + low
 

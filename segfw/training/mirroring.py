@@ -60,8 +60,8 @@ def pair_warning(pair: tuple[str, str], axes: tuple[int, ...], orders: list[Orde
     names = f"the labels {pair[0]!r} and {pair[1]!r} look like a left/right pair"
     if not swapped:
         return (
-            f"{names}, and training mirrors along the axes {list(axes)}, which may swap them: leave the axis from left to "
-            f"right out of {KEY}=[...], or set {KEY}=[] for no mirroring"
+            f"{names}, and training mirrors along the axes {list(axes)}, which may swap them: leave the axis from left "
+            f"to right out of {KEY}=[...], or set {KEY}=[] for no mirroring"
         )
     safe = [axis for axis in axes if axis not in swapped]
     return (
