@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from segfw.core.conversion import to_plain
 from segfw.core.settings import InferenceSettings
-from segfw.core.training_settings import DataSettings, OptimizerSettings, TrainerSettings
+from segfw.core.training_settings import AugmentationSettings, DataSettings, OptimizerSettings, TrainerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.runs import relevant
 from segfw.training.run import FoldRun
@@ -22,6 +22,11 @@ def changed(**changes: object) -> list[str]:
 def test_more_epochs_devices_workers_and_windows_continue_a_run():
     assert changed(trainer=TrainerSettings(max_epochs=7, accelerator="cpu", threads=3, compile=True)) == []
     assert changed(data=DataSettings(workers=9), inference=InferenceSettings(mirror=False)) == []
+
+
+def test_axes_that_a_rule_finds_and_where_augmentation_happens_continue_a_run():
+    assert changed(mirror_axes=(0, 1), augmentation=AugmentationSettings(device="cpu")) == []
+    assert changed(augmentation=AugmentationSettings(mirror_axes="auto")) == ["augmentation.mirror_axes"]
 
 
 def test_a_moved_output_folder_continues_a_run():
