@@ -42,9 +42,9 @@ def blur(planes: Tensor, sigma: FloatArray) -> Tensor:
     Shifted additions: on a CPU five times as fast as convolutions with one channel.
     """
     for axis in range(sigma.shape[1]):
-        kernel = torch.from_numpy(blur_kernel(sigma[:, axis])).to(planes.device)
+        kernel = _to_device(blur_kernel(sigma[:, axis]), planes)
         radius, n, dim = kernel.shape[1] - 1, planes.shape[1 + axis], 1 + axis
-        padded = planes.index_select(dim, _reflected(n, radius, planes.device))
+        padded = planes.index_select(dim, _to_device(_reflected(n, radius), planes))
         planes = padded.narrow(dim, radius, n) * _per_row(kernel[:, 0], planes)
         for step in range(1, radius + 1):
             both = padded.narrow(dim, radius - step, n) + padded.narrow(dim, radius + step, n)
@@ -162,8 +162,8 @@ def _range(planes: Tensor) -> tuple[Tensor, Tensor]:
     return _per_row(flat.amin(1), planes), _per_row(flat.amax(1), planes)
 
 
-def _reflected(n: int, radius: int, device: torch.device) -> Tensor:
+def _reflected(n: int, radius: int) -> NDArray[np.int64]:
     """Return the source index of each voxel of an axis padded by `radius`, reflected without repeating the border."""
     period = max(1, 2 * (n - 1))
     index: NDArray[np.int64] = np.abs(np.arange(-radius, n + radius)) % period
-    return torch.from_numpy(np.minimum(index, period - index) if n > 1 else index).to(device)
+    return np.minimum(index, period - index) if n > 1 else index
