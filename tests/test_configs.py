@@ -69,6 +69,12 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
 
 
+@pytest.mark.parametrize("limit", ["00:12:00:00", "10:10:10:10"])  # the second is a number in YAML 1.1
+def test_a_limit_of_time_needs_no_quotes_on_the_command_line(limit):
+    settings = composed("experiment", "+task=Task04", f"trainer.max_time={limit}", "schedule.horizon=time")
+    assert settings.trainer.max_time == limit
+
+
 def test_none_switches_every_transform_off():
     settings = composed("experiment", "+task=Task04", "augmentation=none").augmentation
     probabilities = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if "probability" in f.name}

@@ -221,7 +221,7 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
     status, out, _ = run(capsys, "experiment", "+task=Task04", "experiment=fast", "--help")
     assert status == 0
     lines = {line.split("#")[0].strip(): line.split("#")[-1].strip() for line in out.splitlines()}
-    assert lines["max_epochs: 20"] == "epochs; raising it extends a run"
+    assert lines["max_epochs: 20"].startswith("epochs; raising it extends a run")
     assert jobs[0] == []
 
 

@@ -288,6 +288,34 @@ def test_other_callbacks_are_another_training(output, segfw):
     assert "callbacks.stop._target_" in said
 
 
+def test_a_fold_that_stopped_early_is_finished(output, segfw):
+    stop = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=2")
+    command = ("name=early", *stop, "trainer.max_epochs=9", "stages=train")
+    status, said = segfw(*command)
+    assert (status, "finished after 2 epochs early, since" in said) == (0, True), said
+    done = yaml.safe_load((run_folder(output, "early") / "done.yaml").read_text())
+    assert (done["ended"], done["epochs"]) == ("early", 2)
+    assert "val/patch_dice_ema" in done["reason"]
+    status, said = segfw(*command)
+    assert (status, "nothing to do" in said) == (0, True), said
+
+
+def test_a_command_of_limited_time_stops_and_goes_on(output, segfw):
+    command = ("name=limited", "trainer.max_epochs=3", "stages=train")
+    status, said = segfw(*command, "trainer.max_time=00:00:00:01", "trainer.limit_train_batches=100")
+    assert (status, "max_time is over" in said, "same command goes on" in said) == (1, True, True), said
+    assert not (run_folder(output, "limited") / "done.yaml").exists()
+
+
+def test_a_budget_of_time_finishes(output, segfw):
+    command = ("name=timed", "schedule=cosine", "schedule.horizon=time", "schedule.interval=step", "stages=train")
+    status, said = segfw(*command, "trainer.max_time=00:00:00:03", "trainer.ema_half_life=0.05")
+    assert status == 0, said
+    done = yaml.safe_load((run_folder(output, "timed") / "done.yaml").read_text())
+    assert done["ended"] == "time"
+    assert done["training_seconds"] >= 3
+
+
 def test_overwriting_one_fold_does_not_mix_recipes(output, segfw):
     status, said = segfw("folds=1", "optimizer.lr=0.5", "overwrite=true")
     assert status == 2

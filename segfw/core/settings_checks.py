@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
+from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
 from segfw.core.number_rules import NUMBER_RULES, WORDS
@@ -43,6 +44,7 @@ def check_settings(settings: T) -> T:
         _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
         _check_inference(settings)
+        _check_time(settings)
         if settings.loss.dice_weight == settings.loss.ce_weight == 0:
             raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         return dataclasses.replace(
@@ -255,6 +257,15 @@ def _check_inference(settings: ExperimentSettings) -> None:
         raise UsageError(
             f"inference.depth={depth} needs loss.deep_supervision=true: only then is the network trained at every depth"
         )
+
+
+def _check_time(settings: ExperimentSettings) -> None:
+    """Refuse a budget of time that cannot be read, and a schedule over time without one."""
+    limit = settings.trainer.max_time
+    if limit is not None:
+        parse_duration(limit, "trainer.max_time")
+    if settings.schedule.horizon == "time" and limit is None:
+        raise UsageError("schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null")
 
 
 def _check_folder_name(key: str, value: str) -> None:

@@ -63,6 +63,16 @@ class AugmentationSettings:
         None,
         "axes to mirror, here and in prediction; None: all; auto: those along which labels have no fixed order",
     )
+    previous_operator_probability: float = setting(
+        0.4, "cascade: probability that labels of the previous stage are dilated, eroded, opened or closed, per sample"
+    )
+    previous_operator_label_probability: float = setting(0.5, "and per label of such a sample")
+    previous_radius_range: tuple[float, float] = setting((1.0, 8.0), "radius of the ball (2D: disk) of it, voxels")
+    previous_removal_probability: float = setting(
+        0.2, "cascade: probability that components of the previous stage's labels are removed, per sample"
+    )
+    previous_removal_label_probability: float = setting(0.5, "and per label of such a sample, one component each")
+    previous_removal_size: float = setting(0.15, "only components smaller than this share of the patch")
 
 
 @dataclass(frozen=True)
@@ -81,12 +91,13 @@ class LossSettings:
 class OptimizerSettings:
     """How weights are moved."""
 
-    name: Literal["sgd", "adamw"] = setting("sgd", "optimizer")
+    name: Literal["sgd", "adam", "adamw", "nadam", "radam", "rmsprop"] = setting("sgd", "optimizer, PyTorch's")
     lr: float = setting(1e-2, "initial (one_cycle: peak) learning rate")
-    momentum: float = setting(0.99, "sgd: momentum")
+    momentum: float = setting(0.99, "sgd, rmsprop: momentum")
     nesterov: bool = setting(True, "sgd: Nesterov's momentum")
-    betas: tuple[float, float] = setting((0.9, 0.999), "adamw: decay of the moments")
-    weight_decay: float = setting(3e-5, "weight decay, on all parameters")
+    betas: tuple[float, float] = setting((0.9, 0.999), "adam, adamw, nadam, radam: decay of the moments")
+    amsgrad: bool = setting(False, "adam, adamw: divide by the largest second moment so far")
+    weight_decay: float = setting(3e-5, "weight decay, on all parameters; apart from the gradient in adamw only")
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,9 @@ class ScheduleSettings:
     exponent: float = setting(0.9, "poly: power of the remaining share")
     warmup: float = setting(0.0, "share of the training in which the rate rises from 0 (one_cycle: from lr / 25)")
     interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes")
+    horizon: Literal["epochs", "time"] = setting(
+        "epochs", "what the training is measured by: trainer.max_epochs, or trainer.max_time of each fold's training"
+    )
 
 
 @dataclass(frozen=True)
@@ -131,12 +145,30 @@ class PretrainedSettings:
 class TrainerSettings:
     """Lightning Trainer arguments."""
 
-    max_epochs: int = setting(1000, "epochs; raising it extends a run")
+    max_epochs: int = setting(
+        1000, "epochs; raising it extends a run: its schedule is stretched over them, so the rate jumps up, then falls"
+    )
+    max_time: str | None = setting(
+        None,
+        "DD:HH:MM:SS; horizon=epochs: when this command's training stops, to go on when given again; horizon=time: "
+        "a fold's whole training, over all commands, raising it extends; without the whole-case validation after it",
+    )
     limit_train_batches: int = setting(250, "training iterations per epoch")
     limit_val_batches: int = setting(50, "on-line validation iterations per epoch")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
     precision: str = setting("auto", "auto: 16-mixed on CUDA, 32-true elsewhere; or any Lightning precision")
     gradient_clip_val: float = setting(12.0, "largest total 2-norm of the gradient; 0 for none")
+    accumulate_grad_batches: int = setting(
+        1, "iterations per step of the optimizer; batch Dice and norms see one iteration's batch only"
+    )
+    ema_half_life: float | None = setting(
+        None,
+        "average the weights; share of the training after which one counts half (0.02); "
+        "validation, best and the model use the average",
+    )
+    check_val_every_n_epoch: int = setting(1, "epochs from one on-line validation to the next")
+    checkpoint_minutes: float = setting(10.0, "last.ckpt is written every epoch, and within one after so many minutes")
+    detect_anomaly: bool = setting(False, "name the operation whose gradient is not a number; slow")
     compile: bool = setting(False, "compile the network (CUDA only)")
     threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
     enable_progress_bar: bool = setting(True, "show progress bars")

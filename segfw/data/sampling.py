@@ -191,6 +191,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         if batch_size < world_size:
             raise UsageError(f"a batch of {batch_size} cannot be shared by {world_size} devices")
         self.num_batches, self.batch_size, self.epoch = num_batches, batch_size, 0
+        self._first_batch = 0
         share, longer = divmod(batch_size, world_size)
         self.first = rank * share + min(rank, longer)
         self.count = share + (rank < longer)
@@ -204,10 +205,15 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
+    def begin_with(self, batch: int) -> None:
+        """Let the next iteration, and only that one, leave out the batches before `batch`."""
+        self._first_batch = batch
+
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in range(self.num_batches):
+        first_batch, self._first_batch = self._first_batch, 0
+        for batch in range(first_batch, self.num_batches):
             begin = batch * self.batch_size + self.first
             yield [(self.epoch, index) for index in range(begin, begin + self.count)]

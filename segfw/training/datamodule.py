@@ -5,7 +5,6 @@ What is in a batch depends on seed, epoch and position alone, so workers, interr
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
@@ -22,6 +21,7 @@ from segfw.data.sampling import (
     make_patch_spec,
 )
 from segfw.data.store import Store
+from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun
 
@@ -36,7 +36,7 @@ class SegmentationDataModule(LightningDataModule):
     @classmethod
     def of_run(cls, run: FoldRun, device: Device) -> "SegmentationDataModule":
         """Open the run's store; `ArtefactError` when it is not complete."""
-        return cls(run, Store.open(Path(run.store)), device)
+        return cls(run, open_store(run), device)
 
     def train_dataloader(self) -> "DataLoader[Sample]":
         """Serve `trainer.limit_train_batches` augmented batches per epoch."""
@@ -63,10 +63,13 @@ class SegmentationDataModule(LightningDataModule):
         cases = run.train_cases if training else run.val_cases
         sampler = EpochBatchSampler(num_batches, spec.batch_size)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
+            loop: Any = self.trainer.fit_loop
+            sampler.set_epoch(loop.epoch_progress.current.processed)
+            if training and loop.restarting:  # in the middle of an epoch
+                sampler.begin_with(loop.epoch_loop.batch_progress.current.ready)
+        patches = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose)
         return DataLoader(
-            PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose),
+            with_changes(patches, run) if training else patches,
             batch_sampler=sampler,
             collate_fn=self._collate(training),
             num_workers=workers,

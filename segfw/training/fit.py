@@ -1,9 +1,10 @@
 """Train one fold: build, fit, validate, and leave a folder that tells all of it.
 
-checkpoints/{last,best}.ckpt   metrics.csv   training.png   train.log   validation/
+checkpoints/{last,best}.ckpt (previous.ckpt while it trains)   metrics.csv   training.png   train.log   validation/
 """
 
 import logging
+import math
 import signal
 import threading
 import types
@@ -15,19 +16,25 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from segfw.core.metrics import Summary
+from segfw.core.words import in_words
+from segfw.nn.schedules import learning_rate_factor
 from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.callbacks.progress import TrainingProgress
-from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, load_checkpoint
+from segfw.training.callbacks.weight_average import WeightAverage
+from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, checkpoint_to_go_on_from, load_checkpoint
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
+from segfw.training.ending import Ended, Standing, standing_of
 from segfw.training.module import SegmentationModule, build_module
+from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
-from segfw.training.run import CHECKPOINTS, LAST, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, FoldRun
 from segfw.training.validation import FoldIO
 
 log = logging.getLogger(__name__)
@@ -38,18 +45,24 @@ LIGHTNING_ADVICE = (
     ".*srun.*",
     ".*It will use the implementation from `LightningModule` instance.*",
     ".*LeafSpec.* is deprecated.*",
+    ".*your dataloader is not resumable.*",  # it is: see EpochBatchSampler.begin_with
 )
 EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a finished fold leaves: its last weights, the on-line estimate and, unless it is "full", its scores."""
+    """What a finished fold leaves: its last weights, the on-line estimate and, unless it is "full", its scores.
+
+    `seconds`: of training, over all commands.
+    """
 
     checkpoint: Path
     epochs: int
     patch_dice_ema: float | None
     scores: Summary | None
+    ended: Ended
+    seconds: float
 
 
 def fit_fold(
@@ -59,55 +72,89 @@ def fit_fold(
     io: FoldIO,
     callbacks: Sequence[Callback] = (),
     pretrained: Pretrained | None = None,
+    deadline: float = math.inf,
 ) -> FoldResult:
-    """Train `run` in `folder` from where it stands to `trainer.max_epochs`, then validate it on whole cases.
+    """Train `run` in `folder` from where it stands to the end of its horizon, then validate it on whole cases.
 
     A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would; without one a training
-    begins with what fits of `pretrained`. Ctrl-C and SIGTERM
-    raise `KeyboardInterrupt` and `SystemExit` (143). Raises `JobError` when the loss is no longer finite,
-    `ArtefactError` when checkpoint or store cannot be read.
+    begins with what fits of `pretrained`. Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `SystemExit` (143). Raises
+    `JobError` when the loss is no longer finite, memory does not suffice, or the `deadline` (seconds of
+    `time.monotonic`) is over; `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST
-    finished = int(load_checkpoint(last)["epoch"]) + 1 if last.is_file() else 0
     with _train_log(folder / LOG_FILE) as record, _own_torch_state(device):
-        _announce(run, device, finished)
+        content = checkpoint_to_go_on_from(last.parent)
+        standing = None if content is None else standing_of(content)
+        del content
+        _announce(run, device, standing, callbacks)
         module = build_module(run, device)
-        if pretrained is not None and not finished:
+        if pretrained is not None and standing is None:
             for line in begin_with(module.network, pretrained, run).lines():
                 record.line(f"pretrained: {line}")
         validation = FoldValidation(run, folder, io, last)
-        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line)
-        ours = (CurvesLog(folder), progress, validation, Checkpoints(last.parent, io.check_ownership))
-        trainer = _build_trainer(run, folder, device, finished, (*ours, *callbacks))
-        _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if finished else None)
-        epochs = max(finished, run.trainer.max_epochs)
-        return FoldResult(last, epochs, module.patch_dice_ema, validation.summary)
+        left = None if run.time_budget is None else lambda: max(0.0, (run.time_budget or 0) - module.clock.seconds)
+        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record.line, left)
+        half_life = run.trainer.ema_half_life
+        average = () if half_life is None else (WeightAverage(half_life),)
+        checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
+        ours = (CurvesLog(folder), progress, *average, validation, checkpoints)
+        trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks))
+        with explained_out_of_memory(run, device, lambda: validation.began):
+            _fit(trainer, module, SegmentationDataModule.of_run(run, device), last if standing else None)
+        last.with_name(PREVIOUS).unlink(missing_ok=True)
+        end = standing_of(load_checkpoint(last))
+        return FoldResult(last, end.epochs, module.patch_dice_ema, validation.summary, end.end(run), end.seconds)
 
 
 def _title(run: FoldRun) -> str:
     return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
 
 
-def _announce(run: FoldRun, device: Device, finished: int) -> None:
+def _announce(run: FoldRun, device: Device, standing: Standing | None, callbacks: Sequence[Callback] = ()) -> None:
     cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
-    state = f"{finished} of {run.trainer.max_epochs} epochs done" if finished else f"{run.trainer.max_epochs} epochs"
+    whole = f"{run.trainer.max_epochs} epochs"
+    if run.time_budget is not None:
+        whole = f"{in_words(run.time_budget)} of training"
+    state = whole if standing is None else f"{standing.done(run)} of {whole} done"
     log.info("%s: %s, %s, on %s", _title(run), cases, state, device.description)
+    if standing is not None:
+        _announce_horizon(run, standing)
+    if not run.val_batches and any(isinstance(callback, EarlyStopping) for callback in callbacks):
+        log.warning("there is no on-line validation here, so that early stopping on its metrics never stops")
     if run.architecture == "unet_plus_plus" and not run.loss.deep_supervision:
         log.info("loss.deep_supervision=false trains the deepest network only: inference.depth will not be available")
 
 
-def _build_trainer(run: FoldRun, folder: Path, device: Device, finished: int, callbacks: Sequence[Callback]) -> Trainer:
+def _announce_horizon(run: FoldRun, standing: Standing) -> None:
+    """Say what another number of epochs does to the learning rate."""
+    before, now = standing.max_epochs, run.trainer.max_epochs
+    if run.time_budget is not None or before in (None, now) or standing.limit(run) == standing.epochs:
+        return
+    old, new = (learning_rate_factor(run.schedule, min(1.0, standing.epochs / epochs)) for epochs in (before, now))
+    log.info(
+        "trainer.max_epochs was %d and is %d: the schedule is stretched over them, so the learning rate goes on at "
+        "%.3g instead of %.3g",
+        *(before, now, run.optimizer.lr * new, run.optimizer.lr * old),
+    )
+
+
+def _build_trainer(
+    run: FoldRun, folder: Path, device: Device, standing: Standing | None, callbacks: Sequence[Callback]
+) -> Trainer:
     settings = run.trainer
     return Trainer(
         default_root_dir=folder,
         accelerator=device.accelerator,
         devices=1,
         precision=device.precision,  # type: ignore[arg-type]
-        max_epochs=max(settings.max_epochs, finished),
+        max_epochs=(standing or Standing(0, 0.0, None, None)).limit(run),
         limit_train_batches=settings.limit_train_batches,
         limit_val_batches=run.val_batches,
+        check_val_every_n_epoch=settings.check_val_every_n_epoch,
         num_sanity_val_steps=0,
         gradient_clip_val=settings.gradient_clip_val or None,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        detect_anomaly=settings.detect_anomaly,
         callbacks=list(callbacks),
         plugins=[AtomicCheckpointIO()],
         logger=False,

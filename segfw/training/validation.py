@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from segfw.core.conversion import to_plain
@@ -38,6 +37,7 @@ from segfw.inference.restoring import restore_segmentation, segment_for_next_sta
 from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
+from segfw.training.cascade import fed, open_store, whole_case
 from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, ch
     target = folder / VALIDATION
     made_from = made_from_of(run, sha256(checkpoint))
     scored = _load_scored(run, folder, made_from)
-    store = Store.open(Path(run.store))
+    store = open_store(run)
     training = network.training
     network.eval()
     cut(network, run.inference.depth)
@@ -107,11 +107,11 @@ def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
 
 def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
-    image = torch.from_numpy(np.array(store.image(case)))
+    image = whole_case(store, case)
     axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
     def compute(one: nn.Module) -> Tensor:
-        return predict_logits(one, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+        return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)
 
     if run.inference.uncertainty and has_dropout(network):
         logits = sample_logits([network], compute, run.inference, labels.has_regions).logits

@@ -202,3 +202,13 @@ def test_epoch_sampler_is_found_by_lightning() -> None:
     sampler.sampler.set_epoch(4)
     assert list(sampler) == [[(4, 0), (4, 1), (4, 2)], [(4, 3), (4, 4), (4, 5)]]
     assert len(sampler) == 2
+
+
+def test_an_epoch_that_was_begun_is_gone_on_with_once():
+    sampler = EpochBatchSampler(3, 2)
+    whole = list(sampler)
+    sampler.begin_with(2)
+    sampler.set_epoch(0)
+    assert len(sampler) == 3
+    assert list(sampler) == whole[2:]
+    assert list(sampler) == whole

@@ -28,6 +28,19 @@ def test_the_published_recipe_takes_250_000_steps(run):
     assert estimate_seconds([run, run], 2.0) == pytest.approx(wanted, rel=2e-3)
 
 
+def test_a_budget_of_time_is_what_it_takes(run):
+    trainer = replace(run.trainer, max_time="00:01:00:00")
+    timed = replace(run, trainer=trainer, schedule=replace(run.schedule, horizon="time"))
+    assert estimate_seconds([timed, timed], 1.0) == 7200
+    assert estimate_seconds([replace(run, trainer=trainer)], 1.0) == estimate_seconds([run], 1.0)
+
+
+def test_rarer_validation_takes_less(run):
+    rarer = replace(run, trainer=replace(run.trainer, check_val_every_n_epoch=50))
+    # of each epoch's 250 * 3 + 50 passes, 49 remain undone
+    assert estimate_seconds([rarer], 1.0) == pytest.approx(estimate_seconds([run], 1.0) * 751 / 800)
+
+
 def test_more_than_a_day_names_the_recipe_for_small_budgets(run, caplog, monkeypatch):
     monkeypatch.setattr("segfw.stages.costs.measure_flops_per_second", lambda device: 90e9)
     device = Device("cpu", "CPU", "32-true", 2, "CPU")

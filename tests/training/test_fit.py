@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 
 from segfw.core.errors import JobError
 from segfw.core.settings import NetworkSettings
@@ -216,5 +217,14 @@ def test_a_nested_network_that_cannot_be_cut_says_so(
 ) -> None:
     run = make_run(network=NetworkSettings("unet_plus_plus"), loss=LossSettings(deep_supervision=supervised))
     with caplog.at_level(logging.INFO):
-        _announce(run, CPU, 0)
+        _announce(run, CPU, None)
     assert caplog.text.count("inference.depth will not be available") == told
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_early_stopping_without_validation_says_that_it_does_nothing(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, validated: bool
+) -> None:
+    run = make_run() if validated else make_run(fold="full", val_cases=())
+    _announce(run, CPU, None, [EarlyStopping("val/patch_dice_ema")])
+    assert ("never stops" in caplog.text) is not validated

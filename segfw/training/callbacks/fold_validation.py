@@ -16,9 +16,11 @@ class FoldValidation(Callback):
     def __init__(self, run: FoldRun, folder: Path, io: FoldIO, checkpoint: Path) -> None:
         self.run, self.folder, self.io, self.checkpoint = run, folder, io, checkpoint
         self.summary: Summary | None = None
+        self.began = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate on the device of the training (Lightning still holds the network there)."""
+        self.began = True
         network = pl_module.network
         assert isinstance(network, nn.Module)
         self.summary = validate_fold(self.run, network, self.folder, self.io, self.checkpoint)
