@@ -156,6 +156,19 @@ def test_a_training_relevant_key_needs_another_name(output, segfw):
     assert state(output / "runs") == before
 
 
+def test_axes_found_by_the_rule_are_recorded_and_packaged(output, segfw):
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "augmentation.mirror_axes=auto mirrors along" in said
+    run = yaml.safe_load((run_folder(output, "auto") / "config.yaml").read_text())["run"]
+    assert run["augmentation"]["mirror_axes"] == "auto"
+    model = yaml.safe_load((output / "models/auto/model.yaml").read_text())
+    assert model["mirror_axes"] == run["mirror_axes"]
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "nothing to do" in said
+
+
 def test_one_name_is_one_recipe_over_all_configurations(output, segfw):
     before = state(output / "preprocessed")
     status, said = segfw("configurations=[2d]", "plan.patch_size=[24,24]", "loss.dice_weight=2")

@@ -15,6 +15,8 @@ from segfw.core.labels import LabelKey, LabelSet
 from segfw.core.plan import Configuration
 from segfw.core.training_settings import AugmentationSettings, SamplingSettings
 from segfw.core.types import IntArray, Shape
+from segfw.data.artefacts import add_artefacts, draw_artefacts, has_artefacts
+from segfw.data.augmentation import Augmentation, augment
 from segfw.data.randomness import sample_generator
 from segfw.data.spatial import SpatialDraw, draw_spatial, loader_patch_size, read_patch
 from segfw.data.store import Store
@@ -143,6 +145,8 @@ class PatchDataset(Dataset[Sample]):
         if spec.spatial is not None:
             draw = draw_spatial(rng, spec.patch_size, spec.spatial)
         image, label = read_patch(stored_image, stored_label, start, (spec.patch_size, spec.loader_size), draw)
+        if spec.spatial is not None and has_artefacts(spec.spatial):
+            image = add_artefacts(image, draw_artefacts(rng, len(spec.patch_size), spec.spatial))
         return {"image": image, "label": label, "case": case, "forced": forced, "index": index, "epoch": epoch}
 
 
@@ -165,6 +169,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
         "indices": torch.tensor([sample["index"] for sample in samples]),
         "epoch": samples[0]["epoch"],
     }
+
+
+def collate_augmented(augmentation: Augmentation, seed: int, samples: Sequence[Sample]) -> Batch:
+    """Stack patches of one epoch into a batch and augment it; see `segfw.data.augmentation.augment`."""
+    batch = collate(samples)
+    image, label = augment(
+        augmentation, batch["image"], batch["label"], seed, batch["epoch"], batch["indices"].tolist()
+    )
+    return {**batch, "image": image, "label": label}
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):

@@ -157,8 +157,9 @@ def read_patch(
     box_size = [*size[:rigid], *(b - a for a, b in zip(low, high, strict=True))]
     positions = [p - a for p, a in zip(positions, low, strict=True)]
     image_box = torch.from_numpy(crop(image, box_start, box_size, 0.0))
-    label_box = torch.from_numpy(crop(label, box_start, box_size, OUTSIDE).astype(np.int16))
-    return sample_image(image_box, positions), sample_label(label_box, positions)
+    label_box = torch.from_numpy(crop(label, box_start, box_size, OUTSIDE))
+    cells = find_cells(positions, tuple(box_size[rigid:]))
+    return sample_image(image_box, positions, cells), sample_label(label_box, positions, cells).to(torch.int16)
 
 
 def sample_positions(matrix: FloatArray, size: Shape, loader_size: Shape) -> list[Tensor]:
@@ -177,22 +178,65 @@ def sample_positions(matrix: FloatArray, size: Shape, loader_size: Shape) -> lis
     return positions
 
 
-def sample_image(image: Tensor, positions: Sequence[Tensor]) -> Tensor:
-    """Interpolate `image` (..., *box) linearly at `positions`, one tensor of shape F per axis of the box; 0 outside."""
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Between which voxels each position lies, in an array padded by one voxel before and two after each axis.
+
+    `index` (V,): flat index of the lower neighbor along all axes; the upper one along axis i lies `strides[i]` further,
+    and weighs `fractions[i]` (V,). Positions further outside than one voxel lie in cells of nothing but padding.
+    """
+
+    index: Tensor
+    fractions: list[Tensor]
+    strides: list[int]
+
+
+def find_cells(positions: Sequence[Tensor], box: Shape) -> Cells:
+    """Find the cells of `positions` (one tensor per axis of the box) in an array of shape `box`, padded."""
+    strides = [math.prod(n + 3 for n in box[axis + 1 :]) for axis in range(len(box))]
+    index = torch.full((positions[0].numel(),), sum(strides), dtype=torch.int32, device=positions[0].device)
+    fractions = []
+    for position, n, stride in zip(positions, box, strides, strict=True):
+        inside = position.clamp(-1, n).reshape(-1)
+        lower = inside.floor()
+        index.add_(lower.to(torch.int32), alpha=stride)
+        fractions.append(inside.sub_(lower))
+    return Cells(index, fractions, strides)
+
+
+def sample_image(image: Tensor, positions: Sequence[Tensor], cells: Cells | None = None) -> Tensor:
+    """Interpolate `image` (..., *box) linearly at `positions`, one tensor of shape F per axis of the box; 0 outside.
+
+    `cells`: those of the positions, where they are known. On a CPU torch's own sampling of volumes is three times as
+    slow as gathering and mixing the eight neighbors; that of planes is not.
+    """
     ndim, shape = len(positions), positions[0].shape
     box = image.shape[-ndim:]
     leading = image.shape[:-ndim]
     if 0 in box:
         return image.new_zeros(*leading, *shape)
+    if ndim == 3 and image.device.type == "cpu":
+        padded = functional.pad(image, (1, 2) * ndim).flatten(-ndim)
+        cells = cells or find_cells(positions, box)
+        planes = [_mix(plane, cells, 0, 0) for plane in padded.reshape(-1, padded.shape[-1])]
+        return torch.stack(planes).reshape(*leading, *shape)
     # grid_sample counts from -1 to 1 over the voxels' outer faces and wants the last axis first.
     grid = torch.stack(list(positions)[::-1], -1)
     extent = torch.tensor(box[::-1], dtype=torch.float32)
-    grid.mul_(2 / extent).add_(1 / extent - 1)
+    grid.mul_((2 / extent).to(grid.device)).add_((1 / extent - 1).to(grid.device))
     sampled = functional.grid_sample(image.reshape(1, -1, *box), grid[None], padding_mode="zeros", align_corners=False)
     return sampled.reshape(*leading, *shape)
 
 
-def sample_label(label: Tensor, positions: Sequence[Tensor]) -> Tensor:
+def _mix(plane: Tensor, cells: Cells, axis: int, offset: int) -> Tensor:
+    """Interpolate a flat padded array along `axis` and those after it, at an `offset` from the cells' lower corner."""
+    if axis == len(cells.strides):
+        return plane[offset:].index_select(0, cells.index)
+    lower = _mix(plane, cells, axis + 1, offset)
+    return lower.lerp_(_mix(plane, cells, axis + 1, offset + cells.strides[axis]), cells.fractions[axis])
+
+
+def sample_label(label: Tensor, positions: Sequence[Tensor], cells: Cells | None = None) -> Tensor:
     """Take at each position the label with the largest share of linear weight; outside counts as -1.
 
     Ties go to the nearest voxel's label, else to the smallest. Equal to interpolating each label's indicator, at a cost
@@ -200,59 +244,64 @@ def sample_label(label: Tensor, positions: Sequence[Tensor]) -> Tensor:
     """
     ndim, shape = len(positions), positions[0].shape
     leading, box = label.shape[:-ndim], label.shape[-ndim:]
-    padded = functional.pad(label, (1, 2) * ndim, value=OUTSIDE).reshape(-1, *(n + 3 for n in box))
-    strides = [math.prod(n + 3 for n in box[axis + 1 :]) for axis in range(ndim)]
-    clamped = [p.clamp(-1, n).reshape(-1) for p, n in zip(positions, box, strict=True)]
-    base = [p.floor() for p in clamped]
-    index = torch.zeros(base[0].shape, dtype=torch.int64)
-    for position, stride in zip(base, strides, strict=True):
-        index.add_(position.to(torch.int64), alpha=stride)
-    index += sum(strides)
-    values, mixed = padded.flatten(1), _mixed_cells(padded).flatten(1)
-    out = values.index_select(1, index)
-    planes, voxels = mixed.index_select(1, index).nonzero(as_tuple=True)
+    cells = cells or find_cells(positions, box)
+    values = functional.pad(label, (1, 2) * ndim, value=OUTSIDE).flatten(-ndim).reshape(leading.numel(), -1)
+    out = values.index_select(1, cells.index)
+    mixed = _mixed_cells(values, cells.strides)
+    planes, voxels = mixed.index_select(1, cells.index).nonzero(as_tuple=True)
     if len(voxels):
         corners = [0]
-        for stride in strides:
+        for stride in cells.strides:
             corners = [*corners, *(corner + stride for corner in corners)]
-        first = planes * values.shape[1] + index[voxels]
-        found = torch.stack([values.take(first + corner) for corner in corners])
-        fractions = [p[voxels] - b[voxels] for p, b in zip(clamped, base, strict=True)]
-        out[planes, voxels] = _vote(found, fractions)
+        first = cells.index[voxels] + planes * values.shape[1]
+        found = values.reshape(-1).index_select(0, (first + first.new_tensor(corners)[:, None]).reshape(-1))
+        winners = _vote(found.reshape(len(corners), -1), [fraction[voxels] for fraction in cells.fractions])
+        out[planes, voxels] = winners
     return out.reshape(*leading, *shape)
 
 
-def _mixed_cells(padded: Tensor) -> Tensor:
-    """Return, for each voxel of (K, *box), whether it and its upper neighbors along all axes hold several labels."""
-    low, high = padded, padded
-    for axis in range(1, padded.ndim):
-        n = padded.shape[axis] - 1
-        pad = (0, 0) * (padded.ndim - 1 - axis) + (0, 1)
-        low = functional.pad(torch.minimum(low.narrow(axis, 0, n), low.narrow(axis, 1, n)), pad)
-        high = functional.pad(torch.maximum(high.narrow(axis, 0, n), high.narrow(axis, 1, n)), pad)
+def _mixed_cells(values: Tensor, strides: Sequence[int]) -> Tensor:
+    """Whether each voxel of flat arrays (K, n) and its upper neighbors along all axes hold several labels.
+
+    Shorter than the arrays by the far corner's distance: no cell begins there. Cells that begin in the last voxel of an
+    axis reach into the next line, but nothing lies in them.
+    """
+    low, high = values, values
+    for stride in strides:
+        n = low.shape[1] - stride
+        low = torch.minimum(low[:, :n], low[:, stride:])
+        high = torch.maximum(high[:, :n], high[:, stride:])
     return low != high
 
 
 def _vote(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
     """Return the winner among `labels` (2**ndim, M); bit i of a row's number: the upper neighbor along axis i."""
-    weights = torch.ones(1, labels.shape[1])
-    nearest = torch.zeros(1, labels.shape[1], dtype=torch.int64)
-    for bit, fraction in enumerate(fractions):
-        weights = torch.cat([weights * (1 - fraction), weights * fraction])
-        nearest += (fraction > 0.5).to(torch.int64) << bit
     low, high = labels.amin(0), labels.amax(0)
     is_high = labels == high
-    share = torch.where(is_high, weights, 0).sum(0)
-    winner = torch.where(share > 0.5, high, low)
-    winner = torch.where((share - 0.5).abs() < TIE, labels.gather(0, nearest)[0], winner)
+    share = is_high.to(torch.float32)
+    for fraction in reversed(fractions):
+        lower, upper = share.chunk(2)
+        share = lower.lerp(upper, fraction)
+    winner = torch.where(share[0] > 0.5, high, low)
+    tied = ((share[0] - 0.5).abs_() < TIE).nonzero()[:, 0]
+    if len(tied):
+        winner[tied] = labels[_nearest([fraction[tied] for fraction in fractions]), tied]
     several = (~is_high & (labels != low)).any(0).nonzero()[:, 0]  # few: most borders have two sides
     if len(several):
-        winner[several] = _vote_among_several(labels[:, several], weights[:, several], nearest[:, several])
+        winner[several] = _vote_among_several(labels[:, several], [fraction[several] for fraction in fractions])
     return winner
 
 
-def _vote_among_several(labels: Tensor, weights: Tensor, nearest: Tensor) -> Tensor:
+def _nearest(fractions: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(fraction > 0.5).to(torch.int64) << bit for bit, fraction in enumerate(fractions)]).sum(0)
+
+
+def _vote_among_several(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    weights = torch.ones(1, labels.shape[1])
+    for fraction in fractions:
+        weights = torch.cat([weights * (1 - fraction), weights * fraction])
     scores = torch.stack([(weights * (labels == row)).sum(0) for row in labels])
     tied = scores >= scores.amax(0) - TIE
     smallest = torch.where(tied, labels, torch.iinfo(labels.dtype).max).amin(0)
+    nearest = _nearest(fractions)[None]
     return torch.where(tied.gather(0, nearest)[0], labels.gather(0, nearest)[0], smallest)

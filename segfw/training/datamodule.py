@@ -3,13 +3,24 @@
 What is in a batch depends on seed, epoch and position alone, so workers, interruptions and machines change nothing.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segfw.core.ranks import ALONE, Ranks
-from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample, collate, make_patch_spec
+from segfw.data.augmentation import build_augmentation
+from segfw.data.sampling import (
+    Batch,
+    EpochBatchSampler,
+    PatchDataset,
+    Sample,
+    collate,
+    collate_augmented,
+    make_patch_spec,
+)
 from segfw.data.store import Store
 from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
@@ -40,6 +51,13 @@ class SegmentationDataModule(LightningDataModule):
         workers = choose_workers(self.run.data.workers, self.device)
         return self._loader("validation", self.run.val_batches, -(-workers // 2))
 
+    def _collate(self, training: bool) -> Callable[[Sequence[Sample]], Batch]:
+        """Return what makes samples a batch, augmented already where that is asked of the loader's processes."""
+        run = self.run
+        if not training or run.augmentation.device == "auto":
+            return collate
+        return partial(collate_augmented, build_augmentation(run.resolved_augmentation, run.configuration), run.seed)
+
     def _loader(self, purpose: str, num_batches: int, workers: int) -> "DataLoader[Sample]":
         run, training = self.run, purpose == "training"
         spec = make_patch_spec(run.configuration, run.sampling, run.augmentation if training else None)
@@ -54,7 +72,7 @@ class SegmentationDataModule(LightningDataModule):
         return DataLoader(
             with_changes(patches, run) if training else patches,
             batch_sampler=sampler,
-            collate_fn=collate,
+            collate_fn=self._collate(training),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device.accelerator == "cuda",

@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 from segfw.core.training_settings import AugmentationSettings
 from segfw.data.spatial import (
     SpatialDraw,
     crop,
     draw_spatial,
+    find_cells,
     is_dummy_2d,
     largest_rotation,
     loader_patch_size,
@@ -24,6 +26,7 @@ from segfw.data.spatial import (
     rotation_3d,
     sample_image,
     sample_label,
+    sample_positions,
 )
 
 DEFAULT = AugmentationSettings()
@@ -87,6 +90,47 @@ def test_angles_reach_their_limit_and_no_further() -> None:
     assert np.abs(angles).max() <= 90
     assert np.abs(angles).max() > 89
     assert abs(angles.mean()) < 4 * 90 / math.sqrt(3 * 1000)
+
+
+def uniform(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether a Kolmogorov-Smirnov test at 1 in 10,000 lets `values` pass as uniform between `low` and `high`."""
+    return float(kstest(values, "uniform", (low, high - low)).pvalue) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "degrees"), [((40, 56, 40), 30), ((16, 64, 64), 180), ((56, 40), 180), ((64, 32), 15)]
+)
+def test_angles_and_scales_are_uniform_in_the_ranges_of_the_patch(size: tuple[int, ...], degrees: float) -> None:
+    rng = np.random.default_rng(7)
+    turned = AugmentationSettings(rotation_probability=1, scaling_probability=0)
+    matrices = np.array([draw_spatial(rng, size, turned).matrix for _ in range(3000)])
+    if matrices.shape[1] == 2:  # a slice, or 16 x 64 x 64, which is turned in plane
+        angles = [np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])]
+    else:  # Rz Ry Rx; its last row is (sin y, cos y sin x, cos y cos x), its first column cos y (cos z, sin z), sin y
+        angles = [
+            np.arctan2(matrices[:, 2, 1], matrices[:, 2, 2]),
+            np.arcsin(matrices[:, 2, 0]),
+            np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]),
+        ]
+    for angle in angles:
+        assert uniform(np.degrees(angle), -degrees, degrees)
+    assert abs(np.corrcoef(angles)).reshape(len(angles), -1)[np.triu_indices(len(angles), 1)].max(initial=0) < 4 / 54
+    scaled = AugmentationSettings(rotation_probability=0, scaling_probability=1)
+    factors = np.array([draw_spatial(rng, size, scaled).matrix for _ in range(3000)])
+    assert uniform(factors[:, 0, 0], 0.7, 1.4)
+    np.testing.assert_allclose(factors, factors[:, :1, :1] * np.eye(len(factors[0])), atol=1e-12)
+
+
+def test_rotation_and_scaling_are_independent() -> None:
+    rng = np.random.default_rng(8)
+    matrices = [draw_spatial(rng, (8, 8), DEFAULT).matrix for _ in range(8000)]
+    changed = np.array([m for m in matrices if m is not None])
+    turned = np.abs(changed[:, 1, 0]) > 1e-9
+    scaled = np.abs(np.linalg.det(changed) - 1) > 1e-9
+    # Standard errors over 8000 patches: of 0.2 0.0045, of 0.04 0.0022.
+    assert abs(turned.sum() / 8000 - 0.2) < 4 * 0.0045
+    assert abs(scaled.sum() / 8000 - 0.2) < 4 * 0.0045
+    assert abs((turned & scaled).sum() / 8000 - 0.04) < 4 * 0.0022
 
 
 def test_shift_in_whole_voxels() -> None:
@@ -248,3 +292,22 @@ def test_image_is_zero_beyond_its_border() -> None:
     positions = [torch.tensor([-0.25, 1.0, 2.5, 9.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])]
     sampled = sample_image(image, [p.reshape(2, 2) for p in positions])
     torch.testing.assert_close(sampled, torch.tensor([[[0.75, 1.0], [0.5, 0.0]]]))
+
+
+def test_known_cells_give_the_same() -> None:
+    rng = np.random.default_rng(4)
+    image = torch.from_numpy(rng.standard_normal((2, 7, 8, 9)).astype(np.float32))
+    label = torch.from_numpy(rng.integers(-1, 3, (1, 7, 8, 9)).astype(np.int8))
+    positions = sample_positions(rotation_3d(0.3, 0.2, 0.1), (5, 6, 7), (7, 8, 9))
+    cells = find_cells(positions, (7, 8, 9))
+    assert torch.equal(sample_image(image, positions), sample_image(image, positions, cells))
+    assert torch.equal(sample_label(label, positions), sample_label(label, positions, cells))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_volumes_are_sampled_as_torch_does(channels: int) -> None:
+    image = torch.randn(channels, 6, 7, 8, generator=torch.Generator().manual_seed(0))
+    positions = sample_positions(rotation_3d(0.5, -0.4, 1.0) * 1.3, (6, 7, 8), (6, 7, 8))
+    grid = torch.stack([2 * (p + 0.5) / n - 1 for p, n in zip(positions, (6, 7, 8), strict=True)][::-1], -1)
+    want = torch.nn.functional.grid_sample(image[None], grid[None], align_corners=False)[0]
+    torch.testing.assert_close(sample_image(image, positions), want, atol=2e-5, rtol=0)
