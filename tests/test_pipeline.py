@@ -156,12 +156,32 @@ def test_a_training_relevant_key_needs_another_name(output, segfw):
     assert state(output / "runs") == before
 
 
+def test_axes_found_by_the_rule_are_recorded_and_packaged(output, segfw):
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "augmentation.mirror_axes=auto mirrors along" in said
+    run = yaml.safe_load((run_folder(output, "auto") / "config.yaml").read_text())["run"]
+    assert run["augmentation"]["mirror_axes"] == "auto"
+    model = yaml.safe_load((output / "models/auto/model.yaml").read_text())
+    assert model["mirror_axes"] == run["mirror_axes"]
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "nothing to do" in said
+
+
 def test_one_name_is_one_recipe_over_all_configurations(output, segfw):
     before = state(output / "preprocessed")
     status, said = segfw("configurations=[2d]", "plan.patch_size=[24,24]", "loss.dice_weight=2")
     assert status == 2
     assert "loss.dice_weight: 1.0 there, 2.0 now" in said
     assert state(output / "preprocessed") == before
+
+
+def test_weights_of_classes_that_are_not_there_are_refused_before_anything_is_made(output, segfw):
+    status, said = segfw("name=weighted", "loss.class_weights={kidney: 2}")
+    assert status == 2
+    assert "loss.class_weights: 'kidney' is no class" in said
+    assert not (output / "runs" / "weighted").exists()
 
 
 def test_a_checkpoint_of_unknown_origin_is_not_continued(output, segfw, tmp_path):

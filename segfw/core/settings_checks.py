@@ -12,6 +12,7 @@ from segfw.core.conversion import nearest
 from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
+from segfw.core.loss_checks import check_loss
 from segfw.core.number_rules import NUMBER_RULES, WORDS
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.settings import (
@@ -44,9 +45,8 @@ def check_settings(settings: T) -> T:
         _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
         _check_inference(settings)
+        check_loss(settings.loss)
         _check_time(settings)
-        if settings.loss.dice_weight == settings.loss.ce_weight == 0:
-            raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
         devices = parse_devices(settings.trainer.devices)
         return dataclasses.replace(
             settings,

@@ -5,7 +5,7 @@ loader patch that it sees is read.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,13 +15,22 @@ from torch import Tensor
 from segfw.core.types import FloatArray, IntArray, Shape
 from segfw.data.drawing import PatchDraws, PatchSpec
 from segfw.data.spatial import OUTSIDE, turn
-from segfw.data.store import Store
 
 BEFORE, AROUND = 1, 3  # voxels that `turn` wants before, and on both sides together
 AT_ONCE = 2**17  # voxels that are turned in one go: few enough for the processor's caches
 
 
-def cut_on_host(store: Store, draws: PatchDraws, spec: PatchSpec) -> tuple[Tensor, Tensor]:
+class Cases(Protocol):
+    """Where arrays come from, such as a store."""
+
+    def image(self, name: str) -> NDArray[np.float32]:
+        """Return the image (C, d0, d1, d2)."""
+
+    def label(self, name: str) -> NDArray[np.integer]:
+        """Return the label map (L, d0, d1, d2)."""
+
+
+def cut_on_host(store: Cases, draws: PatchDraws, spec: PatchSpec) -> tuple[Tensor, Tensor]:
     """Return the patches of a batch: image (B, C, *F) float32 and label (B, L, *F) int16; outside 0 and -1."""
     images = [store.image(case) for case in draws.cases]
     labels = [store.label(case) for case in draws.cases]

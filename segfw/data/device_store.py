@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segfw.core.types import FloatArray, IntArray, Shape
-from segfw.data.cutting import BEFORE, padded_box
+from segfw.data.cutting import BEFORE, Cases, padded_box
 from segfw.data.drawing import PatchDraws, PatchSpec
 from segfw.data.spatial import OUTSIDE, turn
-from segfw.data.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ class DeviceStore:
         return torch.from_numpy(array).to(self.image.device, non_blocking=True)
 
 
-def load_on_device(store: Store, cases: Iterable[str], device: torch.device) -> DeviceStore:
+def load_on_device(store: Cases, cases: Iterable[str], device: torch.device) -> DeviceStore:
     """Copy cases to `device`, one after the other; values are kept as they are stored, so samples are the same."""
     names = list(dict.fromkeys(cases))
     shapes = {name: tuple(store.image(name).shape[1:]) for name in names}

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset, Sampler
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.types import FloatArray
+from segfw.data.artefacts import add_artefacts, draw_artefacts, has_artefacts
+from segfw.data.augmentation import Augmentation, augment
 from segfw.data.cutting import cut_on_host
 from segfw.data.drawing import (
     PatchDraws,
@@ -23,7 +25,7 @@ from segfw.data.drawing import (
     find_targets,
     is_forced,
 )
-from segfw.data.randomness import sample_numbers
+from segfw.data.randomness import sample_generators, sample_numbers
 from segfw.data.store import Store
 
 Key = tuple[int, int]
@@ -103,6 +105,8 @@ class PatchDataset(Dataset[Sample]):
         except Exception as error:
             error.add_note(self._say_where(epoch, indices))
             raise
+        if self.spec.spatial is not None and has_artefacts(self.spec.spatial):
+            self._add_artefacts(image, epoch, indices)
         cases, numbers = list(draws.cases), torch.tensor(indices)
         return {"image": image, "label": label, "cases": cases, "indices": numbers, "epoch": epoch}
 
@@ -115,6 +119,13 @@ class PatchDataset(Dataset[Sample]):
         size, fraction = spec.batch_size, spec.foreground_fraction
         forced = [is_forced(index % size, size, fraction) for index in indices]
         return draw_patches(cases, shapes, numbers, spec, lambda row: self._find_targets(cases[row], forced[row]))
+
+    def _add_artefacts(self, image: Tensor, epoch: int, indices: Sequence[int]) -> None:
+        settings, ndim = self.spec.spatial, len(self.spec.patch_size)
+        assert settings is not None
+        generators = sample_generators(self.seed, f"{self.purpose} artefacts", epoch, indices)
+        for patch, rng in zip(image, generators, strict=True):
+            patch.copy_(add_artefacts(patch, draw_artefacts(rng, ndim, settings)))
 
     def _say_where(self, epoch: int, indices: Sequence[int]) -> str:
         """Name the first case whose patch cannot be cut by itself either."""
@@ -151,6 +162,15 @@ def collate(samples: Sequence[Sample] | Batch) -> Batch:
         "indices": torch.tensor([sample["index"] for sample in samples]),
         "epoch": samples[0]["epoch"],
     }
+
+
+def collate_augmented(augmentation: Augmentation, seed: int, samples: Sequence[Sample] | Batch) -> Batch:
+    """Stack patches of one epoch into a batch and augment it; see `segfw.data.augmentation.augment`."""
+    batch = collate(samples)
+    image, label = augment(
+        augmentation, batch["image"], batch["label"], seed, batch["epoch"], batch["indices"].tolist()
+    )
+    return {**batch, "image": image, "label": label}
 
 
 class EpochBatchSampler(Sampler[list[Key]]):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from segfw.core.class_weights import weight_per_class
 from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
 from segfw.core.words import in_words
@@ -53,6 +54,7 @@ def _run_stages(settings: ExperimentSettings) -> float | None:
     job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
     if "train" in settings.stages:
         check_texts(job.dataset)
+        weight_per_class(settings.loss.class_weights, job.dataset.labels)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written

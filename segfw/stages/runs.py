@@ -35,6 +35,8 @@ CONTINUES = (
     "trainer.threads",
     "trainer.compile",
     "trainer.enable_progress_bar",
+    "augmentation.device",
+    "mirror_axes",  # what the rule found; `augmentation.mirror_axes`, which asks for it, counts
     "data",
     "inference",
     "pretrained.path",  # its hash counts, wherever it lies

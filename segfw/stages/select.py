@@ -131,7 +131,7 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
     bundle = Bundle(
         plan=joint_plan([member.run for member in members]),
         members=tuple(_member(member) for member in members),
-        mirror_axes=mirror_axes(first.augmentation, len(first.configuration.patch_size)),
+        mirror_axes=_shared_mirror_axes(members),
         inference=first.inference,
         provenance=make_provenance(job, members, reached, inputs),
     )
@@ -143,6 +143,12 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         len(members),
         "s" if len(members) > 1 else "",
     )
+
+
+def _shared_mirror_axes(members: list[FinishedFold]) -> tuple[int, ...]:
+    """Return the axes along which every member was trained with mirroring: a rule of the data can find others."""
+    axes = [mirror_axes(m.run.resolved_augmentation, len(m.run.configuration.patch_size)) for m in members]
+    return tuple(axis for axis in axes[0] if all(axis in other for other in axes))
 
 
 def _member(fold: FinishedFold) -> Member:

@@ -41,6 +41,7 @@ from segfw.stages.runs import (
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on
 from segfw.training.fit import FoldResult, fit_fold
+from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
 from segfw.training.run import CHECKPOINTS, DONE, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.team import Team, choose_team
@@ -78,6 +79,8 @@ def run(job: Job) -> None:
         team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
     for configuration in job.configurations:
         require_store(job, configuration)
+    runs = [with_mirror_axes(fold_run) for fold_run in runs]
+    warn_of_pairs(runs)
     announce_cost(runs, team)
     deadline = _deadline(settings)
     for fold_run in runs:

@@ -11,6 +11,7 @@ import torch
 from segfw.core.errors import JobError, UsageError
 from segfw.core.footprint import FLOAT, MAPS_KEPT
 from segfw.core.memory import configuration_memory
+from segfw.data.artefacts import has_artefacts
 from segfw.data.store import Store
 from segfw.training.devices import Device
 from segfw.training.run import FoldRun
@@ -79,15 +80,23 @@ def free_memory(device: torch.device) -> int | None:
 
 def cache_of(run: FoldRun, store: Store, cases: Sequence[str], device: Device, place: torch.device) -> Cache:
     """Choose where the cases of a run are held on `place` and log it."""
-    hindrance = None
-    if run.configuration.previous_stage is not None:
-        hindrance = "the previous stage's segmentations are changed where patches are read"
     held = sum(path.stat().st_size for case in dict.fromkeys(cases) for path in store.files(case))
     free = free_memory(place)
-    choice = choose_cache(run.data.cache, held, training_memory(run, device), free, hindrance)
+    choice = choose_cache(run.data.cache, held, training_memory(run, device), free, find_hindrance(run))
     if free is not None or run.data.cache != "auto":
         log.info("%s", choice.line)
     return choice.cache
+
+
+def find_hindrance(run: FoldRun) -> str | None:
+    """Name what processors have to do to a patch before it may go to the device; None if there is nothing."""
+    if run.configuration.previous_stage is not None:
+        return "the previous stage's segmentations are changed where patches are read"
+    if has_artefacts(run.augmentation):
+        return "artefacts of scanners are added where patches are read"
+    if run.augmentation.device != "auto":
+        return f"augmentation.device={run.augmentation.device} keeps the augmentation where patches are read"
+    return None
 
 
 def hold_in_memory(store: Store, cases: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ nothing.
 
 import logging
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +17,10 @@ from torch.utils.data import DataLoader
 from segfw.core.conversion import nearest
 from segfw.core.footprint import FLOAT
 from segfw.core.ranks import ALONE, Ranks
+from segfw.data.augmentation import build_augmentation
 from segfw.data.device_store import DeviceStore, load_on_device
 from segfw.data.drawing import make_patch_spec, unknown_names
-from segfw.data.sampling import EpochBatchSampler, PatchDataset, Sample
+from segfw.data.sampling import Batch, EpochBatchSampler, PatchDataset, Sample, collate, collate_augmented
 from segfw.data.store import Store
 from segfw.training.cache import Cache, cache_of, hold_in_memory
 from segfw.training.cascade import open_store, with_changes
@@ -55,6 +58,13 @@ class SegmentationDataModule(LightningDataModule):
         workers = choose_workers(self.run.data.workers, self.device)
         return self._loader("validation", self.run.val_batches, -(-workers // 2))
 
+    def _collate(self, training: bool) -> Callable[[Any], Batch]:
+        """Return what makes samples a batch, augmented already where that is asked of the loader's processes."""
+        run = self.run
+        if not training or run.augmentation.device == "auto":
+            return collate
+        return partial(collate_augmented, build_augmentation(run.resolved_augmentation, run.configuration), run.seed)
+
     def _loader(self, purpose: str, num_batches: int, workers: int) -> "DataLoader[Sample]":
         run, training = self.run, purpose == "training"
         spec = make_patch_spec(run.configuration, run.sampling, run.augmentation if training else None)
@@ -73,7 +83,7 @@ class SegmentationDataModule(LightningDataModule):
         return PatchLoader(
             Guarded(patches) if workers else patches,
             batch_sampler=sampler,
-            collate_fn=collate_or_fail,
+            collate_fn=partial(collate_or_fail, self._collate(training)),
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers else None,

@@ -85,8 +85,8 @@ def fit_fold(
 
     A folder with checkpoints/last.ckpt is continued and ends as an uninterrupted training would; without one a training
     begins with what fits of `pretrained`. Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `SystemExit` (143).
-    Of several `ranks` each calls this; rank 0 alone writes, but for the whole cases, which are shared out, and has the scores.
-    Raises `JobError` when the loss is no longer finite, memory does not suffice, or the `deadline` (seconds of
+    Of several `ranks` each calls this; rank 0 alone writes, but for the whole cases, which are shared out, and has the
+    scores. Raises `JobError` when the loss is no longer finite, memory does not suffice, or the `deadline` (seconds of
     `time.monotonic`) is over; `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST

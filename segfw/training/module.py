@@ -12,8 +12,8 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from segfw.data.augmentation import Augmentation, build_augmentation, encode_target
-from segfw.data.randomness import sample_generator, sample_generators
+from segfw.data.augmentation import Augmentation, augment, build_augmentation, encode_target
+from segfw.data.randomness import sample_generator
 from segfw.inference.cascade import append_one_hot
 from segfw.nn.build import fresh_network
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
@@ -67,11 +67,10 @@ class SegmentationModule(LightningModule):
         return {**batch, "indices": batch["indices"].tolist()}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training batches, then turn label maps into the loss's targets."""
+        """Augment training batches unless their workers did, then turn label maps into the loss's targets."""
         image, label = batch["image"], batch["label"]
-        if self.trainer.training:
-            generators = sample_generators(self.run.seed, "augmentation", batch["epoch"], batch["indices"])
-            image, label = self.augmentation(image, label, generators)
+        if self.trainer.training and self.run.augmentation.device == "auto":
+            image, label = augment(self.augmentation, image, label, self.run.seed, batch["epoch"], batch["indices"])
         if self.run.configuration.previous_stage is not None:
             image, label = append_one_hot(image, label[:, 1:], self.labels.foreground_values), label[:, :1]
         return {**batch, "image": image, "target": encode_target(label, self.labels)}
@@ -199,6 +198,6 @@ def build_module(run: FoldRun, device: Device) -> SegmentationModule:
     if run.trainer.compile and device.accelerator == "cuda":
         network.compile()
     loss = DeepSupervisionLoss(build_loss(run.loss, labels, configuration.batch_dice))
-    module = SegmentationModule(network, loss, build_augmentation(run.augmentation, configuration), run)
+    module = SegmentationModule(network, loss, build_augmentation(run.resolved_augmentation, configuration), run)
     module.fused = device.accelerator in ("cpu", "cuda") and device.precision in FUSED_PRECISIONS
     return module

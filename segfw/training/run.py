@@ -1,8 +1,9 @@
 """Everything that determines the training of one fold, as plain values that can be written down and read back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from segfw.core.class_weights import weight_per_class
 from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
@@ -65,7 +66,8 @@ class FoldRun:
     validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
     segments its cases once more; `previous` says where the segmentations come from that are a further
-    input; None for a configuration that takes none, and until they are there.
+    input; None for a configuration that takes none, and until they are there. `mirror_axes`: what
+    `augmentation.mirror_axes=auto` found, None where it is not asked.
     """
 
     plan: Plan
@@ -88,6 +90,7 @@ class FoldRun:
     pretrained: PretrainedSettings | None = None
     pretrained_sha256: str | None = None
     next_stage: NextStage | None = None
+    mirror_axes: tuple[int, ...] | None = None
     previous: PreviousRuns | None = None
 
     def __post_init__(self) -> None:
@@ -102,6 +105,7 @@ class FoldRun:
         for key in ("max_epochs", "limit_train_batches", "accumulate_grad_batches", "check_val_every_n_epoch"):
             if getattr(self.trainer, key) < 1:
                 raise UsageError(f"trainer.{key} must be at least 1, got {getattr(self.trainer, key)}")
+        weight_per_class(self.loss.class_weights, self.plan.labels)
         depth, deepest = self.inference.depth, len(self.configuration.strides) - 1
         if depth is not None and depth > deepest:
             name = self.configuration_name
@@ -115,6 +119,13 @@ class FoldRun:
     def configuration(self) -> Configuration:
         """The plan's configuration that is trained."""
         return self.plan.configuration(self.configuration_name)
+
+    @property
+    def resolved_augmentation(self) -> AugmentationSettings:
+        """The augmentation with the axes that were found where it asks for a choice."""
+        if self.mirror_axes is None:
+            return self.augmentation
+        return replace(self.augmentation, mirror_axes=self.mirror_axes)
 
     @property
     def architecture(self) -> str:

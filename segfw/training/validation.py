@@ -136,7 +136,7 @@ def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
 def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
     image = whole_case(store, case)
-    axes = mirror_axes(run.augmentation, len(configuration.patch_size))
+    axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
     def compute(one: nn.Module) -> Tensor:
         return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.host_memory import available_memory
-from segfw.data.sampling import Batch, Key, Sample, collate
+from segfw.data.sampling import Batch, Key, Sample
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ class Guarded(Dataset[Sample]):
         return self.__getitems__([key])
 
 
-def collate_or_fail(batch: Any) -> Any:
-    """Let a failure pass as it is."""
-    return batch if isinstance(batch, Failure) else collate(batch)
+def collate_or_fail(collate: Callable[[Any], Batch], samples: Any) -> Batch | Failure:
+    """Make a batch of samples, but let a failure pass as it is."""
+    return samples if isinstance(samples, Failure) else collate(samples)
 
 
 class PatchLoader(DataLoader[Sample]):

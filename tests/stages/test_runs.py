@@ -8,7 +8,13 @@ import pytest
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.settings import ExperimentSettings, InferenceSettings
-from segfw.core.training_settings import DataSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
+from segfw.core.training_settings import (
+    AugmentationSettings,
+    DataSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainerSettings,
+)
 from segfw.interop.nnunet import read_plans
 from segfw.stages.runs import Done, relevant
 from segfw.stages.train import _deadline
@@ -28,6 +34,11 @@ def test_more_epochs_devices_workers_and_windows_continue_a_run():
     assert changed(trainer=TrainerSettings(max_epochs=7, accelerator="cpu", threads=3, compile=True)) == []
     assert changed(trainer=TrainerSettings(devices=(0, 2), num_nodes=2, strategy="ddp")) == []
     assert changed(data=DataSettings(workers=9), inference=InferenceSettings(mirror=False)) == []
+
+
+def test_axes_that_a_rule_finds_and_where_augmentation_happens_continue_a_run():
+    assert changed(mirror_axes=(0, 1), augmentation=AugmentationSettings(device="cpu")) == []
+    assert changed(augmentation=AugmentationSettings(mirror_axes="auto")) == ["augmentation.mirror_axes"]
 
 
 def test_a_moved_output_folder_continues_a_run():

@@ -1,6 +1,7 @@
 """Where cases are held, from sizes alone."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ import torch
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.memory import configuration_memory
-from segfw.core.training_settings import DataSettings
+from segfw.core.training_settings import AugmentationSettings, DataSettings
 from segfw.data.store import Store
-from segfw.training.cache import Choice, cache_of, choose_cache, free_memory, hold_in_memory, training_memory
+from segfw.training.cache import (
+    Choice,
+    cache_of,
+    choose_cache,
+    find_hindrance,
+    free_memory,
+    hold_in_memory,
+    training_memory,
+)
 from tests.training.conftest import CPU, make_plan
 
 GB = 10**9
@@ -69,3 +78,17 @@ def test_a_training_needs_its_feature_maps(make_run) -> None:
     # Values kept, 2.7 for each of the planner's, four bytes each, two samples; the rest is the reserve.
     values = configuration_memory(make_plan().configurations["3d_fullres"], 3)
     assert training_memory(make_run(), CPU) == 2e9 + 2 * values * 4 * 2.7
+
+
+def test_what_processors_have_to_do(make_run) -> None:
+    assert find_hindrance(make_run()) is None
+    noisy = find_hindrance(make_run(augmentation=AugmentationSettings(spike_probability=0.1)))
+    assert noisy == "artefacts of scanners are added where patches are read"
+    kept = find_hindrance(make_run(augmentation=AugmentationSettings(device="cpu")))
+    assert kept == "augmentation.device=cpu keeps the augmentation where patches are read"
+    plan = make_plan()
+    second = replace(plan.configurations["3d_fullres"], previous_stage="3d_lowres")
+    plan = replace(plan, configurations={"3d_lowres": plan.configurations["3d_fullres"], "3d_fullres": second})
+    assert (
+        find_hindrance(make_run(plan=plan)) == "the previous stage's segmentations are changed where patches are read"
+    )

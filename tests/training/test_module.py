@@ -58,6 +58,14 @@ def test_the_optimizer_is_fused_where_no_scaler_stands_before_it(make_run: MakeR
         assert module.configure_optimizers().defaults["fused"] == fused
 
 
+def test_weights_of_classes_must_fit_the_plans_labels(make_run: MakeRun) -> None:
+    weighted = make_run(loss=LossSettings(class_weights={"shell": 3}))
+    assert build_module(weighted, CPU).loss.loss.class_weights.tolist() == [1, 1, 3]
+    assert from_plain(FoldRun, to_plain(weighted)) == weighted
+    with pytest.raises(UsageError, match=r"needs 3 weights.*got \[1.0, 2.0\]"):
+        make_run(loss=LossSettings(class_weights=(1, 2)))
+
+
 def test_same_seed_same_weights(make_run: MakeRun) -> None:
     one, two, other = (build_module(make_run(seed=seed), CPU).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], two[key]) for key in one)

@@ -3,13 +3,14 @@
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from segfw.core.errors import ArtefactError, JobError
-from segfw.data.sampling import EpochBatchSampler
+from segfw.data.sampling import EpochBatchSampler, collate
 from segfw.training import worker_errors
 from segfw.training.worker_errors import (
     Guarded,
@@ -49,7 +50,9 @@ def kill():
 
 def loader(fail=None, workers=1):
     sampler = EpochBatchSampler(4, 2)
-    return PatchLoader(Guarded(Patches(fail)), batch_sampler=sampler, collate_fn=collate_or_fail, num_workers=workers)
+    return PatchLoader(
+        Guarded(Patches(fail)), batch_sampler=sampler, collate_fn=partial(collate_or_fail, collate), num_workers=workers
+    )
 
 
 def test_batches_pass() -> None:
