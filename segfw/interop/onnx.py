@@ -24,7 +24,7 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.version import __version__
-from segfw.inference.bundle import Bundle, Member
+from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.inference.predictor import check_trust, load_network
 from segfw.nn.build import cut
 
@@ -57,6 +57,7 @@ def export_onnx(bundle: Bundle, folder: Path, trust_code: bool = False) -> dict[
     line where the packages are missing, `JobError` when a difference is above 1e-3 or the network cannot be exported.
     """
     check_trust(bundle, trust_code)
+    refuse_cascade(bundle, "onnx")
     packages = _require_packages()
     folder.mkdir(parents=True, exist_ok=True)
     members, differences = [], {}
