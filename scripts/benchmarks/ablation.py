@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import yaml
@@ -73,7 +74,7 @@ def load_rows(table: Path) -> list[Row]:
     """Return the rows that are there; none without a file."""
     if not table.is_file():
         return []
-    kinds = {field.name: {"int": int, "float": float}.get(str(field.type), str) for field in dataclasses.fields(Row)}
+    kinds = typing.get_type_hints(Row)
     with table.open(newline="", encoding="utf-8") as file:
         return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in csv.DictReader(file)]
 
