@@ -15,6 +15,7 @@ from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.interop.nnunet_folder import DATASET, PLANS
 from segfw.interop.onnx import DESCRIPTION, MOST_DIFFERENT, export_onnx
+from segfw.stages.models import refuse_address
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def run(settings: ExportSettings) -> None:
     """Write the model at `settings.output`, whole or not at all; `UsageError` for what is there already."""
     if settings.model is None or settings.format is None or settings.output is None:
         raise UsageError("export needs model=MODEL format=zip|onnx|nnunet output=PATH")
+    refuse_address("model", settings.model)
     model, output = Path(settings.model), Path(settings.output).expanduser()
     FORMATS[settings.format](model, output, settings)
 
