@@ -36,6 +36,7 @@ from segfw import config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
+from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
 from segfw.core.settings_checks import unknown_choice
 
@@ -138,7 +139,17 @@ def _run(command: Command) -> int:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
     _check_required(name, verb, composed)
-    _check_run_folder(config.load(verb.settings, composed, verb.page))
+    settings: Any = config.load(verb.settings, composed, verb.page)
+    _check_run_folder(settings)
+    ranks = launched_ranks()
+    if ranks.together and (command.multirun or not isinstance(settings, ExperimentSettings)):
+        raise UsageError(
+            f"{ranks.world_size} processes were started together, which the main job alone can use, without -m; "
+            "start this command once"
+        )
+    if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
+        _call(verb, settings)
+        return 0
     _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
     return 0
 
@@ -172,11 +183,15 @@ def _job(verb: Verb, swept: tuple[str, ...]) -> Callable[[Any], float | None]:
             settings: Any = config.load(verb.settings, composed, verb.page)
             if isinstance(settings, ExperimentSettings):
                 settings = _named_variant(settings, swept)
-            module, function = verb.job.split(":")
-            result = getattr(importlib.import_module(module), function)(settings)
+            result = _call(verb, settings)
             return None if result is None else float(result)
 
     return job
+
+
+def _call(verb: Verb, settings: Any) -> Any:
+    module, function = verb.job.split(":")
+    return getattr(importlib.import_module(module), function)(settings)
 
 
 def _named_variant(settings: ExperimentSettings, swept: tuple[str, ...]) -> ExperimentSettings:

@@ -63,6 +63,13 @@ def test_callbacks_and_labels_are_free_form():
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"), [(2, 2), ("2", 2), ("auto", "auto"), ([0, 2], (0, 2)), ([1], (1,)), (1.0, 1)]
+)
+def test_devices_have_three_forms(given, meant):
+    assert loaded(trainer__devices=given).trainer.devices == meant
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("trainer__max_epoch", 3, "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"),
@@ -72,11 +79,25 @@ def test_callbacks_and_labels_are_free_form():
         ("trainer__max_epochs", 0, "trainer.max_epochs must be at least 1, got 0"),
         ("trainer__max_epochs", "many", "trainer.max_epochs must be an integer, got 'many'"),
         ("trainer__accelerator", "gpus", "trainer.accelerator must be one of .* did you mean 'gpu'?"),
+        ("trainer__devices", 0, "trainer.devices must be auto, a number of devices, or a list .* got 0"),
+        ("trainer__devices", [1, 1], r"trainer.devices must be auto, .* such as \[0,2\], got \[1, 1\]"),
+        ("trainer__devices", "all", "trainer.devices must be auto, .* got 'all'"),
+        ("trainer__devices", [-1], r"trainer.devices must be at least 0, got \[-1\]"),
+        ("trainer__strategy", "fsdp", "trainer.strategy must be one of .*'ddp'"),
         ("inference__step_size", 0, r"inference.step_size must be above 0 and at most 1, got 0"),
         ("inference__step_size", 1.5, "inference.step_size must be above 0 and at most 1, got 1.5"),
         ("optimizer__lr", float("inf"), "optimizer.lr must be above 0, got inf"),
         ("optimizer__lr", float("nan"), "optimizer.lr must be above 0, got nan"),
-        ("optimizer__name", "adam", "optimizer.name must be one of .* did you mean 'adamw'?"),
+        ("augmentation__previous_radius_range", [0.5, 8], "previous_radius_range must be at least 1, got"),
+        ("augmentation__previous_removal_size", 15, "previous_removal_size must be between 0 and 1, got 15"),
+        ("optimizer__name", "adamv", "optimizer.name must be one of .* did you mean 'adam"),
+        ("trainer__max_time", "12h", "trainer.max_time must be a time above zero as DD:HH:MM:SS .*got '12h'"),
+        ("trainer__ema_half_life", 0, "trainer.ema_half_life must be above 0 and at most 1, got 0"),
+        ("trainer__ema_half_life", 1.5, "trainer.ema_half_life must be above 0 and at most 1, got 1.5"),
+        ("trainer__accumulate_grad_batches", 0, "trainer.accumulate_grad_batches must be at least 1, got 0"),
+        ("trainer__check_val_every_n_epoch", 0, "trainer.check_val_every_n_epoch must be at least 1, got 0"),
+        ("trainer__checkpoint_minutes", 0, "trainer.checkpoint_minutes must be above 0, got 0"),
+        ("schedule__horizon", "time", "schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null"),
         ("augmentation__gamma_range", [1.5, 0.7], r"augmentation.gamma_range must be \[low, high\], got \[1.5, 0.7\]"),
         ("augmentation__mirror_axes", [3], "augmentation.mirror_axes must be an axis"),
         ("plan__patch_size", 64, "plan.patch_size must be a list, got 64"),

@@ -11,7 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from segfw import config
 from segfw.__main__ import config_folder, register_schemas
 from segfw.command_line import VERBS
+from segfw.core.errors import UsageError
 from segfw.core.settings import STAGES, ExperimentSettings, TaskSettings
+from segfw.core.training_settings import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = ("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment")
@@ -67,11 +69,50 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
 
 
+def test_weights_of_classes_are_a_list_or_a_mapping():
+    by_name = composed("experiment", "+task=Task04", "loss.class_weights={Anterior: 2}").loss
+    assert (by_name.distribution, by_name.class_weights) == ("ce", {"Anterior": 2})
+    in_order = composed("experiment", "+task=Task04", "loss=dice_focal", "loss.class_weights=[0.5, 1, 2]").loss
+    assert (in_order.distribution, in_order.class_weights) == ("focal", (0.5, 1, 2))
+
+
+@pytest.mark.parametrize("limit", ["00:12:00:00", "10:10:10:10"])  # the second is a number in YAML 1.1
+def test_a_limit_of_time_needs_no_quotes_on_the_command_line(limit):
+    settings = composed("experiment", "+task=Task04", f"trainer.max_time={limit}", "schedule.horizon=time")
+    assert settings.trainer.max_time == limit
+
+
 def test_none_switches_every_transform_off():
     settings = composed("experiment", "+task=Task04", "augmentation=none").augmentation
     probabilities = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if "probability" in f.name}
-    assert {name: p for name, p in probabilities.items() if p and "channel" not in name} == {}
+    per_part = ("channel_probability", "label_probability")  # of samples that are changed at all
+    assert {name: p for name, p in probabilities.items() if p and not name.endswith(per_part)} == {}
     assert settings.mirror_axes == ()
+
+
+def test_strong_and_mri_artefacts_add_to_the_published_set():
+    plain = AugmentationSettings()
+    strong = composed("experiment", "+task=Task04", "augmentation=strong").augmentation
+    for key in ("rotation", "offset", "contrast", "gradient", "sharpening", "blank"):
+        assert getattr(strong, f"{key}_probability") > getattr(plain, f"{key}_probability")
+    artefacts = composed("experiment", "+task=Task04", "augmentation=mri_artefacts").augmentation
+    ours = {key: getattr(artefacts, f"{key}_probability") for key in ("bias_field", "motion", "ghosting", "spike")}
+    assert all(probability > 0 for probability in ours.values())
+    changed = {"name": "default"} | {f"{key}_probability": 0.0 for key in ours}
+    assert dataclasses.replace(artefacts, **changed) == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "axes"), [("auto", "auto"), ("null", None), ("[0,2]", (0, 2)), ("[]", ())], ids=lambda value: str(value)
+)
+def test_axes_to_mirror(given, axes):
+    settings = composed("experiment", "+task=Task04", f"augmentation.mirror_axes={given}")
+    assert settings.augmentation.mirror_axes == axes
+
+
+def test_a_word_other_than_auto_is_refused():
+    with pytest.raises(UsageError, match=r"augmentation.mirror_axes must be .*'automatic'"):
+        composed("experiment", "+task=Task04", "augmentation.mirror_axes=automatic")
 
 
 @pytest.mark.parametrize("task", TASKS)

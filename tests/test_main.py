@@ -221,7 +221,7 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
     status, out, _ = run(capsys, "experiment", "+task=Task04", "experiment=fast", "--help")
     assert status == 0
     lines = {line.split("#")[0].strip(): line.split("#")[-1].strip() for line in out.splitlines()}
-    assert lines["max_epochs: 20"] == "epochs; raising it extends a run"
+    assert lines["max_epochs: 20"].startswith("epochs; raising it extends a run")
     assert jobs[0] == []
 
 
@@ -269,3 +269,33 @@ def test_a_wrong_task_file_is_told_by_its_name(capsys, jobs, content, message):
     Path("configs/task/Own.yaml").write_text(content)
     status, _, err = run(capsys, "+task=Own")
     assert (status, message in err) == (2, True), err
+
+
+RANK_1 = {
+    "SLURM_JOB_ID": "1",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "0",
+}
+
+
+def test_further_ranks_take_part_without_a_run_folder(jobs, capsys, monkeypatch, tmp_path):
+    for name, value in RANK_1.items():
+        monkeypatch.setenv(name, value)
+    assert run(capsys, "task.name=Mine", "task.folder=x")[0] == 0
+    assert [settings.task.name for settings in jobs[0]] == ["Mine"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [("-m", "task.name=Mine", "folds=0,1"), ("evaluate", "predictions=a", "references=b")]
+)
+def test_only_the_main_job_is_for_several_processes(jobs, capsys, monkeypatch, words):
+    for name, value in RANK_1.items():
+        monkeypatch.setenv(name, value)
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert "2 processes were started together, which the main job alone can use, without -m" in err
+    assert not jobs[0]

@@ -156,12 +156,32 @@ def test_a_training_relevant_key_needs_another_name(output, segfw):
     assert state(output / "runs") == before
 
 
+def test_axes_found_by_the_rule_are_recorded_and_packaged(output, segfw):
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "augmentation.mirror_axes=auto mirrors along" in said
+    run = yaml.safe_load((run_folder(output, "auto") / "config.yaml").read_text())["run"]
+    assert run["augmentation"]["mirror_axes"] == "auto"
+    model = yaml.safe_load((output / "models/auto/model.yaml").read_text())
+    assert model["mirror_axes"] == run["mirror_axes"]
+    status, said = segfw("name=auto", "augmentation.mirror_axes=auto")
+    assert status == 0
+    assert "nothing to do" in said
+
+
 def test_one_name_is_one_recipe_over_all_configurations(output, segfw):
     before = state(output / "preprocessed")
     status, said = segfw("configurations=[2d]", "plan.patch_size=[24,24]", "loss.dice_weight=2")
     assert status == 2
     assert "loss.dice_weight: 1.0 there, 2.0 now" in said
     assert state(output / "preprocessed") == before
+
+
+def test_weights_of_classes_that_are_not_there_are_refused_before_anything_is_made(output, segfw):
+    status, said = segfw("name=weighted", "loss.class_weights={kidney: 2}")
+    assert status == 2
+    assert "loss.class_weights: 'kidney' is no class" in said
+    assert not (output / "runs" / "weighted").exists()
 
 
 def test_a_checkpoint_of_unknown_origin_is_not_continued(output, segfw, tmp_path):
@@ -273,6 +293,34 @@ def test_other_callbacks_are_another_training(output, segfw):
     status, said = segfw("+callbacks.stop._target_=pytorch_lightning.callbacks.ModelSummary")
     assert status == 2
     assert "callbacks.stop._target_" in said
+
+
+def test_a_fold_that_stopped_early_is_finished(output, segfw):
+    stop = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=2")
+    command = ("name=early", *stop, "trainer.max_epochs=9", "stages=train")
+    status, said = segfw(*command)
+    assert (status, "finished after 2 epochs early, since" in said) == (0, True), said
+    done = yaml.safe_load((run_folder(output, "early") / "done.yaml").read_text())
+    assert (done["ended"], done["epochs"]) == ("early", 2)
+    assert "val/patch_dice_ema" in done["reason"]
+    status, said = segfw(*command)
+    assert (status, "nothing to do" in said) == (0, True), said
+
+
+def test_a_command_of_limited_time_stops_and_goes_on(output, segfw):
+    command = ("name=limited", "trainer.max_epochs=3", "stages=train")
+    status, said = segfw(*command, "trainer.max_time=00:00:00:01", "trainer.limit_train_batches=100")
+    assert (status, "max_time is over" in said, "same command goes on" in said) == (1, True, True), said
+    assert not (run_folder(output, "limited") / "done.yaml").exists()
+
+
+def test_a_budget_of_time_finishes(output, segfw):
+    command = ("name=timed", "schedule=cosine", "schedule.horizon=time", "schedule.interval=step", "stages=train")
+    status, said = segfw(*command, "trainer.max_time=00:00:00:03", "trainer.ema_half_life=0.05")
+    assert status == 0, said
+    done = yaml.safe_load((run_folder(output, "timed") / "done.yaml").read_text())
+    assert done["ended"] == "time"
+    assert done["training_seconds"] >= 3
 
 
 def test_overwriting_one_fold_does_not_mix_recipes(output, segfw):

@@ -71,9 +71,9 @@ def write_blosc2(array: Array, path: Path, patch: tuple[int, ...], codec: str) -
 
 
 def write_zarr(array: Array, path: Path, patch: tuple[int, ...]) -> None:
-    """Write with zarr's own compression."""
+    """Write with zarr's own compression (zarr 3)."""
     chunks = tuple(min(n, size) for n, size in zip(array.shape, patch, strict=True))
-    import_module("zarr").save_array(str(path), array, chunks=chunks)
+    import_module("zarr").create_array(str(path), data=array, chunks=chunks)
 
 
 def formats(image: bool) -> dict[str, Format]:

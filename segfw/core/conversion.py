@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -71,10 +72,16 @@ def _convert(kind: Any, plain: Any, place: str) -> Any:
     return _convert_scalar(kind, plain, place)
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the fields' types, looked up once: for hundreds of small records that costs more than reading them."""
+    return get_type_hints(kind)
+
+
 def _convert_dataclass(kind: type, plain: Any, place: str) -> Any:
     if not isinstance(plain, dict):
         raise _wrong(place, f"a mapping of {kind.__name__}", plain)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in plain:
         if key not in fields:

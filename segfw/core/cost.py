@@ -61,7 +61,8 @@ def training_flops(forward: float, trainer: TrainerSettings, val_batches: int) -
 
     `forward`: those of one forward pass over a batch.
     """
-    return trainer.max_epochs * (PASSES * trainer.limit_train_batches + val_batches) * forward
+    passes = PASSES * trainer.limit_train_batches + val_batches / trainer.check_val_every_n_epoch
+    return trainer.max_epochs * passes * forward
 
 
 def _layers(configuration: Configuration, num_channels: int, num_heads: int) -> Iterator[_Convolution]:

@@ -32,8 +32,8 @@ CASE_RECORD = 2300
 FLOAT, SMALL_LABEL, LARGE_LABEL, INDEX = 4, 1, 2, 4
 MAPS_KEPT = 2.7
 """Copies of each feature map that a training step holds: for the norm, for the next layer, and half a gradient."""
-OPTIMIZER_SLOTS = {"sgd": 1, "adamw": 2}
-"""Values kept per parameter beside its weight: momentum; first and second moment."""
+OPTIMIZER_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "nadam": 2, "radam": 2, "rmsprop": 2}
+"""Values kept per parameter beside its weight: momentum; first and second moment; second moment and momentum."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def _noted(voxels: float) -> int:
     return round(max(min(MIN_LOCATIONS, voxels), MIN_LOCATIONS_SHARE * voxels))
 
 
-def checkpoint_bytes(num_parameters: int, optimizer: str) -> int:
+def checkpoint_bytes(num_parameters: int, optimizer: str, averaged: bool = False) -> int:
     """Return what a fold leaves beside its predictions: two checkpoints and its weights in the packaged model."""
-    return FLOAT * num_parameters * (2 * (1 + OPTIMIZER_SLOTS[optimizer]) + 1)
+    return FLOAT * num_parameters * (2 * (1 + OPTIMIZER_SLOTS[optimizer] + averaged) + 1)
 
 
 def preprocessing_bytes(fingerprint: Fingerprint, plan: Plan, configuration: Configuration) -> float:
@@ -130,13 +130,16 @@ class TrainingMachine:
     workers: int
 
 
-def training_bytes(plan: Plan, name: str, num_parameters: int, optimizer: str, machine: TrainingMachine) -> float:
+def training_bytes(
+    plan: Plan, name: str, num_parameters: int, optimizer: str, machine: TrainingMachine, averaged: bool = False
+) -> float:
     """Return the host memory of training `name`: processes, batches under way, and on the CPU the network.
 
     Memory-mapped cases are not counted: the system drops them when memory is short.
     """
     configuration = plan.configuration(name)
-    batch = configuration.batch_size * math.prod(configuration.patch_size) * (FLOAT * len(plan.channel_names) + 2)
+    per_voxel = FLOAT * len(plan.channel_names) + (2 if configuration.previous_stage is None else 4)  # label maps
+    batch = configuration.batch_size * math.prod(configuration.patch_size) * per_voxel
     validating = -(-machine.workers // 2)
     processes = machine.workers + validating
     total = TRAINING_PROCESS + processes * (WORKER + PREFETCHED_BATCHES * batch) + 2 * batch
@@ -144,7 +147,7 @@ def training_bytes(plan: Plan, name: str, num_parameters: int, optimizer: str, m
         total += CUDA_CONTEXT
     if machine.on_cpu:
         values = configuration_memory(configuration, plan.labels.num_heads) * configuration.batch_size
-        total += FLOAT * (values * MAPS_KEPT + num_parameters * (2 + OPTIMIZER_SLOTS[optimizer]))
+        total += FLOAT * (values * MAPS_KEPT + num_parameters * (2 + OPTIMIZER_SLOTS[optimizer] + averaged))
     return total
 
 

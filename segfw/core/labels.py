@@ -67,6 +67,11 @@ class LabelSet:
         return tuple(sorted(found))
 
     @cached_property
+    def foreground_values(self) -> tuple[int, ...]:
+        """Every value of a segmentation but background: with regions, too, what the next stage of a cascade is told."""
+        return self.all_values[1:]
+
+    @cached_property
     def allowed_values(self) -> tuple[int, ...]:
         """Every value that a label map may hold, ascending, the ignore label included."""
         return _with_ignore(self.all_values, self.ignore_value)

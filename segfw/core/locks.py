@@ -25,11 +25,11 @@ HEARTBEAT = 15.0
 
 
 class Lock:
-    """The right to write one artefact; made by `hold`."""
+    """The right to write one artefact; made by `hold`. With its `token` a process of the owner's can check it, too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, token: str | None = None) -> None:
         self.path = path
-        self.token = uuid.uuid4().hex
+        self.token = token or uuid.uuid4().hex
 
     def check(self) -> None:
         """Raise `ArtefactError` if another command has taken the lock in the meantime."""

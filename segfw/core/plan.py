@@ -4,7 +4,7 @@ Names are nnU-Net's. Spatial entries follow the planned axis order (`Plan.transp
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from segfw.core.errors import UsageError
@@ -169,3 +169,19 @@ class Plan:
         if name not in self.configurations:
             raise UsageError(f"the plan has no configuration {name!r}; it has {sorted(self.configurations)}")
         return self.configurations[name]
+
+    def num_inputs(self, configuration: Configuration) -> int:
+        """Return the channels that enter the network: the images, after a previous stage also one per label of it."""
+        further = 0 if configuration.previous_stage is None else len(self.labels.foreground_values)
+        return len(self.channel_names) + further
+
+    def training_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the configurations `names` as they are, but each behind its previous stage."""
+        ordered: dict[str, None] = {}
+        waiting = list(names)
+        for name in waiting:
+            chain = [name]
+            while (previous := self.configuration(chain[-1]).previous_stage) in waiting and previous is not None:
+                chain.append(previous)
+            ordered.update(dict.fromkeys(reversed(chain)))
+        return tuple(ordered)

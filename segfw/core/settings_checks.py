@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
+from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
+from segfw.core.loss_checks import check_loss
 from segfw.core.number_rules import NUMBER_RULES, WORDS
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.settings import (
@@ -43,10 +45,12 @@ def check_settings(settings: T) -> T:
         _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
         _check_inference(settings)
-        if settings.loss.dice_weight == settings.loss.ce_weight == 0:
-            raise UsageError("loss.dice_weight and loss.ce_weight are both 0, so there would be nothing to learn")
+        check_loss(settings.loss)
+        _check_time(settings)
+        devices = parse_devices(settings.trainer.devices)
         return dataclasses.replace(
             settings,
+            trainer=dataclasses.replace(settings.trainer, devices=devices),
             stages=parse_stages(settings.stages),
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
@@ -109,6 +113,19 @@ def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
     if num_folds is not None and max(folds) >= num_folds:
         raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
     return tuple(dict.fromkeys(folds))
+
+
+def parse_devices(value: Any) -> int | Literal["auto"] | tuple[int, ...]:
+    """Return `auto`, how many devices of a node train, or the numbers of those that do."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    listed = tuple(value) if isinstance(value, list | tuple) else None
+    if listed and len(set(listed)) == len(listed):
+        return listed
+    if listed is None and (number == "auto" or (isinstance(number, int) and number >= 1)):
+        return number
+    raise UsageError(
+        f"trainer.devices must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
+    )
 
 
 def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:
@@ -255,6 +272,15 @@ def _check_inference(settings: ExperimentSettings) -> None:
         raise UsageError(
             f"inference.depth={depth} needs loss.deep_supervision=true: only then is the network trained at every depth"
         )
+
+
+def _check_time(settings: ExperimentSettings) -> None:
+    """Refuse a budget of time that cannot be read, and a schedule over time without one."""
+    limit = settings.trainer.max_time
+    if limit is not None:
+        parse_duration(limit, "trainer.max_time")
+    if settings.schedule.horizon == "time" and limit is None:
+        raise UsageError("schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null")
 
 
 def _check_folder_name(key: str, value: str) -> None:

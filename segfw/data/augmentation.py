@@ -7,11 +7,12 @@ happen earlier, when the patch is read (`segfw.data.spatial`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor
 
 from segfw.core.errors import UsageError
@@ -20,6 +21,7 @@ from segfw.core.plan import Configuration
 from segfw.core.training_settings import AugmentationSettings
 from segfw.core.types import BoolArray, FloatArray
 from segfw.data import intensity
+from segfw.data.randomness import sample_generators
 from segfw.data.spatial import is_dummy_2d
 
 
@@ -33,7 +35,11 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class AugmentationDraw:
-    """Everything random of one batch. `noise_seeds`: one per row of `noise`; `mirror`: (B, ndim)."""
+    """Everything random of one batch. `noise_seeds`: one per row of `noise`; `mirror`: (B, ndim).
+
+    Values of `gradient`: its height, then center and width along each axis; of `blank`: how many boxes, then extent and
+    place of `intensity.MOST_BOXES` boxes along each axis; all but the height as shares.
+    """
 
     noise: Selection
     noise_seeds: NDArray[np.int64]
@@ -44,6 +50,10 @@ class AugmentationDraw:
     gamma_inverted: Selection
     gamma: Selection
     mirror: BoolArray
+    offset: Selection
+    gradient: Selection
+    sharpening: Selection
+    blank: Selection
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,9 @@ class Augmentation:
     def draw(self, generators: Sequence[np.random.Generator], num_channels: int, ndim: int) -> AugmentationDraw:
         """Draw the parameters of one batch, from as many numbers of each generator whatever the settings."""
         s, c = self.settings, num_channels
-        columns = _Columns(np.stack([rng.random(9 + ndim + c * (12 + ndim)) for rng in generators]))
+        boxes = 1 + intensity.MOST_BOXES * 2 * ndim
+        count = 9 + ndim + c * (12 + ndim) + 4 + c * (8 + 2 * ndim + boxes)
+        columns = _Columns(np.stack([rng.random(count) for rng in generators]))
         noise_on = columns.take(1) < s.noise_probability
         noise = _select(noise_on.repeat(c, 1), _uniform(columns.take(1), s.noise_range).repeat(c, 1))
         seeds = (columns.take(c) * 2**53).astype(np.int64).reshape(-1)[noise.rows]
@@ -81,7 +93,27 @@ class Augmentation:
         gamma_inverted = self._draw_factor(columns, s.gamma_inverted_probability, s.gamma_range, c)
         gamma = self._draw_factor(columns, s.gamma_probability, s.gamma_range, c)
         mirror = (columns.take(ndim) < 0.5) & np.isin(np.arange(ndim), self.mirror_axes)
-        return AugmentationDraw(noise, seeds, blur, brightness, contrast, low, gamma_inverted, gamma, mirror)
+        offset = self._draw_rows(columns, s.offset_probability, s.offset_channel_probability, c, 1)
+        offset = replace(offset, values=(ndtri(offset.values[:, 0].clip(1e-6, 1 - 1e-6)) * s.offset_deviation).astype(np.float32))
+        gradient = self._draw_rows(
+            columns, s.gradient_probability, s.gradient_channel_probability, c, 2 + 2 * ndim
+        )
+        sign, height = np.sign(gradient.values[:, :1] - 0.5), _uniform(gradient.values[:, 1:2], s.gradient_range)
+        gradient = replace(gradient, values=np.concatenate([sign * height, gradient.values[:, 2:]], 1))
+        sharpening = self._draw_rows(columns, s.sharpening_probability, s.sharpening_channel_probability, c, 1)
+        sharpening = replace(sharpening, values=_uniform(sharpening.values[:, 0], s.sharpening_range))
+        blank = self._draw_rows(columns, s.blank_probability, s.blank_channel_probability, c, boxes)
+        return AugmentationDraw(
+            noise, seeds, blur, brightness, contrast, low, gamma_inverted, gamma, mirror,
+            offset, gradient, sharpening, blank,
+        )  # fmt: skip
+
+    def _draw_rows(
+        self, columns: "_Columns", probability: float, channel_probability: float, num_channels: int, count: int
+    ) -> Selection:
+        """Choose rows; their values are `count` uniform numbers each."""
+        on = (columns.take(1) < probability) & (columns.take(num_channels) < channel_probability)
+        return _select(on, columns.take(num_channels * count).reshape(len(on), num_channels, count))
 
     def _draw_factor(
         self, columns: "_Columns", probability: float, limits: tuple[float, float], num_channels: int
@@ -98,15 +130,27 @@ class Augmentation:
         _change(planes, draw.noise, lambda x, sigma: intensity.add_noise(x, sigma, draw.noise_seeds.tolist()))
         _change(planes, draw.blur, lambda x, _: intensity.blur(x, draw.blur.values))
         _change(planes, draw.brightness, intensity.scale_brightness)
+        _change(planes, draw.offset, intensity.add_offset)
         _change(planes, draw.contrast, intensity.scale_contrast)
         zoom = draw.low_resolution.values.tolist()
         _change(planes, draw.low_resolution, lambda x, _: intensity.lower_resolution(x, zoom, self.keep_first_axis))
         _change(planes, draw.gamma_inverted, lambda x, exponent: intensity.change_gamma(x.neg(), exponent).neg_())
         _change(planes, draw.gamma, intensity.change_gamma)
+        _change(planes, draw.gradient, lambda x, _: intensity.add_gradient(x, draw.gradient.values))
+        _change(planes, draw.sharpening, intensity.sharpen)
+        edges = self.settings.blank_range
+        _change(planes, draw.blank, lambda x, _: intensity.blank_boxes(x, draw.blank.values, edges))
         image, label = mirror(image, draw.mirror), mirror(label, draw.mirror)
         for channel in self.masked_channels:
             image[:, channel].masked_fill_(label[:, 0] < 0, 0)
         return image, label
+
+
+def augment(
+    augmentation: Augmentation, image: Tensor, label: Tensor, seed: int, epoch: int, indices: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Augment a training batch as its run's seed, epoch and the samples' numbers say, wherever the batch lies."""
+    return augmentation(image, label, sample_generators(seed, "augmentation", epoch, indices))
 
 
 def build_augmentation(settings: AugmentationSettings, configuration: Configuration) -> Augmentation:
@@ -120,6 +164,11 @@ def mirror_axes(settings: AugmentationSettings, ndim: int) -> tuple[int, ...]:
     """Return the axes mirrored in training and in prediction; `UsageError` for an axis that patches do not have."""
     if settings.mirror_axes is None:
         return tuple(range(ndim))
+    if isinstance(settings.mirror_axes, str):
+        raise UsageError(
+            f"augmentation.mirror_axes={settings.mirror_axes} is found from the training cases when a training starts; "
+            "give a list of axes here, or null for all"
+        )
     if any(not 0 <= axis < ndim for axis in settings.mirror_axes):
         raise UsageError(
             f"augmentation.mirror_axes must be among {list(range(ndim))}, got {list(settings.mirror_axes)}"
@@ -132,11 +181,11 @@ def mirror(batch: Tensor, flips: BoolArray) -> Tensor:
     combinations, which = np.unique(flips, axis=0, return_inverse=True)
     if not combinations.any():
         return batch
-    out = batch.clone()
+    out = torch.empty_like(batch)
     for number, combination in enumerate(combinations):
-        if combination.any():
-            rows = _to_device(np.flatnonzero(which.reshape(-1) == number), batch)
-            out[rows] = batch[rows].flip([2 + int(axis) for axis in np.flatnonzero(combination)])
+        rows = _to_device(np.flatnonzero(which.reshape(-1) == number), batch)
+        axes = [2 + int(axis) for axis in np.flatnonzero(combination)]
+        out.index_copy_(0, rows, batch.index_select(0, rows).flip(axes))
     return out
 
 
@@ -187,7 +236,8 @@ def _change(planes: Tensor, selection: Selection, transform: Callable[[Tensor, T
     """Replace the selected rows of `planes` by what `transform` makes of them and their values."""
     if len(selection.rows):
         rows = _to_device(selection.rows, planes)
-        planes[rows] = transform(planes[rows], _to_device(selection.values, planes))
+        changed = transform(planes.index_select(0, rows), _to_device(selection.values, planes))
+        planes.index_copy_(0, rows, changed)
 
 
 def _to_device(array: NDArray[np.generic], like: Tensor) -> Tensor:

@@ -9,10 +9,10 @@
     checked.json          size and times of the members when they were last known to be whole (`store_check`)
 
 Plain npy, because memory-mapped it is by far the fastest to cut patches from (scripts/benchmarks/store.py, warm, one
-thread, patches of 128 x 128 x 128 and of 40 x 56 x 40): blosc2 takes 6 to 11 times the processor time with LZ4 and 15
-to 17 times with zstd, and saves 11 to 17 and 22 to 27 % of an image; float16 takes 5 times, as it is to be turned into
-float32, and saves half; zarr took 9 times, npz 170 in an earlier measurement. Compressed label maps would be 30 to 500
-times smaller, but they are a fifth of a store, and take 5 to 11 times as long.
+thread, patches of 128 x 128 x 128 and of 40 x 56 x 40): blosc2 takes 4 to 11 times the processor time with LZ4 and 7 to
+17 times with zstd, and saves 11 to 17 and 22 to 27 % of an image; float16 takes 3 to 5 times, as it is to be turned
+into float32, and saves half; zarr takes 63 to 71 times and saves 15 to 19 %; npz took 170 in an earlier measurement.
+Compressed label maps would be 30 to 500 times smaller, but they are a fifth of a store, and take 4 to 11 times as long.
 """
 
 import json

@@ -14,6 +14,7 @@ from torch.nn import functional
 from segfw.core.types import FloatArray
 
 TINY = 1e-7
+MOST_BOXES = 5
 
 
 def add_noise(planes: Tensor, sigma: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -41,9 +42,9 @@ def blur(planes: Tensor, sigma: FloatArray) -> Tensor:
     Shifted additions: on a CPU five times as fast as convolutions with one channel.
     """
     for axis in range(sigma.shape[1]):
-        kernel = torch.from_numpy(blur_kernel(sigma[:, axis])).to(planes.device)
+        kernel = _to_device(blur_kernel(sigma[:, axis]), planes)
         radius, n, dim = kernel.shape[1] - 1, planes.shape[1 + axis], 1 + axis
-        padded = planes.index_select(dim, _reflected(n, radius, planes.device))
+        padded = planes.index_select(dim, _to_device(_reflected(n, radius), planes))
         planes = padded.narrow(dim, radius, n) * _per_row(kernel[:, 0], planes)
         for step in range(1, radius + 1):
             both = padded.narrow(dim, radius - step, n) + padded.narrow(dim, radius + step, n)
@@ -54,6 +55,11 @@ def blur(planes: Tensor, sigma: FloatArray) -> Tensor:
 def scale_brightness(planes: Tensor, factor: Tensor) -> Tensor:
     """Multiply each row by its `factor` (N,)."""
     return planes * _per_row(factor, planes)
+
+
+def add_offset(planes: Tensor, offset: Tensor) -> Tensor:
+    """Add to each row its `offset` (N,)."""
+    return planes + _per_row(offset, planes)
 
 
 def scale_contrast(planes: Tensor, factor: Tensor) -> Tensor:
@@ -79,12 +85,72 @@ def lower_resolution(planes: Tensor, zoom: Sequence[float], keep_first_axis: boo
 def change_gamma(planes: Tensor, exponent: Tensor) -> Tensor:
     """Raise each row's share of its range to `exponent` (N,), then give it back its mean and standard deviation."""
     flat = planes.flatten(1)
-    std, mean = torch.std_mean(flat, dim=1, keepdim=True)
-    low, high = torch.aminmax(flat, dim=1, keepdim=True)
-    size = high - low
-    changed = ((flat - low) / size.clamp(min=TINY)).pow_(exponent[:, None]).mul_(size).add_(low)
-    std_now, mean_now = torch.std_mean(changed, dim=1, keepdim=True)
-    return (changed.sub_(mean_now).mul_(std / std_now.clamp(min=TINY)).add_(mean)).reshape(planes.shape)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    # Rescaling to the old range would be undone by rescaling to the old mean and deviation.
+    changed = ((flat - low) / (high - low).clamp_(min=TINY)).pow_(exponent[:, None])
+    mean, mean_now = flat.mean(1, keepdim=True), changed.mean(1, keepdim=True)
+    changed.sub_(mean_now)
+    ratio = _norm(flat - mean) / _norm(changed).clamp_(min=TINY)
+    return torch.addcmul(mean, changed, ratio).reshape(planes.shape)
+
+
+def add_gradient(planes: Tensor, values: FloatArray) -> Tensor:
+    """Add to each row a Gaussian bump, at its highest in the patch as high as the row's height says.
+
+    `values` (N, 1 + 2 * ndim): height in units of intensity, then per axis the center, 0 and 1 standing for half a
+    patch before and behind the patch, and per axis the sigma, from a sixth of the axis to all of it on a logarithmic
+    scale. nnU-Net's brightness gradient.
+    """
+    bump = None
+    ndim = planes.ndim - 1
+    for axis, n in enumerate(planes.shape[1:]):
+        center, share = values[:, 1 + axis, None], values[:, 1 + ndim + axis, None]
+        sigma = max(1.0, n / 6) * (n / max(1.0, n / 6)) ** share
+        line = np.exp(-((np.arange(n) - (2 * center - 0.5) * n) ** 2) / (2 * sigma**2))
+        line = line / line.max(1, keepdims=True)
+        shape = [len(line), *(n if other == axis else 1 for other in range(ndim))]
+        factor = _to_device(line.astype(np.float32), planes).reshape(shape)
+        bump = factor if bump is None else bump * factor
+    return planes if bump is None else torch.addcmul(planes, bump, _per_row(_to_device(values[:, 0], planes), planes))
+
+
+def sharpen(planes: Tensor, strength: Tensor) -> Tensor:
+    """Add to each row `strength` (N,) times what a Gaussian blur of one voxel would take from it."""
+    smooth = blur(planes, np.ones((len(planes), planes.ndim - 1)))
+    return torch.addcmul(planes, planes - smooth, _per_row(strength, planes))
+
+
+def blank_boxes(planes: Tensor, values: FloatArray, edges: tuple[float, float]) -> Tensor:
+    """Set boxes of each row to the row's mean; their edges are `edges` of the patch's, at least a voxel.
+
+    `values` (N, 1 + MOST_BOXES * 2 * ndim), all shares: the number of boxes, then extent and place per box and axis.
+    Cutting out keeps a network from leaning on single spots (DeVries and Taylor, arXiv:1708.04552).
+    """
+    rows, shape = len(planes), planes.shape[1:]
+    number = 1 + (values[:, 0] * MOST_BOXES).astype(np.int64).clip(max=MOST_BOXES - 1)
+    shares = values[:, 1:].reshape(rows, MOST_BOXES, 2, len(shape))
+    inside = torch.zeros(planes.shape, dtype=torch.bool, device=planes.device)
+    for box in range(MOST_BOXES):
+        covered = _to_device(number > box, planes).reshape(-1, *(1,) * len(shape))
+        for axis, n in enumerate(shape):
+            extent = np.rint((edges[0] + shares[:, box, 0, axis] * (edges[1] - edges[0])) * n).clip(1, n)
+            first = np.floor(shares[:, box, 1, axis] * (n - extent + 1)).clip(0, n - extent)
+            position = np.arange(n)
+            line = (position >= first[:, None]) & (position < (first + extent)[:, None])
+            covered = covered & _to_device(line, planes).reshape(
+                rows, *(n if other == axis else 1 for other in range(len(shape)))
+            )
+        inside |= covered
+    return torch.where(inside, _per_row(planes.flatten(1).mean(1), planes), planes)
+
+
+def _to_device(array: NDArray[np.generic], like: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(like.device, non_blocking=True)
+
+
+def _norm(rows: Tensor) -> Tensor:
+    """Return each row's length (N, 1): of centered ones a multiple of the deviation, several times as fast on a CPU."""
+    return torch.linalg.vector_norm(rows, dim=1, keepdim=True)
 
 
 def _per_row(values: Tensor, planes: Tensor) -> Tensor:
@@ -92,12 +158,12 @@ def _per_row(values: Tensor, planes: Tensor) -> Tensor:
 
 
 def _range(planes: Tensor) -> tuple[Tensor, Tensor]:
-    low, high = torch.aminmax(planes.flatten(1), dim=1)
-    return _per_row(low, planes), _per_row(high, planes)
+    flat = planes.flatten(1)
+    return _per_row(flat.amin(1), planes), _per_row(flat.amax(1), planes)
 
 
-def _reflected(n: int, radius: int, device: torch.device) -> Tensor:
+def _reflected(n: int, radius: int) -> NDArray[np.int64]:
     """Return the source index of each voxel of an axis padded by `radius`, reflected without repeating the border."""
     period = max(1, 2 * (n - 1))
     index: NDArray[np.int64] = np.abs(np.arange(-radius, n + radius)) % period
-    return torch.from_numpy(np.minimum(index, period - index) if n > 1 else index).to(device)
+    return np.minimum(index, period - index) if n > 1 else index

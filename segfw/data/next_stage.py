@@ -93,10 +93,24 @@ class PreviousStage:
         one's. Raises `ArtefactError` for a folder that is incomplete or made from something else, for a case that no
         fold has, and for one of another shape.
         """
+        return cls._of({folder: _load(folder, made_from) for folder, made_from in folders.items()}, shapes)
+
+    @classmethod
+    def reopen(cls, folders: Mapping[Path, str], shapes: Mapping[str, Shape]) -> "PreviousStage":
+        """Open the folders as a run has noted them; `folders`: folder -> SHA-256 of its manifest. Raises like `open`."""
+        for folder, noted in folders.items():
+            if (found := hash_of(folder)) != noted:
+                raise ArtefactError(f"{folder} has changed: its manifest's SHA-256 is {found}, it was {noted}")
+        return cls._of({folder: _load(folder, None) for folder in folders}, shapes)
+
+    @classmethod
+    def _of(
+        cls, folders: Mapping[Path, Mapping[str, SegmentedCase]], shapes: Mapping[str, Shape]
+    ) -> "PreviousStage":
         files: dict[str, Path] = {}
         found: dict[str, Shape] = {}
-        for folder, description in folders.items():
-            for name, entry in _load(folder, description).items():
+        for folder, cases in folders.items():
+            for name, entry in cases.items():
                 files.setdefault(name, _path(folder, name))
                 found.setdefault(name, entry.shape)
         missing = sorted(set(shapes) - set(files))
@@ -117,14 +131,20 @@ class PreviousStage:
         return map_array(self._files[name])
 
 
+def hash_of(folder: Path) -> str:
+    """Return the SHA-256 of a folder's manifest, which has those of the files; empty where there is none."""
+    path = folder / MANIFEST
+    return sha256(path) if path.is_file() else ""
+
+
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.{KIND}.npy"
 
 
-def _load(folder: Path, description: Description) -> dict[str, SegmentedCase]:
-    """Return the manifest's cases after checking it and the files' sizes."""
+def _load(folder: Path, description: Description | None) -> dict[str, SegmentedCase]:
+    """Return the manifest's cases after checking the files' sizes and, if given, what they were made from."""
     manifest = load_manifest(Segmentations, folder, str(folder), REMEDY)
-    if changed := changed_keys(manifest.description, description):
+    if description is not None and (changed := changed_keys(manifest.description, description)):
         raise ArtefactError(f"{folder} is stale ({', '.join(changed)} changed since); {REMEDY}")
     for name, case in manifest.cases.items():
         if faults := find_faults(folder, {_path(folder, name).name: case.members[KIND]}):

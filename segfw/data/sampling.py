@@ -1,8 +1,7 @@
-"""Which case and which patch each sample of a batch shows. Rules: nnU-Net's data loader."""
+"""Batches of patches, asked for by the numbers of their samples, and the order in which ranks ask."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -11,143 +10,40 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from segfw.core.errors import UsageError
-from segfw.core.labels import LabelKey, LabelSet
-from segfw.core.plan import Configuration
-from segfw.core.training_settings import AugmentationSettings, SamplingSettings
-from segfw.core.types import IntArray, Shape
-from segfw.data.randomness import sample_generator
-from segfw.data.spatial import SpatialDraw, draw_spatial, loader_patch_size, read_patch
+from segfw.core.labels import LabelSet
+from segfw.core.types import FloatArray
+from segfw.data.artefacts import add_artefacts, draw_artefacts, has_artefacts
+from segfw.data.augmentation import Augmentation, augment
+from segfw.data.cutting import cut_on_host
+from segfw.data.drawing import (
+    PatchDraws,
+    PatchSpec,
+    Targets,
+    check_weights,
+    count_numbers,
+    draw_patches,
+    find_targets,
+    is_forced,
+)
+from segfw.data.randomness import sample_generators, sample_numbers
 from segfw.data.store import Store
 
-
-@dataclass(frozen=True)
-class PatchSpec:
-    """What patches are cut: `patch_size` as the network sees it (2 or 3 axes), `batch_size` over all ranks.
-
-    `spatial`: settings of rotation, scaling and shift; None for patches shown as they are (validation).
-    """
-
-    patch_size: Shape
-    batch_size: int
-    foreground_fraction: float = 0.33
-    spatial: AugmentationSettings | None = None
-
-    @cached_property
-    def loader_size(self) -> Shape:
-        """The extent that a patch may be drawn from, in the axes of `patch_size`."""
-        return self.patch_size if self.spatial is None else loader_patch_size(self.patch_size, self.spatial)
-
-    @cached_property
-    def box_size(self) -> Shape:
-        """`patch_size` in the three axes of the store: a slice is one voxel deep."""
-        return (1,) * (3 - len(self.patch_size)) + self.patch_size
-
-    @cached_property
-    def loader_box(self) -> Shape:
-        """`loader_size` in the three axes of the store."""
-        return (1,) * (3 - len(self.patch_size)) + self.loader_size
-
-
-def make_patch_spec(
-    configuration: Configuration, sampling: SamplingSettings, spatial: AugmentationSettings | None
-) -> PatchSpec:
-    """Make the patches of a configuration; `spatial` is None for validation."""
-    return PatchSpec(configuration.patch_size, configuration.batch_size, sampling.foreground_fraction, spatial)
-
-
-def is_forced(position: int, batch_size: int, foreground_fraction: float) -> bool:
-    """Whether the sample at `position` of a batch must show foreground: the last ones, as many as the share says."""
-    return position >= round(batch_size * (1 - foreground_fraction))
-
-
-def start_bounds(shape: Shape, box_size: Shape, loader_box: Shape) -> tuple[list[int], list[int]]:
-    """Return the first and the last voxel, per axis, where a loader patch drawn anywhere may begin."""
-    lowest, highest = [], []
-    for n, f, p in zip(shape, box_size, loader_box, strict=True):
-        need = max(p - f, p - n)
-        lowest.append(-need // 2)
-        highest.append(n + need // 2 + need % 2 - p)
-    return lowest, highest
-
-
-def draw_start(
-    rng: np.random.Generator,
-    shape: Shape,
-    spec: PatchSpec,
-    locations: dict[LabelKey, IntArray],
-    keys: Sequence[LabelKey],
-) -> list[int]:
-    """Draw where a loader patch begins: around a stored voxel of one of `keys`, or anywhere if all of them are empty.
-
-    Keys are equally likely, however many voxels they have. A patch around a voxel may stick out at the far end.
-    """
-    lowest, highest = start_bounds(shape, spec.box_size, spec.loader_box)
-    keys = [key for key in keys if len(locations.get(key, ()))]
-    if not keys:
-        return [int(rng.integers(low, high + 1)) for low, high in zip(lowest, highest, strict=True)]
-    voxels = locations[keys[int(rng.integers(len(keys)))]]
-    voxel = np.unravel_index(int(voxels[int(rng.integers(len(voxels)))]), shape)
-    return [max(low, int(v) - p // 2) for low, v, p in zip(lowest, voxel, spec.loader_box, strict=True)]
-
-
-def keys_to_show(labels: LabelSet, locations: dict[LabelKey, IntArray], forced: bool) -> list[LabelKey]:
-    """Return what a patch may be centered on: the case's foreground if it is forced, else what is annotated.
-
-    Empty means anywhere. What is annotated matters only with an ignore label; it also serves forced patches of a case
-    without foreground.
-    """
-    annotated = [] if labels.ignore_value is None else [labels.annotated_key]
-    if not forced:
-        return list(annotated)
-    foreground = [key for _, key in labels.foreground if len(locations.get(key, ()))]
-    return foreground or annotated
+Key = tuple[int, int]
+"""Epoch, and index of a sample within it, over all ranks."""
 
 
 class Sample(TypedDict):
-    """One patch: `image` (C, *F) float32, `label` (1, *F) int16 with -1 outside."""
+    """One patch: `image` (C, *F) float32, `label` (L, *F) int16 with -1 outside."""
 
     image: Tensor
     label: Tensor
     case: str
-    forced: bool
     index: int
     epoch: int
 
 
-class PatchDataset(Dataset[Sample]):
-    """Patches of a fold's cases, asked for by (epoch, index); index counts the samples of an epoch over all ranks."""
-
-    def __init__(
-        self, store: Store, cases: Sequence[str], spec: PatchSpec, labels: LabelSet, seed: int, purpose: str
-    ) -> None:
-        if not cases:
-            raise UsageError(f"no case to draw patches from for {purpose}; the fold's list is empty")
-        self.store, self.cases, self.spec, self.labels = store, tuple(cases), spec, labels
-        self.seed, self.purpose = seed, purpose
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Cut the patch `index` of `epoch`: the same one in whatever process and order it is asked for."""
-        epoch, index = key
-        spec = self.spec
-        rng = sample_generator(self.seed, self.purpose, epoch, index)
-        case = self.cases[int(rng.integers(len(self.cases)))]
-        forced = is_forced(index % spec.batch_size, spec.batch_size, spec.foreground_fraction)
-        stored_image, stored_label = self.store.image(case), self.store.label(case)
-        locations = self.store.locations(case)
-        keys = keys_to_show(self.labels, locations, forced)
-        start = draw_start(rng, stored_image.shape[1:], spec, locations, keys)
-        if len(spec.patch_size) == 2:
-            stored_image, stored_label = stored_image[:, start[0]], stored_label[:, start[0]]
-            start = start[1:]
-        draw = SpatialDraw(None, (0,) * len(start))
-        if spec.spatial is not None:
-            draw = draw_spatial(rng, spec.patch_size, spec.spatial)
-        image, label = read_patch(stored_image, stored_label, start, (spec.patch_size, spec.loader_size), draw)
-        return {"image": image, "label": label, "case": case, "forced": forced, "index": index, "epoch": epoch}
-
-
 class Batch(TypedDict):
-    """Several patches: `image` (B, C, *F) float32, `label` (B, 1, *F) int16, `indices` (B,) int64 within `epoch`."""
+    """Several patches: `image` (B, C, *F) float32, `label` (B, L, *F) int16, `indices` (B,) int64 within `epoch`."""
 
     image: Tensor
     label: Tensor
@@ -156,8 +52,109 @@ class Batch(TypedDict):
     epoch: int
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack patches of one epoch into a batch."""
+Cut = Callable[[PatchDraws, PatchSpec], tuple[Tensor, Tensor]]
+
+
+def sample_of(batch: Batch, row: int) -> Sample:
+    """Take one sample out of a batch."""
+    return {
+        "image": batch["image"][row],
+        "label": batch["label"][row],
+        "case": batch["cases"][row],
+        "index": int(batch["indices"][row]),
+        "epoch": batch["epoch"],
+    }
+
+
+class PatchDataset(Dataset[Sample]):
+    """Patches of a fold's cases, asked for by (epoch, index); index counts the samples of an epoch over all ranks.
+
+    `cut`: where the patches come from, from the store's files unless it is given.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cases: Sequence[str],
+        spec: PatchSpec,
+        labels: LabelSet,
+        seed: int,
+        purpose: str,
+        cut: Cut | None = None,
+    ) -> None:
+        if not cases:
+            raise UsageError(f"no case to draw patches from for {purpose}; the fold's list is empty")
+        check_weights("sampling.case_weights", spec.case_weights, cases)
+        check_weights("sampling.class_weights", spec.class_weights, [name for name, _ in labels.foreground])
+        self.store, self.cases, self.spec, self.labels = store, tuple(cases), spec, labels
+        self.seed, self.purpose = seed, purpose
+        self.cut = cut or partial(cut_on_host, store)
+        self._shares = _summed_shares([spec.case_weights.get(case, 1.0) for case in cases])
+        self._targets: dict[tuple[str, bool], Targets | None] = {}
+
+    def __getitem__(self, key: Key) -> Sample:
+        """Cut the patch `index` of `epoch`: the same one in whatever process, order and company it is asked for."""
+        return sample_of(self.__getitems__([key]), 0)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Cut the patches of one epoch that `keys` name."""
+        epoch, indices = keys[0][0], [index for _, index in keys]
+        draws = self.draw(epoch, indices)
+        try:
+            image, label = self.cut(draws, self.spec)
+        except Exception as error:
+            error.add_note(self._say_where(epoch, indices))
+            raise
+        if self.spec.spatial is not None and has_artefacts(self.spec.spatial):
+            self._add_artefacts(image, epoch, indices)
+        cases, numbers = list(draws.cases), torch.tensor(indices)
+        return {"image": image, "label": label, "cases": cases, "indices": numbers, "epoch": epoch}
+
+    def draw(self, epoch: int, indices: Sequence[int]) -> PatchDraws:
+        """Draw what the samples `indices` of `epoch` show."""
+        spec = self.spec
+        numbers = sample_numbers(self.seed, self.purpose, epoch, indices, count_numbers(spec))
+        cases = [self.cases[number] for number in np.searchsorted(self._shares, numbers[:, 0], "right")]
+        shapes = np.array([self.store.image(case).shape[1:] for case in cases])
+        size, fraction = spec.batch_size, spec.foreground_fraction
+        forced = [is_forced(index % size, size, fraction) for index in indices]
+        return draw_patches(cases, shapes, numbers, spec, lambda row: self._find_targets(cases[row], forced[row]))
+
+    def _add_artefacts(self, image: Tensor, epoch: int, indices: Sequence[int]) -> None:
+        settings, ndim = self.spec.spatial, len(self.spec.patch_size)
+        assert settings is not None
+        generators = sample_generators(self.seed, f"{self.purpose} artefacts", epoch, indices)
+        for patch, rng in zip(image, generators, strict=True):
+            patch.copy_(add_artefacts(patch, draw_artefacts(rng, ndim, settings)))
+
+    def _say_where(self, epoch: int, indices: Sequence[int]) -> str:
+        """Name the first case whose patch cannot be cut by itself either."""
+        for index in indices:
+            draws = self.draw(epoch, [index])
+            try:
+                self.cut(draws, self.spec)
+            except Exception:
+                return f"in a patch of the case {draws.cases[0]!r}, sample {index} of epoch {epoch}"
+        return f"in a batch of the cases {sorted({*self.draw(epoch, indices).cases})}"
+
+    def _find_targets(self, case: str, forced: bool) -> Targets | None:
+        if not forced and self.labels.ignore_value is None:
+            return None
+        if (case, forced) not in self._targets:
+            locations = self.store.locations(case)
+            self._targets[case, forced] = find_targets(self.labels, locations, forced, self.spec.class_weights)
+        return self._targets[case, forced]
+
+
+def _summed_shares(weights: Sequence[float]) -> FloatArray:
+    sums = np.cumsum(weights)
+    return np.asarray(sums / sums[-1])
+
+
+def collate(samples: Sequence[Sample] | Batch) -> Batch:
+    """Stack patches of one epoch into a batch; one that is a batch already is left as it is."""
+    if isinstance(samples, dict):
+        return samples
     return {
         "image": torch.stack([sample["image"] for sample in samples]),
         "label": torch.stack([sample["label"] for sample in samples]),
@@ -167,7 +164,16 @@ def collate(samples: Sequence[Sample]) -> Batch:
     }
 
 
-class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
+def collate_augmented(augmentation: Augmentation, seed: int, samples: Sequence[Sample] | Batch) -> Batch:
+    """Stack patches of one epoch into a batch and augment it; see `segfw.data.augmentation.augment`."""
+    batch = collate(samples)
+    image, label = augment(
+        augmentation, batch["image"], batch["label"], seed, batch["epoch"], batch["indices"].tolist()
+    )
+    return {**batch, "image": image, "label": label}
+
+
+class EpochBatchSampler(Sampler[list[Key]]):
     """Yield a rank's share of `num_batches` batches as lists of (epoch, index).
 
     Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them longer by 1:
@@ -178,6 +184,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         if batch_size < world_size:
             raise UsageError(f"a batch of {batch_size} cannot be shared by {world_size} devices")
         self.num_batches, self.batch_size, self.epoch = num_batches, batch_size, 0
+        self._first_batch = 0
         share, longer = divmod(batch_size, world_size)
         self.first = rank * share + min(rank, longer)
         self.count = share + (rank < longer)
@@ -191,10 +198,15 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
+    def begin_with(self, batch: int) -> None:
+        """Let the next iteration, and only that one, leave out the batches before `batch`."""
+        self._first_batch = batch
+
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in range(self.num_batches):
+    def __iter__(self) -> Iterator[list[Key]]:
+        first_batch, self._first_batch = self._first_batch, 0
+        for batch in range(first_batch, self.num_batches):
             begin = batch * self.batch_size + self.first
             yield [(self.epoch, index) for index in range(begin, begin + self.count)]

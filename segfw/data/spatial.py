@@ -1,23 +1,19 @@
-"""Rotation, scaling and shift of a patch: the rules, the draw, and reading a transformed patch from a larger array.
+"""Rotation, scaling and shift of patches: the rules, the draw, and the same arithmetic for a batch on any device.
 
 Index `o` of a patch of size F shows position `A (o - (F - 1) / 2) + (P - 1) / 2` of the loader patch of size P, beyond
-which nothing is seen. Most patches are neither rotated nor scaled, and a rotated one sees only part of the loader
-patch: only the box that is needed is read.
+which nothing is seen. How loader patches come from the store: `segfw.data.cutting`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from segfw.core.training_settings import AugmentationSettings
-from segfw.core.types import FloatArray, Shape
+from segfw.core.types import FloatArray, IntArray, Shape
 
 OUTSIDE = -1  # the label of what lies outside the image or its nonzero region
 TIE = 1e-5  # shares of weight closer than this are equal
@@ -63,35 +59,43 @@ def loader_patch_size(patch_size: Shape, settings: AugmentationSettings) -> Shap
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialDraw:
-    """What was drawn for one patch.
+class SpatialDraws:
+    """What was drawn for a batch.
 
-    `matrix`: A of the module's formula over the last 2 or 3 axes, None where the patch is neither rotated nor scaled.
-    `shift`: voxels, one per axis.
+    `turned` (R,): the samples that are rotated or scaled; `matrices` (R, d, d): A of the module's formula over the last
+    d = 2 or 3 axes, one for each of them. `shifts` (B, ndim): voxels.
     """
 
-    matrix: FloatArray | None
-    shift: Shape
+    turned: IntArray
+    matrices: FloatArray
+    shifts: IntArray
 
 
-def draw_spatial(rng: np.random.Generator, patch_size: Shape, settings: AugmentationSettings) -> SpatialDraw:
-    """Draw a patch's transform; the same number of random numbers is used whatever comes out."""
+def count_spatial(ndim: int) -> int:
+    """Return how many random numbers a sample's transform takes, whatever comes out."""
+    return 7 + ndim
+
+
+def draw_spatial(numbers: FloatArray, patch_size: Shape, settings: AugmentationSettings) -> SpatialDraws:
+    """Make transforms of random numbers (B, `count_spatial`) between 0 and 1."""
     ndim = len(patch_size)
-    rotates, scales, shifts, scale_share, *rest = rng.random(4 + 3 + ndim)
-    shift = (0,) * ndim
-    if shifts < settings.shift_probability:
-        shift = tuple(round((2 * u - 1) * settings.shift_range * n) for u, n in zip(rest[3:], patch_size, strict=True))
+    rotates = numbers[:, 0] < settings.rotation_probability
+    scales = numbers[:, 1] < settings.scaling_probability
+    shifted = numbers[:, 2:3] < settings.shift_probability
+    farthest = settings.shift_range * np.array(patch_size)
+    shifts = np.where(shifted, np.rint((2 * numbers[:, 7:] - 1) * farthest), 0).astype(np.int64)
     in_plane = ndim == 2 or is_dummy_2d(patch_size, settings)
-    matrix: FloatArray = np.eye(2 if in_plane else 3)
-    rotates, scales = rotates < settings.rotation_probability, scales < settings.scaling_probability
-    if rotates:
-        largest = math.radians(largest_rotation(patch_size, settings))
-        angles = [(2 * u - 1) * largest for u in rest[:3]]
-        matrix = rotation_2d(angles[0]) if in_plane else rotation_3d(*angles)
-    if scales:
-        low, high = settings.scaling_range
-        matrix = matrix * (low + scale_share * (high - low))
-    return SpatialDraw(matrix if rotates or scales else None, shift)
+    largest = math.radians(largest_rotation(patch_size, settings))
+    low, high = settings.scaling_range
+    turned = np.flatnonzero(rotates | scales)
+    matrices = np.tile(np.eye(2 if in_plane else 3), (len(turned), 1, 1))
+    for matrix, row in zip(matrices, turned, strict=True):
+        if rotates[row]:
+            angles = (2 * numbers[row, 4:7] - 1) * largest
+            matrix[:] = rotation_2d(angles[0]) if in_plane else rotation_3d(*angles)
+        if scales[row]:
+            matrix *= low + numbers[row, 3] * (high - low)
+    return SpatialDraws(turned, matrices, shifts)
 
 
 def rotation_2d(angle: float) -> FloatArray:
@@ -110,149 +114,167 @@ def rotation_3d(x: float, y: float, z: float) -> FloatArray:
     return turned
 
 
-def crop(array: NDArray[Any], start: Sequence[int], size: Sequence[int], fill: float) -> NDArray[Any]:
-    """Copy a box of the last axes; `start` may be negative and the box may stick out: `fill` goes there."""
-    spatial = array.shape[array.ndim - len(size) :]
-    low = [min(max(0, a), n) for a, n in zip(start, spatial, strict=True)]
-    high = [max(lo, min(n, a + b)) for a, b, n, lo in zip(start, size, spatial, low, strict=True)]
-    box: tuple[Any, ...] = (..., *map(slice, low, high))
-    inside = array[box]
-    if inside.shape[inside.ndim - len(size) :] == tuple(size):
-        return np.array(inside)
-    out = np.full((*array.shape[: array.ndim - len(size)], *size), fill, array.dtype)
-    target: list[Any] = [slice(lo - a, hi - a) for a, lo, hi in zip(start, low, high, strict=True)]
-    out[(..., *target)] = inside
-    return out
+def sample_positions(matrices: Tensor, size: Shape, loader_size: Shape) -> list[Tensor]:
+    """Return, per axis, the position in the loader patch that each voxel of the patches shows: (R, *F).
 
-
-def read_patch(
-    image: NDArray[np.float32],
-    label: NDArray[np.integer],
-    start: Sequence[int],
-    sizes: tuple[Shape, Shape],
-    draw: SpatialDraw,
-) -> tuple[Tensor, Tensor]:
-    """Read a transformed patch: image (C, *F) float32 and label (1, *F) int16.
-
-    `start`: where the loader patch begins in the arrays' spatial axes; `sizes`: (F, P). Outside, the image is 0 and
-    the label -1.
+    `matrices`: (R, d, d) float32; `size` and `loader_size` are those of the last d axes.
     """
-    size, loader_size = sizes
-    begin = [a + b for a, b in zip(start, draw.shift, strict=True)]
-    if draw.matrix is None:
-        begin = [a + p // 2 - f // 2 for a, p, f in zip(begin, loader_size, size, strict=True)]
-        return (
-            torch.from_numpy(crop(image, begin, size, 0.0)),
-            torch.from_numpy(crop(label, begin, size, OUTSIDE).astype(np.int16)),
-        )
-    # Axes that the matrix leaves alone (the depth of in-plane transforms) are cut to size first and ride along.
-    rigid = len(size) - len(draw.matrix)
-    positions = sample_positions(draw.matrix, size[rigid:], loader_size[rigid:])
-    low, high = [], []
-    for axis, p in enumerate(positions, start=rigid):
-        first, last = int(p.min().floor()), int(p.max().floor()) + 1
-        low.append(max(first, 0, -begin[axis]))
-        high.append(max(low[-1], min(last + 1, loader_size[axis], image.shape[1 + axis] - begin[axis])))
-    box_start = [*begin[:rigid], *(begin[rigid + i] + a for i, a in enumerate(low))]
-    box_size = [*size[:rigid], *(b - a for a, b in zip(low, high, strict=True))]
-    positions = [p - a for p, a in zip(positions, low, strict=True)]
-    image_box = torch.from_numpy(crop(image, box_start, box_size, 0.0))
-    label_box = torch.from_numpy(crop(label, box_start, box_size, OUTSIDE).astype(np.int16))
-    return sample_image(image_box, positions), sample_label(label_box, positions)
-
-
-def sample_positions(matrix: FloatArray, size: Shape, loader_size: Shape) -> list[Tensor]:
-    """Return, per axis, the position in the loader patch that each voxel of the patch (`size`) shows."""
     ndim = len(size)
     offsets = [
-        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2).reshape([-1 if i == j else 1 for j in range(ndim)])
+        (torch.arange(n, dtype=torch.float32, device=matrices.device) - (n - 1) / 2).reshape(
+            [-1 if i == j else 1 for j in range(ndim)]
+        )
         for i, n in enumerate(size)
     ]
     positions = []
-    for row, extent in zip(matrix.tolist(), loader_size, strict=True):
-        position = offsets[0] * row[0] + (extent - 1) / 2
-        for factor, offset in zip(row[1:], offsets[1:], strict=True):
+    for axis, extent in enumerate(loader_size):
+        factors = [matrices[:, axis, other].reshape(-1, *(1,) * ndim) for other in range(ndim)]
+        position = offsets[0] * factors[0] + (extent - 1) / 2
+        for factor, offset in zip(factors[1:], offsets[1:], strict=True):
             position = position + factor * offset
         positions.append(position)
     return positions
 
 
-def sample_image(image: Tensor, positions: Sequence[Tensor]) -> Tensor:
-    """Interpolate `image` (..., *box) linearly at `positions`, one tensor of shape F per axis of the box; 0 outside."""
-    ndim, shape = len(positions), positions[0].shape
-    box = image.shape[-ndim:]
-    leading = image.shape[:-ndim]
-    if 0 in box:
-        return image.new_zeros(*leading, *shape)
-    # grid_sample counts from -1 to 1 over the voxels' outer faces and wants the last axis first.
-    grid = torch.stack(list(positions)[::-1], -1)
-    extent = torch.tensor(box[::-1], dtype=torch.float32)
-    grid.mul_(2 / extent).add_(1 / extent - 1)
-    sampled = functional.grid_sample(image.reshape(1, -1, *box), grid[None], padding_mode="zeros", align_corners=False)
-    return sampled.reshape(*leading, *shape)
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Between which voxels each position lies, in an array padded by one voxel before and two after each axis.
+
+    `index` (V,): flat index of the lower neighbor along all axes; the upper one along axis i lies `strides[i]` further,
+    and weighs `fractions[i]` (V,). Positions further outside than one voxel lie in cells of nothing but padding.
+    """
+
+    index: Tensor
+    fractions: list[Tensor]
+    strides: list[int]
 
 
-def sample_label(label: Tensor, positions: Sequence[Tensor]) -> Tensor:
-    """Take at each position the label with the largest share of linear weight; outside counts as -1.
+def find_cells(positions: Sequence[Tensor], box: Shape) -> Cells:
+    """Find the cells of `positions` (one tensor per axis of the box) in an array of shape `box`, padded."""
+    strides = [math.prod(n + 3 for n in box[axis + 1 :]) for axis in range(len(box))]
+    index = torch.full((positions[0].numel(),), sum(strides), dtype=torch.int32, device=positions[0].device)
+    fractions = []
+    for position, n, stride in zip(positions, box, strides, strict=True):
+        inside = position.clamp(-1, n).reshape(-1)
+        lower = inside.floor()
+        index.add_(lower.to(torch.int32), alpha=stride)
+        fractions.append(inside.sub_(lower))
+    return Cells(index, fractions, strides)
+
+
+def interpolate(plane: Tensor, cells: Cells, axis: int = 0, offset: int = 0) -> Tensor:
+    """Interpolate a flat padded array along `axis` and those after it, at an `offset` from the cells' lower corner.
+
+    On a CPU torch's own sampling of volumes is three times as slow as gathering and mixing the eight neighbors.
+    """
+    if axis == len(cells.strides):
+        return plane[offset:].index_select(0, cells.index)
+    lower = interpolate(plane, cells, axis + 1, offset)
+    return lower.lerp_(interpolate(plane, cells, axis + 1, offset + cells.strides[axis]), cells.fractions[axis])
+
+
+def turn(image: Tensor, label: Tensor, matrices: Tensor, sizes: tuple[Shape, Shape]) -> tuple[Tensor, Tensor]:
+    """Show loader patches as `matrices` (R, d, d) say: image (C, R, *F), linear, and label (L, R, *F).
+
+    `image` (C, R, ...) and `label` (L, R, ...) hold R loader patches with what surrounds them: one voxel before and two
+    after each of the last d axes, 0 and -1; axes before these ride along and have their final extent. `sizes`: (F, P).
+    """
+    size, loader_size = sizes
+    ndim, rows = matrices.shape[-1], len(matrices)
+    rigid = len(size) - ndim
+    depth = math.prod(size[:rigid])
+    cells = find_cells(sample_positions(matrices, size[rigid:], loader_size[rigid:]), loader_size[rigid:])
+    voxels = len(cells.index) // rows
+    planes = torch.arange(rows * depth, dtype=torch.int32, device=image.device) * math.prod(image.shape[-ndim:])
+    index = (cells.index.reshape(rows, 1, voxels) + planes.reshape(rows, depth, 1)).reshape(-1)
+    fractions = [f.reshape(rows, 1, -1).expand(-1, depth, -1).reshape(-1) for f in cells.fractions]
+    cells = Cells(index, fractions, cells.strides)
+    turned = torch.stack([interpolate(channel.reshape(-1), cells) for channel in image])
+    return turned.reshape(-1, rows, *size), vote(label.reshape(len(label), -1), cells).reshape(-1, rows, *size)
+
+
+def vote(values: Tensor, cells: Cells) -> Tensor:
+    """Take for each position the label with the largest share of linear weight: (L, V) from flat arrays (L, n).
 
     Ties go to the nearest voxel's label, else to the smallest. Equal to interpolating each label's indicator, at a cost
-    that does not grow with the number of labels: there is a vote only where the 4 or 8 neighbors differ.
+    that does not grow with the number of labels: on the CPU there is a vote only where the 4 or 8 neighbors differ,
+    elsewhere, where to find these would mean to wait for the device, everywhere.
     """
-    ndim, shape = len(positions), positions[0].shape
-    leading, box = label.shape[:-ndim], label.shape[-ndim:]
-    padded = functional.pad(label, (1, 2) * ndim, value=OUTSIDE).reshape(-1, *(n + 3 for n in box))
-    strides = [math.prod(n + 3 for n in box[axis + 1 :]) for axis in range(ndim)]
-    clamped = [p.clamp(-1, n).reshape(-1) for p, n in zip(positions, box, strict=True)]
-    base = [p.floor() for p in clamped]
-    index = torch.zeros(base[0].shape, dtype=torch.int64)
-    for position, stride in zip(base, strides, strict=True):
-        index.add_(position.to(torch.int64), alpha=stride)
-    index += sum(strides)
-    values, mixed = padded.flatten(1), _mixed_cells(padded).flatten(1)
-    out = values.index_select(1, index)
-    planes, voxels = mixed.index_select(1, index).nonzero(as_tuple=True)
+    corners = [0]
+    for stride in cells.strides:
+        corners = [*corners, *(corner + stride for corner in corners)]
+    if values.device.type != "cpu":
+        found = torch.stack([values[:, corner:].index_select(1, cells.index) for corner in corners])
+        return torch.stack([vote_everywhere(labels, cells.fractions) for labels in found.unbind(1)])
+    out = values.index_select(1, cells.index)
+    mixed = _mixed_cells(values, cells.strides)
+    planes, voxels = mixed.index_select(1, cells.index).nonzero(as_tuple=True)
     if len(voxels):
-        corners = [0]
-        for stride in strides:
-            corners = [*corners, *(corner + stride for corner in corners)]
-        first = planes * values.shape[1] + index[voxels]
-        found = torch.stack([values.take(first + corner) for corner in corners])
-        fractions = [p[voxels] - b[voxels] for p, b in zip(clamped, base, strict=True)]
-        out[planes, voxels] = _vote(found, fractions)
-    return out.reshape(*leading, *shape)
+        first = cells.index[voxels] + planes * values.shape[1]
+        found = values.reshape(-1).index_select(0, (first + first.new_tensor(corners)[:, None]).reshape(-1))
+        winners = vote_where_mixed(found.reshape(len(corners), -1), [fraction[voxels] for fraction in cells.fractions])
+        out[planes, voxels] = winners
+    return out
 
 
-def _mixed_cells(padded: Tensor) -> Tensor:
-    """Return, for each voxel of (K, *box), whether it and its upper neighbors along all axes hold several labels."""
-    low, high = padded, padded
-    for axis in range(1, padded.ndim):
-        n = padded.shape[axis] - 1
-        pad = (0, 0) * (padded.ndim - 1 - axis) + (0, 1)
-        low = functional.pad(torch.minimum(low.narrow(axis, 0, n), low.narrow(axis, 1, n)), pad)
-        high = functional.pad(torch.maximum(high.narrow(axis, 0, n), high.narrow(axis, 1, n)), pad)
+def _mixed_cells(values: Tensor, strides: Sequence[int]) -> Tensor:
+    """Whether each voxel of flat arrays (K, n) and its upper neighbors along all axes hold several labels.
+
+    Shorter than the arrays by the far corner's distance: no cell begins there. Cells that begin in the last voxel of an
+    axis reach into the next line, but nothing lies in them.
+    """
+    low, high = values, values
+    for stride in strides:
+        n = low.shape[1] - stride
+        low = torch.minimum(low[:, :n], low[:, stride:])
+        high = torch.maximum(high[:, :n], high[:, stride:])
     return low != high
 
 
-def _vote(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+def vote_where_mixed(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
     """Return the winner among `labels` (2**ndim, M); bit i of a row's number: the upper neighbor along axis i."""
-    weights = torch.ones(1, labels.shape[1])
-    nearest = torch.zeros(1, labels.shape[1], dtype=torch.int64)
-    for bit, fraction in enumerate(fractions):
-        weights = torch.cat([weights * (1 - fraction), weights * fraction])
-        nearest += (fraction > 0.5).to(torch.int64) << bit
     low, high = labels.amin(0), labels.amax(0)
     is_high = labels == high
-    share = torch.where(is_high, weights, 0).sum(0)
+    share = _share(is_high, fractions)
     winner = torch.where(share > 0.5, high, low)
-    winner = torch.where((share - 0.5).abs() < TIE, labels.gather(0, nearest)[0], winner)
+    tied = ((share - 0.5).abs_() < TIE).nonzero()[:, 0]
+    if len(tied):
+        winner[tied] = labels[_nearest([fraction[tied] for fraction in fractions]), tied]
     several = (~is_high & (labels != low)).any(0).nonzero()[:, 0]  # few: most borders have two sides
     if len(several):
-        winner[several] = _vote_among_several(labels[:, several], weights[:, several], nearest[:, several])
+        winner[several] = _vote_among_several(labels[:, several], [fraction[several] for fraction in fractions])
     return winner
 
 
-def _vote_among_several(labels: Tensor, weights: Tensor, nearest: Tensor) -> Tensor:
+def vote_everywhere(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    """Return what `vote_where_mixed` does, without a step whose size depends on the labels."""
+    low, high = labels.amin(0), labels.amax(0)
+    is_high = labels == high
+    share = _share(is_high, fractions)
+    winner = torch.where(share > 0.5, high, low)
+    winner = torch.where((share - 0.5).abs_() < TIE, labels.gather(0, _nearest(fractions)[None])[0], winner)
+    several = (~is_high & (labels != low)).any(0)
+    return torch.where(several, _vote_among_several(labels, fractions), winner)
+
+
+def _share(chosen: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    share = chosen.to(torch.float32)
+    for fraction in reversed(fractions):
+        lower, upper = share.chunk(2)
+        share = lower.lerp(upper, fraction)
+    return share[0]
+
+
+def _nearest(fractions: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(fraction > 0.5).to(torch.int64) << bit for bit, fraction in enumerate(fractions)]).sum(0)
+
+
+def _vote_among_several(labels: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    weights = torch.ones(1, labels.shape[1], device=labels.device)
+    for fraction in fractions:
+        weights = torch.cat([weights * (1 - fraction), weights * fraction])
     scores = torch.stack([(weights * (labels == row)).sum(0) for row in labels])
     tied = scores >= scores.amax(0) - TIE
     smallest = torch.where(tied, labels, torch.iinfo(labels.dtype).max).amin(0)
+    nearest = _nearest(fractions)[None]
     return torch.where(tied.gather(0, nearest)[0], labels.gather(0, nearest)[0], smallest)

@@ -79,6 +79,10 @@ class Store:
             self._open.popitem(last=False)
         return case
 
+    def files(self, name: str) -> tuple[Path, ...]:
+        """Return the files of case `name` that patches are cut from."""
+        return tuple(self.folder / file for file in self._files[name].members.files(name) if ".locations." not in file)
+
     def image(self, name: str) -> NDArray[np.float32]:
         """Return the image (C, d0, d1, d2), float32."""
         return self.case(name).image

@@ -81,8 +81,21 @@ class Bundle:
         axes = set(self.mirror_axes)
         if len(axes) < len(self.mirror_axes) or not axes <= {0, 1, 2}:
             raise UsageError(f"mirror_axes must be among 0, 1 and 2, each once, got {self.mirror_axes}")
-        for member in self.members:
-            self.plan.configuration(member.configuration)
+        there = dict.fromkeys(member.configuration for member in self.members)
+        for name in there:
+            previous = self.plan.configuration(name).previous_stage
+            if previous is not None and previous not in there:
+                raise UsageError(
+                    f"configuration {name!r} takes the segmentation of {previous!r} as input, of which the model has "
+                    f"no member; it has {list(there)}"
+                )
+
+    @property
+    def last_stages(self) -> tuple[str, ...]:
+        """The configurations whose networks decide: those that no other one of the model has as its previous stage."""
+        names = dict.fromkeys(member.configuration for member in self.members)
+        first_stages = {self.plan.configuration(name).previous_stage for name in names}
+        return tuple(name for name in names if name not in first_stages)
 
     def architecture(self, member: Member) -> str:
         """Return the name of a member's network, the plan's where it is the planned one."""
@@ -113,6 +126,17 @@ class _Manifest:
     mirror_axes: tuple[int, ...]
     inference: InferenceSettings
     provenance: Provenance
+
+
+def refuse_cascade(bundle: Bundle, export_format: str) -> None:
+    """Raise `UsageError` for a model of two stages, for which formats that know single networks have no words."""
+    for member in bundle.members:
+        previous = bundle.plan.configuration(member.configuration).previous_stage
+        if previous is not None:
+            raise UsageError(
+                f"format={export_format} cannot hold a cascade: {member.configuration} takes the segmentation of "
+                f"{previous} as input; format=zip can, or export a model of another configuration"
+            )
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
@@ -149,7 +173,7 @@ def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
     """
     with open_package(path) as read:
         manifest = _manifest(path, read(MANIFEST))
-        members = tuple(_member(path, entry, read) for entry in _chosen(manifest.members, folds))
+        members = tuple(_member(path, entry, read) for entry in _chosen(manifest.plan, manifest.members, folds))
     try:
         return Bundle(manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance)
     except UsageError as error:
@@ -186,18 +210,24 @@ def _card(manifest: _Manifest) -> str:
     return model_card(manifest.plan, members, manifest.provenance)
 
 
-def _chosen(entries: tuple[_Entry, ...], folds: Collection[Fold] | None) -> list[_Entry]:
-    """Return the entries of `folds`, each of which every configuration must have."""
+def _chosen(plan: Plan, entries: tuple[_Entry, ...], folds: Collection[Fold] | None) -> list[_Entry]:
+    """Return the entries of `folds`, each of which every configuration must have.
+
+    The first stage of a cascade may lack some (a model of every case is fed by folds): all of it is returned then.
+    """
     if folds is None:
         return list(entries)
     there: dict[str, list[Fold]] = {}
     for entry in entries:
         there.setdefault(entry.configuration, []).append(entry.fold)
-    missing = [fold for fold in folds if any(fold not in of_one for of_one in there.values())]
+    first_stages = {plan.configuration(name).previous_stage for name in there if name in plan.configurations}
+    chosen = {name: of_one for name, of_one in there.items() if name not in first_stages}
+    missing = [fold for fold in folds if any(fold not in of_one for of_one in chosen.values())]
     if missing:
-        listed = "; ".join(f"{name}: {', '.join(map(str, of_one))}" for name, of_one in there.items())
+        listed = "; ".join(f"{name}: {', '.join(map(str, of_one))}" for name, of_one in chosen.items())
         raise UsageError(f"inference.folds: the model has no fold {missing[0]}; its folds are {listed}")
-    return [entry for entry in entries if entry.fold in folds]
+    whole = {name for name in first_stages if not set(folds) <= set(there.get(name or "", ()))}
+    return [entry for entry in entries if entry.fold in folds or entry.configuration in whole]
 
 
 def _member(path: Path, entry: _Entry, read: Read) -> Member:

@@ -89,7 +89,8 @@ def _networks(plan: Plan, members: Sequence[tuple[str, int | str, str]]) -> Iter
     for name in dict.fromkeys(configuration for configuration, _, _ in members):
         configuration = plan.configuration(name)
         folds = ", ".join(str(fold) for of, fold, _ in members if of == name)
-        yield f"- `{name}`: {_architecture(configuration, members, name)}, folds {folds}; {_grid(configuration)}"
+        fed = f"; takes the segmentation of `{configuration.previous_stage}`" if configuration.previous_stage else ""
+        yield f"- `{name}`: {_architecture(configuration, members, name)}, folds {folds}; {_grid(configuration)}{fed}"
 
 
 def _architecture(configuration: Configuration, members: Sequence[tuple[str, int | str, str]], name: str) -> str:

@@ -6,7 +6,7 @@ probabilities on the image's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,14 @@ from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import IntArray, Volume
 from segfw.inference.bundle import Bundle, Member
-from segfw.inference.restoring import LogitMap, restore_ensemble, restore_ensemble_probabilities, restore_uncertainty
+from segfw.inference.cascade import FedNetwork
+from segfw.inference.restoring import (
+    LogitMap,
+    restore_ensemble,
+    restore_ensemble_probabilities,
+    restore_uncertainty,
+    segment_for_next_stage,
+)
 from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import check_can_disagree, sample_logits
 from segfw.nn.build import build_network, check_weights, cut, network_shapes
@@ -59,8 +66,10 @@ class CasePredictor:
 
     `settings`: None takes the model's own. `trust_code`: import the networks that the model names where they are none
     of this package's; that runs their code. Networks are built once, here. Raises `ArtefactError` when weights do not
-    fit their network; `UsageError` for a configuration that needs another one's segmentation as input, for code that
-    is not trusted, and for settings that the model's networks do not have.
+    fit their network; `UsageError` for code that is not trusted and for settings that the model's networks do not have.
+
+    A configuration that another one of the model takes as its previous stage serves that one alone: its segmentation
+    is made on the next stage's grid, as it was for training, and does not count by itself.
     """
 
     def __init__(
@@ -78,6 +87,8 @@ class CasePredictor:
         for member in bundle.members:
             network = load_network(bundle.plan, member).to(self.device).eval()
             cut(network, self.settings.depth)
+            if bundle.plan.configuration(member.configuration).previous_stage is not None:
+                network = FedNetwork(network, bundle.plan.labels.foreground_values)
             self._members.setdefault(member.configuration, []).append(network)
         _check_depth(bundle, self.settings)
         if self.settings.uncertainty:
@@ -97,8 +108,8 @@ class CasePredictor:
         if uncertain:
             self._check_can_disagree()
         maps, disagreements = [], []
-        for name, networks in self._members.items():
-            case = preprocess_case(volume, None, plan, plan.configuration(name))
+        for name in self.bundle.last_stages:
+            networks, case = self._members[name], self._preprocess(volume, name)
             if not uncertain:
                 network = AveragedNetwork(networks) if len(networks) > 1 else networks[0]
                 maps.append(LogitMap(self._logits(case, name, network), case.record, plan.configuration(name)))
@@ -113,12 +124,28 @@ class CasePredictor:
             restore_uncertainty(maps, disagreements, plan) if uncertain else None,
         )
 
+    def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
+        """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""
+        plan = self.bundle.plan
+        case = preprocess_case(volume, None, plan, plan.configuration(name))
+        previous = plan.configuration(name).previous_stage
+        if previous is None:
+            return case
+        first, networks = self._preprocess(volume, previous), self._members[previous]
+        logits = self._logits(first, previous, AveragedNetwork(networks) if len(networks) > 1 else networks[0])
+        segmentation = segment_for_next_stage(
+            logits, first.record, plan, plan.configuration(previous), case.record.resampled_shape
+        )
+        return replace(case, image=np.concatenate([case.image, segmentation[None].astype(np.float32)]))
+
     def _logits(self, case: PreprocessedCase, name: str, network: nn.Module) -> Tensor:
         return logit_map(network, case, self.bundle.plan, name, self.settings, self.bundle.mirror_axes).logits
 
     def _check_can_disagree(self) -> None:
-        networks = [network for members in self._members.values() for network in members]
-        check_can_disagree(networks, [self.bundle.architecture(member) for member in self.bundle.members])
+        last = self.bundle.last_stages
+        networks = [network for name in last for network in self._members[name]]
+        members = [member for member in self.bundle.members if member.configuration in last]
+        check_can_disagree(networks, [self.bundle.architecture(member) for member in members])
 
 
 def check_trust(bundle: Bundle, trust_code: bool) -> None:
@@ -163,16 +190,10 @@ def logit_map(
 def load_network(plan: Plan, member: Member) -> nn.Module:
     """Build the network of a member with its weights, on the CPU, with a single output.
 
-    Raises `ArtefactError` when the weights do not fit, `UsageError` for a configuration of a cascade and for code of
-    others that cannot be imported.
+    Raises `ArtefactError` when the weights do not fit, `UsageError` for code of others that cannot be imported.
     """
     configuration = plan.configuration(member.configuration)
-    if configuration.previous_stage is not None:
-        raise UsageError(
-            f"configuration {member.configuration!r} takes the segmentation of {configuration.previous_stage!r} as "
-            "input, which prediction does not provide; choose a model of another configuration"
-        )
-    counts = len(plan.channel_names), plan.labels.num_heads
+    counts = plan.num_inputs(configuration), plan.labels.num_heads
     if member.target is None:  # code of others need not work without values
         try:
             check_weights(member.weights, network_shapes(configuration, *counts, network=member.settings))

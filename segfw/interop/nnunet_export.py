@@ -17,7 +17,7 @@ import torch
 from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.plan import Plan
-from segfw.inference.bundle import Bundle, Member
+from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.interop.nnunet import plans_to_json
 from segfw.interop.nnunet_configurations import NETWORK_CLASSES
 from segfw.interop.nnunet_folder import DATASET, PLANS
@@ -36,6 +36,7 @@ def write_trained_model(bundle: Bundle, folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtefactError(f"{folder} is not empty; nnU-Net would predict from every fold that it finds there")
+    refuse_cascade(bundle, "nnunet")
     configurations = dict.fromkeys(member.configuration for member in bundle.members)
     members = {name: [each for each in bundle.members if each.configuration == name] for name in configurations}
     plans = {name: _plan(bundle.plan, members[name]) for name in configurations}

@@ -171,8 +171,8 @@ def _refuse_cascade(plan: Plan, configuration: str, place: str) -> None:
     previous = plan.configuration(configuration).previous_stage
     if previous is not None:
         raise ArtefactError(
-            f"{place}: {configuration} takes the segmentation by {previous} as a further input, which prediction here "
-            "does not provide; import another configuration of the dataset, such as 3d_fullres or 3d_lowres"
+            f"{place}: {configuration} takes the segmentation by {previous} as a further input, and models of two "
+            "stages are not imported; import another configuration of the dataset, such as 3d_fullres or 3d_lowres"
         )
 
 

@@ -28,7 +28,7 @@ from segfw.core.files import sha256, write_text
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.resampling import separate_axis
 from segfw.core.version import __version__
-from segfw.inference.bundle import Bundle, Member
+from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.inference.predictor import check_trust, load_network
 from segfw.interop.onnx_grids import LARGEST_LABEL, WEIGHTS, write_after, write_before
 from segfw.nn.build import cut
@@ -68,6 +68,7 @@ def export_onnx(bundle: Bundle, folder: Path, trust_code: bool = False) -> dict[
     line where the packages are missing, `JobError` when a difference is above 1e-3 or the network cannot be exported.
     """
     check_trust(bundle, trust_code)
+    refuse_cascade(bundle, "onnx")
     packages = _require_packages()
     folder.mkdir(parents=True, exist_ok=True)
     members, differences = [], {}

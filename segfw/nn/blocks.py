@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from segfw.core.types import Shape
+from segfw.nn.norm import InstanceNorm
 
 # number of spatial axes -> module
 CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-INSTANCE_NORMS: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 AVERAGE_POOLS: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 NEGATIVE_SLOPE = 0.01
@@ -40,7 +40,7 @@ class ConvBlock(nn.Module):
         ndim = len(kernel)
         padding = tuple((k - 1) // 2 for k in kernel)
         self.conv = CONVOLUTIONS[ndim](in_channels, out_channels, kernel, stride, padding, bias=bias)
-        self.norm = INSTANCE_NORMS[ndim](out_channels, eps=1e-5, affine=True)
+        self.norm = InstanceNorm(out_channels)
         self.nonlin = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True) if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from segfw.core.plan import Configuration
 from segfw.core.settings import NetworkSettings
 from segfw.core.types import Shape
 from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet, check_dropout
-from segfw.nn.blocks import CONVOLUTIONS, INSTANCE_NORMS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock
+from segfw.nn.blocks import CONVOLUTIONS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock
+from segfw.nn.norm import InstanceNorm
 from segfw.nn.own_network import build_own_network
 from segfw.nn.residual_unet import build_residual_unet
 from segfw.nn.unet import build_unet
@@ -28,7 +29,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 """Name -> builder; what is keyword-only in its signature may be given as `network.arguments`."""
 CONVOLUTION_TYPES: tuple[Any, ...] = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
-NORM_TYPES: tuple[Any, ...] = tuple(INSTANCE_NORMS.values())
+NORM_TYPES: tuple[Any, ...] = (InstanceNorm,)
 PRELU_SLOPE = 0.25
 _SHOWN = 5
 

@@ -1,30 +1,30 @@
-"""The training loss: cross-entropy plus negative soft Dice, at every resolution of the decoder.
+"""The training loss: a distribution term, an overlap term and further terms, at every resolution of the decoder.
 
-A perfect segmentation scores -1. Everything is computed in float32 whatever the precision of the network.
+Overlaps enter negatively, so that a perfect segmentation scores minus the sum of their weights: -1 by default.
+
+On several ranks every mean is over the samples and voxels of all of them, so that gradients averaged over the ranks are
+those of one large batch, also where ranks have unequal shares of it. nnU-Net weighs each rank's cross-entropy alike.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segfw.core.errors import UsageError
+from segfw.core.class_weights import weight_per_class
 from segfw.core.labels import LabelSet
 from segfw.core.training_settings import LossSettings
 from segfw.core.types import Shape
+from segfw.nn.loss_terms import DISTRIBUTIONS, mean_cldice, mean_component_dice, mean_overlap
+from segfw.nn.voxel_scores import sigmoid_scores, softmax_scores
 
-SMALLEST_DENOMINATOR = 1e-8
 
+class SegmentationLoss(nn.Module):
+    """The weighted sum of the terms that `settings` choose, for exclusive labels or for regions.
 
-class DiceCrossEntropy(nn.Module):
-    """Softmax cross-entropy and Dice without background, for exclusive labels.
-
-    `logits` `(B, C, *space)`, `target` `(B, 1, *space)` integer. Voxels whose value is none of the C labels, as the
-    ignore label's, count nowhere; if no voxel is left the cross-entropy is 0.
+    Labels: softmax, `target` `(B, 1, *space)` integer, overlaps without background. Regions: sigmoid, `target`
+    `(B, R, *space)` of 0 and 1; with an ignore label one more channel, 1 where voxels count nowhere.
     """
 
     def __init__(self, settings: LossSettings, labels: LabelSet, batch_dice: bool) -> None:
@@ -32,58 +32,33 @@ class DiceCrossEntropy(nn.Module):
         self.settings = settings
         self.batch_dice = batch_dice
         self.ignores = labels.ignore_value is not None
+        self.class_weights: Tensor | None
+        self.score = sigmoid_scores if labels.has_regions else softmax_scores
+        weights = weight_per_class(settings.class_weights, labels)
+        self.register_buffer("class_weights", None if weights is None else torch.tensor(weights), persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of a batch, a scalar."""
-        values = torch.arange(logits.shape[1], device=target.device, dtype=target.dtype)
-        one_hot = (target == values.view(1, -1, *[1] * (target.ndim - 2))).float()
-        log_probabilities = F.log_softmax(logits.float(), dim=1)
-        probabilities = log_probabilities.exp()
-        truth = _sum_over_space(one_hot)
-        cross_entropy = -(one_hot * log_probabilities).sum() / truth.sum().clamp_min(1)
-        overlap = _sum_over_space(one_hot * probabilities)
-        if self.ignores:
-            probabilities = probabilities * one_hot.sum(1, keepdim=True)
-        dice = mean_dice(
-            overlap[:, 1:], _sum_over_space(probabilities)[:, 1:], truth[:, 1:], self.settings.smooth, self.batch_dice
-        )
-        return self.settings.ce_weight * cross_entropy - self.settings.dice_weight * dice
-
-
-class DiceBinaryCrossEntropy(nn.Module):
-    """Sigmoid cross-entropy and Dice of every channel, for regions, which may overlap.
-
-    `logits` `(B, R, *space)`, `target` `(B, R, *space)` of 0 and 1; with an ignore label one more channel, 1 where
-    voxels count nowhere. As in nnU-Net the masked cross-entropy is a sum over channels and the unmasked one a mean.
-    """
-
-    def __init__(self, settings: LossSettings, labels: LabelSet, batch_dice: bool) -> None:
-        super().__init__()
-        self.settings = settings
-        self.batch_dice = batch_dice
-        self.ignores = labels.ignore_value is not None
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of a batch, a scalar."""
-        logits, target = logits.float(), target.float()
-        probabilities = logits.sigmoid()
-        if self.ignores:
-            valid = 1 - target[:, -1:]
-            target = target[:, :-1] * valid
-            probabilities = probabilities * valid
-            entropies = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            cross_entropy = (entropies * valid).sum() / valid.sum().clamp_min(SMALLEST_DENOMINATOR)
-        else:
-            cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
-        overlap = _sum_over_space(probabilities * target)
-        dice = mean_dice(
-            overlap, _sum_over_space(probabilities), _sum_over_space(target), self.settings.smooth, self.batch_dice
-        )
-        return self.settings.ce_weight * cross_entropy - self.settings.dice_weight * dice
+    def forward(self, logits: Tensor, target: Tensor, fine_share: float = 1.0) -> Tensor:
+        """Return the loss of a batch, a scalar. `fine_share`: factor of the terms for thin and for small structures."""
+        settings = self.settings
+        scores = self.score(logits, target, self.ignores, self.class_weights, settings.label_smoothing)
+        terms = []
+        if settings.ce_weight:
+            terms.append(settings.ce_weight * DISTRIBUTIONS[settings.distribution](scores, settings))
+        if settings.dice_weight:
+            terms.append(-settings.dice_weight * mean_overlap(scores, settings, self.batch_dice))
+        if settings.cldice_weight and fine_share:
+            terms.append(-fine_share * settings.cldice_weight * mean_cldice(scores, settings, self.batch_dice))
+        if settings.component_weight and fine_share:
+            terms.append(-fine_share * settings.component_weight * mean_component_dice(scores, settings))
+        return torch.stack(terms).sum() if terms else scores.entropies.sum() * 0
 
 
 class DeepSupervisionLoss(nn.Module):
-    """The weighted mean of a loss over a network's outputs, each scored against the target at its own resolution."""
+    """The weighted mean of a loss over a network's outputs, each scored against the target at its own resolution.
+
+    clDice and the components' Dice are means over the outputs of full resolution alone, since thin and small structures
+    break up or vanish when every second voxel is left out.
+    """
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
@@ -94,25 +69,23 @@ class DeepSupervisionLoss(nn.Module):
         if isinstance(outputs, Tensor):
             outputs = [outputs]
         sizes = [tuple(output.shape[2:]) for output in outputs]
-        targets = deep_supervision_targets(target, sizes)
-        terms = [w * self.loss(o, t) for w, o, t in zip(output_weights(sizes), outputs, targets, strict=True)]
+        weights, targets = output_weights(sizes), deep_supervision_targets(target, sizes)
+        full = 1 / sum(weight for weight, size in zip(weights, sizes, strict=True) if size == sizes[0])
+        terms = [
+            weight * self.loss(output, reduced, full if size == sizes[0] else 0.0)
+            for weight, output, reduced, size in zip(weights, outputs, targets, sizes, strict=True)
+        ]
         return torch.stack(terms).sum()
 
 
-def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> nn.Module:
+def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> SegmentationLoss:
     """Build the loss for `labels`: softmax for exclusive labels, sigmoid for regions.
 
     `batch_dice` is the plan's; `settings.batch_dice` overrules it.
     """
     if settings.batch_dice is not None:
         batch_dice = settings.batch_dice
-    if settings.name not in LOSSES:
-        raise UsageError(f"loss.name must be one of {sorted(LOSSES)}, got {settings.name!r}")
-    exclusive, overlapping = LOSSES[settings.name]
-    return (overlapping if labels.has_regions else exclusive)(settings, labels, batch_dice)
-
-
-LOSSES = {"dice_ce": (DiceCrossEntropy, DiceBinaryCrossEntropy)}
+    return SegmentationLoss(settings, labels, batch_dice)
 
 
 def output_weights(sizes: Sequence[Shape]) -> tuple[float, ...]:
@@ -137,39 +110,3 @@ def deep_supervision_targets(target: Tensor, sizes: Sequence[Shape]) -> list[Ten
         window = tuple(slice(factor // 2, None, factor) for factor in factors)
         targets.append(target[(slice(None), slice(None), *window)])
     return targets
-
-
-def mean_dice(overlap: Tensor, predicted: Tensor, truth: Tensor, smooth: float, batch_dice: bool) -> Tensor:
-    """Return the mean soft Dice from sums over space, each `(B, C)`.
-
-    With `batch_dice` the sums go over the batch first, on all ranks of a distributed run, so that its loss and gradient
-    are those of one large batch. A class that is neither predicted nor there scores 1.
-    """
-    sums = torch.stack((overlap, predicted, truth))
-    if batch_dice:
-        sums = sums.sum(1)
-        if dist.is_available() and dist.is_initialized():
-            sums = _SumOverRanks.apply(sums)
-    overlap, predicted, truth = sums.unbind()
-    return ((2 * overlap + smooth) / (predicted + truth + smooth).clamp_min(SMALLEST_DENOMINATOR)).mean()
-
-
-def _sum_over_space(values: Tensor) -> Tensor:
-    """Sum `(B, C, *space)` over space."""
-    return values.flatten(2).sum(2)
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """All-reduce by sum whose gradient is the sum of the ranks' gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total

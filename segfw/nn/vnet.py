@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from segfw.core.plan import Configuration
 from segfw.core.topology import widened_kernel
 from segfw.core.types import Shape
-from segfw.nn.blocks import CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED, ConvBlock
+from segfw.nn.blocks import CONVOLUTIONS, TRANSPOSED, ConvBlock
+from segfw.nn.norm import InstanceNorm
 from segfw.nn.unet import Decoder, UNet, build_heads, decoder_levels
 
 
@@ -52,7 +53,7 @@ class VNetEncoder(nn.Module):
         c, ndim = configuration, len(configuration.strides[0])
         features = c.features_per_stage
         self.reductions = nn.ModuleList(
-            nn.Sequential(CONVOLUTIONS[ndim](above, here, stride, stride), *norm_prelu(here, ndim))
+            nn.Sequential(CONVOLUTIONS[ndim](above, here, stride, stride), *norm_prelu(here))
             for above, here, stride in zip(features, features[1:], c.strides[1:], strict=False)
         )
         inputs = (num_channels, *features[1:])
@@ -67,9 +68,9 @@ class VNetEncoder(nn.Module):
         return outputs
 
 
-def norm_prelu(channels: int, ndim: int) -> tuple[nn.Module, nn.Module]:
+def norm_prelu(channels: int) -> tuple[nn.Module, nn.Module]:
     """Build what follows a strided or transposed convolution."""
-    return INSTANCE_NORMS[ndim](channels, eps=1e-5, affine=True), nn.PReLU(channels)
+    return InstanceNorm(channels), nn.PReLU(channels)
 
 
 def build_vnet(configuration: Configuration, num_channels: int, num_heads: int, deep_supervision: bool) -> UNet:
@@ -80,7 +81,7 @@ def build_vnet(configuration: Configuration, num_channels: int, num_heads: int, 
         [
             nn.Sequential(
                 TRANSPOSED[ndim](level.below, level.features, level.stride, level.stride),
-                *norm_prelu(level.features, ndim),
+                *norm_prelu(level.features),
             )
             for level in levels
         ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.cost import training_flops
+from segfw.core.durations import parse_duration
 from segfw.core.errors import ArtefactError
 from segfw.core.footprint import (
     TrainingMachine,
@@ -22,10 +23,10 @@ from segfw.core.planners import estimated_gpu_memory_gb
 from segfw.core.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.networks import NetworkCost, network_cost
-from segfw.stages.runs import DONE, run_folder
+from segfw.stages.runs import run_folder
 from segfw.training.devices import Device, choose_workers
-from segfw.training.run import CHECKPOINTS, FULL, FoldRun
-from segfw.training.throughput import measure_flops_per_second
+from segfw.training.run import CHECKPOINTS, DONE, FULL, FoldRun
+from segfw.training.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,15 @@ def plan_costs(job: Job, device: Device | None, flops_per_second: float | None) 
         configuration = plan.configuration(name)
         cost = network_cost(plan, configuration, network)
         count, optimizer = cost.parameters, job.settings.optimizer.name
+        averaged = job.settings.trainer.ema_half_life is not None
         costs[name] = ConfigurationCost(
             parameters=count,
             gpu_memory_gb=estimated_gpu_memory_gb(plan, name) if known else None,
             store=stores.get(name),
             shares_with=shared.get(name),
-            checkpoints=checkpoint_bytes(count, optimizer),
+            checkpoints=checkpoint_bytes(count, optimizer, averaged),
             preprocessing=None if fingerprint is None else preprocessing_bytes(fingerprint, plan, configuration),
-            training=training_bytes(plan, name, count, optimizer, machine) if known else None,
+            training=training_bytes(plan, name, count, optimizer, machine, averaged) if known else None,
             seconds_per_fold=_seconds_per_fold(job, cost, flops_per_second),
         )
     if not known:  # said of a network that works: one that does not is refused above
@@ -97,9 +99,11 @@ def _training_machine(job: Job, device: Device | None) -> TrainingMachine:
 
 
 def _seconds_per_fold(job: Job, cost: NetworkCost, speed: float | None) -> float | None:
+    trainer = job.settings.trainer
+    if job.settings.schedule.horizon == "time" and trainer.max_time is not None:
+        return float(parse_duration(trainer.max_time, "trainer.max_time"))
     if speed is None or cost.flops is None:
         return None
-    trainer = job.settings.trainer
     val_batches = 0 if job.folds == (FULL,) else trainer.limit_val_batches
     return training_flops(cost.flops, trainer, val_batches) / speed
 
@@ -141,15 +145,16 @@ def _size(files: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
+def announce_cost(runs: Sequence[FoldRun], team: Team) -> None:
     """Log the estimated training time; beyond a day name the recipe for small budgets."""
-    seconds = estimate_seconds(runs, measure_flops_per_second(device))
+    parts = [_seconds_of(run, team) for run in runs]
     many = f"train: {counted(len(runs), 'run')}"
-    seconds = estimate_seconds(runs, measure_flops_per_second(device))
-    if seconds is None:
+    if None in parts:
         log.info("%s; how long they take is not known for this network", many)
         return
-    log.info("%s, estimated %s on this machine", many, in_words(seconds))
+    seconds = sum(filter(None, parts))
+    where = "on this machine" if team.count == 1 else f"on {team.count} devices"
+    log.info("%s, estimated %s %s", many, in_words(seconds), where)
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "
@@ -158,11 +163,19 @@ def announce_cost(runs: Sequence[FoldRun], device: Device) -> None:
 
 
 def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float | None:
-    """Return the seconds that training takes at `flops_per_second`, from the networks' arithmetic alone."""
+    """Return the seconds that training takes: its budget, or its arithmetic at `flops_per_second` alone."""
     total = 0.0
     for run in runs:
+        if run.time_budget is not None:
+            total += run.time_budget
+            continue
         forward = network_cost(run.plan, run.configuration, run.network).flops
         if forward is None:
             return None
         total += training_flops(forward, run.trainer, run.val_batches)
     return total / flops_per_second
+
+
+def _seconds_of(run: FoldRun, team: Team) -> float | None:
+    devices = team.devices_for(run.configuration.batch_size, run.configuration_name)
+    return estimate_seconds([run], team.flops_per_second(devices))

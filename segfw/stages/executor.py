@@ -9,13 +9,14 @@ import multiprocessing
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -37,6 +38,11 @@ MEMORY_SHARE = 0.8
 """Of the free memory, what workers may fill by the estimate."""
 
 WATCH_SECONDS = 0.5
+
+LOADED_AT_ONCE = ("segfw.__main__", "segfw.stages.fingerprint", "segfw.stages.preparation")
+"""Loading these takes a second of processor time, which each process would take by itself; PyTorch is not among it."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,7 @@ def _in_processes(
     work: Callable[[A], _Outcome[R]], cases: Mapping[str, A], count: int
 ) -> Iterator[tuple[str, _Outcome[R]]]:
     """Yield outcomes as they come. A process that is killed takes only its own case with it, and is replaced."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(count, initializer=_begin_worker, initargs=(os.getpid(),), context=context)
+    pool = ProcessPool(count, initializer=_begin_worker, context=_forked_from_a_server())
     try:
         waiting: dict[Future[_Outcome[R]], str] = {
             pool.schedule(work, args=(item,)): case for case, item in cases.items()
@@ -165,17 +170,33 @@ def _peaks_of_processes() -> Iterator[dict[int, int]]:
         thread.join()
 
 
-def _begin_worker(parent: int) -> None:
-    """Keep a process to one thread of linear algebra, as the processes fill the cores, and let it end with us."""
-    threading.Thread(target=_end_with, args=(parent,), name="parent watch", daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+def _forked_from_a_server() -> BaseContext:
+    """Return a context whose processes come, ready, from one that has loaded what they need, once for every pool.
+
+    They are kept to one thread of linear algebra each, as they fill the cores; it counts what numpy finds when loaded.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LOADED_AT_ONCE))
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name in THREADS:
+            del os.environ[name]
+        os.environ.update(before)
+    return context
 
 
-def _end_with(parent: int) -> None:
+def _begin_worker() -> None:
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+
+
+def _end_with_parent() -> None:
     """End this process when its parent is gone: one that was killed cannot tell its workers."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 

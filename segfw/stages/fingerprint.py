@@ -1,7 +1,7 @@
 """Stage `fingerprint`: look at every case once, check it, and keep what planning needs.
 
-Each worker writes its case's sampled foreground voxels into one memory-mapped file; the statistics are then taken from
-that file, one channel at a time, and it is removed.
+Each worker writes its case's sampled foreground voxels into one file; the statistics are then taken from that file,
+mapped into memory, one channel at a time, and it is removed.
 """
 
 import logging
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -43,14 +42,24 @@ class SampleFile:
     per_case: int
     total: int
 
-    def open(self, mode: Literal["r+", "w+"]) -> "np.memmap[tuple[int, int], np.dtype[np.float32]]":
-        """Map the file; `mode` as numpy.memmap takes it."""
-        return np.memmap(self.path, np.float32, mode, shape=(self.channels, self.total))
+    def create(self) -> None:
+        """Make the file, full of zeros."""
+        with open(self.path, "wb") as file:
+            file.truncate(self._offset(self.channels, 0))
 
-    def read_row(self, channel: int) -> FloatArray:
-        """Read one channel's samples; what is mapped would stay in memory beside what is made of it."""
-        size = np.dtype(np.float32).itemsize
-        return np.fromfile(self.path, np.float32, self.total, offset=channel * self.total * size)
+    def write(self, number: int, samples: FloatArray) -> None:
+        """Save the samples `(channels, per_case)` of case `number`."""
+        with open(self.path, "r+b") as file:
+            for channel, row in enumerate(samples):
+                file.seek(self._offset(channel, number * self.per_case))
+                file.write(row.data)
+
+    def map_row(self, channel: int) -> FloatArray:
+        """Map one channel's samples, to be changed in place: making room for a copy takes longer than its use."""
+        return np.memmap(self.path, np.float32, "r+", self._offset(channel, 0), (self.total,))
+
+    def _offset(self, channel: int, column: int) -> int:
+        return (channel * self.total + column) * np.dtype(np.float32).itemsize
 
 
 def run(job: Job) -> None:
@@ -101,12 +110,12 @@ def make_fingerprint(
     with tempfile.TemporaryDirectory(prefix=SAMPLES, dir=scratch) as folder:
         channels = len(dataset.channel_names)
         samples = SampleFile(str(Path(folder) / "samples.f32"), channels, per_case, per_case * len(names))
-        samples.open("w+").flush()
+        samples.create()
         work = {case.name: (i, case) for i, case in enumerate(dataset.cases)}
         sample = partial(_sample_case, samples, replace(dataset, cases=()), tolerance)
         results = run_cases(sample, work, workers, "fingerprint")
         accept([check for check, _ in results.values()])
-        return pool_fingerprints([case for _, case in results.values() if case is not None], samples.read_row)
+        return pool_fingerprints([case for _, case in results.values() if case is not None], samples.map_row)
 
 
 def _conclude(job: Job, checks: Sequence[CaseCheck]) -> None:
@@ -124,8 +133,5 @@ def _sample_case(
         return check, None
     result = fingerprint_case(case.name, files.image, files.label.volume, samples.per_case)
     if result.has_foreground:
-        start = number * samples.per_case
-        mapped = samples.open("r+")
-        mapped[:, start : start + samples.per_case] = result.samples
-        mapped.flush()
+        samples.write(number, result.samples)
     return check, result.without_samples()

@@ -21,10 +21,11 @@ from segfw.core.plan_yaml import plan_from_yaml
 from segfw.core.planners import PLANNERS
 from segfw.core.settings import ExperimentSettings, PlannerSettings
 from segfw.core.splits import Fold
+from segfw.stages.configurations import choose_configurations
 from segfw.stages.folds import prepare_splits, read_own_splits
 from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
 from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
-from segfw.training.run import FULL, FoldName
+from segfw.training.run import DONE, FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
 
 log = logging.getLogger(__name__)
@@ -158,21 +159,17 @@ class Job:
 
     @cached_property
     def configurations(self) -> tuple[str, ...]:
-        """The configurations to run. `auto` leaves out those that need another configuration's output."""
-        offered = self.generated_plan.configurations
-        single = [name for name, planned in offered.items() if planned.previous_stage is None]
-        if self.settings.configurations == "auto":
-            for name in sorted(set(offered) - set(single)):
-                log.info("configuration %s is left out: cascades cannot be trained yet", name)
-            return tuple(single)
-        for name in self.settings.configurations:
-            previous = self.generated_plan.configuration(name).previous_stage
-            if previous:
-                raise UsageError(
-                    f"configurations: {name} takes the segmentation of {previous} as a further input, which training "
-                    f"does not offer yet; choose among {single}"
-                )
-        return tuple(self.settings.configurations)
+        """The configurations to run, in the order in which they are trained (see `choose_configurations`)."""
+        return choose_configurations(self.generated_plan, self.settings.configurations, self._lacking)
+
+    def _lacking(self, configuration: str, is_chosen: bool) -> list[int]:
+        """Return the folds that no run has finished and this command does not train either; none unless it trains."""
+        if "train" not in self.settings.stages:
+            return []
+        network, name = self.settings.network.name, self.settings.name
+        runs = {f: self.workspace.run(name, self.planner, network, configuration, f) for f in range(len(self.splits))}
+        here = self.folds if is_chosen else ()
+        return [fold for fold, folder in runs.items() if fold not in here and not (folder / DONE).exists()]
 
     @cached_property
     def splits(self) -> tuple[Fold, ...]:

@@ -29,7 +29,7 @@ def network_cost(plan: Plan, configuration: Configuration, network: NetworkSetti
 
     Raises `UsageError` for arguments that it does not take, and for a network of the user's that does not work.
     """
-    channels, heads = len(plan.channel_names), plan.labels.num_heads
+    channels, heads = plan.num_inputs(configuration), plan.labels.num_heads
     built = as_built(configuration, network)
     if built is None:
         return _cost_of_own(try_own_network(network, configuration, channels, heads), configuration, channels)

@@ -6,15 +6,20 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from segfw.core.class_weights import weight_per_class
+from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
 from segfw.core.words import in_words
 from segfw.inference.provenance import check_texts
 from segfw.stages.job import Job, prepare
+from segfw.stages.rank_calls import leading, session_folder
+from segfw.stages.raw import workspace_of
 
 log = logging.getLogger(__name__)
 
 STAGES = "segfw.stages"
 SHOW_PLAN = "plan_table:show_plan"
+FOLLOW = "fit:follow"
 CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
 RUN = {
@@ -28,13 +33,28 @@ RUN = {
 
 
 def run(settings: ExperimentSettings) -> float | None:
-    """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored)."""
+    """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored).
+
+    Of processes that torchrun or srun has started together, the first does so and calls the others to its fits.
+    """
+    ranks = launched_ranks()
+    if not ranks.leads:
+        _function(FOLLOW)(settings)
+        return None
+    if not ranks.together:
+        return _run_stages(settings)
+    with leading(session_folder(workspace_of(settings), ranks), ranks):
+        return _run_stages(settings)
+
+
+def _run_stages(settings: ExperimentSettings) -> float | None:
     started = time.monotonic()
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
     job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
     if "train" in settings.stages:
         check_texts(job.dataset)
+        weight_per_class(settings.loss.class_weights, job.dataset.labels)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written

@@ -14,6 +14,7 @@ from segfw.core.advice import planner_advice
 from segfw.core.errors import DeviceError
 from segfw.core.host_memory import available_memory
 from segfw.core.plan import Configuration, Plan
+from segfw.core.ranks import launched_ranks
 from segfw.core.words import by, counted, in_words, readable_size
 from segfw.stages.costs import (
     ConfigurationCost,
@@ -24,8 +25,7 @@ from segfw.stages.costs import (
 from segfw.stages.executor import choose_processes
 from segfw.stages.job import Job
 from segfw.stages.runs import is_trained
-from segfw.training.devices import Device, choose_device
-from segfw.training.throughput import measure_flops_per_second
+from segfw.training.team import Team, choose_team
 
 log = logging.getLogger(__name__)
 
@@ -47,22 +47,23 @@ UNKNOWN, TRAINED = "?", "trained"
 
 def show_plan(job: Job) -> None:
     """Log the configurations of this command with their estimated costs; advise on planner and disk, change nothing."""
-    device = _device(job)
+    team = _team(job)
+    device = None if team is None else team.device
     trained = all(is_trained(job, name, fold) for name in job.configurations for fold in job.folds)
-    speed = None if device is None or trained else measure_flops_per_second(device)
+    speed = None if team is None or trained else team.flops_per_second(team.count)
     costs = plan_costs(job, device, speed)
     width = min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
     log.info("%s", plan_table(job.plan, costs, max(width, LEAST_WIDTH), TRAINED if trained else UNKNOWN))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
-    if device is None:
+    if team is None or device is None:
         return
     if speed is not None and all(cost.seconds_per_fold is not None for cost in costs.values()):
         log.info(
             "time: %s in all, training only, on an idle machine; from two convolutions trained for a moment on %s "
             "(%.0f GFLOP/s): too long if other work slowed the fastest of their steps",
             in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
-            device.description,
+            team.description,
             speed / 1e9,
         )
     log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
@@ -104,11 +105,10 @@ def _estimated(cost: ConfigurationCost, without_time: str) -> tuple[str, ...]:
     )
 
 
-def _device(job: Job) -> Device | None:
-    """Return the device that would train; planning needs none, so that an unusable one is only told of."""
-    settings = job.settings.trainer
+def _team(job: Job) -> Team | None:
+    """Return the devices that would train; planning needs none, so that an unusable one is only told of."""
     try:
-        return choose_device(settings.accelerator, settings.precision, settings.threads)
+        return choose_team(job.settings.trainer, launched_ranks())
     except DeviceError as error:
         log.warning("plan: no estimate of time and no advice on the planner, since training would stop: %s", error)
         return None

@@ -117,8 +117,8 @@ def _optional_plan(job: Job) -> Plan | None:
 
 
 def _parameters(plan: Plan) -> dict[str, int]:
-    channels, heads = len(plan.channel_names), plan.labels.num_heads
-    return {name: parameter_count(c, channels, heads) for name, c in plan.configurations.items()}
+    heads = plan.labels.num_heads
+    return {name: parameter_count(c, plan.num_inputs(c), heads) for name, c in plan.configurations.items()}
 
 
 def networks_to_draw(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:

@@ -4,32 +4,44 @@ import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from segfw.core.conversion import changed_keys, from_plain, to_plain
+from segfw.core.durations import parse_duration
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import sha256
 from segfw.core.metrics import Summary, summary_from_plain
 from segfw.core.plan import Plan
-from segfw.core.training_settings import PretrainedSettings
+from segfw.core.training_settings import PretrainedSettings, ScheduleSettings, TrainerSettings
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
-from segfw.training.run import CHECKPOINTS, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
+from segfw.training.ending import EndKind
+from segfw.training.run import CHECKPOINTS, DONE, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
 from segfw.workspace import digest, load_yaml
 
 log = logging.getLogger(__name__)
 
-CONFIG, DONE = "config.yaml", "done.yaml"
+CONFIG = "config.yaml"
 REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
 CONTINUES = (
     "trainer.max_epochs",
+    "trainer.max_time",
+    "trainer.checkpoint_minutes",
+    "trainer.detect_anomaly",
     "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
     "trainer.threads",
     "trainer.compile",
     "trainer.enable_progress_bar",
+    "augmentation.device",
+    "mirror_axes",  # what the rule found; `augmentation.mirror_axes`, which asks for it, counts
     "data",
     "inference",
     "pretrained.path",  # its hash counts, wherever it lies
     "next_stage",
+    "previous",  # compared on its own, when the previous stage is there
 )
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
@@ -115,6 +127,12 @@ def load_run(folder: Path) -> FoldRun:
     return from_plain(FoldRun, _mapping(path).get("run"), str(path))
 
 
+def load_callbacks(folder: Path) -> dict[str, Any]:
+    """Read which callbacks of the user's the run in `folder` was given."""
+    callbacks = _mapping(folder / CONFIG).get("callbacks")
+    return callbacks if isinstance(callbacks, dict) else {}
+
+
 def _mapping(config: Path) -> dict[str, object]:
     """Read a config.yaml; `ArtefactError` that says what can be done about a damaged one."""
     try:
@@ -131,7 +149,8 @@ class Done:
     """The content of done.yaml: how far the run was trained, what its scores rest on, and the scores.
 
     `weights`: SHA-256 of the last checkpoint; `inference`: hash of the settings it was validated with; `seconds`: of
-    the command that finished it.
+    the command that finished it; `training_seconds`: of training, over all commands; `ended`: all `epochs` done, the
+    `time` used, or `early`, with the `reason`.
     """
 
     epochs: int
@@ -141,6 +160,17 @@ class Done:
     patch_dice_ema: float | None
     dice: float | None
     dice_per_label: dict[str, float]
+    ended: EndKind = "epochs"
+    reason: str = ""
+    training_seconds: float = 0.0
+
+    def suffices(self, schedule: ScheduleSettings, trainer: TrainerSettings) -> bool:
+        """Whether the training is as long as asked for; one that stopped early would not go on with a longer one."""
+        if self.ended == "early":
+            return True
+        if schedule.horizon == "time" and trainer.max_time is not None:
+            return self.training_seconds >= parse_duration(trainer.max_time, "trainer.max_time")
+        return self.epochs >= trainer.max_epochs
 
 
 @dataclass(frozen=True)
@@ -159,12 +189,13 @@ class FinishedFold:
 
 
 def is_trained(job: Job, configuration: str, fold: FoldName) -> bool:
-    """Whether a run has ended with as many epochs as are asked for, by what its done.yaml says."""
+    """Whether a run has ended after as much training as is asked for, by what its done.yaml says."""
     path = run_folder(job, configuration, fold) / DONE
     if job.settings.overwrite or not path.exists():
         return False
     try:
-        return from_plain(Done, load_yaml(path), str(path)).epochs >= job.settings.trainer.max_epochs
+        done = from_plain(Done, load_yaml(path), str(path))
+        return done.suffices(job.settings.schedule, job.settings.trainer)
     except SegfwError:
         return False  # the stage that trains says what is wrong with it
 

@@ -13,11 +13,12 @@ from segfw.core.selection import Candidate, Score, Selection, score, select
 from segfw.core.splits import Fold
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
+from segfw.stages.cascade import joint_plan, with_first_stages, without_stale
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.provenance import make_provenance
-from segfw.stages.runs import DONE, FinishedFold, load_finished
+from segfw.stages.runs import FinishedFold, load_finished
 from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, LAST, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, FoldRun
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> None:
     """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
     name = job.settings.name
-    folds = finished_folds(job.workspace, name)
+    folds = without_stale(finished_folds(job.workspace, name))
     if not folds:
         raise ArtefactError(
             f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
@@ -34,7 +35,7 @@ def run(job: Job) -> None:
     _name_missing(job, folds)
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
         winner = _select(job, folds)
-        members = _members([fold for fold in folds if fold.candidate == winner])
+        members = with_first_stages(_members([fold for fold in folds if fold.candidate == winner]), folds)
         inputs = {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
         lock.check()
         _package(job, members, inputs)
@@ -125,11 +126,12 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         log.info("select: nothing to do, the model %s is up to date", folder)
         return
     first = members[0].run
-    reached = None if members[0].scores is None else score(_candidate("winner", members))
+    scored = [member for member in members if member.candidate == members[0].candidate]
+    reached = None if members[0].scores is None else score(_candidate("winner", scored))
     bundle = Bundle(
-        plan=first.plan,
+        plan=joint_plan([member.run for member in members]),
         members=tuple(_member(member) for member in members),
-        mirror_axes=mirror_axes(first.augmentation, len(first.configuration.patch_size)),
+        mirror_axes=_shared_mirror_axes(members),
         inference=first.inference,
         provenance=make_provenance(job, members, reached, inputs),
     )
@@ -141,6 +143,12 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         len(members),
         "s" if len(members) > 1 else "",
     )
+
+
+def _shared_mirror_axes(members: list[FinishedFold]) -> tuple[int, ...]:
+    """Return the axes along which every member was trained with mirroring: a rule of the data can find others."""
+    axes = [mirror_axes(m.run.resolved_augmentation, len(m.run.configuration.patch_size)) for m in members]
+    return tuple(axis for axis in axes[0] if all(axis in other for other in axes))
 
 
 def _member(fold: FinishedFold) -> Member:

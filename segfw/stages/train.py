@@ -5,27 +5,31 @@ with other training-relevant settings is never touched: another `name` keeps bot
 """
 
 import logging
+import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.errors import ArtefactError, DataError
+from segfw.core.durations import parse_duration
+from segfw.core.errors import ArtefactError
 from segfw.core.files import discard, remove_remains, sha256, write_text
 from segfw.core.importing import TARGET, import_object
 from segfw.core.locks import Lock, hold
+from segfw.core.ranks import launched_ranks
 from segfw.core.settings import ExperimentSettings
-from segfw.core.types import IntArray, Volume
-from segfw.io.formats.readers import read_geometry, read_label, write_label
+from segfw.core.words import counted
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
-from segfw.stages.cascade import is_handed_on
+from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
+from segfw.stages.fit import fit_in_children, fit_with_called
+from segfw.stages.fold_files import FoldFiles, files_of, fold_io
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
-    DONE,
     Done,
     check_names,
     config_of,
@@ -35,11 +39,12 @@ from segfw.stages.runs import (
     run_folder,
 )
 from segfw.training.callbacks.own import build_callbacks
-from segfw.training.devices import Device, choose_device
+from segfw.training.checkpoints import can_go_on
 from segfw.training.fit import FoldResult, fit_fold
+from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
-from segfw.training.validation import FoldIO
+from segfw.training.run import CHECKPOINTS, DONE, NEXT_STAGE, VALIDATION, FoldName, FoldRun
+from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
 log = logging.getLogger(__name__)
@@ -47,7 +52,7 @@ log = logging.getLogger(__name__)
 
 def check(settings: ExperimentSettings) -> None:
     """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
-    choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
+    choose_team(settings.trainer, launched_ranks())
     build_callbacks(settings.callbacks)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
@@ -60,21 +65,50 @@ def run(job: Job) -> None:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting = [(c, f) for c in job.configurations for f in job.folds if not _is_done(job, c, f)]
+    waiting = _waiting(job)
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
                 log.info("train %s fold %s: nothing to do, it is finished", configuration, fold)
     if not waiting:
         return
-    device = choose_device(settings.trainer.accelerator, settings.trainer.precision, settings.trainer.threads)
-    log.info("train: %s", device.description)
+    team = choose_team(settings.trainer, launched_ranks())
+    log.info("train: %s", team.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
+    for fold_run in runs:
+        team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
     for configuration in job.configurations:
         require_store(job, configuration)
-    announce_cost(runs, device)
+    runs = [with_mirror_axes(fold_run) for fold_run in runs]
+    warn_of_pairs(runs)
+    announce_cost(runs, team)
+    deadline = _deadline(settings)
     for fold_run in runs:
-        _train(job, fold_run, device)
+        _train(job, fold_run, team, deadline)
+
+
+def _deadline(settings: ExperimentSettings) -> float:
+    """Return when (`time.monotonic`) training has to stop, whatever is done; where time is the horizon, never."""
+    limit = settings.trainer.max_time
+    if limit is None or settings.schedule.horizon == "time":
+        return math.inf
+    return time.monotonic() + parse_duration(limit, "trainer.max_time")
+
+
+def _waiting(job: Job) -> list[tuple[str, FoldName]]:
+    """Return what is not finished, and every stage whose previous one is not: it may become stale."""
+    waiting: list[tuple[str, FoldName]] = []
+    for configuration in job.configurations:
+        previous = job.plan.configuration(configuration).previous_stage
+        anew = any(name == previous for name, _ in waiting)
+        begun = [fold for fold in job.folds if (run_folder(job, configuration, fold) / CONFIG).exists()]
+        if anew and begun and not job.settings.overwrite:
+            log.warning(
+                "train %s: should %s segment the cases otherwise now, its folds %s will have to be trained anew",
+                *(configuration, previous, ", ".join(map(str, begun))),
+            )
+        waiting += [(configuration, f) for f in job.folds if anew or not _is_done(job, configuration, f)]
+    return waiting
 
 
 def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
@@ -85,25 +119,45 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     if found is None:
         return False
     wanted = job.settings
-    if found.done.epochs < wanted.trainer.max_epochs or found.done.inference != digest(wanted.inference):
+    if not found.done.suffices(wanted.schedule, wanted.trainer) or found.done.inference != digest(wanted.inference):
+        return False
+    if changed_folds(found.folder, found.run):
         return False
     return is_handed_on(found, next_stage(job.plan, configuration))
 
 
-def _train(job: Job, fold_run: FoldRun, device: Device) -> None:
+def _train(job: Job, fold_run: FoldRun, team: Team, deadline: float) -> None:
     folder = run_folder(job, fold_run.configuration_name, fold_run.fold)
     what = f"{fold_run.configuration_name} fold {fold_run.fold}"
     with hold(job.workspace.lock(f"run {job.workspace.relative(folder)}"), what) as lock:
         if _is_done(job, fold_run.configuration_name, fold_run.fold):
-            log.info("train %s: another command has just finished it", what)
+            log.info("train %s: nothing to do, it is finished by now", what)
             return
-        callbacks = build_callbacks(job.settings.callbacks)
+        if fold_run.configuration.previous_stage is not None:
+            fold_run = replace(fold_run, previous=require_previous(job, fold_run))
+        if not job.settings.overwrite:
+            refuse_other_previous(folder, fold_run)
         pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = fit_fold(fold_run, folder, device, _io(job, lock), callbacks, pretrained)
+        result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
         _finish(job, folder, lock, result, time.time() - started)
-        log.info("train %s: finished, %s", what, folder)
+        how = f" early, since {result.ended.reason}" if result.ended.kind == "early" else ""
+        log.info("train %s: finished after %s%s, %s", what, counted(result.epochs, "epoch"), how, folder)
+
+
+def _fit(
+    job: Job, fold_run: FoldRun, team: Team, files: FoldFiles, pretrained: Pretrained | None, deadline: float
+) -> FoldResult:
+    """Train here on one device, in child processes on several, or with the processes that a launcher has started."""
+    folder = run_folder(job, fold_run.configuration_name, fold_run.fold)
+    if team.ranks.together:
+        return fit_with_called(folder, files, job.workspace, team.ranks, deadline)
+    devices = team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
+    if devices > 1:
+        return fit_in_children(folder, files, devices, deadline)
+    callbacks = build_callbacks(job.settings.callbacks)
+    return fit_fold(fold_run, folder, team.device, fold_io(files), callbacks, pretrained, deadline)
 
 
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
@@ -112,7 +166,7 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     if job.settings.overwrite and folder.exists():
         log.info("train: %s is replaced (overwrite=true)", folder)
         discard(folder)
-    if (folder / CHECKPOINTS / LAST).exists() and not (folder / CONFIG).exists():
+    if can_go_on(folder / CHECKPOINTS) and not (folder / CONFIG).exists():
         raise ArtefactError(
             f"{folder} holds a checkpoint but no {CONFIG}, so nobody knows what it was trained with; "
             "put the file back, move the folder away, or replace it with overwrite=true"
@@ -129,7 +183,7 @@ def _pretrained(job: Job, folder: Path, fold_run: FoldRun) -> Pretrained | None:
 
     What does not fit is refused here, before the run's folder says that it is one.
     """
-    goes_on = (folder / CHECKPOINTS / LAST).exists() and not job.settings.overwrite
+    goes_on = can_go_on(folder / CHECKPOINTS) and not job.settings.overwrite
     if fold_run.pretrained is None or goes_on:
         return None
     pretrained = read_pretrained(fold_run.pretrained, fold_run.configuration_name, fold_run.fold)
@@ -147,21 +201,9 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
         patch_dice_ema=result.patch_dice_ema,
         dice=None if result.scores is None else result.scores.foreground_mean["dice"],
         dice_per_label={name: row["dice"] for name, row in mean.items()},
+        ended=result.ended.kind,
+        reason=result.ended.reason,
+        training_seconds=round(result.seconds, 1),
     )
     lock.check()
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
-
-
-def _io(job: Job, lock: Lock) -> FoldIO:
-    """Give training the functions that read reference label maps and write segmentations in a case's own geometry."""
-
-    def reference(name: str) -> Volume:
-        label = job.dataset.case(name).label
-        if label is None:
-            raise DataError(f"case {name}: has no label map to validate against")
-        return read_label(label, job.dataset.remap)
-
-    def write(name: str, segmentation: IntArray, path: Path) -> None:
-        write_label(path, segmentation, read_geometry(job.dataset.case(name).images[0]))
-
-    return FoldIO(read_reference=reference, write_segmentation=write, check_ownership=lock.check)

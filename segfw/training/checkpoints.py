@@ -2,10 +2,17 @@
 
 nnU-Net writes its latest checkpoint before the best score of that epoch is updated, so that after resuming a worse
 epoch can replace the best one. Here the score is updated, `best` is written, then `last`, which carries the score.
+`last` has an older generation, `previous`, which serves when `last` cannot be read.
 """
 
+import contextlib
+import logging
 import math
+import os
 import pickle
+import time
+import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +22,12 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from segfw.core.errors import ArtefactError
-from segfw.core.files import atomic_path
-from segfw.training.run import BEST, LAST
+from segfw.core.errors import ArtefactError, JobError
+from segfw.core.files import atomic_path, remove_remains
+from segfw.training.clock import STEPS_BETWEEN_READINGS
+from segfw.training.run import BEST, LAST, PREVIOUS
+
+log = logging.getLogger(__name__)
 
 MONITOR = "val/patch_dice_ema"
 
@@ -40,30 +50,130 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def network_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the network's tensors of a checkpoint, on the CPU, under the network's own parameter names."""
+    """Return the network's tensors of a checkpoint, on the CPU, under the network's own parameter names.
+
+    Where weights are averaged, these are the averages.
+    """
     state = load_checkpoint(path)["state_dict"]
     return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a folder of checkpoints holds one, of either generation, to go on from."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any] | None:
+    """Return the content of `last`, None where nothing was saved yet.
+
+    Where `last` is damaged or missing, `previous` takes its place, with a warning. Raises `ArtefactError` when
+    neither can be read. A rank that does not lead changes nothing: rank 0 does, meanwhile or before.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not leads:
+        return _read_beside_rank_0(last, previous)
+    for path in (last, previous):
+        remove_remains(path)
+    if not can_go_on(folder):
+        return None
+    try:
+        return _load_intact(last)
+    except ArtefactError as error:
+        if not previous.exists():
+            raise
+        try:
+            content = _load_intact(previous)
+        except ArtefactError:
+            raise error from None
+        log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
+        previous.replace(last)
+        return content
+
+
+def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
+    if not can_go_on(last.parent):
+        return None
+    for path in (last, previous):  # which rank 0 may be giving the name of `last` just now
+        with contextlib.suppress(ArtefactError):
+            return _load_intact(path)
+    return _load_intact(last)
+
+
+def _load_intact(path: Path) -> dict[str, Any]:
+    """Load a checkpoint whose bytes are those that were written; PyTorch itself does not compare their checksums."""
+    content = load_checkpoint(path)
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ArtefactError(
+            f"the checkpoint {path} cannot be read (its part {damaged} has another checksum); "
+            "remove it to begin again, or put a copy in its place"
+        )
+    return content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's reading and writing of checkpoint files, made atomic and strict."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write at once or not at all."""
-        with atomic_path(Path(path)) as temporary:
+        """Write at once or not at all; the `last` that is replaced is kept as `previous`."""
+        path = Path(path)
+        with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
+            if path.name == LAST and path.exists():
+                _keep(path, path.with_name(PREVIOUS))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read tensors and plain containers only."""
         return load_checkpoint(Path(path), map_location)
 
 
-class Checkpoints(Checkpoint):
-    """Save `last` every epoch and `best` whenever the moving average of the patch Dice has a new maximum."""
+def _keep(path: Path, older: Path) -> None:
+    """Give the file at `path` the name `older` as well; where there are no hard links, instead."""
+    spare = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{older.name}")
+    try:
+        os.link(path, spare)
+    except OSError:
+        path.replace(older)
+        return
+    spare.replace(older)
 
-    def __init__(self, folder: Path, check_ownership: Callable[[], None] = lambda: None) -> None:
+
+class Checkpoints(Checkpoint):
+    """Save `last` every epoch and every few minutes, `best` at a new maximum of the patch Dice's moving average.
+
+    `deadline`, in seconds of `time.monotonic`, ends the training between two steps, with all that is needed to go on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        check_ownership: Callable[[], None] = lambda: None,
+        minutes: float = math.inf,
+        deadline: float = math.inf,
+    ) -> None:
         self.folder, self.check_ownership = folder, check_ownership
+        self.minutes, self.deadline = minutes, deadline
         self.best_score: float | None = None
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the minutes."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save `last` where it is time, between two steps of the optimizer; the epoch's end has its own."""
+        done = batch_idx + 1
+        if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches or trainer.should_stop:
+            return
+        if trainer.world_size > 1 and trainer.global_step % STEPS_BETWEEN_READINGS:
+            return
+        now = time.monotonic()
+        if _agreed(trainer, now > min(self.deadline, self._saved + 60 * self.minutes)):
+            self._save_last(trainer)
+            self._stop_if_late(trainer, f"in epoch {trainer.current_epoch + 1}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `best` on a new maximum, then `last`, which carries the best score; both only while the run is ours."""
@@ -72,7 +182,9 @@ class Checkpoints(Checkpoint):
         if not math.isnan(score) and (self.best_score is None or score > self.best_score):
             self.best_score = score
             trainer.save_checkpoint(self.folder / BEST)
-        trainer.save_checkpoint(self.folder / LAST)
+        self._save_last(trainer)
+        if not (trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs):
+            self._stop_if_late(trainer, f"after epoch {trainer.current_epoch + 1}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far."""
@@ -81,3 +193,17 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best score of the checkpoint."""
         self.best_score = state_dict["best_score"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self.check_ownership()
+        trainer.save_checkpoint(self.folder / LAST)
+        self._saved = time.monotonic()
+
+    def _stop_if_late(self, trainer: Trainer, where: str) -> None:
+        if _agreed(trainer, time.monotonic() > self.deadline):
+            raise JobError(f"trainer.max_time is over, {where}; all is saved, and the same command goes on from there")
+
+
+def _agreed(trainer: Trainer, decision: bool) -> bool:
+    """Return the first device's decision: clocks differ."""
+    return bool(trainer.strategy.broadcast(decision)) if trainer.world_size > 1 else decision

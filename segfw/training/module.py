@@ -4,7 +4,7 @@ Nothing in a step waits for the device: losses are averaged, voxels counted and 
 epoch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,34 +12,26 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from segfw.core.errors import JobError, UsageError
-from segfw.core.training_settings import OptimizerSettings
-from segfw.data.augmentation import Augmentation, build_augmentation, encode_target
-from segfw.data.randomness import sample_generator, sample_generators
+from segfw.data.augmentation import Augmentation, augment, build_augmentation, encode_target
+from segfw.data.randomness import sample_generator
+from segfw.inference.cascade import append_one_hot
 from segfw.nn.build import fresh_network
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.schedules import learning_rate_factor
+from segfw.training.clock import Clock
 from segfw.training.devices import Device
+from segfw.training.ending import ENDED_KEY, MAX_EPOCHS_KEY, SECONDS_KEY, ending
+from segfw.training.optimizers import build_optimizer
 from segfw.training.patch_dice import PatchDice, mean_dice, moving_average
 from segfw.training.run import FoldRun
+from segfw.training.step_watch import StepWatch, refuse_bad_weights
 
 Batch = dict[str, Any]
-EMA_KEY = "patch_dice_ema"
-
-
-def build_optimizer(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build the optimizer over all parameters, biases and norms included; `UsageError` for an unknown name."""
-    if settings.name == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            nesterov=settings.nesterov and settings.momentum > 0,
-            weight_decay=settings.weight_decay,
-        )
-    if settings.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
-    raise UsageError(f"optimizer.name must be one of ['sgd', 'adamw'], got {settings.name!r}")
+EMA_KEY, LOSSES_KEY = "patch_dice_ema", "epoch_losses"
+FUSED_PRECISIONS = ("32-true", "bf16-mixed")
+"""Where no scaler stands between gradient and optimizer: a fused one would unscale after clipping."""
+PER_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": 1}
+"""A mean over an epoch's steps, and over the ranks, whose losses are weighed for that already."""
 
 
 class SegmentationModule(LightningModule):
@@ -51,60 +43,92 @@ class SegmentationModule(LightningModule):
         self.run, self.labels = run, run.plan.labels
         self.patch_dice = PatchDice(self.labels)
         self.patch_dice_ema: float | None = None
-        self._cases_of_step: list[list[str]] = []
-        self._first_bad_step: Tensor | None = None
+        self.clock = Clock()
+        self.fused = False
+        self._watch: StepWatch | None = None
+        self._carried: tuple[int, float] = (0, 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer; its learning rate is set by the hooks below, from the progress alone."""
-        return build_optimizer(self.run.optimizer, list(self.network.parameters()))
+        return build_optimizer(self.run.optimizer, list(self.network.parameters()), self.fused)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Bound the total 2-norm; here, since Lightning refuses fused optimizers even where no gradient is scaled."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Keep the samples' numbers on the host, where the random numbers come from."""
         return {**batch, "indices": batch["indices"].tolist()}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training batches, then turn label maps into the loss's targets."""
+        """Augment training batches unless their workers did, then turn label maps into the loss's targets."""
         image, label = batch["image"], batch["label"]
-        if self.trainer.training:
-            generators = sample_generators(self.run.seed, "augmentation", batch["epoch"], batch["indices"])
-            image, label = self.augmentation(image, label, generators)
+        if self.trainer.training and self.run.augmentation.device == "auto":
+            image, label = augment(self.augmentation, image, label, self.run.seed, batch["epoch"], batch["indices"])
+        if self.run.configuration.previous_stage is not None:
+            image, label = append_one_hot(image, label[:, 1:], self.labels.foreground_values), label[:, :1]
         return {**batch, "image": image, "target": encode_target(label, self.labels)}
+
+    def on_train_start(self) -> None:
+        """Go on with the clock and, within an epoch, with what it has shown and its learning rate."""
+        self.clock.start()
+        self._watch = StepWatch(self.device, self._carried)
+        if self.run.schedule.interval == "epoch" and self.run.time_budget is None:
+            self._set_learning_rate(self.progress(0))
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and begin to watch its losses."""
-        self._cases_of_step = []
-        self._first_bad_step = torch.full((), -1, device=self.device)
+        self._watch = StepWatch(self.device)
         if self.run.schedule.interval == "epoch":
-            self._set_learning_rate(self.current_epoch / self.run.trainer.max_epochs)
+            self._set_learning_rate(self.progress(0))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the step's learning rate, where it changes with every step."""
         if self.run.schedule.interval == "step":
-            steps = self.run.trainer.limit_train_batches
-            self._set_learning_rate((self.current_epoch * steps + batch_idx) / (self.run.trainer.max_epochs * steps))
+            self._set_learning_rate(self.progress(batch_idx))
+
+    def progress(self, batch_idx: int) -> float:
+        """Return the share of the training that is done before this iteration of the epoch."""
+        seconds = 0.0 if self.run.time_budget is None else self.clock.read(self.trainer, batch_idx)
+        return self.run.progress(self.current_epoch, batch_idx, seconds)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         with self._own_randomness(batch):
             loss = self.loss(self.network(batch["image"]), batch["target"])
-        self._watch(loss.detach(), batch["cases"], batch_idx)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        assert self._watch is not None
+        value, steps = self._watch.add(loss.detach(), batch["cases"], batch_idx)
+        if loss.device.type == "cpu":  # where looking costs nothing
+            self.refuse_bad_step()
+        self.log("train/loss", value, **{**PER_EPOCH, "batch_size": steps})
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """End the training where its budget of time is used."""
+        budget = self.run.time_budget
+        if budget is not None and self.clock.read(self.trainer, batch_idx) >= budget:
+            self.trainer.should_stop = True
 
     def on_train_epoch_end(self) -> None:
         """Stop if a loss was not a number."""
-        self._refuse_bad_step()
+        self.refuse_bad_step()
 
     def on_validation_epoch_start(self) -> None:
         """Count anew; a training that has failed need not be validated."""
-        self._refuse_bad_step()
+        self.refuse_bad_step()
         self.patch_dice.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch; the loss is that of training, with all its resolutions."""
         outputs = self._all_outputs(batch["image"])
         loss = self.loss(outputs, batch["target"])
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("val/loss", loss, **PER_EPOCH)
         self.patch_dice.update(outputs[0] if isinstance(outputs, list) else outputs, batch["target"])
 
     def on_validation_epoch_end(self) -> None:
@@ -118,12 +142,22 @@ class SegmentationModule(LightningModule):
             self.log("val/patch_dice_ema", self.patch_dice_ema)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the moving average with the weights."""
+        """Keep with the weights what going on needs; `JobError` for weights or losses that are no numbers."""
+        self.refuse_bad_step()
+        refuse_bad_weights(dict(self.network.named_parameters()))
+        assert self._watch is not None
+        seconds = self.clock.read(self.trainer)
         checkpoint[EMA_KEY] = self.patch_dice_ema
+        checkpoint[LOSSES_KEY] = self._watch.so_far()
+        checkpoint[SECONDS_KEY] = seconds
+        checkpoint[MAX_EPOCHS_KEY] = self.run.trainer.max_epochs
+        checkpoint[ENDED_KEY] = ending(self.trainer, seconds, self.run.time_budget)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the saved moving average."""
+        """Go on from what was saved."""
         self.patch_dice_ema = checkpoint.get(EMA_KEY)
+        self._carried = tuple(checkpoint.get(LOSSES_KEY, (0, 0.0)))
+        self.clock.seconds = checkpoint.get(SECONDS_KEY, 0.0)
 
     @contextmanager
     def _own_randomness(self, batch: Batch) -> Iterator[None]:
@@ -147,24 +181,10 @@ class SegmentationModule(LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def _watch(self, loss: Tensor, cases: list[str], step: int) -> None:
-        """Note the first step whose loss is not finite; looked at right away only where that costs nothing."""
-        assert self._first_bad_step is not None
-        self._cases_of_step.append(cases)
-        bad = ~torch.isfinite(loss) & (self._first_bad_step < 0)
-        self._first_bad_step = torch.where(bad, step, self._first_bad_step)
-        if loss.device.type == "cpu":
-            self._refuse_bad_step()
-
-    def _refuse_bad_step(self) -> None:
-        step = -1 if self._first_bad_step is None else int(self._first_bad_step)
-        if step >= 0:
-            cases = sorted(set(self._cases_of_step[step]))
-            raise JobError(
-                f"the loss is not finite in epoch {self.current_epoch}, step {step}; "
-                f"its batch came from the cases {cases}. "
-                f"Look at their intensities, or lower optimizer.lr ({self.run.optimizer.lr})"
-            )
+    def refuse_bad_step(self) -> None:
+        """Raise `JobError` if a loss of this epoch was not finite; waits for the device."""
+        if self._watch is not None:
+            self._watch.refuse_bad(self.current_epoch, self.run.optimizer.lr)
 
 
 def build_module(run: FoldRun, device: Device) -> SegmentationModule:
@@ -178,4 +198,6 @@ def build_module(run: FoldRun, device: Device) -> SegmentationModule:
     if run.trainer.compile and device.accelerator == "cuda":
         network.compile()
     loss = DeepSupervisionLoss(build_loss(run.loss, labels, configuration.batch_dice))
-    return SegmentationModule(network, loss, build_augmentation(run.augmentation, configuration), run)
+    module = SegmentationModule(network, loss, build_augmentation(run.resolved_augmentation, configuration), run)
+    module.fused = device.accelerator in ("cpu", "cuda") and device.precision in FUSED_PRECISIONS
+    return module

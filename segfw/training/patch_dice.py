@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
+from segfw.training.ranks import sum_over_ranks
 
 MOMENTUM = 0.9
 
@@ -31,11 +32,14 @@ class PatchDice:
         self.counts = counts if self.counts is None else self.counts + counts
 
     def compute(self) -> dict[str, float]:
-        """Return 2 TP / (2 TP + FP + FN) per name; NaN where an entry occurred in neither target nor prediction."""
+        """Return 2 TP / (2 TP + FP + FN) per name, of all ranks; NaN where an entry occurred nowhere.
+
+        Every rank calls it.
+        """
         if self.counts is None:
             return dict.fromkeys(self.names, math.nan)
         dice = {}
-        for name, (tp, fp, fn) in zip(self.names, self.counts.T.tolist(), strict=True):
+        for name, (tp, fp, fn) in zip(self.names, sum_over_ranks(self.counts).T.tolist(), strict=True):
             dice[name] = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else math.nan
         return dice
 

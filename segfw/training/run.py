@@ -1,8 +1,10 @@
 """Everything that determines the training of one fold, as plain values that can be written down and read back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from segfw.core.class_weights import weight_per_class
+from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
 from segfw.core.plan import Configuration, Plan
 from segfw.core.preprocessing import CropRecord
@@ -21,10 +23,11 @@ from segfw.core.training_settings import (
 from segfw.core.types import Shape, Spacing
 
 # Names in a run's folder.
-CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
+CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
 
 NEXT_STAGE = "next_stage"
+DONE = "done.yaml"
 
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
@@ -44,13 +47,27 @@ class NextStage:
 
 
 @dataclass(frozen=True)
+class PreviousRuns:
+    """What a second stage is fed by: the segmentations of every case by the fold of `name` that left it out.
+
+    `folders`: one per fold; `manifests`: SHA-256 of each one's manifest.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    manifests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FoldRun:
     """One fold of one configuration.
 
     `plan` is resolved (overrides applied); `store` is the folder of preprocessed cases. With fold "full" there are no
     validation cases: the model learns from every case and has no score. `pretrained`: what it begins with, of which
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
-    segments its cases once more.
+    segments its cases once more; `previous` says where the segmentations come from that are a further
+    input; None for a configuration that takes none, and until they are there. `mirror_axes`: what
+    `augmentation.mirror_axes=auto` found, None where it is not asked.
     """
 
     plan: Plan
@@ -73,6 +90,8 @@ class FoldRun:
     pretrained: PretrainedSettings | None = None
     pretrained_sha256: str | None = None
     next_stage: NextStage | None = None
+    mirror_axes: tuple[int, ...] | None = None
+    previous: PreviousRuns | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)
@@ -83,13 +102,16 @@ class FoldRun:
             raise UsageError(f"fold {self.fold} has {len(both)} cases in training and validation: {both[:5]}")
         if self.fold == FULL and self.val_cases:
             raise UsageError(f"fold 'full' has no validation cases, got {len(self.val_cases)}")
-        for key in ("max_epochs", "limit_train_batches"):
+        for key in ("max_epochs", "limit_train_batches", "accumulate_grad_batches", "check_val_every_n_epoch"):
             if getattr(self.trainer, key) < 1:
                 raise UsageError(f"trainer.{key} must be at least 1, got {getattr(self.trainer, key)}")
+        weight_per_class(self.loss.class_weights, self.plan.labels)
         depth, deepest = self.inference.depth, len(self.configuration.strides) - 1
         if depth is not None and depth > deepest:
             name = self.configuration_name
             raise UsageError(f"inference.depth must be between 1 and {deepest} for {name}, got {depth}")
+        if self.schedule.horizon == "time" and self.time_budget is None:
+            raise UsageError("schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null")
         if self.trainer.limit_val_batches < 0:
             raise UsageError(f"trainer.limit_val_batches must be at least 0, got {self.trainer.limit_val_batches}")
 
@@ -99,14 +121,39 @@ class FoldRun:
         return self.plan.configuration(self.configuration_name)
 
     @property
+    def resolved_augmentation(self) -> AugmentationSettings:
+        """The augmentation with the axes that were found where it asks for a choice."""
+        if self.mirror_axes is None:
+            return self.augmentation
+        return replace(self.augmentation, mirror_axes=self.mirror_axes)
+
+    @property
     def architecture(self) -> str:
         """Name of the network that is built; a user's own has the name that they gave it."""
         return self.configuration.architecture if self.network.name == "planned" else self.network.name
 
     @property
     def num_channels(self) -> int:
-        """Image channels that enter the network."""
-        return len(self.plan.channel_names)
+        """Channels that enter the network: the images and, after a previous stage, one per label."""
+        return self.plan.num_inputs(self.configuration)
+
+    @property
+    def time_budget(self) -> int | None:
+        """Seconds that the whole training may take, where time is what the schedule is measured by; else None."""
+        limit = self.trainer.max_time
+        return parse_duration(limit, "trainer.max_time") if self.schedule.horizon == "time" and limit else None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the optimizer in an epoch; the last may have fewer iterations than the others."""
+        return -(-self.trainer.limit_train_batches // self.trainer.accumulate_grad_batches)
+
+    def progress(self, epoch: int, batch: int, seconds: float) -> float:
+        """Return the share of the training that is done before iteration `batch` of `epoch`, after `seconds` of it."""
+        if self.time_budget is not None:
+            return min(1.0, seconds / self.time_budget)
+        step = epoch * self.steps_per_epoch + batch // self.trainer.accumulate_grad_batches
+        return min(1.0, step / (self.trainer.max_epochs * self.steps_per_epoch))
 
     @property
     def val_batches(self) -> int:

@@ -8,13 +8,12 @@ stopped, one of other weights begins anew.
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from segfw.core.conversion import to_plain
@@ -30,6 +29,7 @@ from segfw.core.metrics import (
     summary_to_json,
     summary_to_plain,
 )
+from segfw.core.ranks import ALONE, Ranks
 from segfw.core.types import IntArray, Volume
 from segfw.data.augmentation import mirror_axes
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
@@ -38,12 +38,13 @@ from segfw.inference.restoring import restore_segmentation, segment_for_next_sta
 from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
+from segfw.training.cascade import fed, open_store, whole_case
 from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
 
 log = logging.getLogger(__name__)
 
 ENDING = ".nii.gz"
-_SCORED = ".scored.json"
+_SCORED = ".scored*.json"
 
 
 @dataclass(frozen=True)
@@ -60,35 +61,62 @@ class FoldIO:
     check_ownership: Callable[[], None] = lambda: None
 
 
-def validate_fold(run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path) -> Summary | None:
+@dataclass(frozen=True)
+class Share:
+    """Which of the whole cases are this process's: every `ranks.world_size`-th. `wait` returns when all are done."""
+
+    ranks: Ranks = ALONE
+    wait: Callable[[], None] = lambda: None
+
+    def of(self, cases: Sequence[str]) -> Sequence[str]:
+        """Return the cases of this rank."""
+        return cases[self.ranks.rank :: self.ranks.world_size]
+
+    @property
+    def scored_file(self) -> str:
+        """Where this rank keeps its scores as they arise."""
+        return f".scored-{self.ranks.rank}.json" if self.ranks.rank else ".scored.json"
+
+
+def validate_fold(
+    run: FoldRun, network: nn.Module, folder: Path, io: FoldIO, checkpoint: Path, share: Share | None = None
+) -> Summary | None:
     """Segment and score every validation case of `run` under `folder`/validation; None if the fold has none.
 
     With `run.next_stage`, segmentations on its grid lie under `folder`/next_stage (see `segfw.data.next_stage`).
 
     `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
-    had. The metrics files are written when all cases are done.
+    had. The metrics files are written when all cases are done. With a `share` each rank does its own cases; rank 0
+    writes the metrics files and has the summary.
     """
     if not run.val_cases:
         return None
+    share = share or Share()
     target = folder / VALIDATION
     made_from = made_from_of(run, sha256(checkpoint))
     scored = _load_scored(run, folder, made_from)
-    store = Store.open(Path(run.store))
+    store = open_store(run)
     training = network.training
     network.eval()
     cut(network, run.inference.depth)
     try:
-        for number, case in enumerate(run.val_cases, 1):
+        for case in share.of(run.val_cases):
             if case in scored:
                 continue
             start = time.monotonic()
             scored[case] = _validate_case(run, network, store, case, folder, io)
-            _save_scored(target, made_from, scored)
+            _save_scored(target / share.scored_file, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
+            number = run.val_cases.index(case) + 1
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
         network.train(training)
         cut(network, None)
+    share.wait()
+    if not share.ranks.leads:
+        return None
+    if share.ranks.together:
+        scored = _load_scored(run, folder, made_from)
     io.check_ownership()
     if run.next_stage is not None:
         commit_segmentations(folder / NEXT_STAGE, run.val_cases, made_from)
@@ -107,11 +135,11 @@ def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
 
 def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
-    image = torch.from_numpy(np.array(store.image(case)))
-    axes = mirror_axes(run.augmentation, len(configuration.patch_size))
+    image = whole_case(store, case)
+    axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
     def compute(one: nn.Module) -> Tensor:
-        return predict_logits(one, image, configuration.patch_size, run.inference, axes, labels.num_heads)
+        return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)
 
     if run.inference.uncertainty and has_dropout(network):
         logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
@@ -129,22 +157,26 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, fo
 def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[str, CaseMetrics]:
     """Return the scores of cases whose files are all there; none where they were made from something else."""
     target = folder / VALIDATION
-    try:
-        plain = json.loads((target / _SCORED).read_text(encoding="utf-8"))
-        cases = summary_from_plain(plain["summary"]).cases if plain["made_from"] == made_from else ()
-    except (OSError, ValueError, KeyError, TypeError, ArtefactError):
-        return {}
     return {
         scored.case: scored
-        for scored in cases
+        for path in target.glob(_SCORED)
+        for scored in _read_scored(path, made_from)
         if (target / f"{scored.case}{ENDING}").is_file()
         and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
     }
 
 
-def _save_scored(target: Path, made_from: dict[str, Any], scored: dict[str, CaseMetrics]) -> None:
+def _read_scored(path: Path, made_from: dict[str, Any]) -> tuple[CaseMetrics, ...]:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return summary_from_plain(plain["summary"]).cases if plain["made_from"] == made_from else ()
+    except (OSError, ValueError, KeyError, TypeError, ArtefactError):
+        return ()
+
+
+def _save_scored(path: Path, made_from: dict[str, Any], scored: dict[str, CaseMetrics]) -> None:
     plain = {"made_from": made_from, "summary": summary_to_plain(summarize(list(scored.values())))}
-    write_text(target / _SCORED, json.dumps(plain))
+    write_text(path, json.dumps(plain))
 
 
 def _dice_text(metrics: CaseMetrics) -> str:

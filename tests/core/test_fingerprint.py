@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfw.core.errors import DataError
-from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
+from segfw.core.fingerprint import BLOCK, CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
 from segfw.core.types import Volume
 
 SPACING = (5.0, 0.800000011920929, 0.800000011920929)
@@ -102,6 +102,16 @@ def test_statistics_are_numpys_bit_for_bit(count: int, seed: int, scale: float) 
     low, median, high = np.percentile(row, [0.5, 50, 99.5])
     assert (found.mean, found.std, found.min, found.max) == (row.mean(), row.std(), row.min(), row.max())
     assert (found.percentile_00_5, found.median, found.percentile_99_5) == (low, median, high)
+
+
+@pytest.mark.parametrize("count", [BLOCK + 1, 3 * BLOCK - 5, 1_000_003])
+def test_draws_and_sums_by_blocks_are_those_of_all_at_once(count: int) -> None:
+    image, label = counting_case()
+    voxels = image.array[0][label.array[0] > 0]
+    (row,) = fingerprint_case("a", replace(image, array=image.array[:1]), label, count).samples
+    np.testing.assert_array_equal(row, voxels[np.random.RandomState(1234).randint(0, len(voxels), count)])
+    (found,) = pool_fingerprints([replace(case("a", [0]), samples=row[None])]).intensities
+    assert (found.mean, found.std) == (row.mean(), row.std())
 
 
 def test_one_row_is_held_at_a_time() -> None:

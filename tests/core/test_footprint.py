@@ -121,6 +121,7 @@ def test_reading_several_files_can_be_the_peak():
 @pytest.mark.parametrize(("optimizer", "expected"), [("sgd", 100 * 4 * 5), ("adamw", 100 * 4 * 7)])
 def test_a_fold_leaves_two_checkpoints_and_the_packaged_weights(optimizer, expected):
     assert checkpoint_bytes(100, optimizer) == expected
+    assert checkpoint_bytes(100, optimizer, averaged=True) == expected + 2 * 100 * 4
 
 
 def test_training_on_a_gpu_takes_processes_and_batches():
@@ -136,6 +137,8 @@ def test_training_on_the_cpu_takes_the_network_too():
     machine = TrainingMachine(on_cpu=True, cuda=False, workers=0)
     network = 4 * (3 * 2400 * 2.7 + 300)
     assert training_bytes(PLAN, "3d_fullres", 100, "sgd", machine) == pytest.approx(TRAINING_PROCESS + 9216 + network)
+    averaged = training_bytes(PLAN, "3d_fullres", 100, "sgd", machine, averaged=True)
+    assert averaged == pytest.approx(TRAINING_PROCESS + 9216 + network + 400)
 
 
 def test_the_first_configuration_of_a_store_owns_it():

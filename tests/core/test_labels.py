@@ -110,3 +110,9 @@ def test_painting_in_the_derived_order_gives_every_value_back(regions):
 def test_two_regions_may_have_the_same_values():
     labels = LabelSet({"background": 0, "whole": (1, 2), "core": 2, "tumor": (2,)}, (1, 2, 2))
     assert labels.num_heads == 3
+
+
+def test_foreground_values_are_those_of_a_segmentation_even_with_regions():
+    regions = {"background": 0, "whole": (1, 2, 3), "core": (2, 3), "enhancing": 3, "ignore": 4}
+    assert LabelSet(regions, (1, 2, 3)).foreground_values == (1, 2, 3)
+    assert LabelSet({"background": 0, "b": 2, "a": 1}).foreground_values == (1, 2)

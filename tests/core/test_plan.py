@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segfw.core.errors import UsageError
-from segfw.core.plan import Configuration
+from segfw.core.labels import LabelSet
+from segfw.core.plan import Configuration, IntensityStatistics, Plan
 
 GOOD = Configuration(
     spacing=(1.0, 1.0, 1.0),
@@ -51,3 +54,28 @@ def test_divisor_is_the_product_of_the_strides():
 def test_impossible_values_are_refused(change, message):
     with pytest.raises(UsageError, match=message):
         replace(GOOD, **change)
+
+
+def stages(**previous):
+    """Return a plan of two channels and two labels; `previous`: configuration -> the stage before it."""
+    statistics = IntensityStatistics(0.0, 0.0, 1.0, -1.0, 1.0, 1.0, -1.0)
+    return Plan(
+        "Dataset", "default", ("T1", "T2"), LabelSet({"background": 0, "a": 1, "b": 2}), (1.0,) * 3, (20, 20, 9),
+        (0, 1, 2), (0, 1, 2), (statistics,) * 2,
+        {name: replace(GOOD, previous_stage=stage) for name, stage in previous.items()},
+    )  # fmt: skip
+
+
+def test_a_second_stage_sees_a_channel_per_label():
+    plan = stages(first=None, second="first")
+    assert [plan.num_inputs(plan.configuration(name)) for name in ("first", "second")] == [2, 4]
+
+
+@given(st.permutations(["2d", "first", "second", "third"]))
+def test_each_stage_is_trained_behind_the_one_before(names):
+    plan = stages(third="second", second="first", first=None, **{"2d": None})
+    ordered = plan.training_order(names)
+    assert sorted(ordered) == sorted(names)
+    assert ordered.index("first") < ordered.index("second") < ordered.index("third")
+    assert plan.training_order(("third", "2d")) == ("third", "2d")
+    assert plan.training_order(("third", "2d", "first")) == ("third", "2d", "first")

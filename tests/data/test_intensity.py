@@ -6,13 +6,18 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from segfw.data.intensity import (
+    MOST_BOXES,
+    add_gradient,
     add_noise,
+    add_offset,
+    blank_boxes,
     blur,
     blur_kernel,
     change_gamma,
     lower_resolution,
     scale_brightness,
     scale_contrast,
+    sharpen,
 )
 
 
@@ -110,3 +115,59 @@ def test_low_resolution_in_plane_only() -> None:
     depth = torch.arange(5.0)[None, :, None, None].expand(1, 5, 6, 6)
     torch.testing.assert_close(lower_resolution(depth, [0.5], True), depth)
     assert not torch.equal(lower_resolution(depth, [0.5], False), depth)
+
+
+def test_offset() -> None:
+    assert add_offset(torch.zeros(2, 1, 2), torch.tensor([1.0, -2.0])).tolist() == [[[1, 1]], [[-2, -2]]]
+
+
+def test_gradient_by_hand() -> None:
+    # Along both axes of 6 x 12: center share 0.5 is half the axis, 3 and 6 voxels; width share 1 is the whole axis.
+    got = add_gradient(torch.zeros(1, 6, 12), np.array([[-2.0, 0.5, 0.5, 1.0, 1.0]], np.float32))[0]
+    assert got[3, 6] == -2
+    assert got.min() == -2
+    assert got[0, 6].item() == pytest.approx(-2 * np.exp(-(3**2) / (2 * 6**2)), rel=1e-5)
+    assert got[3, 0].item() == pytest.approx(-2 * np.exp(-(6**2) / (2 * 12**2)), rel=1e-5)
+    assert got[0, 0] * got[3, 6] == pytest.approx((got[0, 6] * got[3, 0]).item(), rel=1e-5)
+
+
+def test_gradient_from_outside_reaches_its_height_at_the_border() -> None:
+    # Center share 0 lies half a patch before it, and width share 0 is a sixth of the axis.
+    got = add_gradient(torch.zeros(1, 12), np.array([[3.0, 0.0, 0.0]], np.float32))[0]
+    assert got[0] == 3
+    assert got[1].item() == pytest.approx(3 * np.exp((6**2 - 7**2) / (2 * 2**2)), rel=1e-5)
+    assert (got.diff() < 0).all()
+
+
+def test_sharpening_adds_what_blurring_takes(planes: torch.Tensor) -> None:
+    got = sharpen(planes, torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(got[0], planes[0])
+    detail = planes[2] - blur(planes[2:], np.ones((1, 3)))[0]
+    torch.testing.assert_close(got[2] - planes[2], detail)
+    torch.testing.assert_close(sharpen(torch.full((1, 4, 4), 3.0), torch.ones(1)), torch.full((1, 4, 4), 3.0))
+
+
+def test_blank_boxes_by_hand() -> None:
+    row = torch.arange(1.0, 101.0).reshape(1, 10, 10)
+    values = np.zeros((1, 1 + MOST_BOXES * 4))
+    values[0, 0] = 0.2  # of five: two boxes
+    values[0, 1:5] = (0.0, 1.0, 0.0, 1.0)  # 1 x 3 voxels, at the first row and the last columns
+    values[0, 5:9] = (1.0, 0.0, 0.999, 0.0)  # 3 x 1 voxels, at the last rows and the first column
+    got = blank_boxes(row, values, (0.1, 0.333))[0]
+    want = row[0].clone()
+    want[0, 7:] = 50.5
+    want[7:, 0] = 50.5
+    torch.testing.assert_close(got, want)
+
+
+def test_blank_boxes_have_the_edges_they_should() -> None:
+    values = np.random.default_rng(0).random((300, 1 + MOST_BOXES * 4))
+    values[:, 0] = 0  # one box each
+    planes = torch.arange(600.0).reshape(1, 20, 30).repeat(300, 1, 1)
+    changed = blank_boxes(planes, values, (0.1, 0.333)) != planes
+    heights, widths = changed.any(2).sum(1), changed.any(1).sum(1)
+    assert (heights.min(), heights.max()) == (2, 7)
+    assert (widths.min(), widths.max()) == (3, 10)
+    torch.testing.assert_close(changed.sum((1, 2)), heights * widths)
+    assert changed.any(0).any(0).all()
+    assert changed.any(0).any(1).all()

@@ -1,4 +1,4 @@
-"""Cases, places and foreground shares of patches."""
+"""Samples and batches of patches, and who of several ranks asks for which."""
 
 import itertools
 import pickle
@@ -8,93 +8,15 @@ import numpy as np
 import pytest
 import torch
 from tests.data.conftest import LABELS
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from segfw.core.errors import UsageError
-from segfw.core.labels import LabelSet
 from segfw.core.training_settings import AugmentationSettings
-from segfw.data.sampling import (
-    EpochBatchSampler,
-    PatchDataset,
-    PatchSpec,
-    collate,
-    draw_start,
-    is_forced,
-    keys_to_show,
-    start_bounds,
-)
+from segfw.data.drawing import PatchSpec, is_forced
+from segfw.data.sampling import EpochBatchSampler, PatchDataset, collate
 from segfw.data.store import Store
 
 STILL = AugmentationSettings(rotation_probability=0, scaling_probability=0)
-IGNORING = LabelSet({"background": 0, "front": 1, "back": 2, "ignore": 3})
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "forced"),
-    [(2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (7, 2), (8, 3), (9, 3), (10, 3), (12, 4), (24, 8), (49, 16), (366, 121)],
-)
-def test_forced_share_equals_the_reference(batch_size: int, forced: int) -> None:
-    flags = [is_forced(position, batch_size, 0.33) for position in range(batch_size)]
-    assert flags == [False] * (batch_size - forced) + [True] * forced
-
-
-@pytest.mark.parametrize(
-    ("n", "f", "p", "lowest", "highest"),
-    [
-        (10, 4, 4, 0, 6),  # nothing to pad: every place inside
-        (10, 4, 7, -2, 5),  # need 3: floor(-1.5) = -2; 10 + 1 + 1 - 7
-        (3, 4, 4, -1, 0),  # smaller than the patch: need 1
-        (5, 4, 9, -3, -1),  # need 5 already covers it: floor(-2.5); 5 + 2 + 1 - 9
-        (2, 4, 9, -4, -3),  # need 7: floor(-3.5); 2 + 3 + 1 - 9
-    ],
-)
-def test_bounds_by_hand(n: int, f: int, p: int, lowest: int, highest: int) -> None:
-    assert start_bounds((n,), (f,), (p,)) == ([lowest], [highest])
-
-
-@given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 20))
-def test_bounds_are_never_empty(n: int, f: int, extra: int) -> None:
-    (low,), (high,) = start_bounds((n,), (f,), (f + extra,))
-    assert low <= high
-
-
-def test_random_starts_fill_the_bounds() -> None:
-    rng = np.random.default_rng(0)
-    spec = PatchSpec((4, 4, 4), 2)
-    starts = np.array([draw_start(rng, (6, 4, 3), spec, {}, []) for _ in range(300)])
-    assert [sorted(set(axis)) for axis in starts.T] == [[0, 1, 2], [0], [-1, 0]]
-
-
-def test_start_around_a_voxel() -> None:
-    rng = np.random.default_rng(0)
-    shape = (20, 20, 20)
-    voxel = {(1,): np.array([np.ravel_multi_index((1, 10, 19), shape)])}
-    # 1 - 3 is below the first place 0; the last axis may stick out: 19 - 3 + 6 > 20.
-    assert draw_start(rng, shape, PatchSpec((6, 6, 6), 2), voxel, [(1,)]) == [0, 7, 16]
-    # A slice: the first axis is the voxel's own.
-    assert draw_start(rng, shape, PatchSpec((6, 6), 2), voxel, [(1,)]) == [1, 7, 16]
-
-
-def test_keys_are_equally_likely() -> None:
-    rng = np.random.default_rng(0)
-    locations = {(1,): np.zeros(1, np.int32), (2,): np.full(5000, 999, np.int32), (3,): np.zeros(0, np.int32)}
-    starts = [
-        draw_start(rng, (10, 10, 10), PatchSpec((2, 2, 2), 2), locations, [(1,), (2,), (3,)]) for _ in range(2000)
-    ]
-    share = Counter(map(tuple, starts))[(0, 0, 0)] / 2000
-    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(2000)
-
-
-def test_keys_to_show() -> None:
-    full = {(1,): np.arange(3), (2,): np.arange(0), (-1, 0, 1, 2): np.arange(9)}
-    bare = {(1,): np.arange(0), (2,): np.arange(0), (-1, 0, 1, 2): np.arange(9)}
-    assert keys_to_show(LABELS, full, forced=False) == []
-    assert keys_to_show(LABELS, full, forced=True) == [(1,)]
-    assert keys_to_show(IGNORING, full, forced=False) == [(-1, 0, 1, 2)]
-    assert keys_to_show(IGNORING, full, forced=True) == [(1,)]
-    assert keys_to_show(IGNORING, bare, forced=True) == [(-1, 0, 1, 2)]
 
 
 @pytest.mark.parametrize("size", [(6, 8, 8), (8, 6)])
@@ -106,8 +28,7 @@ def test_samples_have_the_patch_size(store: Store, size: tuple[int, ...], spatia
         assert sample["image"].shape == (1, *size)
         assert sample["label"].shape == (1, *size)
         assert (sample["image"].dtype, sample["label"].dtype) == (torch.float32, torch.int16)
-        assert sample["forced"] == (index % 4 == 3)
-        if sample["forced"] and spatial is None:
+        if index % 4 == 3 and spatial is None:
             assert (sample["label"] > 0).any()
 
 
@@ -139,6 +60,32 @@ def test_cases_are_equally_likely(store: Store) -> None:
     dataset = PatchDataset(store, store.cases, PatchSpec((4, 4), 2), LABELS, 0, "train")
     counts = Counter(dataset[(0, index)]["case"] for index in range(600))
     assert all(abs(count - 200) < 4 * np.sqrt(600 * 2 / 9) for count in counts.values())
+
+
+def test_cases_are_drawn_by_their_weights(store: Store) -> None:
+    spec = PatchSpec((4, 4), 2, case_weights={"case_0": 3.0, "case_1": 0.0, "elsewhere": 9.0})
+    dataset = PatchDataset(store, store.cases, spec, LABELS, 0, "train")
+    counts = Counter(dataset.draw(0, range(600)).cases)
+    assert counts.keys() == {"case_0", "case_2"}
+    assert abs(counts["case_0"] - 450) < 4 * np.sqrt(600 * 3 / 16)
+
+
+def test_weights_that_leave_nothing(store: Store) -> None:
+    spec = PatchSpec((4, 4), 2, case_weights=dict.fromkeys(store.cases, 0.0))
+    with pytest.raises(UsageError, match=r"sampling.case_weights gives every one of \['case_0', .* the weight 0"):
+        PatchDataset(store, store.cases, spec, LABELS, 0, "train")
+
+
+def test_batch_equals_its_samples(store: Store) -> None:
+    spec = PatchSpec((6, 8, 8), 4, 0.33, AugmentationSettings(rotation_probability=0.5, shift_probability=0.5))
+    dataset = PatchDataset(store, store.cases, spec, LABELS, 0, "train")
+    keys = [(2, index) for index in range(8)]
+    together, apart = dataset.__getitems__(keys), collate([dataset[key] for key in keys])
+    assert torch.equal(together["image"], apart["image"])
+    assert torch.equal(together["label"], apart["label"])
+    assert together["cases"] == apart["cases"]
+    assert together["indices"].tolist() == apart["indices"].tolist() == list(range(8))
+    assert collate(together) is together
 
 
 def test_no_cases() -> None:
@@ -202,3 +149,13 @@ def test_epoch_sampler_is_found_by_lightning() -> None:
     sampler.sampler.set_epoch(4)
     assert list(sampler) == [[(4, 0), (4, 1), (4, 2)], [(4, 3), (4, 4), (4, 5)]]
     assert len(sampler) == 2
+
+
+def test_an_epoch_that_was_begun_is_gone_on_with_once():
+    sampler = EpochBatchSampler(3, 2)
+    whole = list(sampler)
+    sampler.begin_with(2)
+    sampler.set_epoch(0)
+    assert len(sampler) == 3
+    assert list(sampler) == whole[2:]
+    assert list(sampler) == whole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.errors import ArtefactError, DataError
 from segfw.core.preprocessing import preprocess_case
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Volume
@@ -109,10 +109,3 @@ def test_weights_are_compared_before_a_network_takes_memory(bundle):
     plan = dataclasses.replace(bundle.plan, configurations={**bundle.plan.configurations, "3d_fullres": huge})
     with pytest.raises(ArtefactError, match="3d_fullres, fold 0: the weights do not fit"):
         CasePredictor(dataclasses.replace(bundle, plan=plan), "cpu")
-
-
-def test_cascade_is_refused(bundle):
-    configuration = dataclasses.replace(bundle.plan.configuration("3d_fullres"), previous_stage="3d_lowres")
-    plan = dataclasses.replace(bundle.plan, configurations={"3d_fullres": configuration})
-    with pytest.raises(UsageError, match="takes the segmentation of '3d_lowres'"):
-        CasePredictor(dataclasses.replace(bundle, plan=plan, members=bundle.members[:1]), "cpu")

@@ -136,6 +136,44 @@ def reading(monkeypatch):
     return importlib.import_module("reading")
 
 
+@pytest.fixture
+def agreement(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("augmentation_agreement")
+
+
+def test_changes_of_a_patch_by_hand(agreement):
+    before = np.zeros((1, 2, 2), np.float32)
+    outcomes = [
+        (before, np.array([[[0, 0], [0, 1]]])),
+        (np.array([[[0.0, 0.0], [2.0, -6.0]]]), np.array([[[2, 0], [0, 1]]])),
+    ]
+    noted = agreement.note_changes(before, lambda count: outcomes * (count // 2), 100)
+    assert noted["frequency"][0] == 0.5
+    assert noted["frequency"][1] == pytest.approx((0.25 / 99) ** 0.5)
+    names = ("mean", "deviation", "minimum", "maximum", "label_-1", "label_0", "label_1", "label_2")
+    assert [noted[name][0] for name in names] == [-1, pytest.approx(3), -6, 2, 0, 0.5, 0.25, 0.25]
+
+
+def test_distance_in_standard_errors(agreement):
+    assert agreement.distance([1.0, 0.3], [2.0, 0.4]) == pytest.approx(2)
+    assert agreement.distance([1.0, 0.0], [1.0, 0.0]) == 0
+
+
+def test_agreement_tells_our_frequencies(agreement, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(agreement, "QUICK", 100)
+    monkeypatch.setattr(sys, "argv", ["augmentation_agreement.py", "--quick", "--results", str(tmp_path)])
+    threads = agreement.torch.get_num_threads()
+    agreement.main()
+    agreement.torch.set_num_threads(threads)
+    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(outcome) == 3 * 9
+    assert outcome["frequency_3d_mirror"] > outcome["frequency_3d_noise"] > 0
+    content = json.loads((tmp_path / "augmentation_agreement.json").read_text())
+    assert content["draws"] == 100
+    assert content["ours"]["2d"]["spatial"]["frequency"][0] == outcome["frequency_2d_spatial"]
+
+
 def test_reading_on_small_sets(reading, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reading, "LARGE_SHAPE", (8, 16, 16))
     for name in ("Task04_Hippocampus/imagesTr/a.nii.gz", "loose/b.nii.gz", "loose/.c.nii.gz"):
@@ -219,3 +257,40 @@ def test_the_first_cases_are_linked_in_the_raw_layout_of_the_rival(tmp_path):
     }
     assert peer.environment["nnUNet_raw"] == str(raw.parent)
     assert peer.command("nnUNetv2_train", "-h") == ["/peer/bin/nnUNetv2_train", "-h"]
+
+
+def test_training_tells_the_worse_input_and_the_wall_time_of_the_rest(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    training = importlib.import_module("training")
+    works = training.list_works(training.QUICK, "cpu")
+    assert [work.name for work in works] == ["input, 2d", "input, 3d_fullres", "step, small", "iterations, small"]
+    measured = {
+        work: Turns((Usage(ours, ours / 10),), (Usage(10.0, theirs),))
+        for work, ours, theirs in zip(works, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0, 1.0, 1.0), strict=True)
+    }
+    assert training.summarize(measured, True) == {
+        "input_cpu_seconds_per_batch": 0.2,
+        "step_seconds": 0.3,
+        "seconds_per_iteration": 0.4,
+    }
+    assert training.summarize(measured, False) == {
+        "input_cpu_seconds_per_batch_ours": 0.2,
+        "step_seconds_ours": 3.0,
+        "seconds_per_iteration_ours": 4.0,
+    }
+
+
+def test_training_plans_what_is_published(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    training = importlib.import_module("training")
+    plans = training.make_plans()
+    sizes = {
+        (name, key): (plans[name].configurations[key].batch_size, plans[name].configurations[key].patch_size)
+        for name, key in (
+            ("planned", "2d"),
+            ("planned", "3d_fullres"),
+            ("small", "3d_fullres"),
+            ("large", "3d_fullres"),
+        )
+    }
+    assert list(sizes.values()) == [(366, (56, 40)), (9, (40, 56, 40)), (2, (40, 56, 40)), (2, (128, 128, 128))]

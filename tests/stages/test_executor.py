@@ -45,6 +45,25 @@ def test_every_failure_is_listed_after_the_others_are_done(workers, tmp_path):
         run_cases(double, {"one": 1, "three": 3, "two": 2, "tres": 3}, workers, "double")
 
 
+def threads_of(name: str) -> str:
+    return os.environ[name]
+
+
+def test_processes_keep_to_one_thread_and_leave_our_setting_alone(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert run_cases(threads_of, {name: name for name in executor.THREADS}, 1, "ask") == dict.fromkeys(
+        executor.THREADS, "1"
+    )
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_what_processes_share_is_there_to_be_loaded_and_is_not_pytorch():
+    code = f"import sys, {', '.join(executor.LOADED_AT_ONCE)}; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_a_killed_process_is_explained_and_the_others_go_on(tmp_path):
     with pytest.raises(JobError) as caught:
         run_cases(die, {"one": 1, "killed": -1, **{f"case{i}": i for i in range(2, 8)}}, 2, "die")
@@ -101,8 +120,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def comes_true(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
+def comes_true(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
     return condition()

@@ -33,11 +33,11 @@ def job(tmp_path: Path) -> Job:
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every device compute 1 TFLOP a second."""
-    monkeypatch.setattr("segfw.stages.plan_table.measure_flops_per_second", lambda device: 1e12)
+    monkeypatch.setattr("segfw.training.team.measure_flops_per_second", lambda device: 1e12)
 
 
 def show(job: Job, device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> str:
-    monkeypatch.setattr("segfw.stages.plan_table.choose_device", lambda *settings: device)
+    monkeypatch.setattr("segfw.training.team.choose_device", lambda *settings: device)
     monkeypatch.setenv("COLUMNS", "120")
     with caplog.at_level(logging.INFO):
         show_plan(job)
@@ -146,7 +146,7 @@ def test_what_is_trained_is_not_measured(job, monkeypatch, caplog):
             path.parent.mkdir(parents=True)
             path.write_text(to_yaml(Done(1000, 1, "", "", None, None, {})))
     with monkeypatch.context() as patch:
-        patch.setattr("segfw.stages.plan_table.measure_flops_per_second", measured)
+        patch.setattr("segfw.training.team.measure_flops_per_second", measured)
         text = show(job, CARD, patch, caplog)
     assert "trained" in text
     assert "time:" not in text
@@ -182,7 +182,7 @@ def test_an_unusable_card_stops_no_planning(job, monkeypatch, caplog):
     def unusable(*settings):
         raise DeviceError("an NVIDIA card is present")
 
-    monkeypatch.setattr("segfw.stages.plan_table.choose_device", unusable)
+    monkeypatch.setattr("segfw.training.team.choose_device", unusable)
     with caplog.at_level(logging.INFO):
         show_plan(job)
     assert "since training would stop: an NVIDIA card is present" in caplog.text

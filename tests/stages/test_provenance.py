@@ -60,6 +60,14 @@ def member(make_run, tmp_path):  # noqa: F811
     return FinishedFold(folder, run, Done(1, 1, "", "", None, None, {}), None)
 
 
+def test_a_model_is_mirrored_along_axes_that_all_its_members_know(member):
+    auto = dataclasses.replace(member.run.augmentation, mirror_axes="auto")
+    found = [dataclasses.replace(member.run, augmentation=auto, mirror_axes=axes) for axes in ((0, 1), (1, 2))]
+    members = [dataclasses.replace(member, run=run) for run in found]
+    assert select._shared_mirror_axes(members[:1]) == (0, 1)
+    assert select._shared_mirror_axes(members) == (1,)
+
+
 def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, tmp_path):
     select._package(job, [member], {"winner": "x"})
     folder = job.workspace.model("main")

@@ -1,12 +1,23 @@
 """One name means one set of settings: what counts as a change, and what does not."""
 
+import math
+import time
 from dataclasses import replace
 
-from segfw.core.conversion import to_plain
-from segfw.core.settings import InferenceSettings
-from segfw.core.training_settings import DataSettings, OptimizerSettings, TrainerSettings
+import pytest
+
+from segfw.core.conversion import from_plain, to_plain
+from segfw.core.settings import ExperimentSettings, InferenceSettings
+from segfw.core.training_settings import (
+    AugmentationSettings,
+    DataSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainerSettings,
+)
 from segfw.interop.nnunet import read_plans
-from segfw.stages.runs import relevant
+from segfw.stages.runs import Done, relevant
+from segfw.stages.train import _deadline
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS
 
@@ -21,7 +32,13 @@ def changed(**changes: object) -> list[str]:
 
 def test_more_epochs_devices_workers_and_windows_continue_a_run():
     assert changed(trainer=TrainerSettings(max_epochs=7, accelerator="cpu", threads=3, compile=True)) == []
+    assert changed(trainer=TrainerSettings(devices=(0, 2), num_nodes=2, strategy="ddp")) == []
     assert changed(data=DataSettings(workers=9), inference=InferenceSettings(mirror=False)) == []
+
+
+def test_axes_that_a_rule_finds_and_where_augmentation_happens_continue_a_run():
+    assert changed(mirror_axes=(0, 1), augmentation=AugmentationSettings(device="cpu")) == []
+    assert changed(augmentation=AugmentationSettings(mirror_axes="auto")) == ["augmentation.mirror_axes"]
 
 
 def test_a_moved_output_folder_continues_a_run():
@@ -40,3 +57,51 @@ def test_changed_keys_are_named():
 def test_other_data_are_another_training():
     run = to_plain(RUN)
     assert relevant({"dataset": "one", "run": run})["dataset"] != relevant({"dataset": "two", "run": run})["dataset"]
+
+
+def test_what_only_says_how_long_and_how_safely_continues_a_run():
+    trainer = TrainerSettings(max_time="00:01:00:00", checkpoint_minutes=1.0, detect_anomaly=True)
+    assert changed(trainer=trainer) == []
+
+
+def test_what_shapes_the_training_makes_another():
+    trainer = TrainerSettings(accumulate_grad_batches=2, ema_half_life=0.1, check_val_every_n_epoch=5)
+    assert changed(trainer=trainer) == [
+        "trainer.accumulate_grad_batches",
+        "trainer.check_val_every_n_epoch",
+        "trainer.ema_half_life",
+    ]
+    timed = ScheduleSettings(horizon="time")
+    assert changed(schedule=timed, trainer=TrainerSettings(max_time="00:01:00:00")) == ["schedule.horizon"]
+
+
+EPOCHS, TIME = ScheduleSettings(), ScheduleSettings(horizon="time")
+
+
+@pytest.mark.parametrize(
+    ("done", "schedule", "trainer", "suffices"),
+    [
+        ({}, EPOCHS, TrainerSettings(max_epochs=10), True),
+        ({}, EPOCHS, TrainerSettings(max_epochs=11), False),
+        ({"ended": "early", "reason": "no better"}, EPOCHS, TrainerSettings(max_epochs=11), True),
+        ({"ended": "time", "training_seconds": 60.0}, TIME, TrainerSettings(max_time="00:00:01:00"), True),
+        ({"ended": "time", "training_seconds": 60.0}, TIME, TrainerSettings(max_time="00:00:01:01"), False),
+        ({"training_seconds": 60.0}, EPOCHS, TrainerSettings(max_epochs=11, max_time="00:00:01:00"), False),
+    ],
+)
+def test_when_a_fold_is_finished(done, schedule, trainer, suffices):
+    assert Done(10, 1, "", "", None, None, {}, **done).suffices(schedule, trainer) is suffices
+
+
+def test_a_done_file_of_before_still_counts():
+    plain = to_plain(Done(10, 1, "", "", None, None, {}))
+    for key in ("ended", "reason", "training_seconds"):
+        del plain[key]
+    assert from_plain(Done, plain, "done.yaml").suffices(EPOCHS, TrainerSettings(max_epochs=10))
+
+
+def test_a_limit_counts_from_the_beginning_of_the_training():
+    settings = ExperimentSettings(trainer=TrainerSettings(max_time="00:00:01:00"))
+    assert time.monotonic() < _deadline(settings) <= time.monotonic() + 60
+    assert _deadline(ExperimentSettings()) == math.inf
+    assert _deadline(replace(settings, schedule=TIME)) == math.inf

@@ -106,8 +106,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves_log, "draw_curves", lambda rows, path: path.write_bytes(b""))
 
 
-@pytest.fixture
-def io() -> FoldIO:
+def memory_io() -> FoldIO:
     """References from memory; segmentations written as plain npy."""
 
     def write(case: str, array: IntArray, path: Path) -> None:
@@ -116,6 +115,12 @@ def io() -> FoldIO:
             np.save(file, array)
 
     return FoldIO(read_reference=lambda case: make_case(case)[1], write_segmentation=write)
+
+
+@pytest.fixture
+def io() -> FoldIO:
+    """Give `memory_io`."""
+    return memory_io()
 
 
 @pytest.fixture

@@ -5,15 +5,17 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 
 from segfw.core.errors import JobError
 from segfw.core.settings import NetworkSettings
-from segfw.core.training_settings import LossSettings
+from segfw.core.training_settings import AugmentationSettings, LossSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
@@ -68,6 +70,12 @@ def test_a_fold_leaves_its_files(make_run: MakeRun, fit: Fit, tmp_path: Path, mo
     assert result.scores is not None
     assert metrics["foreground_mean"]["dice"] == result.scores.foreground_mean["dice"]
     assert "epoch 2/2  loss" in (tmp_path / "train.log").read_text()
+
+
+def test_a_training_takes_every_term(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
+    loss = LossSettings("focal", class_weights={"core": 3}, cldice_weight=0.5, component_weight=0.5)
+    fit(make_run(loss=loss), tmp_path)
+    assert all(-2.5 < float(row[key]) < 2 for row in rows(tmp_path) for key in ("train/loss", "val/loss"))
 
 
 def test_learning_rate_follows_the_polynomial(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
@@ -126,6 +134,19 @@ def test_workers_change_nothing(make_run: MakeRun, fit: Fit, tmp_path: Path) -> 
         fit(make_run(workers=2), tmp_path / "two", StopAfter(1))
     fit(make_run(workers=2), tmp_path / "two")
     assert_same_weights(tmp_path / "none/checkpoints/last.ckpt", tmp_path / "two/checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmenting_on_the_host_changes_nothing_on_a_cpu(
+    make_run: MakeRun, fit: Fit, tmp_path: Path, workers: int
+) -> None:
+    strong = AugmentationSettings(gamma_probability=1, noise_probability=1, blank_probability=1)
+    fit(make_run(max_epochs=1, augmentation=strong), tmp_path / "auto")
+    fit(make_run(max_epochs=1, augmentation=replace(strong, device="cpu"), workers=workers), tmp_path / "cpu")
+    assert_same_weights(tmp_path / "auto/checkpoints/last.ckpt", tmp_path / "cpu/checkpoints/last.ckpt")
+    fit(make_run(max_epochs=1, augmentation=replace(strong, blank_probability=0.0)), tmp_path / "other")
+    with pytest.raises(AssertionError):
+        assert_same_weights(tmp_path / "auto/checkpoints/last.ckpt", tmp_path / "other/checkpoints/last.ckpt")
 
 
 def test_more_epochs_extend(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
@@ -202,5 +223,14 @@ def test_a_nested_network_that_cannot_be_cut_says_so(
 ) -> None:
     run = make_run(network=NetworkSettings("unet_plus_plus"), loss=LossSettings(deep_supervision=supervised))
     with caplog.at_level(logging.INFO):
-        _announce(run, CPU, 0)
+        _announce(run, CPU, None)
     assert caplog.text.count("inference.depth will not be available") == told
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_early_stopping_without_validation_says_that_it_does_nothing(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, validated: bool
+) -> None:
+    run = make_run() if validated else make_run(fold="full", val_cases=())
+    _announce(run, CPU, None, [EarlyStopping("val/patch_dice_ema")])
+    assert ("never stops" in caplog.text) is not validated

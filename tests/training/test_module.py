@@ -7,7 +7,7 @@ import torch
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import LossSettings, OptimizerSettings, ScheduleSettings
+from segfw.core.training_settings import LossSettings, ScheduleSettings
 from segfw.training.devices import Device
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.run import FoldRun
@@ -36,14 +36,34 @@ def test_learning_rate_per_step(make_run: MakeRun) -> None:
     assert rate_at(build_module(run, CPU), epoch=2, step=1) == pytest.approx(0.01 * (1 - 5 / 8) ** 0.9)
 
 
-def test_optimizers_decay_every_parameter(make_run: MakeRun) -> None:
-    sgd = build_module(make_run(), CPU).configure_optimizers()
-    assert isinstance(sgd, torch.optim.SGD)
-    (group,) = sgd.param_groups
-    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.99, True, 3e-5)
-    adamw = build_module(make_run(optimizer=OptimizerSettings(name="adamw", lr=1e-3)), CPU).configure_optimizers()
-    assert isinstance(adamw, torch.optim.AdamW)
-    assert len(adamw.param_groups[0]["params"]) == len(group["params"])
+def test_learning_rate_follows_the_optimizers_steps(make_run: MakeRun) -> None:
+    trainer = replace(make_run().trainer, max_epochs=4, limit_train_batches=5, accumulate_grad_batches=2)
+    module = build_module(make_run(trainer=trainer, schedule=ScheduleSettings(interval="step")), CPU)
+    rates = [rate_at(module, epoch=2, step=step) for step in range(5)]  # three steps an epoch, the last of one batch
+    assert rates == pytest.approx([0.01 * (1 - step / 12) ** 0.9 for step in (6, 6, 7, 7, 8)])
+
+
+def test_learning_rate_over_time(make_run: MakeRun) -> None:
+    trainer = replace(make_run().trainer, max_time="00:00:01:40")
+    module = build_module(make_run(trainer=trainer, schedule=ScheduleSettings("cosine", horizon="time")), CPU)
+    module.clock.seconds = 25.0
+    assert rate_at(module, epoch=7) == pytest.approx(0.01 * (1 + 2**-0.5) / 2)  # a quarter of 100 s
+    module.clock.seconds = 110.0
+    assert rate_at(module, epoch=8) == 0
+
+
+def test_the_optimizer_is_fused_where_no_scaler_stands_before_it(make_run: MakeRun) -> None:
+    for precision, fused in (("32-true", True), ("bf16-mixed", True), ("16-mixed", None)):
+        module = build_module(make_run(), replace(CPU, precision=precision))
+        assert module.configure_optimizers().defaults["fused"] == fused
+
+
+def test_weights_of_classes_must_fit_the_plans_labels(make_run: MakeRun) -> None:
+    weighted = make_run(loss=LossSettings(class_weights={"shell": 3}))
+    assert build_module(weighted, CPU).loss.loss.class_weights.tolist() == [1, 1, 3]
+    assert from_plain(FoldRun, to_plain(weighted)) == weighted
+    with pytest.raises(UsageError, match=r"needs 3 weights.*got \[1.0, 2.0\]"):
+        make_run(loss=LossSettings(class_weights=(1, 2)))
 
 
 def test_same_seed_same_weights(make_run: MakeRun) -> None:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from segfw.core.errors import UsageError
 from segfw.core.files import sha256
 from segfw.core.preprocessing import CropRecord
+from segfw.core.ranks import Ranks
 from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.types import IntArray, Volume
 from segfw.data.next_stage import PreviousStage, is_committed
 from segfw.nn.build import fresh_network
 from segfw.training.run import FoldRun, NextStage
-from segfw.training.validation import FoldIO, made_from_of, validate_fold
+from segfw.training.validation import FoldIO, Share, made_from_of, validate_fold
 
 MakeRun = Callable[..., FoldRun]
 
@@ -109,6 +110,23 @@ def test_an_interrupted_validation_goes_on(make_run: MakeRun, asked: tuple[FoldI
     assert written == ["b", "c", "c"]
     cases = json.loads((tmp_path / "validation/metrics.json").read_text())["cases"]
     assert [entry["case"] for entry in cases] == ["b", "c"]
+
+
+def test_cases_are_shared_out(make_run: MakeRun, asked: tuple[FoldIO, list[str]], tmp_path: Path) -> None:
+    io, written = asked
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(train_cases=("x",), val_cases=("a", "b", "c"))
+    waits: list[int] = []
+    for rank in (1, 0):
+        share = Share(Ranks(rank, 2), lambda rank=rank: waits.append(rank))
+        summary = validate_fold(run, Constant(1), tmp_path, io, checkpoint, share)
+        assert (summary is None) == (rank == 1) == (not (tmp_path / "validation/metrics.json").exists())
+    assert (written, waits) == (["b", "a", "c"], [1, 0])
+    assert summary is not None
+    assert [scored.case for scored in summary.cases] == ["a", "b", "c"]
+    assert validate_fold(run, Constant(1), tmp_path, io, checkpoint) == summary  # one process finds all of them done
+    assert len(written) == 3
 
 
 def test_other_weights_are_validated_anew(make_run: MakeRun, asked: tuple[FoldIO, list[str]], tmp_path: Path) -> None:

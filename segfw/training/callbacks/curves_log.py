@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.files import write_text
 from segfw.tracking.curves import draw_curves
+from segfw.training.callbacks.epoch_metrics import epoch_metrics
 
 METRICS_FILE, CURVES_FILE = "metrics.csv", "training.png"
 FIRST_COLUMNS = ("epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema")
@@ -43,7 +44,7 @@ def _text(key: str, value: float) -> str:
 
 
 class CurvesLog(Callback):
-    """Write one row per finished epoch and redraw the curves now and then.
+    """Write one row per finished epoch and redraw the curves now and then; of several ranks only the first does.
 
     After an interruption the rows of epochs that are done again are dropped, so the file always reads as one training.
     """
@@ -56,6 +57,7 @@ class CurvesLog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs that the checkpoint holds."""
         self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out within an epoch
         self.rows = [row for row in read_rows(self.metrics) if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,22 +66,28 @@ class CurvesLog(Callback):
         self._epoch_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add this epoch's row (Lightning calls this before checkpoints are saved)."""
-        logged = {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
+        """Add this epoch's row (Lightning calls this before checkpoints are saved).
+
+        Reading what was logged is what gathers it, so that every rank reads it here.
+        """
+        logged = {key: float(value) for key, value in epoch_metrics(trainer).items() if "/" in key}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self._epoch_start
         self.rows.append({"epoch": self._epoch, "lr": rate, **logged, LAST_COLUMN: seconds})
+        if not trainer.is_global_zero:
+            return
         write_rows(self.metrics, self.rows)
         if time.monotonic() > self._next_drawing:
             self._draw()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the whole training."""
-        self._draw()
+        if trainer.is_global_zero:
+            self._draw()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what there is."""
-        if self.rows:
+        if self.rows and trainer.is_global_zero:
             self._draw()
 
     def _draw(self) -> None:

@@ -10,6 +10,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from segfw.training.callbacks.epoch_metrics import epoch_metrics
+
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_UPDATES = 0.5
@@ -45,11 +47,19 @@ class Pace:
 class TrainingProgress(Callback):
     """Show loss, patch Dice and the time left.
 
-    `record` takes the line of each epoch where the console shows a bar; elsewhere the line is logged.
+    `record` takes the line of each epoch where the console shows a bar; elsewhere the line is logged. `seconds_left`:
+    what is left of a training that is measured by time.
     """
 
-    def __init__(self, title: str, console: Console, show_bar: bool, record: Callable[[str], None]) -> None:
-        self.title = title
+    def __init__(
+        self,
+        title: str,
+        console: Console,
+        show_bar: bool,
+        record: Callable[[str], None],
+        seconds_left: Callable[[], float] | None = None,
+    ) -> None:
+        self.title, self._seconds_left = title, seconds_left
         self.pace = Pace()
         self._emit = record if show_bar and console.is_terminal else log.info
         self._bar: Progress | None = None
@@ -61,9 +71,11 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar."""
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out within an epoch
         if self._bar:
             self._bar.start()
-            self._bar.add_task(self.title, total=trainer.max_epochs, completed=trainer.current_epoch, text="")
+            total = None if trainer.max_epochs == -1 else trainer.max_epochs
+            self._bar.add_task(self.title, total=total, completed=trainer.current_epoch, text="")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -79,7 +91,7 @@ class TrainingProgress(Callback):
             return
         self._last_update = now
         share = (batch_idx + 1) / max(1, int(trainer.num_training_batches))
-        text = f"epoch {self._epoch + 1}/{trainer.max_epochs}{self._text}{self._left(trainer, share, now)}"
+        text = f"{self._number(trainer)}{self._text}{self._left(trainer, share, now)}"
         self._bar.update(self._bar.task_ids[0], completed=self._epoch + share, text=text)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,11 +99,11 @@ class TrainingProgress(Callback):
         now = time.monotonic()
         seconds = now - self._epoch_start
         self.pace.add_epoch(seconds)
-        metrics = trainer.callback_metrics
+        metrics = epoch_metrics(trainer)
         shown = (("loss", "train/loss"), ("val/loss", "val/loss"), ("val/patch_dice", "val/patch_dice"))
         self._text = "".join(f"  {name} {float(metrics[key]):.4f}" for name, key in shown if key in metrics)
         left = self._left(trainer, 1.0, now)
-        self._emit(f"epoch {self._epoch + 1}/{trainer.max_epochs}{self._text}  {seconds:.1f} s{left}")
+        self._emit(f"{self._number(trainer)}{self._text}  {seconds:.1f} s{left}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
@@ -101,7 +113,13 @@ class TrainingProgress(Callback):
         """Remove the bar."""
         self._stop()
 
+    def _number(self, trainer: Trainer) -> str:
+        """Say which epoch this is; of how many, where they are limited."""
+        return f"epoch {self._epoch + 1}" + ("" if trainer.max_epochs == -1 else f"/{trainer.max_epochs}")
+
     def _left(self, trainer: Trainer, share: float, now: float) -> str:
+        if self._seconds_left is not None:
+            return f"  left {spoken_time(self._seconds_left())}"
         epochs = int(trainer.max_epochs or 0) - self._epoch - 1
         left = self.pace.left(epochs, share, now - self._epoch_start)
         return "" if left is None else f"  left {spoken_time(left)}"

@@ -34,7 +34,9 @@ def test_one_line_per_epoch_or_a_bar(terminal: bool, caplog: pytest.LogCaptureFi
     console = Console(file=screen, force_terminal=terminal, width=120)
     progress = TrainingProgress("Task04 2d fold 0", console, True, recorded.append)
     metrics = {"train/loss": torch.tensor(-0.41), "val/patch_dice": torch.tensor(0.63)}
-    trainer = SimpleNamespace(max_epochs=3, current_epoch=0, num_training_batches=2, callback_metrics=metrics)
+    trainer = SimpleNamespace(
+        max_epochs=3, current_epoch=0, num_training_batches=2, callback_metrics=metrics, check_val_every_n_epoch=1
+    )
     progress.on_train_start(trainer, None)  # type: ignore[arg-type]
     progress.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
     progress.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Which configurations a command runs: those it names, or all for which it has what they need."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Plan
+from segfw.core.settings import ConfigurationChoice
+
+log = logging.getLogger(__name__)
+
+Lacking = Callable[[str, bool], Sequence[int]]
+"""Name of a configuration, whether this command trains it -> its folds that are neither finished nor in the command."""
+
+
+def choose_configurations(plan: Plan, choice: ConfigurationChoice, lacking: Lacking) -> tuple[str, ...]:
+    """Return the chosen configurations, each behind the one that it takes segmentations of.
+
+    A second stage of a cascade is fed with every case by the fold that left it out, so that it needs all folds of the
+    first. Where they are lacking, `auto` leaves it out, and a named one raises `UsageError`.
+    """
+    names = plan.training_order(plan.configurations if choice == "auto" else choice)
+    chosen: list[str] = []
+    for name in names:
+        previous = plan.configuration(name).previous_stage
+        folds = [] if previous is None else lacking(previous, previous in chosen)
+        if not folds:
+            chosen.append(name)
+            continue
+        needs = (
+            f"it takes the segmentations of {previous} by all its folds, of which "
+            f"{', '.join(map(str, folds))} are neither finished nor trained by this command"
+        )
+        remedy = f"configurations=[{previous},{name}] folds=cv trains both, folds=cv with [{previous}] the first alone"
+        if choice != "auto":
+            raise UsageError(f"configurations: {name} cannot be trained: {needs}; {remedy}")
+        log.info("configuration %s is left out: %s; %s", name, needs, remedy)
+    return tuple(chosen)

@@ -1,0 +1,53 @@
+"""The raw files of a fold's validation cases, as values that can be handed to another process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segfw.core.errors import DataError
+from segfw.core.locks import Lock
+from segfw.core.types import IntArray, Volume
+from segfw.io.formats.readers import read_geometry, read_label, write_label
+from segfw.stages.job import Job
+from segfw.training.run import FoldRun
+from segfw.training.validation import FoldIO
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """A case's reference label map, and an image that has its geometry."""
+
+    label: str | None
+    image: str
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """Files by case, `remap` of their label values, and the run's lock with the token of who holds it."""
+
+    cases: dict[str, CaseFiles]
+    remap: dict[int, int]
+    lock: str
+    token: str
+
+
+def files_of(job: Job, run: FoldRun, lock: Lock) -> FoldFiles:
+    """Collect what whole-case validation of `run` reads."""
+    cases = {name: job.dataset.case(name) for name in run.val_cases}
+    files = {name: CaseFiles(case.label, case.images[0]) for name, case in cases.items()}
+    return FoldFiles(files, dict(job.dataset.remap), str(lock.path), lock.token)
+
+
+def fold_io(files: FoldFiles) -> FoldIO:
+    """Give training the functions that read reference label maps and write segmentations in a case's own geometry."""
+
+    def reference(name: str) -> Volume:
+        label = files.cases[name].label
+        if label is None:
+            raise DataError(f"case {name}: has no label map to validate against")
+        return read_label(label, files.remap)
+
+    def write(name: str, segmentation: IntArray, path: Path) -> None:
+        write_label(path, segmentation, read_geometry(files.cases[name].image))
+
+    lock = Lock(Path(files.lock), files.token)
+    return FoldIO(read_reference=reference, write_segmentation=write, check_ownership=lock.check)

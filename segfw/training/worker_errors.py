@@ -1,0 +1,167 @@
+"""What a user is told when a process that cuts patches fails: its own words, or what ended it, and the way out."""
+
+import logging
+import os
+import re
+import shutil
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch.utils.data import DataLoader, Dataset
+
+from segfw.core.errors import JobError, SegfwError
+from segfw.core.host_memory import available_memory
+from segfw.data.sampling import Batch, Key, Sample
+
+log = logging.getLogger(__name__)
+
+SHARED_MEMORY = Path("/dev/shm")
+PREFETCH = 2
+"""Batches that each worker cuts ahead."""
+_KILLED = re.compile(r"DataLoader worker \(pid (\d+)\) is killed by signal: ([^.]*)")
+_GONE = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly|worker \(pid (\d+)\) exited")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception of a worker. `expected`: one whose message is meant for the user."""
+
+    error: str
+    trace: str
+    expected: SegfwError | None
+
+
+class Batches(Protocol):
+    """Patches that can be asked for by the batch."""
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return the patches that `keys` name."""
+
+
+class Guarded(Dataset[Sample]):
+    """Patches of `patches` as batches; a failure is returned rather than raised, so that its own words reach the user.
+
+    PyTorch would put the worker's traceback into the message of a new exception.
+    """
+
+    def __init__(self, patches: Batches) -> None:
+        self.patches = patches
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | Failure:
+        """Return the batch of `keys`, or why there is none."""
+        try:
+            return self.patches.__getitems__(keys)
+        except Exception as error:
+            expected = error if isinstance(error, SegfwError) else None
+            return Failure(f"{type(error).__name__}: {error}{_notes(error)}", traceback.format_exc(), expected)
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.__getitems__([key])
+
+
+def collate_or_fail(collate: Callable[[Any], Batch], samples: Any) -> Batch | Failure:
+    """Make a batch of samples, but let a failure pass as it is."""
+    return samples if isinstance(samples, Failure) else collate(samples)
+
+
+class PatchLoader(DataLoader[Sample]):
+    """A loader that raises what a worker returned as its failure."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        try:
+            for batch in batches:
+                if isinstance(batch, Failure):
+                    raise_failure(batch)
+                yield batch
+        except Exception:
+            # PyTorch would raise anew, wherever the main process is, at every further process that ends.
+            getattr(batches, "_shutdown_workers", lambda: None)()
+            raise
+
+
+def raise_failure(failure: Failure) -> None:
+    """Raise a worker's failure in this process; its traceback goes to the log."""
+    log.info("a process that cuts patches failed:\n%s", failure.trace.rstrip())
+    if failure.expected is not None:
+        raise failure.expected
+    raise JobError(
+        f"a process that cuts patches failed: {failure.error}; its traceback is in the log. "
+        f"With data.workers=0 the patches are cut in the main process, where a debugger can follow"
+    )
+
+
+def _notes(error: Exception) -> str:
+    return "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+
+
+@contextmanager
+def explained_worker_deaths(shared_memory: Path = SHARED_MEMORY) -> Iterator[None]:
+    """Turn PyTorch's error about a worker that has ended into a `JobError` that says what ended it and what helps.
+
+    PyTorch raises it wherever the main process happens to be.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        message = explain_death(f"{error.__cause__ or ''} {error}", shared_memory)  # what killed it is the cause
+        if message is None:
+            raise
+        raise JobError(message) from error
+
+
+def explain_death(text: str, shared_memory: Path = SHARED_MEMORY) -> str | None:
+    """Return what to tell of a worker's end, None if `text` is about something else."""
+    killed, gone = _KILLED.search(text), _GONE.search(text)
+    free = f"{available_memory() / 1e9:.1f} GB of memory are free now"
+    if killed is not None and killed[2] == "Bus error":
+        space = _free_space(shared_memory)
+        return (
+            f"a process that cuts patches (pid {killed[1]}) was ended by the signal Bus error: shared memory ran out "
+            f"({space}). Docker: start the container with --shm-size=8g or --ipc=host; or lower data.workers (0: none)"
+        )
+    if killed is not None:
+        cause = ", which is how the system ends processes when memory is short" if killed[2] == "Killed" else ""
+        return (
+            f"a process that cuts patches (pid {killed[1]}) was ended by the signal {killed[2]}{cause}; {free}. "
+            f"Lower data.workers (0 works in the main process), or stop what else takes memory"
+        )
+    if gone is not None:
+        return (
+            f"a process that cuts patches (pid {gone[1] or gone[2]}) ended by itself without an exception; {free}. "
+            f"Lower data.workers (0 works in the main process)"
+        )
+    return None
+
+
+def _free_space(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free in {folder}"
+    except OSError:
+        return f"{folder} cannot be looked at"
+
+
+def workers_that_fit(asked: int | None, workers: int, batch_bytes: int, shared_memory: Path = SHARED_MEMORY) -> int:
+    """Return how many workers shared memory has room for: batches pass through it, and without room they never arrive.
+
+    Fewer than chosen is said in a warning; `JobError` if as many were `asked` for.
+    """
+    if not workers or not shared_memory.is_dir() or os.name != "posix":
+        return workers
+    usage = shutil.disk_usage(shared_memory)
+    fitting = int(usage.free // ((PREFETCH + 1) * max(1, batch_bytes)))
+    if fitting >= workers:
+        return workers
+    found = (
+        f"{workers} processes that cut patches need {workers * (PREFETCH + 1) * batch_bytes / 1e6:.0f} MB of shared "
+        f"memory, {usage.free / 1e6:.0f} MB are free in {shared_memory}"
+    )
+    fix = "Docker: start the container with --shm-size=8g or --ipc=host"
+    if asked is not None:
+        raise JobError(f"{found}. {fix}; or set data.workers={fitting}")
+    log.warning("%s; %d are used. %s", found, fitting, fix)
+    return fitting

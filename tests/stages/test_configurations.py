@@ -1,0 +1,58 @@
+"""Which configurations a command runs, and in what order."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Plan
+from segfw.stages.configurations import choose_configurations
+from tests.inference.tiny_model import make_plan
+
+CASCADE = "3d_cascade_fullres"
+
+
+@pytest.fixture
+def plan() -> Plan:
+    tiny = make_plan()
+    full = tiny.configurations["3d_fullres"]
+    stages = {CASCADE: replace(full, previous_stage="3d_lowres"), "3d_lowres": replace(full, next_stage=CASCADE)}
+    return replace(tiny, configurations={**stages, **tiny.configurations})
+
+
+def none(name: str, is_chosen: bool) -> Sequence[int]:
+    return ()
+
+
+def unless_chosen(name: str, is_chosen: bool) -> Sequence[int]:
+    return () if is_chosen else (1, 3)
+
+
+def test_a_stage_follows_the_one_that_feeds_it(plan: Plan) -> None:
+    assert choose_configurations(plan, "auto", none) == ("3d_lowres", CASCADE, "2d", "3d_fullres")
+    assert choose_configurations(plan, ("2d", CASCADE, "3d_lowres"), unless_chosen) == ("2d", "3d_lowres", CASCADE)
+    assert choose_configurations(plan, (CASCADE,), none) == (CASCADE,)
+
+
+def test_without_all_folds_of_the_first_stage_auto_leaves_the_second_out(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("segfw.stages.configurations.log", log)
+    chosen = choose_configurations(plan, "auto", lambda name, is_chosen: (2, 4))
+    assert chosen == ("3d_lowres", "2d", "3d_fullres")
+    assert said[0].startswith(f"configuration {CASCADE} is left out: it takes the segmentations of 3d_lowres by all")
+    assert "of which 2, 4 are neither finished nor trained by this command" in said[0]
+
+
+def test_a_named_second_stage_needs_all_folds_of_the_first(plan: Plan) -> None:
+    with pytest.raises(UsageError, match=f"{CASCADE} cannot be trained.* 1, 3 are neither .*folds=cv trains both"):
+        choose_configurations(plan, ("2d", CASCADE), unless_chosen)
+
+
+def test_unknown_names_are_refused(plan: Plan) -> None:
+    with pytest.raises(UsageError, match="no configuration '3d_x'"):
+        choose_configurations(plan, ("3d_x",), none)
