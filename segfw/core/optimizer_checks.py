@@ -1,6 +1,7 @@
 """What the keys of the optimizer and of its schedule demand of one another."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from segfw.core.errors import UsageError
 from segfw.core.training_settings import OptimizerSettings, ScheduleSettings
@@ -22,7 +23,9 @@ def check_optimizer(optimizer: OptimizerSettings, schedule: ScheduleSettings) ->
     _refuse_idle("schedule", schedule, NEEDS_SCHEDULE)
 
 
-def _refuse_idle(group: str, settings: OptimizerSettings | ScheduleSettings, needs: dict[str, tuple[str, ...]]) -> None:
+def _refuse_idle(
+    group: str, settings: OptimizerSettings | ScheduleSettings, needs: Mapping[str, tuple[str, ...]]
+) -> None:
     for declared in dataclasses.fields(settings):
         value, names = getattr(settings, declared.name), needs.get(declared.name)
         if names is not None and settings.name not in names and value != declared.default:
