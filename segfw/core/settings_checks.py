@@ -14,6 +14,7 @@ from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
 from segfw.core.loss_checks import check_loss
 from segfw.core.number_rules import NUMBER_RULES, WORDS
+from segfw.core.optimizer_checks import check_optimizer
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.settings import (
     STAGES,
@@ -46,6 +47,7 @@ def check_settings(settings: T) -> T:
         _check_network(settings.network)
         _check_inference(settings)
         check_loss(settings.loss)
+        check_optimizer(settings.optimizer, settings.schedule)
         _check_time(settings)
         devices = parse_devices(settings.trainer.devices)
         return dataclasses.replace(
@@ -169,8 +171,8 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, tuple):
-        for item in value:
+    if isinstance(value, tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value

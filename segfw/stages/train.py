@@ -30,6 +30,7 @@ from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
+    REMEDY,
     Done,
     check_names,
     config_of,
@@ -45,7 +46,7 @@ from segfw.training.datamodule import check_input
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, DONE, NEXT_STAGE, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
@@ -176,6 +177,10 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
             "put the file back, move the folder away, or replace it with overwrite=true"
         )
     if (folder / DONE).exists():
+        if not can_go_on(folder / CHECKPOINTS):
+            raise ArtefactError(
+                f"{folder} is finished, says its {DONE}, but its weights are gone ({CHECKPOINTS}/{LAST}); {REMEDY}"
+            )
         (folder / DONE).unlink()
         for made in (VALIDATION, NEXT_STAGE):
             shutil.rmtree(folder / made, ignore_errors=True)
