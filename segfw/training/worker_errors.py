@@ -99,8 +99,9 @@ def find_ended(workers: Sequence[BaseProcess], patience: float = 5.0) -> str | N
 
     A worker that ends while it hands over a batch breaks the connection before PyTorch sees that it has ended.
     """
-    wait([worker.sentinel for worker in workers], patience)
-    for worker in workers:
+    ending = wait([worker.sentinel for worker in workers], patience)
+    for worker in (worker for worker in workers if worker.sentinel in ending):
+        worker.join(patience)  # its files are closed a moment before it can be asked how it ended
         code = worker.exitcode
         if code is not None and code < 0:
             return f"DataLoader worker (pid {worker.pid}) is killed by signal: {signal.strsignal(-code)}."
