@@ -171,8 +171,8 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
+    if isinstance(value, tuple):
+        for item in value:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value

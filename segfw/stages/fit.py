@@ -1,8 +1,8 @@
 """Fits of several processes: each is called with a run's folder and finds there what to train.
 
-`python -m segfw.stages.fit RUN_DIR` is what a rank runs under torch's launcher; the processes of torchrun and srun are
-called by rank 0 instead (`rank_calls`). It lies here, not in `segfw.training`, since a rank reads the run's YAML and,
-for whole-case validation, images, which `segfw.training` leaves to its callers.
+`python -m segfw.stages.fit LAUNCHER RUN_DIR` is what a rank runs under torch's launcher; the processes of torchrun and
+srun are called by rank 0 instead (`rank_calls`). It lies here, not in `segfw.training`, since a rank reads the run's
+YAML and, for whole-case validation, images, which `segfw.training` leaves to its callers.
 """
 
 import json
@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.conversion import from_plain, to_plain
+from segfw.core.errors import JobError
 from segfw.core.files import write_text
 from segfw.core.metrics import summary_from_plain
-from segfw.core.parents import leave_with_parent
+from segfw.core.parents import EXIT_AFTER_SIGTERM, leave_with_parent
 from segfw.core.ranks import Ranks, launched_ranks
 from segfw.core.settings import ExperimentSettings
 from segfw.stages.fold_files import FoldFiles, fold_io
@@ -31,7 +32,7 @@ from segfw.training.checkpoints import can_go_on, load_checkpoint
 from segfw.training.devices import choose_device
 from segfw.training.ending import standing_of
 from segfw.training.fit import FoldResult, fit_fold
-from segfw.training.launch import launch, record_failure
+from segfw.training.launch import is_consequence, launch, record_failure
 from segfw.training.module import EMA_KEY
 from segfw.training.ranks import take_device
 from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
@@ -76,6 +77,13 @@ def answer(call: Call, ranks: Ranks) -> FoldResult:
     os.environ[MEETING[0]] = "False"
     try:
         return join(call, replace(ranks, address=call.address, port=call.port))
+    except RuntimeError as error:
+        if not is_consequence(f"{type(error).__name__}: {error}"):
+            raise
+        raise JobError(
+            f"rank {ranks.rank} of {ranks.world_size} stops because another one has ended, which tells why in its own "
+            "output; give the command again to go on from the last checkpoint"
+        ) from error
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
@@ -121,12 +129,17 @@ def _free_port() -> int:
 @record_failure
 def _run_rank(folder: Path) -> None:
     call = from_plain(Call, json.loads((folder / CALL).read_text(encoding="utf-8")), CALL)
-    join(call, launched_ranks())
+    try:
+        join(call, launched_ranks())
+    except SystemExit as error:
+        if error.code == EXIT_AFTER_SIGTERM:
+            raise
+        raise JobError(f"something in the training asked the program to exit (status {error.code})") from error
 
 
-def main(folder: str) -> int:
+def main(launcher: str, folder: str) -> int:
     """Be a rank under torch's launcher, which tells the command that started it how this one ended."""
-    leave_with_parent(os.getppid())
+    leave_with_parent(int(launcher))
     ranks = launched_ranks()
     form, level = ("%(message)s", logging.INFO) if ranks.leads else (f"rank {ranks.rank}: %(message)s", logging.WARNING)
     logging.basicConfig(format=form, level=level, stream=sys.stdout)
@@ -140,4 +153,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

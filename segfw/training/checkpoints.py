@@ -59,8 +59,11 @@ def network_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def can_go_on(folder: Path) -> bool:
-    """Whether a folder of checkpoints holds one, of either generation, to go on from."""
-    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+    """Whether a folder of checkpoints holds one, of either generation, to go on from.
+
+    In this order: another rank may be giving `previous` the name of `last` just now.
+    """
+    return (folder / PREVIOUS).exists() or (folder / LAST).exists()
 
 
 def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any] | None:

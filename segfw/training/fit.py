@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from segfw.core.metrics import Summary
+from segfw.core.parents import EXIT_AFTER_SIGTERM
 from segfw.core.ranks import ALONE, Ranks
 from segfw.core.words import in_words
 from segfw.nn.schedules import learning_rate_factor
@@ -53,7 +54,6 @@ LIGHTNING_ADVICE = (
     ".*It is recommended to use `self.log.*sync_dist.*",  # of values that every rank has
     "Grad strides do not match bucket view strides.*",  # of kernels of one voxel, whose strides mean nothing
 )
-EXIT_AFTER_SIGTERM = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Several processes on this computer that train together, started and watched by torch's own launcher.
 
 The launcher runs in a process of its own, so that the command that asked for it keeps clear of devices and process
-groups: `python -m segfw.training.launch FOLDER PROCESSES MODULE ARGUMENT...`. It meets at a free port of this host,
-ends all processes when one fails, and leaves in FOLDER what became of each.
+groups: `python -m segfw.training.launch PARENT FOLDER PROCESSES MODULE ARGUMENT...`. It meets at a free port of this
+host, ends all processes when one fails or PARENT is gone, and leaves in FOLDER what became of each.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from segfw.core import errors
 from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError, SegfwError
-from segfw.core.parents import leave_with_parent
+from segfw.core.parents import EXIT_AFTER_SIGTERM, leave_with_parent
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +43,11 @@ def record_failure(function: F) -> F:
     return cast(F, torch_errors.record(function))
 
 
+def is_consequence(error: str) -> bool:
+    """Whether a rank met this because another one is gone."""
+    return any(words in error for words in CONSEQUENCES)
+
+
 @dataclass(frozen=True)
 class Failure:
     """How a rank ended. `exitcode` below 0: by that signal; `time` in nanoseconds, as far as it left an error."""
@@ -54,20 +59,30 @@ class Failure:
     time: int = sys.maxsize
 
     @property
+    def was_ended(self) -> bool:
+        """Whether SIGTERM has ended it, which the launcher sends to the ranks that are left."""
+        return self.exitcode in (-signal.SIGTERM, EXIT_AFTER_SIGTERM)
+
+    @property
     def order(self) -> tuple[bool, bool, int, int]:
-        """Sorts the cause before its consequences: what was killed from outside, then who complained first."""
-        follows = not self.error or any(words in self.error for words in CONSEQUENCES)
+        """Sorts the cause before its consequences: what was killed from outside, then who complained first.
+
+        A status without an error tells less than an error, but more than that another rank is gone.
+        """
+        follows = is_consequence(self.error) if self.error else self.was_ended
         return (-self.exitcode not in KILLED, follows, self.time, self.rank)
 
 
 def launch(module: str, arguments: Sequence[str], processes: int) -> None:
-    """Run `python -m module ARGUMENTS` in so many `processes`, each of which finds its rank in its environment.
+    """Run `python -m module LAUNCHER ARGUMENTS` in so many `processes`; each finds its rank in its environment.
+
+    LAUNCHER is the process with which it has to leave.
 
     Raises what the rank that failed first has raised if that is a `SegfwError`, else `JobError`, its traceback being
     logged. Whatever ends the wait, Ctrl-C for one, ends the processes.
     """
     with tempfile.TemporaryDirectory(prefix="segfw-ranks-") as folder:
-        command = [sys.executable, "-m", __name__, folder, str(processes), module, *arguments]
+        command = [sys.executable, "-m", __name__, str(os.getpid()), folder, str(processes), module, *arguments]
         launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         with _ended_at_last(launcher):
             status = launcher.wait()
@@ -119,10 +134,10 @@ def _explained(failures: Sequence[Failure], processes: int, status: int) -> Segf
     return JobError(f"{who} failed, the others were ended: {what}; {again}")
 
 
-def main(folder: str, processes: str, module: str, *arguments: str) -> int:
+def main(parent: str, folder: str, processes: str, module: str, *arguments: str) -> int:
     """Be the launcher; return 0 if every process does."""
-    leave_with_parent(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the caller tells what went wrong
+    leave_with_parent(int(parent), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    logging.disable(logging.ERROR)  # the caller tells what went wrong
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -135,7 +150,7 @@ def main(folder: str, processes: str, module: str, *arguments: str) -> int:
         local_addr="localhost",
     )
     try:
-        elastic_launch(config, sys.executable)("-m", module, *arguments)
+        elastic_launch(config, sys.executable)("-m", module, str(os.getpid()), *arguments)
     except torch_errors.ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         failures = _failures(Path(folder), codes)

@@ -1,4 +1,4 @@
-"""What a rank does in the tests of several processes: `python -m tests.training.rank_program FOLDER ACTION`."""
+"""What a rank does in the tests: `python -m tests.training.rank_program LAUNCHER FOLDER ACTION`."""
 
 import json
 import math
@@ -78,8 +78,8 @@ def run_rank(folder: Path, action: str) -> None:
     assert not torch.distributed.is_initialized()
 
 
-def main(folder: str, action: str) -> int:
-    leave_with_parent(os.getppid())
+def main(launcher: str, folder: str, action: str) -> int:
+    leave_with_parent(int(launcher))
     try:
         run_rank(Path(folder), action)
     except (SegfwError, ZeroDivisionError, RuntimeError):

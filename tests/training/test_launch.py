@@ -112,14 +112,25 @@ def test_nothing_outlives_the_command(make_run: MakeRun, tmp_path: Path, number:
     assert comes_true(lambda: not any(is_running(pid) for pid in pids), 60)
 
 
+@pytest.mark.slow
+def test_a_launcher_leaves_whose_command_was_killed_while_it_began(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    arguments = [str(gone.pid), str(tmp_path), "1", "tests.training.rank_program", str(tmp_path), "stay"]
+    launcher = subprocess.run([sys.executable, "-m", "segfw.training.launch", *arguments], timeout=120, check=False)
+    assert launcher.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
 def test_the_cause_is_told_before_its_consequences() -> None:
     lost = Failure(0, 1, "RuntimeError: Connection closed by peer", "trace", time=1)
     late = Failure(2, 1, "DataError: case x: damaged", "trace", time=3)
     first = Failure(1, 1, "JobError: the loss is not finite", "trace", time=2)
     killed = Failure(3, -9)
     ended = Failure(4, -15)
-    order = sorted([ended, lost, late, first, killed], key=lambda failure: failure.order)
-    assert order == [killed, first, late, lost, ended]
+    left = Failure(5, 5)
+    order = sorted([ended, lost, left, late, first, killed], key=lambda failure: failure.order)
+    assert order == [killed, first, late, left, lost, ended]
+    assert "rank 5 of 6 failed, the others were ended: it ended with status 5" in str(_explained([left, lost], 6, 1))
     error = _explained(order[1:], 5, 1)
     assert (type(error), str(error)) == (JobError, "the loss is not finite")
     assert "ended with status 7" in str(_explained([], 2, 7))
