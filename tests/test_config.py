@@ -1,6 +1,7 @@
 """The schema, the checks and the messages of `segfw.config`."""
 
 import dataclasses
+import math
 
 import pytest
 from omegaconf import OmegaConf
@@ -108,6 +109,9 @@ def test_devices_have_three_forms(given, meant):
         ("name", "", "name names a folder"),
         ("task__name", "a/b", "task.name names a folder"),
         ("task__md5", "123", "task.md5 must be 32 hexadecimal digits, got '123'"),
+        ("sampling__case_weights", {"b.1": 1, "b": -2}, "sampling.case_weights.b must be at least 0, got -2.0"),
+        ("sampling__class_weights", {"core": math.nan}, "sampling.class_weights.core must be at least 0, got nan"),
+        ("loss__class_weights", {"core": math.inf}, "loss.class_weights.core must be at least 0, got inf"),
         ("seed", -1, "seed must be between 0 and 4294967295, got -1"),
         ("seed", "${nowhere}", "nowhere"),
     ],

@@ -367,11 +367,12 @@ def test_images_are_never_overwritten(output, tmp_path, capfd):
 def test_what_training_would_refuse_is_said_first(segfw, tmp_path):
     for change, message in (
         ("+callbacks.x._target_=nonsense.Foo", "callbacks.x._target_: cannot import 'nonsense.Foo'"),
+        ("augmentation.device=cpu data.cache=device", "augmentation.device=cpu keeps the augmentation where patches"),
         ("trainer.accelerator=mps", "PyTorch finds no Apple GPU")
         if sys.platform == "linux"
         else ("trainer.accelerator=cuda", "there is no CUDA device"),
     ):
-        status, said = segfw(change, f"output_root={tmp_path}")
+        status, said = segfw(*change.split(), f"output_root={tmp_path}")
         assert status in (1, 2)
         assert message in said
         assert not (tmp_path / "Demo" / "fingerprint.yaml").exists()

@@ -20,6 +20,8 @@ NEEDS = {
 }
 # Key -> the weight without which it does nothing.
 WEIGHED_BY = {
+    "distribution": "ce_weight",
+    "overlap": "dice_weight",
     "class_weights": "ce_weight",
     "label_smoothing": "ce_weight",
     "cldice_iterations": "cldice_weight",

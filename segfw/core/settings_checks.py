@@ -5,7 +5,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
@@ -14,6 +14,7 @@ from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
 from segfw.core.loss_checks import check_loss
 from segfw.core.number_rules import NUMBER_RULES, WORDS
+from segfw.core.optimizer_checks import check_optimizer
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.settings import (
     STAGES,
@@ -46,6 +47,7 @@ def check_settings(settings: T) -> T:
         _check_network(settings.network)
         _check_inference(settings)
         check_loss(settings.loss)
+        check_optimizer(settings.optimizer, settings.schedule)
         _check_time(settings)
         devices = parse_devices(settings.trainer.devices)
         return dataclasses.replace(
@@ -160,9 +162,10 @@ def _check_value(key: str, value: Any) -> None:
     if rule is None:
         return
     holds, allowed = rule
-    for number in _numbers(value):
-        if not (math.isfinite(number) and holds(number)):
-            raise UsageError(f"{key} must be {allowed}, got {_shown(value)}")
+    named = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+    for place, item in named.items():
+        if not all(math.isfinite(number) and holds(number) for number in _numbers(item)):
+            raise UsageError(f"{place} must be {allowed}, got {_shown(item)}")
     if key.startswith("augmentation.") and key.endswith("_range") and isinstance(value, tuple) and value[0] > value[1]:
         raise UsageError(f"{key} must be [low, high], got {_shown(value)}")
 

@@ -125,7 +125,7 @@ class ScheduleSettings:
     name: Literal["poly", "cosine", "one_cycle", "constant"] = setting("poly", "shape of the schedule")
     exponent: float = setting(0.9, "poly: power of the remaining share")
     warmup: float = setting(0.0, "share of the training in which the rate rises from 0 (one_cycle: from lr / 25)")
-    interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes")
+    interval: Literal["epoch", "step"] = setting("epoch", "how often the rate changes; in the warm-up with every step")
     horizon: Literal["epochs", "time"] = setting(
         "epochs", "what the training is measured by: trainer.max_epochs, or trainer.max_time of each fold's training"
     )

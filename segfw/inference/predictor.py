@@ -83,7 +83,6 @@ class CasePredictor:
         self.device = torch.device(device)
         self.settings = settings or bundle.inference
         check_trust(bundle, trust_code)
-        _check_depth(bundle, self.settings)
         self._members: dict[str, list[nn.Module]] = {}
         for member in bundle.members:
             network = load_network(bundle.plan, member).to(self.device).eval()
@@ -91,6 +90,7 @@ class CasePredictor:
             if bundle.plan.configuration(member.configuration).previous_stage is not None:
                 network = FedNetwork(network, bundle.plan.labels.foreground_values)
             self._members.setdefault(member.configuration, []).append(network)
+        _check_depth(bundle, self.settings)
         if self.settings.uncertainty:
             self._check_can_disagree()
 

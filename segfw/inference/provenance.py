@@ -57,9 +57,11 @@ def stated(dataset: Dataset, modality: str, num_cases: int) -> TrainingData:
 
 
 def check_texts(dataset: Dataset) -> None:
-    """Raise `DataError` for a name, licence or reference that holds a path, which a packaged model would tell."""
-    for key in ("name", "licence", "reference"):
-        place = place_in(getattr(dataset, key))
+    """Raise `DataError` for free text, names included, that holds a path, which a packaged model would tell."""
+    texts = [(key, getattr(dataset, key)) for key in ("name", "licence", "reference")]
+    texts += [("channel", name) for name in dataset.channel_names] + [("label", name) for name in dataset.labels.values]
+    for key, text in texts:
+        place = place_in(text)
         if place is not None:
             raise DataError(
                 f"the dataset's {key} holds a path of this machine, which would go into the packaged model: {place!r}; "

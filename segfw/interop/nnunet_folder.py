@@ -114,8 +114,11 @@ def choose_checkpoints(files: ModelFiles, found: FoundModel, choice: Choice) -> 
         if missing:
             raise ArtefactError(f"{place} has no {file} of the folds {missing}; it has those of {list(there)}")
         return {fold: there[fold] for fold in dict.fromkeys(choice.folds)}, []
-    lacking = sorted({_folder(name) for name in every} - {_folder(name) for name in there.values()})
+    unknown = sorted({_folder(name) for name in every if _fold(name) is None})
+    lacking = sorted({_folder(name) for name in every} - {_folder(name) for name in there.values()} - {*unknown})
     notes = [f"{', '.join(lacking)} has no {file} and is left out"] if lacking else []
+    if unknown:
+        notes.append(f"{', '.join(unknown)} is left out: folds are called fold_ and a number, or fold_all")
     numbered: list[Fold] = sorted(fold for fold in there if isinstance(fold, int))
     if numbered and "full" in there:
         notes.append("fold_all is left out, as in nnU-Net's own prediction; folds=full takes it instead")

@@ -2,6 +2,8 @@
 
     model.json                    channels, labels, axis order, spacing, normalization, windows, resampling, members
     3d_fullres_fold_0.onnx        `image` (batch, channels, *patch) float32 -> `logits` (batch, heads, *patch) float32
+    3d_fullres_before.onnx        from an image to what windows are cut from, and
+    3d_fullres_after.onnx         from its logits to labels: see `onnx_grids`
 
 The batch may have any size. The exporter's notes, which name files of this machine, are taken out. Each file is run
 beside PyTorch right after it is written, and refused if they differ.
@@ -10,9 +12,10 @@ beside PyTorch right after it is written, and refused if they differ.
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +26,11 @@ from torch import nn
 from segfw.core.errors import JobError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
+from segfw.core.resampling import separate_axis
 from segfw.core.version import __version__
 from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.inference.predictor import check_trust, load_network
+from segfw.interop.onnx_grids import LARGEST_LABEL, WEIGHTS, write_after, write_before
 from segfw.nn.build import cut
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "model.json"
 FORMAT, FORMAT_VERSION = "segfw-onnx", 1
 MOST_DIFFERENT = 1e-3
+BEFORE, AFTER = "{}_before.onnx", "{}_after.onnx"
 NOTES = {"metadata_props", "doc_string"}
 INSTALL = 'pip install "segfw[onnx]"  (or: pip install onnx onnxscript onnxruntime)'
 NOISE = ("torch.onnx", "onnxscript", "onnx_ir")
@@ -43,6 +49,11 @@ AROUND = {
     "mask": "use_mask: normalize inside the nonzero voxels with their holes filled; what lies outside stays as it is",
     "resampling": "the coarse axis of a spacing of more than 3:1 (of the image, else of the model) with order_z, the "
     "others with order_image before (result limited to the range before) and order_probabilities after",
+    "before": "image (C, Z, Y, X) turned and cropped, spacing (3, float64) -> windowed: normalized, resampled, padded; "
+    "shape: its size without the padding. For images without a coarse axis; null where needs names what it lacks",
+    "after": "logits on that grid, shape, size (3) of the turned and cropped image -> labels (*size), likewise",
+    "mirrorings": "the axes of a network's input (batch, channel, ...) to flip, and to flip its output back by",
+    "window_weights": "the Gaussian along each axis of the window, of peak 1; their product is at least 6e-9",
     "windows": "evenly spread, at most step_size patches apart, image padded with 0; each averaged over all "
     "combinations of mirror_axes; weighted by a Gaussian of sigma patch / 8 around voxel patch // 2",
     "ensembling": "folds of a configuration: mean of logits; configurations: mean of probabilities on the image's grid",
@@ -76,6 +87,8 @@ def export_onnx(bundle: Bundle, folder: Path, trust_code: bool = False) -> dict[
             )
         differences[path.name] = difference
         members.append(_member(member, path))
+    for name in dict.fromkeys(member.configuration for member in bundle.members):
+        _write_grids(folder, bundle.plan, name, packages.format)
     write_text(folder / DESCRIPTION, json.dumps(describe(bundle, members), indent=1) + "\n")
     return differences
 
@@ -86,6 +99,7 @@ def describe(bundle: Bundle, members: list[dict[str, Any]]) -> dict[str, Any]:
     heads = [] if labels.has_regions else [{"name": "background", "values": [0]}]
     heads += [{"name": name, "values": list(values)} for name, values in labels.foreground]
     used = dict.fromkeys(member.configuration for member in bundle.members)
+    mirror_axes = list(bundle.mirror_axes) if bundle.inference.mirror else []
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -96,13 +110,47 @@ def describe(bundle: Bundle, members: list[dict[str, Any]]) -> dict[str, Any]:
         "regions_class_order": list(labels.regions_class_order or ()) if labels.has_regions else None,
         "transpose_forward": list(plan.transpose_forward),
         "transpose_backward": list(plan.transpose_backward),
-        "mirror_axes": list(bundle.mirror_axes) if bundle.inference.mirror else [],
+        "mirror_axes": mirror_axes,
         "step_size": bundle.inference.step_size,
         "gaussian": {"sigma_share": 0.125, "peak": 10, "dtype": "float16", "zeros": "smallest other weight"},
-        "configurations": {name: _configuration(plan, plan.configuration(name)) for name in used},
+        "configurations": {name: _configuration(plan, name, mirror_axes) for name in used},
         "members": members,
+        "needs": needs(bundle),
         "in_words": AROUND,
     }
+
+
+def needs(bundle: Bundle) -> list[str]:
+    """List what a program must be able to do by itself; one that lacks any of it must refuse the model.
+
+    The plain case is one configuration of 3D windows, with `before` and `after` for what surrounds them.
+    """
+    names = list(dict.fromkeys(member.configuration for member in bundle.members))
+    used = [bundle.plan.configuration(name) for name in names]
+    found = [what for configuration in used for what in _without_graph(bundle.plan, configuration)]
+    found += ["several configurations"] if len(used) > 1 else []
+    return list(dict.fromkeys(found))
+
+
+def _without_graph(plan: Plan, configuration: Configuration) -> list[str]:
+    """List what the graphs before and after the network cannot do, so that there are none."""
+    resampling, spacing = configuration.resampling, configuration.spacing
+    orders = {resampling.order_image, resampling.order_probabilities}
+    found = {
+        "2D windows": len(spacing) == 2,
+        "normalization inside a mask": any(configuration.use_mask_for_norm),
+        "a coarse axis resampled apart": separate_axis(spacing, spacing, resampling.force_separate_z) is not None,
+        "splines of another order than 1 and 3": not orders <= set(WEIGHTS),
+        f"labels above {LARGEST_LABEL}": max(max(key) for _, key in plan.labels.foreground) > LARGEST_LABEL,
+    }
+    return [what for what, is_so in found.items() if is_so]
+
+
+def _write_grids(folder: Path, plan: Plan, name: str, package: Any) -> None:
+    configuration = plan.configuration(name)
+    if not _without_graph(plan, configuration):
+        write_before(folder / BEFORE.format(name), configuration, plan.intensities, package)
+        write_after(folder / AFTER.format(name), configuration, plan.labels, package)
 
 
 def largest_difference(network: nn.Module, shape: tuple[int, ...], path: Path, runtime: Any) -> float:
@@ -129,6 +177,7 @@ def _require_packages() -> _Packages:
     """Return the modules of the extra; `UsageError` with the `pip` line that brings them."""
     try:
         import onnx
+        import onnx.parser
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -200,13 +249,23 @@ def _member(member: Member, path: Path) -> dict[str, Any]:
     }
 
 
-def _configuration(plan: Plan, configuration: Configuration) -> dict[str, Any]:
+def _configuration(plan: Plan, name: str, mirror_axes: Sequence[int]) -> dict[str, Any]:
+    configuration = plan.configuration(name)
+    axes = [2 + axis for axis in mirror_axes if axis < len(configuration.patch_size)]
+    bare = bool(_without_graph(plan, configuration))
     channels = zip(configuration.normalization_schemes, configuration.use_mask_for_norm, plan.intensities, strict=True)
     return {
         "spacing": list(configuration.spacing),
         "patch_size": list(configuration.patch_size),
         "normalization": [_normalization(*channel) for channel in channels],
         "resampling": asdict(configuration.resampling),
+        "mirrorings": [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)],
+        "window_weights": [
+            [float(weight) for weight in np.exp(-32 * ((np.arange(extent) - extent // 2) / extent) ** 2)]
+            for extent in configuration.patch_size
+        ],
+        "before": None if bare else BEFORE.format(name),
+        "after": None if bare else AFTER.format(name),
     }
 
 

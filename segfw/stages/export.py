@@ -14,7 +14,8 @@ from segfw.core.verb_settings import ExportSettings
 from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.interop.nnunet_folder import DATASET, PLANS
-from segfw.interop.onnx import DESCRIPTION, MOST_DIFFERENT, export_onnx
+from segfw.interop.onnx import DESCRIPTION, MOST_DIFFERENT, export_onnx, needs
+from segfw.stages.models import refuse_address
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def run(settings: ExportSettings) -> None:
     """Write the model at `settings.output`, whole or not at all; `UsageError` for what is there already."""
     if settings.model is None or settings.format is None or settings.output is None:
         raise UsageError("export needs model=MODEL format=zip|onnx|nnunet output=PATH")
+    refuse_address("model", settings.model)
     model, output = Path(settings.model), Path(settings.output).expanduser()
     FORMATS[settings.format](model, output, settings)
 
@@ -42,13 +44,18 @@ def _zip(model: Path, output: Path, settings: ExportSettings) -> None:
 
 
 def _onnx(model: Path, output: Path, settings: ExportSettings) -> None:
+    bundle = load_bundle(model)
+
     def write(folder: Path) -> None:
-        differences = export_onnx(load_bundle(model), folder, settings.trust_code)
+        differences = export_onnx(bundle, folder, settings.trust_code)
         for name, difference in differences.items():
             log.info("export: %s differs from PyTorch by %.1e at most (%.0e allowed)", name, difference, MOST_DIFFERENT)
 
     _write_folder(output, write, settings.overwrite, (DESCRIPTION, "*.onnx"))
     log.info("export: wrote %s; scripts/examples/predict_onnx.py shows how to predict with it", output)
+    lacking = needs(bundle)
+    if lacking:
+        log.warning("export: but this model needs what the example lacks: %s; see %s", ", ".join(lacking), DESCRIPTION)
 
 
 def _nnunet(model: Path, output: Path, settings: ExportSettings) -> None:

@@ -1,6 +1,7 @@
 """Verb `import`: a model that nnU-Net v2 has trained becomes a packaged model."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from segfw.inference.bundle import MANIFEST, Bundle, Fold, save_bundle
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_folder import Choice
 from segfw.interop.nnunet_model import read_model
+from segfw.stages.models import refuse_address
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,7 @@ def run(settings: ImportSettings) -> None:
     """Read the model at `source`, write it to `output` and log what it is."""
     if settings.source is None or settings.output is None:
         raise UsageError("import needs source=FOLDER_OR_ZIP output=MODEL_FOLDER")
+    refuse_address("source", settings.source)
     output = Path(settings.output)
     _check_output(output, settings.overwrite)
     wanted = settings.configuration
@@ -29,7 +32,8 @@ def run(settings: ImportSettings) -> None:
     for note in imported.notes:
         log.warning("import: %s", note)
     save_bundle(output, imported.bundle)
-    log.info("import: wrote %s; python -m segfw predict model=%s input=PATH output=PATH", output, output)
+    model = shlex.quote(str(output))
+    log.info("import: wrote %s; python -m segfw predict model=%s input=PATH output=PATH", output, model)
 
 
 def describe(bundle: Bundle) -> list[str]:

@@ -17,6 +17,8 @@ from segfw.stages.download import show_progress
 
 log = logging.getLogger(__name__)
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
 
 def find_model(model: str, checksum: str | None, cache: str) -> Path:
     """Return the folder or `.zip` of `model`, fetched into the folder `cache` first if it is an address.
@@ -24,7 +26,7 @@ def find_model(model: str, checksum: str | None, cache: str) -> Path:
     Raises `UsageError` for an address without checksum, `DataError` for a file of another one, `JobError` when it
     cannot be fetched.
     """
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", model):
+    if not ADDRESS.match(model):
         return _checked(Path(model), checksum)
     if not re.match(r"https?://", model, re.IGNORECASE):
         raise UsageError(
@@ -37,6 +39,15 @@ def find_model(model: str, checksum: str | None, cache: str) -> Path:
             "states it (`export format=zip` prints it, `sha256sum FILE` too): add model_sha256=64_HEXADECIMAL_DIGITS"
         )
     return _fetched(url, checksum.lower(), Path(cache).expanduser())
+
+
+def refuse_address(key: str, text: str) -> None:
+    """Raise `UsageError` for an address where only a file or folder of this machine will do."""
+    if ADDRESS.match(text):
+        raise UsageError(
+            f"{key}: {text} is an address, and only predict fetches; download it first, and give {key}=PATH "
+            "(what predict has fetched lies in its model_cache)"
+        )
 
 
 def _checked(path: Path, checksum: str | None) -> Path:

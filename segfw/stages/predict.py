@@ -86,11 +86,6 @@ def open_predictor(
     own = vars(bundle.inference)
     given = {key: value for key, value in vars(overrides).items() if value is not None and key in own}
     trust = trust_code or overrides.trust_code
-    if overrides.depth is not None and bundle.provenance.settings.get("loss", {}).get("deep_supervision") is False:
-        raise UsageError(
-            f"inference.depth={overrides.depth}: this model was trained with loss.deep_supervision=false, so that only "
-            "its deepest network can predict"
-        )
     return CasePredictor(bundle, device.accelerator, replace(bundle.inference, **given), trust)
 
 

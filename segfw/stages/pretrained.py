@@ -15,6 +15,7 @@ from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.bundle import Bundle, Member, load_bundle
 from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights
+from segfw.stages.models import refuse_address
 from segfw.stages.runs import CONFIG, load_run
 from segfw.training.checkpoints import load_checkpoint, network_weights
 from segfw.training.pretrained import Pretrained
@@ -24,6 +25,7 @@ from segfw.training.run import CHECKPOINTS, LAST, FoldName
 def check_pretrained(settings: PretrainedSettings) -> None:
     """Raise `UsageError` for a path that is missing or no kind of weights; without one there is nothing to check."""
     if settings.path is not None:
+        refuse_address("pretrained.path", settings.path)
         _reader(Path(settings.path).expanduser())
 
 

@@ -8,6 +8,7 @@ import csv
 import logging
 import math
 import platform
+import shlex
 from pathlib import Path
 
 import torch
@@ -197,5 +198,11 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
     write_text(stamp, made_from)
     log.info("report: wrote an example prediction, %s; as a command:", target)
     source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent
+    log.info("  %s", predict_command(model, Path(source), own_code))
+
+
+def predict_command(model: Path, source: Path, own_code: bool) -> str:
+    """Return what a user types, for a shell, to segment `source` likewise."""
     trust = " inference.trust_code=true" if own_code else ""
-    log.info("  python -m segfw predict model=%s input=%s output=FOLDER%s", model, source, trust)
+    places = f"model={shlex.quote(str(model))} input={shlex.quote(str(source))}"
+    return f"python -m segfw predict {places} output=FOLDER{trust}"

@@ -30,6 +30,7 @@ from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
+    REMEDY,
     Done,
     check_names,
     config_of,
@@ -38,12 +39,14 @@ from segfw.stages.runs import (
     next_stage,
     run_folder,
 )
+from segfw.training.cache import hindrance_of, refuse_hindered
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on
+from segfw.training.datamodule import check_input
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, DONE, NEXT_STAGE, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
 from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
@@ -57,6 +60,7 @@ def check(settings: ExperimentSettings) -> None:
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
     check_portable(settings.network)
+    refuse_hindered(settings.data.cache, hindrance_of(settings.augmentation))
     if settings.network.target is not None:
         import_object(settings.network.target, f"network.{TARGET}")
 
@@ -77,6 +81,7 @@ def run(job: Job) -> None:
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
     for fold_run in runs:
         team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
+        check_input(fold_run)
     for configuration in job.configurations:
         require_store(job, configuration)
     runs = [with_mirror_axes(fold_run) for fold_run in runs]
@@ -172,6 +177,10 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
             "put the file back, move the folder away, or replace it with overwrite=true"
         )
     if (folder / DONE).exists():
+        if not can_go_on(folder / CHECKPOINTS):
+            raise ArtefactError(
+                f"{folder} is finished, says its {DONE}, but its weights are gone ({CHECKPOINTS}/{LAST}); {REMEDY}"
+            )
         (folder / DONE).unlink()
         for made in (VALIDATION, NEXT_STAGE):
             shutil.rmtree(folder / made, ignore_errors=True)

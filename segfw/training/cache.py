@@ -11,6 +11,7 @@ import torch
 from segfw.core.errors import JobError, UsageError
 from segfw.core.footprint import FLOAT, MAPS_KEPT
 from segfw.core.memory import configuration_memory
+from segfw.core.training_settings import AugmentationSettings
 from segfw.data.artefacts import has_artefacts
 from segfw.data.store import Store
 from segfw.training.devices import Device
@@ -42,8 +43,7 @@ def choose_cache(asked: Asked, held: int, training: float, free: int | None, hin
     such a hindrance, `JobError` where the cases alone do not fit.
     """
     cases = f"{held / 1e9:.2f} GB of cases"
-    if asked == "device" and hindrance is not None:
-        raise UsageError(f"data.cache=device is not possible where {hindrance}; use data.cache=auto")
+    refuse_hindered(asked, hindrance)
     if asked == "device" and free is not None and held > free:
         raise JobError(
             f"data.cache=device: {cases} do not fit into {free / 1e9:.1f} GB of free device memory; "
@@ -59,6 +59,12 @@ def choose_cache(asked: Asked, held: int, training: float, free: int | None, hin
     if held <= ROOM * free - training:
         return Choice("device", f"data.cache=auto: {cases} are held in device memory ({space})")
     return Choice("none", f"data.cache=auto: {cases} are read from files, device memory is too small ({space})")
+
+
+def refuse_hindered(asked: Asked, hindrance: str | None) -> None:
+    """Raise `UsageError` where the device is asked for and `hindrance` keeps the cases from it."""
+    if asked == "device" and hindrance is not None:
+        raise UsageError(f"data.cache=device is not possible where {hindrance}; use data.cache=auto")
 
 
 def training_memory(run: FoldRun, device: Device) -> float:
@@ -91,11 +97,17 @@ def cache_of(run: FoldRun, store: Store, cases: Sequence[str], device: Device, p
 def find_hindrance(run: FoldRun) -> str | None:
     """Name what processors have to do to a patch before it may go to the device; None if there is nothing."""
     if run.configuration.previous_stage is not None:
-        return "the previous stage's segmentations are changed where patches are read"
-    if has_artefacts(run.augmentation):
+        name = run.configuration.previous_stage
+        return f"the segmentations by {name} are changed where patches are read ({run.configuration_name})"
+    return hindrance_of(run.augmentation)
+
+
+def hindrance_of(augmentation: AugmentationSettings) -> str | None:
+    """Name what processors have to do to a patch of whatever configuration; None if there is nothing."""
+    if has_artefacts(augmentation):
         return "artefacts of scanners are added where patches are read"
-    if run.augmentation.device != "auto":
-        return f"augmentation.device={run.augmentation.device} keeps the augmentation where patches are read"
+    if augmentation.device != "auto":
+        return f"augmentation.device={augmentation.device} keeps the augmentation where patches are read"
     return None
 
 

@@ -19,10 +19,10 @@ from segfw.core.footprint import FLOAT
 from segfw.core.ranks import ALONE, Ranks
 from segfw.data.augmentation import build_augmentation
 from segfw.data.device_store import DeviceStore, load_on_device
-from segfw.data.drawing import make_patch_spec, unknown_names
+from segfw.data.drawing import check_weights, make_patch_spec, unknown_names
 from segfw.data.sampling import Batch, EpochBatchSampler, PatchDataset, Sample, collate, collate_augmented
 from segfw.data.store import Store
-from segfw.training.cache import Cache, cache_of, hold_in_memory
+from segfw.training.cache import Cache, cache_of, find_hindrance, hold_in_memory, refuse_hindered
 from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import FoldRun
@@ -112,6 +112,14 @@ class SegmentationDataModule(LightningDataModule):
         voxels = configuration.batch_size * math.prod(configuration.patch_size)
         maps = 1 if configuration.previous_stage is None else 2
         return voxels * (FLOAT * len(self.run.plan.channel_names) + 2 * maps)
+
+
+def check_input(run: FoldRun) -> None:
+    """Raise, before anything is trained, `UsageError` for weights and a cache by which `run` could not be fed."""
+    refuse_hindered(run.data.cache, find_hindrance(run))
+    check_weights("sampling.case_weights", run.sampling.case_weights or {}, run.train_cases)
+    classes = [name for name, _ in run.plan.labels.foreground]
+    check_weights("sampling.class_weights", run.sampling.class_weights or {}, classes)
 
 
 def warn_of_unknown_names(run: FoldRun) -> None:

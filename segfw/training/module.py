@@ -45,6 +45,7 @@ class SegmentationModule(LightningModule):
         self.patch_dice_ema: float | None = None
         self.clock = Clock()
         self.fused = False
+        self._rate_by_step = False
         self._watch: StepWatch | None = None
         self._carried: tuple[int, float] = (0, 0.0)
 
@@ -79,18 +80,16 @@ class SegmentationModule(LightningModule):
         """Go on with the clock and, within an epoch, with what it has shown and its learning rate."""
         self.clock.start()
         self._watch = StepWatch(self.device, self._carried)
-        if self.run.schedule.interval == "epoch" and self.run.time_budget is None:
-            self._set_learning_rate(self.progress(0))
+        self._begin_rate(goes_on=True)
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate and begin to watch its losses."""
         self._watch = StepWatch(self.device)
-        if self.run.schedule.interval == "epoch":
-            self._set_learning_rate(self.progress(0))
+        self._begin_rate()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the step's learning rate, where it changes with every step."""
-        if self.run.schedule.interval == "step":
+        if self._rate_by_step:
             self._set_learning_rate(self.progress(batch_idx))
 
     def progress(self, batch_idx: int) -> float:
@@ -175,6 +174,17 @@ class SegmentationModule(LightningModule):
         finally:
             self.network.training = False
         return outputs
+
+    def _begin_rate(self, goes_on: bool = False) -> None:
+        """Set the epoch's learning rate, or see to it that each step has its own.
+
+        An epoch that begins in the warm-up has: by epochs the first one, which may be all there is, would have rate 0.
+        Where time is the horizon, an epoch that `goes_on` keeps the rate of its checkpoint.
+        """
+        schedule, progress = self.run.schedule, self.progress(0)
+        self._rate_by_step = schedule.interval == "step" or progress < schedule.warmup
+        if not self._rate_by_step and not (goes_on and self.run.time_budget is not None):
+            self._set_learning_rate(progress)
 
     def _set_learning_rate(self, progress: float) -> None:
         rate = self.run.optimizer.lr * learning_rate_factor(self.run.schedule, progress)

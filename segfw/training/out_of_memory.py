@@ -48,7 +48,8 @@ def _story(run: FoldRun, device: Device) -> str:
     if device.memory_gb is not None:
         sizes.append(f"{device.memory_gb:.1f} GB on the device")
     batch = max(1, configuration.batch_size // 2)
-    advice = [f"plan.batch_size={batch} (with trainer.accumulate_grad_batches=2 for as much in a step)"]
+    collected = 2 * run.trainer.accumulate_grad_batches
+    advice = [f"plan.batch_size={batch} (with trainer.accumulate_grad_batches={collected} for as much in a step)"]
     if configuration.batch_size == 1:
         advice = []
     advice += ["planner.gpu_memory_gb= with a new plan", "a smaller plan.patch_size="]

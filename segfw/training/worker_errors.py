@@ -4,10 +4,13 @@ import logging
 import os
 import re
 import shutil
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCH = 2
 """Batches that each worker cuts ahead."""
+BROKEN = (ConnectionError, EOFError, FileNotFoundError)
+"""What is raised where a batch is taken from a worker that has ended."""
 _KILLED = re.compile(r"DataLoader worker \(pid (\d+)\) is killed by signal: ([^.]*)")
 _GONE = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly|worker \(pid (\d+)\) exited")
 
@@ -78,10 +83,30 @@ class PatchLoader(DataLoader[Sample]):
                 if isinstance(batch, Failure):
                     raise_failure(batch)
                 yield batch
-        except Exception:
-            # PyTorch would raise anew, wherever the main process is, at every further process that ends.
-            getattr(batches, "_shutdown_workers", lambda: None)()
+        except Exception as error:
+            try:
+                ended = find_ended(getattr(batches, "_workers", [])) if isinstance(error, BROKEN) else None
+            finally:
+                # PyTorch would raise anew, wherever the main process is, at every further process that ends.
+                getattr(batches, "_shutdown_workers", lambda: None)()
+            if ended is not None:
+                raise RuntimeError(ended) from error
             raise
+
+
+def find_ended(workers: Sequence[BaseProcess], patience: float = 5.0) -> str | None:
+    """Say in PyTorch's words which worker has ended, None if none does within `patience` seconds.
+
+    A worker that ends while it hands over a batch breaks the connection before PyTorch sees that it has ended.
+    """
+    wait([worker.sentinel for worker in workers], patience)
+    for worker in workers:
+        code = worker.exitcode
+        if code is not None and code < 0:
+            return f"DataLoader worker (pid {worker.pid}) is killed by signal: {signal.strsignal(-code)}."
+        if code is not None:
+            return f"DataLoader worker (pid(s) {worker.pid}) exited unexpectedly"
+    return None
 
 
 def raise_failure(failure: Failure) -> None:

@@ -18,6 +18,8 @@ WRONG = [
     (LossSettings(tversky_beta=0.5), "loss.tversky_beta=0.5 needs loss.overlap=tversky, got loss.overlap=dice"),
     (LossSettings(overlap="tversky", tversky_alpha=0, tversky_beta=0), "are both 0, so that no error would count"),
     (LossSettings(ce_weight=0, class_weights=(1, 2)), "loss.class_weights=[1, 2] would have no effect, since loss.ce"),
+    (LossSettings("focal", ce_weight=0), "loss.distribution=focal would have no effect, since loss.ce_weight is 0"),
+    (LossSettings(overlap="tversky", dice_weight=0), "loss.overlap=tversky would have no effect, since loss.dice_w"),
     (LossSettings(cldice_iterations=5), "loss.cldice_iterations=5 would have no effect, since loss.cldice_weight is 0"),
     (LossSettings(class_weights={"a": -1.0}), "loss.class_weights must be at least 0 and not all 0, got [-1.0]"),
 ]

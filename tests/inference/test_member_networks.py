@@ -69,3 +69,10 @@ def test_a_nested_network_is_cut(bundle):
         CasePredictor(dataclasses.replace(model, provenance=alone), "cpu", InferenceSettings(depth=1))
     with pytest.raises(UsageError, match=r"inference\.depth=1 cuts a unet_plus_plus"):
         CasePredictor(bundle, "cpu", InferenceSettings(depth=1))
+
+
+def test_another_network_is_no_unet_plus_plus_whatever_its_supervision(bundle):
+    trained = Provenance(settings={"loss": {"deep_supervision": False}})
+    vnet = dataclasses.replace(model_of(bundle, NetworkSettings("vnet")), provenance=trained)
+    with pytest.raises(UsageError, match=r"inference\.depth=1 cuts a unet_plus_plus; this model is another network"):
+        CasePredictor(vnet, "cpu", InferenceSettings(depth=1))

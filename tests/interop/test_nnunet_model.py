@@ -140,6 +140,12 @@ def test_the_fold_of_all_cases_is_taken_alone_or_on_request(tmp_path):
         read(folder, folds=(2,))
 
 
+def test_a_folder_that_is_no_folds_is_called_so(tmp_path):
+    folder = write_model(tmp_path, folds=(0,))
+    shutil.copytree(folder / "fold_0", folder / "fold_copy")
+    assert read(folder).notes == ("fold_copy is left out: folds are called fold_ and a number, or fold_all",)
+
+
 def test_another_checkpoint_is_taken_on_request(tmp_path):
     folder = write_model(tmp_path, folds=(0, 1), name="best")
     with pytest.raises(ArtefactError, match=r"no fold_\*/checkpoint_final\.pth; there are \['checkpoint_best\.pth'\]"):

@@ -97,6 +97,12 @@ def test_prefixes_of_distributed_and_compiled_training_are_taken_off(prefix):
     assert list(weights_from_nnunet(state)) == list(weights)
 
 
+def test_nan_under_two_names_of_a_tensor_is_no_contradiction():
+    nan = torch.full((2,), torch.nan)
+    weights = weights_from_nnunet({"a.convs.0.norm.weight": nan, "a.convs.0.all_modules.1.weight": nan.clone()})
+    assert list(weights) == ["a.convs.0.norm.weight"]
+
+
 def test_names_that_contradict_each_other_are_refused():
     facts, _, weights, _ = golden("tiny_plain_2d")
     state = {key: weights[canonical_name(key)].clone() for key in facts["keys"]}

@@ -12,10 +12,11 @@ import torch
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.labels import LabelSet
+from segfw.core.plan import Resampling
 from segfw.inference.bundle import Member
 from segfw.inference.predictor import load_network
 from segfw.interop import onnx as export
-from segfw.interop.onnx import describe, export_onnx
+from segfw.interop.onnx import describe, export_onnx, needs
 from segfw.nn.build import build_network, initialize
 from tests.inference.tiny_model import make_bundle, make_plan, tiny_configuration
 
@@ -67,6 +68,10 @@ def test_the_description_names_what_surrounds_the_network(exported):
     assert (configuration["spacing"], configuration["patch_size"]) == ([1.5, 1.0], [8, 8])
     assert [channel["scheme"] for channel in configuration["normalization"]] == ["zscore", "nonorm"]
     assert configuration["resampling"]["order_image"] == 3
+    assert (configuration["before"], configuration["after"]) == (None, None)
+    assert configuration["mirrorings"] == [[], [2], [3], [2, 3]]
+    assert configuration["window_weights"][1][3:6] == pytest.approx([np.exp(-0.5), 1, np.exp(-0.5)])
+    assert described["needs"] == ["2D windows"]
     assert [(m["configuration"], m["fold"]) for m in described["members"]] == [("2d", 3)]
 
 
@@ -127,3 +132,29 @@ def test_without_the_packages_the_pip_line_is_given(exported, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UsageError, match=r"needs the package onnxscript.*pip install \"segfw\[onnx\]\""):
         export_onnx(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "needed"),
+    [
+        ({}, []),
+        ({"use_mask_for_norm": (True, False)}, ["normalization inside a mask"]),
+        ({"spacing": (1.0, 3.5, 1.0)}, ["a coarse axis resampled apart"]),
+        ({"resampling": Resampling(force_separate_z=True)}, ["a coarse axis resampled apart"]),
+        ({"spacing": (1.0, 3.5, 1.0), "resampling": Resampling(force_separate_z=False)}, []),
+        ({"resampling": Resampling(order_image=2)}, ["splines of another order than 1 and 3"]),
+    ],
+)
+def test_what_a_program_must_be_able_to_do_is_listed(change, needed):
+    whole = make_bundle(make_plan())
+    plain = dataclasses.replace(whole.plan.configuration("3d_fullres"), use_mask_for_norm=(False, False))
+    plan = dataclasses.replace(whole.plan, configurations={"3d_fullres": dataclasses.replace(plain, **change)})
+    assert needs(dataclasses.replace(whole, plan=plan, members=whole.members[:1])) == needed
+
+
+def test_several_configurations_and_many_labels_are_listed():
+    assert needs(make_bundle(make_plan())) == ["2D windows", "several configurations"]
+    labels = LabelSet({"background": 0} | {f"l{value}": value for value in range(1, 257)})
+    whole = make_bundle(make_plan())
+    plan = dataclasses.replace(whole.plan, labels=labels)
+    assert needs(dataclasses.replace(whole, plan=plan, members=whole.members[:1])) == ["labels above 255"]

@@ -204,6 +204,17 @@ def test_a_first_stage_that_wins_is_packaged_alone(
     assert {member.configuration for member in bundle.members} == set(bundle.plan.configurations) == {"3d_lowres"}
 
 
+def test_what_the_second_stage_cannot_have_is_refused_before_the_first_is_trained(
+    job: Job, arguments: list[str], said: Said
+) -> None:
+    said()
+    assert main([*arguments, "stages=train", "folds=cv", "name=held", "data.cache=device"]) == 2
+    found = said()
+    assert "data.cache=device is not possible where the segmentations by 3d_lowres are changed" in found
+    assert f"({CASCADE}); use data.cache=auto" in found
+    assert not job.workspace.runs("held").exists()
+
+
 def test_a_cascade_of_every_case_is_fed_by_the_folds(job: Job, arguments: list[str]) -> None:
     assert main([*arguments, f"configurations=[{CASCADE}]", "folds=full", "stages=train"]) == 0
     run = load_run(run_of(job, CASCADE, "full"))

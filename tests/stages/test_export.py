@@ -95,5 +95,8 @@ def test_an_onnx_folder_names_its_differences(model, tmp_path, monkeypatch, capl
     caplog.set_level(logging.INFO)
     export.run(settings(model, "onnx", tmp_path / "out"))
     assert "3d_fullres_fold_0.onnx differs from PyTorch by 2.0e-06 at most (1e-03 allowed)" in caplog.text
+    assert "lacks" not in caplog.text
+    monkeypatch.setattr(export, "needs", lambda bundle: ["2D windows", "a coarse axis"])
     export.run(settings(model, "onnx", tmp_path / "out", overwrite=True))
+    assert "needs what the example lacks: 2D windows, a coarse axis; see model.json" in caplog.text
     assert torch.is_tensor(load_bundle(model).members[0].weights["decoder.seg_layers.0.bias"])

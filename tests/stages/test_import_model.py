@@ -94,3 +94,9 @@ def test_the_command_line(source, tmp_path, monkeypatch, capsys):
     (source / "plans.json").write_text("{}")
     assert main(["import", f"source={source}", "output=b"]) == 1
     assert "plans.json: the key 'plans_name' is missing" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_copied_whatever_the_folder_is_called(source, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run(settings(source, tmp_path / "my model"))
+    assert f"predict model='{tmp_path}/my model' input=PATH" in caplog.text

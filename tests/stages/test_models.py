@@ -5,8 +5,12 @@ import hashlib
 import pytest
 
 from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.training_settings import PretrainedSettings
+from segfw.core.verb_settings import ExportSettings, ImportSettings
 from segfw.io.fetching import fetch
+from segfw.stages import export, import_model
 from segfw.stages.models import find_model
+from segfw.stages.pretrained import check_pretrained
 from tests.io.fetching.archive_site import drop, give, refuse, serving
 
 CONTENT = bytes(range(256)) * 300
@@ -92,3 +96,13 @@ def test_a_file_on_disk_may_be_checked_too(tmp_path):
         find_model(str(path), "0" * 64, "unused")
     with pytest.raises(UsageError, match=r"model_sha256 is of a \.zip, but model=.* is a folder"):
         find_model(str(tmp_path), SUM, "unused")
+
+
+def test_what_does_not_fetch_refuses_an_address_as_it_was_given(tmp_path):
+    url, output = "https://host/m.zip", str(tmp_path / "out")
+    with pytest.raises(UsageError, match=f"model: {url} is an address, and only predict fetches"):
+        export.run(ExportSettings(model=url, format="onnx", output=output))
+    with pytest.raises(UsageError, match=f"source: {url} is an address"):
+        import_model.run(ImportSettings(source=url, output=output))
+    with pytest.raises(UsageError, match=f"pretrained.path: {url} is an address"):
+        check_pretrained(PretrainedSettings(path=url))

@@ -106,11 +106,3 @@ def test_a_quick_look_takes_some_folds_of_the_model(tmp_path):
         assert not predictor.settings.mirror
     with pytest.raises(UsageError, match=r"no fold 3; its folds are 3d_fullres: 0, full"):
         open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=3))
-
-
-def test_a_network_trained_without_deep_supervision_is_not_cut(tmp_path):
-    whole = make_bundle(make_plan())
-    provenance = dataclasses.replace(whole.provenance, settings={"loss": {"deep_supervision": False}})
-    save_bundle(tmp_path / "m", dataclasses.replace(whole, provenance=provenance))
-    with pytest.raises(UsageError, match=r"depth=1: this model was trained with loss\.deep_supervision=false"):
-        open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(depth=1))

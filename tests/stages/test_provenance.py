@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from segfw.core.errors import DataError, UsageError
+from segfw.core.labels import LabelSet
 from segfw.core.selection import Score
 from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, TaskSettings
 from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.bundle import load_bundle
+from segfw.inference.provenance import check_texts
 from segfw.stages import pipeline, select, train
 from segfw.stages.job import prepare
 from segfw.stages.provenance import make_provenance
@@ -113,6 +115,15 @@ def test_a_path_in_the_description_is_refused_before_any_work_and_at_packaging(j
         pipeline.run(dataclasses.replace(job.settings, stages=STAGES))
     with pytest.raises(DataError, match=message):
         make_provenance(job, [member], None, {})
+
+
+@pytest.mark.parametrize("changed", ["channel", "label"])
+def test_a_path_as_a_name_is_refused_too(job, changed):
+    labels = LabelSet({"background": 0, "/a/b/c": 1})
+    names = {"channel": {"channel_names": ("/home/lee/T1",)}, "label": {"labels": labels}}
+    dataset = dataclasses.replace(job.dataset, **names[changed])
+    with pytest.raises(DataError, match=f"dataset's {changed} holds a path of this machine"):
+        check_texts(dataset)
 
 
 def test_a_network_whose_arguments_name_a_place_is_refused_before_training_and_at_packaging(job, member):

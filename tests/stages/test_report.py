@@ -1,5 +1,6 @@
 """Which networks the report draws."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from segfw.core.settings import ExperimentSettings, NetworkSettings
 from segfw.interop.nnunet import read_plans
-from segfw.stages.report import networks_to_draw
+from segfw.stages.report import networks_to_draw, predict_command
 from segfw.stages.runs import Done, FinishedFold
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS, make_job
@@ -36,3 +37,10 @@ def test_after_training_those_that_were_trained_once_each(tmp_path):
     }
     several = networks_to_draw(job, PLAN, {"main": folds, "other": folds})
     assert list(several) == ["main: default/residual_unet/2d", "other: default/residual_unet/2d"]
+
+
+def test_the_command_for_the_example_can_be_copied():
+    command = predict_command(Path("out/my model"), Path("a b.nii.gz"), own_code=True)
+    assert shlex.split(command)[3:] == [
+        "predict", "model=out/my model", "input=a b.nii.gz", "output=FOLDER", "inference.trust_code=true",
+    ]  # fmt: skip

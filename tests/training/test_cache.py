@@ -17,6 +17,7 @@ from segfw.training.cache import (
     choose_cache,
     find_hindrance,
     free_memory,
+    hindrance_of,
     hold_in_memory,
     training_memory,
 )
@@ -86,9 +87,9 @@ def test_what_processors_have_to_do(make_run) -> None:
     assert noisy == "artefacts of scanners are added where patches are read"
     kept = find_hindrance(make_run(augmentation=AugmentationSettings(device="cpu")))
     assert kept == "augmentation.device=cpu keeps the augmentation where patches are read"
+    assert hindrance_of(AugmentationSettings()) is None
     plan = make_plan()
     second = replace(plan.configurations["3d_fullres"], previous_stage="3d_lowres")
     plan = replace(plan, configurations={"3d_lowres": plan.configurations["3d_fullres"], "3d_fullres": second})
-    assert (
-        find_hindrance(make_run(plan=plan)) == "the previous stage's segmentations are changed where patches are read"
-    )
+    fed = find_hindrance(make_run(plan=plan))
+    assert fed == "the segmentations by 3d_lowres are changed where patches are read (3d_fullres)"

@@ -5,8 +5,9 @@ import logging
 import pytest
 import torch
 
-from segfw.core.training_settings import DataSettings, SamplingSettings
-from segfw.training.datamodule import SegmentationDataModule, warn_of_unknown_names
+from segfw.core.errors import UsageError
+from segfw.core.training_settings import AugmentationSettings, DataSettings, SamplingSettings
+from segfw.training.datamodule import SegmentationDataModule, check_input, warn_of_unknown_names
 from tests.training.conftest import CPU
 
 
@@ -40,3 +41,14 @@ def test_names_that_mean_nothing(make_run, caplog: pytest.LogCaptureFixture) -> 
         "sampling.class_weights: 'cor' is no class, did you mean 'core'?; there are core, shell",
         "sampling.case_weights: 'bb' is no case, did you mean 'b'?",
     ]
+
+
+def test_a_run_that_could_not_be_fed_is_refused(make_run) -> None:
+    check_input(make_run(data=DataSettings("device")))
+    check_input(make_run(sampling=SamplingSettings(case_weights={"a": 0.0}, class_weights={"core": 0.0})))
+    with pytest.raises(UsageError, match=r"sampling\.case_weights gives every one of \['a', 'b'\] the weight 0"):
+        check_input(make_run(sampling=SamplingSettings(case_weights={"a": 0.0, "b": 0.0})))
+    with pytest.raises(UsageError, match=r"sampling\.class_weights gives every one of \['core', 'shell'\] the w"):
+        check_input(make_run(sampling=SamplingSettings(class_weights={"core": 0.0, "shell": 0.0})))
+    with pytest.raises(UsageError, match=r"data\.cache=device is not possible where artefacts of scanners"):
+        check_input(make_run(data=DataSettings("device"), augmentation=AugmentationSettings(motion_probability=0.1)))

@@ -43,6 +43,17 @@ def test_learning_rate_follows_the_optimizers_steps(make_run: MakeRun) -> None:
     assert rates == pytest.approx([0.01 * (1 - step / 12) ** 0.9 for step in (6, 6, 7, 7, 8)])
 
 
+def test_the_warmup_rises_with_every_step_even_within_a_single_epoch(make_run: MakeRun) -> None:
+    """Half of eight steps: the first epoch of four would have rate 0 throughout, and the only one of a training."""
+    trainer = replace(make_run().trainer, max_epochs=2, limit_train_batches=4)
+    warm = ScheduleSettings("poly", exponent=1.0, warmup=0.5)
+    module = build_module(make_run(trainer=trainer, schedule=warm), CPU)
+    assert [rate_at(module, 0, step) for step in range(4)] == pytest.approx([0, 0.0025, 0.005, 0.0075])
+    assert [rate_at(module, 1, step) for step in range(4)] == pytest.approx([0.01] * 4)  # by epochs again
+    module = build_module(make_run(trainer=replace(trainer, max_epochs=1), schedule=warm), CPU)
+    assert [rate_at(module, 0, step) for step in range(4)] == pytest.approx([0, 0.005, 0.01, 0.005])
+
+
 def test_learning_rate_over_time(make_run: MakeRun) -> None:
     trainer = replace(make_run().trainer, max_time="00:00:01:40")
     module = build_module(make_run(trainer=trainer, schedule=ScheduleSettings("cosine", horizon="time")), CPU)

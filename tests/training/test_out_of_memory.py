@@ -52,6 +52,13 @@ def test_other_errors_pass(make_run: MakeRun) -> None:
         raise RuntimeError("shapes differ")
 
 
+def test_half_the_batch_is_collected_twice_as_often_as_before(make_run: MakeRun) -> None:
+    run = make_run()
+    run = replace(run, trainer=replace(run.trainer, accumulate_grad_batches=3))
+    with pytest.raises(JobError, match="accumulate_grad_batches=6 for"), explained_out_of_memory(run, CPU):
+        raise torch.cuda.OutOfMemoryError("no room")
+
+
 def test_a_batch_of_one_cannot_be_halved(make_run: MakeRun) -> None:
     run = make_run()
     plan = run.plan

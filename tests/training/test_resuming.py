@@ -95,6 +95,7 @@ ONE_CYCLE = ScheduleSettings(name="one_cycle", warmup=0.3, interval="step")
 ADAMW = OptimizerSettings(name="adamw", lr=1e-3, amsgrad=True)
 CASES = {
     "published": {},
+    "published, warm-up": {"schedule": ScheduleSettings(warmup=0.45)},
     "one cycle, AdamW, averaged": {
         "optimizer": ADAMW,
         "schedule": ONE_CYCLE,
@@ -113,6 +114,7 @@ CASES = {
     ("case", "at"),
     [
         ("published", (1, 3)),
+        ("published, warm-up", (1, 3)),
         ("one cycle, AdamW, averaged", (0, 2)),
         ("one cycle, AdamW, averaged", (2, 4)),
         ("accumulated, dropout, workers", (1, 4)),

@@ -1,13 +1,16 @@
 """Workers that raise, are killed, or have no shared memory to send their batches through."""
 
 import logging
+import multiprocessing
 import os
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from segfw.core.errors import ArtefactError, JobError
 from segfw.data.sampling import EpochBatchSampler, collate
@@ -18,6 +21,7 @@ from segfw.training.worker_errors import (
     collate_or_fail,
     explain_death,
     explained_worker_deaths,
+    find_ended,
     workers_that_fit,
 )
 
@@ -77,6 +81,39 @@ def test_a_killed_worker() -> None:
     )
     with pytest.raises(JobError, match=expected), explained_worker_deaths():
         list(loader(kill))
+
+
+class BrokenBatches:
+    """What a loader iterates over, whose worker hangs up."""
+
+    def __init__(self, workers) -> None:
+        self._workers, self.shut_down = workers, False
+
+    def __iter__(self):
+        raise ConnectionResetError("Connection reset by peer")
+
+    def _shutdown_workers(self) -> None:
+        self.shut_down = True
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [(kill, r"pid \d+\) was ended by the signal Killed"), (sys.exit, r"pid \d+\) ended by itself")]
+)
+def test_a_worker_that_ends_while_it_hands_over_a_batch(end, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=end)
+    worker.start()
+    batches = BrokenBatches([worker])
+    monkeypatch.setattr(DataLoader, "__iter__", lambda self: batches)
+    with pytest.raises(JobError, match=told), explained_worker_deaths():
+        list(loader())
+    assert batches.shut_down
+
+
+def test_a_broken_connection_without_an_ended_worker_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DataLoader, "__iter__", lambda self: BrokenBatches([]))
+    with pytest.raises(ConnectionResetError, match="reset by peer"), explained_worker_deaths():
+        list(loader())
+    assert find_ended([], 0) is None
 
 
 def test_an_error_of_something_else_passes() -> None:

@@ -10,6 +10,7 @@ names channels that nothing else names.
 import json
 import logging
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def _how_to_get(task: TaskSettings, data_root: Path) -> str:
     if not task.url:
         return f"; data_root is {data_root}, task.folder {task.folder or task.name}"
     choice = (task.name or task.folder or "").split("_")[0]
-    return f"; fetch it with\n  python -m segfw download +task={choice} data_root={data_root}"
+    return f"; fetch it with\n  python -m segfw download +task={choice} data_root={shlex.quote(str(data_root))}"
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -233,7 +234,8 @@ def _ending(folder: Path, content: dict[str, Any]) -> str:
     if not endings and not content:
         raise DataError(
             f"{folder} is no dataset: it holds neither dataset.json, nor images in imagesTr, nor one CSV or YAML list "
-            f"of files. Loose files become one with\n  python -m segfw init images={folder} labels=FOLDER name=NAME"
+            "of files. Loose files become one with\n"
+            f"  python -m segfw init images={shlex.quote(str(folder))} labels=FOLDER name=NAME"
         )
     if len(endings) != 1:
         raise DataError(

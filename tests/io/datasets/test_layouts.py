@@ -365,7 +365,10 @@ def test_real_datasets(name, count):
 
 
 def test_a_folder_of_loose_files_is_told_to_be_no_dataset(tmp_path):
-    (tmp_path / "Toy").mkdir()
-    (tmp_path / "Toy/scan.nii.gz").touch()
-    with pytest.raises(DataError, match=r"Toy is no dataset: it holds neither dataset.json.*\n.*segfw init images="):
-        read_dataset(TASK, tmp_path)
+    root = tmp_path / "my data"
+    (root / "Toy").mkdir(parents=True)
+    (root / "Toy/scan.nii.gz").touch()
+    with pytest.raises(
+        DataError, match=r"Toy is no dataset: it holds neither dataset.json.*\n.*segfw init images='/.*Toy'"
+    ):
+        read_dataset(TASK, root)

@@ -1,0 +1,162 @@
+"""What matters in a short training: one factor changed at a time, scored on whole validation cases of fold 0.
+
+Every row of results/ablation.csv is one training: batch 2, a quarter of the planned features, the recipe `fast` with
+the overrides of its variant. A row that is there is not made again, so that the table grows over days; another state of
+the recipe takes another `--round`. The sets are ACDC, Nuclei and two synthetic ones; Hippocampus and Membranes are left
+for confirmation and must not be added.
+"""
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import json
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import yaml
+
+from scripts.benchmarks.ablation_sets import LABELS, write_dataset
+from scripts.benchmarks.common import child, versions
+
+TABLE = Path(__file__).parent / "results" / "ablation.csv"
+SETS: dict[str, tuple[str, tuple[str, ...]]] = {  # configuration, and what the task needs beside name and folder
+    "Dataset027_ACDC": ("2d", ("split.kind=group", r"split.group_pattern=patient\d+")),
+    "Dataset120_Nuclei": ("2d", ()),
+    "Lesions": ("3d_fullres", ()),
+    "Twins": ("3d_fullres", ()),
+}
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "base": (),
+    "lr_0.001": ("optimizer.lr=0.001",),
+    "lr_0.01": ("optimizer.lr=0.01",),
+    "sgd": ("optimizer=sgd",),
+    "cosine": ("schedule=cosine", "schedule.interval=step", "schedule.warmup=0.05"),
+    "poly": ("schedule=poly", "schedule.interval=step"),
+    "constant": ("schedule=constant",),
+    "sample_dice": ("loss.batch_dice=false",),
+    "deep_supervision": ("loss.deep_supervision=true",),
+    "foreground_0.67": ("sampling.foreground_fraction=0.67",),
+    "foreground_1": ("sampling.foreground_fraction=1.0",),
+    "weight_decay_0.05": ("optimizer.weight_decay=0.05",),
+    "mirror_all": ("augmentation.mirror_axes=null",),
+    "published_augmentation": ("augmentation=default", "augmentation.mirror_axes=[]"),
+    "no_augmentation": ("augmentation=none",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One training: what, how long and how well. `dice`: mean over the labels, `dice_of_labels`: JSON."""
+
+    round: str
+    set: str
+    variant: str
+    overrides: str
+    iterations: int
+    seed: int
+    dice: float
+    dice_of_labels: str
+    cpu_seconds: float
+    commit: str
+    date: str
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What tells this row from every other."""
+        return self.round, self.set, self.variant, self.iterations, self.seed
+
+
+def load_rows(table: Path) -> list[Row]:
+    """Return the rows that are there; none without a file."""
+    if not table.is_file():
+        return []
+    kinds = typing.get_type_hints(Row)
+    with table.open(newline="", encoding="utf-8") as file:
+        return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in csv.DictReader(file)]
+
+
+def append(table: Path, row: Row) -> None:
+    """Add a row at the end."""
+    fresh = not table.is_file()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
+        if fresh:
+            writer.writeheader()
+        writer.writerow(dataclasses.asdict(row))
+
+
+def task(name: str, data: Path, output: Path) -> list[str]:
+    """Return the part of the command line that all trainings of a set share."""
+    configuration, further = SETS[name]
+    return [
+        *(sys.executable, "-m", "segfw", f"task.name={name}", f"task.folder={name}", f"data_root={data}"),
+        *(f"output_root={output}", f"configurations=[{configuration}]", "folds=0", *further),
+    ]
+
+
+def quarter(features: list[int]) -> list[int]:
+    """Return a quarter of the features of each stage, at least 8."""
+    return [max(8, count // 4) for count in features]
+
+
+def train(options: argparse.Namespace, name: str, variant: str, seed: int) -> Row:
+    """Train one variant on one set and return its row."""
+    configuration, data = SETS[name][0], options.work / "data" if name in LABELS else options.data
+    output = options.work / "outputs"
+    if name in LABELS and not (data / name / "dataset.json").is_file():
+        write_dataset(name, data / name)
+    plan = output / name / "plans" / "default.yaml"
+    if not plan.is_file():
+        subprocess.run([*task(name, data, output), "stages=[fingerprint,plan,preprocess]"], check=True)
+    planned = yaml.safe_load(plan.read_text(encoding="utf-8"))["configurations"][configuration]["features_per_stage"]
+    epochs = options.iterations // 30
+    run = f"{options.round}_{variant}_{epochs}_{seed}"
+    usage = child(
+        [
+            *(*task(name, data, output), "stages=train", "experiment=fast", f"name={run}", f"seed={seed}"),
+            *("plan.batch_size=2", f"plan.features_per_stage={quarter(planned)}".replace(" ", "")),
+            *(f"trainer.max_epochs={epochs}", "trainer.limit_train_batches=30", "trainer.threads=1"),
+            *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "overwrite=true", *VARIANTS[variant]),
+        ]
+    )()
+    (folder,) = (output / name / "runs" / run / "default").glob(f"*/{configuration}/fold_0")
+    mean = json.loads((folder / "validation" / "metrics.json").read_text(encoding="utf-8"))
+    labels = {label: round(values["dice"], 5) for label, values in mean["mean"].items()}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return Row(
+        *(options.round, name, variant, " ".join(VARIANTS[variant]), 30 * epochs, seed),
+        *(round(mean["foreground_mean"]["dice"], 5), json.dumps(labels), round(usage.cpu), commit.strip(), today),
+    )
+
+
+def main() -> None:
+    """Make the rows that are missing, in the order given, and print each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with Dataset027_ACDC and Dataset120_Nuclei")
+    parser.add_argument("--work", type=Path, required=True, help="folder for synthetic sets and outputs")
+    parser.add_argument("--round", required=True, help="name of the state of the recipe `fast` that is varied")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--iterations", type=int, default=600, help="a multiple of 30")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    print(versions("segfw", "torch"), flush=True)
+    done = {row.key for row in load_rows(TABLE)}
+    for seed in options.seeds:
+        for variant in options.variants:
+            for name in options.sets:
+                if (options.round, name, variant, options.iterations // 30 * 30, seed) in done:
+                    continue
+                row = train(options, name, variant, seed)
+                append(TABLE, row)
+                print(f"{name} {variant} seed {seed}: Dice {row.dice:.4f}, {row.cpu_seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
