@@ -71,7 +71,7 @@ def _early_reason(trainer: Trainer) -> str:
     for callback in trainer.early_stopping_callbacks:
         message = getattr(callback, "stopping_reason_message", None)  # Lightning 2.6 has it
         if message:
-            return str(message).replace(" Signaling Trainer to stop.", "")
+            return str(message).replace(" Signaling Trainer to stop.", "").rstrip(".")
         if callback.wait_count >= callback.patience:
             return f"{callback.monitor} has not improved for {callback.wait_count} validations"
     return "a callback asked to stop"

@@ -140,6 +140,7 @@ def test_a_training_that_stops_early_is_finished(
     assert steps.made == []
     assert (result.epochs, result.ended.kind) == (3, "early")
     assert "val/patch_dice_ema" in result.ended.reason
+    assert not result.ended.reason.endswith(".")
     assert result.scores is not None
     assert all(torch.equal(value, weights[key]) for key, value in network_weights(result.checkpoint).items())
     assert fit(replace(run, trainer=settings(max_epochs=20)), tmp_path, *early_stopping(**patience), steps).epochs == 3
