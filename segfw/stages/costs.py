@@ -172,8 +172,8 @@ def estimate_seconds(runs: Sequence[FoldRun], flops_per_second: float) -> float 
         forward = network_cost(run.plan, run.configuration, run.network).flops
         if forward is None:
             return None
-        total += training_flops(forward, run.trainer, run.val_batches)
-    return total / flops_per_second
+        total += training_flops(forward, run.trainer, run.val_batches) / flops_per_second
+    return total
 
 
 def _seconds_of(run: FoldRun, team: Team) -> float | None:
