@@ -15,7 +15,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     Every rank gets the gradient of the sum of all ranks' losses, which the averaging of gradients divides by their
     number: where each rank has the same loss of these sums, as that of a batch Dice, its own gradient is left.
     """
-    if not _is_distributed():
+    if not is_distributed():
         return values
     total: Tensor = _SumOverRanks.apply(values)
     return total
@@ -28,14 +28,15 @@ def mean_over_ranks(total: Tensor, count: Tensor | float) -> Tensor:
     """
     if not isinstance(count, Tensor):
         count = torch.full_like(total, count, requires_grad=False)  # unlike a copy, no wait for the device
-    if not _is_distributed():
+    if not is_distributed():
         return total / count.clamp_min(SMALLEST_DENOMINATOR)
     denominator = count.detach().to(total.dtype, copy=True)
     dist.all_reduce(denominator)
     return total * dist.get_world_size() / denominator.clamp_min(SMALLEST_DENOMINATOR)
 
 
-def _is_distributed() -> bool:
+def is_distributed() -> bool:
+    """Whether this process is one of several with a process group."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
-from segfw.training.ranks import sum_over_ranks
+from segfw.nn.ranks import sum_over_ranks
 
 MOMENTUM = 0.9
 

@@ -15,6 +15,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from segfw.core.ranks import Ranks
+from segfw.nn.ranks import is_distributed
 
 T = TypeVar("T")
 
@@ -71,23 +72,9 @@ class GivenRanks(ClusterEnvironment):
         return self.ranks.node
 
 
-def is_one_of_several() -> bool:
-    """Whether a process group is open."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """Return the sum of every rank's `values`, which have the same shape; without gradient."""
-    if not is_one_of_several():
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total
-
-
 def smallest_over_ranks(value: Tensor) -> Tensor:
     """Return the least of every rank's `value`."""
-    if not is_one_of_several():
+    if not is_distributed():
         return value
     least = value.clone()
     dist.all_reduce(least, dist.ReduceOp.MIN)
@@ -96,7 +83,7 @@ def smallest_over_ranks(value: Tensor) -> Tensor:
 
 def gather_from_ranks(value: T) -> list[T]:
     """Return every rank's `value`, which can be pickled, in the order of the ranks."""
-    if not is_one_of_several():
+    if not is_distributed():
         return [value]
     gathered: list[T] = [value] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
@@ -107,7 +94,7 @@ class LongWait:
     """A place to wait for the other ranks for days, without keeping a device busy. All ranks make it together."""
 
     def __init__(self) -> None:
-        several = is_one_of_several()
+        several = is_distributed()
         self.group = dist.new_group(backend="gloo", timeout=LONGEST_VALIDATION) if several else None
 
     def __call__(self) -> None:
@@ -123,7 +110,7 @@ def closing_the_group() -> Iterator[None]:
     (Closing takes part of the others, which may be waiting elsewhere.)
     """
     yield
-    if is_one_of_several():
+    if is_distributed():
         dist.destroy_process_group()
 
 
