@@ -37,8 +37,7 @@ def cut_on_host(store: Cases, draws: PatchDraws, spec: PatchSpec) -> tuple[Tenso
     count, flat = len(images), len(spec.patch_size) == 2
     image = np.zeros((count, images[0].shape[0], *spec.box_size), np.float32)
     label = np.full((count, labels[0].shape[0], *spec.box_size), OUTSIDE, np.int16)
-    middle = np.array(spec.loader_box) // 2 - np.array(spec.box_size) // 2
-    begins = (draws.starts + middle).tolist()
+    begins = (draws.starts + central_step(spec)).tolist()
     for row in draws.plain.tolist():
         paste(image[row], images[row], begins[row])
         paste(label[row], labels[row], begins[row])
@@ -94,6 +93,11 @@ def _loader_boxes(
         paste(image[:, row][(slice(None), *box)], stored_image, begin)
         paste(label[:, row][(slice(None), *box)], stored_label, begin)
     return image, label
+
+
+def central_step(spec: PatchSpec) -> IntArray:
+    """Return how far into its loader patch a patch begins that is not turned, per axis of the store."""
+    return np.array(spec.loader_box) // 2 - np.array(spec.box_size) // 2
 
 
 def padded_box(spec: PatchSpec, rigid: int) -> Shape:

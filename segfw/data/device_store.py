@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segfw.core.types import FloatArray, IntArray, Shape
-from segfw.data.cutting import BEFORE, Cases, padded_box
+from segfw.data.cutting import BEFORE, Cases, central_step, padded_box
 from segfw.data.drawing import PatchDraws, PatchSpec
 from segfw.data.spatial import OUTSIDE, turn
 
@@ -35,8 +35,7 @@ class DeviceStore:
         count = len(draws.cases)
         image = self.image.new_empty(count, len(self.image), *spec.box_size)
         label = self.label.new_empty(count, len(self.label), *spec.box_size, dtype=torch.int16)
-        middle = np.array(spec.loader_box) // 2 - np.array(spec.box_size) // 2
-        self._fill(image, label, draws.plain, self._gather(draws, draws.plain, middle, spec.box_size))
+        self._fill(image, label, draws.plain, self._gather(draws, draws.plain, central_step(spec), spec.box_size))
         if draws.spatial is not None and len(draws.turned):
             sizes = (spec.box_size, spec.loader_box)
             boxes = self._loader_boxes(draws, spec, draws.spatial.matrices)
