@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from segfw.core.labels import LabelKey
 from segfw.core.lesions import count_lesions
-from segfw.core.surface import TOLERANCE_MM, compare_surfaces
+from segfw.core.surface import compare_surfaces
 from segfw.core.types import BoolArray, IntArray
 
 _MM3_PER_ML = 1000.0
@@ -55,7 +55,7 @@ def measure(
     prediction: IntArray,
     keys: Mapping[str, LabelKey],
     spacing: Sequence[float],
-    tolerance_mm: float = TOLERANCE_MM,
+    tolerance_mm: float,
     ignore_value: int | None = None,
 ) -> dict[str, Measures]:
     """Measure each label or region of `keys` (name -> values) in two maps of one shape, each within its own box.
@@ -64,7 +64,7 @@ def measure(
     """
     spans = _spans(reference, prediction, {value for key in keys.values() for value in key})
     axes = [axis for axis, size in enumerate(reference.shape) if size > 1]
-    voxel_ml = math.prod(spacing) / _MM3_PER_ML if len(axes) == reference.ndim else math.nan
+    voxel_ml = math.prod(spacing) / _MM3_PER_ML if len(axes) == reference.ndim else None
     found = {}
     for name, key in keys.items():
         box = _box([spans[value] for value in key], reference.ndim)
@@ -82,7 +82,7 @@ def measure(
             nsd=surfaces.nsd,
             tolerance_mm=tolerance_mm,
             volume_error=abs(n_pred - n_ref) / n_ref if n_ref else math.nan,
-            volume_difference_ml=(n_pred - n_ref) * voxel_ml if n_ref or n_pred else math.nan,
+            volume_difference_ml=(n_pred - n_ref) * voxel_ml if voxel_ml and (n_ref or n_pred) else math.nan,
             lesion_f1=lesions.f1,
             lesion_tp=lesions.tp,
             lesion_fp=lesions.fp,

@@ -18,11 +18,12 @@ from segfw.core.counts import Counts, confusion, count_overlaps
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.labels import LabelKey, LabelSet
 from segfw.core.measures import MEASURES, Measures, measure
-from segfw.core.surface import TOLERANCE_MM
 from segfw.core.types import IntArray
+from segfw.core.verb_settings import EvaluateSettings
 
 __all__ = [
     "METRICS",
+    "TOLERANCE_MM",
     "CaseMetrics",
     "Counts",
     "Presence",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 METRICS = ("dice", "iou", "tp", "fp", "fn", "tn", "n_pred", "n_ref")
+TOLERANCE_MM = EvaluateSettings().tolerance_mm
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ Distances go from the centre of each border voxel to the nearest one of the othe
   surface-distance weighs the voxels by the surface they cover, medpy takes one percentile of both directions together.
 - ASSD: the mean over the border voxels of both masks (Heimann et al. 2009), as in MONAI and medpy.
 - NSD: the share of both masks' border voxels that lie within the tolerance of the other's (Nikolov et al. 2021, there
-  over surface elements; over border voxels as in MONAI).
+  over surface elements; over border voxels as in MONAI). They
+  take as tolerance what two experts differ by, organ by organ.
 
 Rule for masks without a voxel: one empty mask has no distance (NaN) and an NSD of 0; two give NaN throughout.
 """
@@ -22,9 +23,6 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from segfw.core.types import BoolArray, FloatArray, IntArray
-
-TOLERANCE_MM = 1.0
-"""What NSD forgives unless told otherwise; Nikolov et al. take what two experts differ by, organ by organ."""
 
 _REACH = 8
 """Within so many voxels of the coarsest axis, neighbours are looked for in a tree: quick there, whatever the shapes."""
@@ -49,7 +47,7 @@ def compare_surfaces(
     reference: BoolArray,
     prediction: BoolArray,
     spacing: Sequence[float],
-    tolerance_mm: float = TOLERANCE_MM,
+    tolerance_mm: float,
     axes: Sequence[int] | None = None,
 ) -> SurfaceAgreement:
     """Compare two masks of one shape.
@@ -89,28 +87,30 @@ def nearest_distances(start: BoolArray, goal: BoolArray, spacing: FloatArray) ->
     Surfaces that lie close are searched in a tree of points, several times quicker than the exact distance transform of
     the whole box, which takes over where the tree could be slow. Both give the same distances.
     """
-    points = np.argwhere(start)
-    if len(points) + np.count_nonzero(goal) > start.size // _DENSE:
-        return _lengths(points - _transform(goal, points, spacing), spacing)
-    goals = np.argwhere(goal)
-    tree = cKDTree(goals * spacing)
+    if np.count_nonzero(start) + np.count_nonzero(goal) > start.size // _DENSE:
+        return _by_transform(start, goal, spacing)
+    points, goals = np.argwhere(start), np.argwhere(goal)
+    places, tree = points * spacing, cKDTree(goals * spacing)
     long_axes = [step for step, size in zip(spacing, start.shape, strict=True) if size > 1]
-    places = points * spacing
     index = tree.query(places, distance_upper_bound=_REACH * max(long_axes, default=1.0))[1]
     far = index == len(goals)
-    index[far] = 0
-    nearest = goals[index]
+    found = np.empty(len(points))
+    found[~far] = _lengths(points[~far] - goals[index[~far]], spacing)
     if far.sum() * len(goals) <= _VISITS * start.size:
-        nearest[far] = goals[tree.query(places[far])[1]]
+        found[far] = _lengths(points[far] - goals[tree.query(places[far])[1]], spacing)
     else:
-        nearest[far] = _transform(goal, points[far], spacing)
-    return _lengths(points - nearest, spacing)
+        found[far] = _by_transform(start, goal, spacing)[far]
+    return found
 
 
-def _transform(goal: BoolArray, points: IntArray, spacing: FloatArray) -> IntArray:
-    """Return the voxel of `goal` that is nearest to each of `points`, from the exact distance transform."""
-    feature = ndimage.distance_transform_edt(~goal, sampling=spacing, return_distances=False, return_indices=True)
-    return np.stack([axis[tuple(points.T)] for axis in feature], axis=1)
+def _by_transform(start: BoolArray, goal: BoolArray, spacing: FloatArray) -> FloatArray:
+    """Return the same distances from the exact distance transform, which names the nearest voxel of `goal`."""
+    nearest = ndimage.distance_transform_edt(~goal, sampling=spacing, return_distances=False, return_indices=True)
+    squares = np.zeros(np.count_nonzero(start))
+    for offsets, places, step in zip(nearest, np.ogrid[tuple(map(slice, start.shape))], spacing, strict=True):
+        offsets -= places
+        squares += (offsets[start] * step) ** 2
+    return np.asarray(np.sqrt(squares))
 
 
 def _lengths(offsets: IntArray, spacing: FloatArray) -> FloatArray:
