@@ -9,6 +9,7 @@ Label maps are `(Z, Y, X)`, of one slice for 2D. Working memory is 4 to 5 bytes 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cc3d
 import numpy as np
@@ -20,7 +21,8 @@ from segfw.core.types import BoolArray, IntArray
 
 Box = tuple[slice, ...]
 _BLOCK = 1 << 20
-_FULL, _LEAST = 26, 6
+_FULL: Final = 26
+_LEAST: Final = 6
 _LARGEST = 65535
 
 
@@ -82,9 +84,7 @@ def clear(label_map: NDArray[np.unsignedinteger], found: Components, removed: Bo
         plane[removed[indices]] = 0
 
 
-def fill_cavities(
-    label_map: NDArray[np.unsignedinteger], groups: Sequence[LabelKey], fills: Sequence[int]
-) -> None:
+def fill_cavities(label_map: NDArray[np.unsignedinteger], groups: Sequence[LabelKey], fills: Sequence[int]) -> None:
     """Set every cavity that one group alone encloses to that group's value in `fills`, in place.
 
     A cavity is a component of background that does not reach the border of the image (of the slice for one slice), and
@@ -138,9 +138,7 @@ def _only_neighbours(
     return np.where(closed & (lowest == highest), highest, 0)
 
 
-def _number_groups(
-    label_map: NDArray[np.unsignedinteger], groups: Sequence[LabelKey]
-) -> NDArray[np.unsignedinteger]:
+def _number_groups(label_map: NDArray[np.unsignedinteger], groups: Sequence[LabelKey]) -> NDArray[np.unsignedinteger]:
     """Replace each value by the number of its group, counted from 1; 0 for all others."""
     numbers = np.zeros(np.iinfo(label_map.dtype).max + 1, np.uint8 if len(groups) < 256 else np.uint16)
     for number, key in enumerate(groups, 1):

@@ -80,7 +80,7 @@ def apply_steps(segmentation: IntArray, steps: Sequence[Step], spacing: Spacing)
 
 def secondary_volumes(segmentation: IntArray, labels: LabelSet, spacing: Spacing) -> dict[str, FloatArray]:
     """Return the volumes in mm³ of each label's or region's components but the largest, by name, for `determine`."""
-    volumes = {name: np.zeros(0) for name, _ in labels.foreground}
+    volumes: dict[str, FloatArray] = {name: np.zeros(0) for name, _ in labels.foreground}
     label_map, voxel = compact(segmentation), math.prod(spacing)
     for names, keys in _disjoint(labels.foreground):
         found = find_components(label_map, keys)
