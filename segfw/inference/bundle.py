@@ -63,7 +63,8 @@ class Bundle:
     """A model: its plan, as it was trained with, and its members.
 
     `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
-    most. Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
+    most. `deciding`: the configurations whose networks are averaged, none for the last stages; it may name a first stage,
+    too, that feeds another one. Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Bundle:
     mirror_axes: tuple[int, ...]
     inference: InferenceSettings
     provenance: Provenance
+    deciding: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -82,6 +84,8 @@ class Bundle:
         if len(axes) < len(self.mirror_axes) or not axes <= {0, 1, 2}:
             raise UsageError(f"mirror_axes must be among 0, 1 and 2, each once, got {self.mirror_axes}")
         there = dict.fromkeys(member.configuration for member in self.members)
+        if unknown := [name for name in self.deciding if name not in there]:
+            raise UsageError(f"deciding must name configurations of the model's members {list(there)}, got {unknown}")
         for name in there:
             previous = self.plan.configuration(name).previous_stage
             if previous is not None and previous not in there:
@@ -92,7 +96,12 @@ class Bundle:
 
     @property
     def last_stages(self) -> tuple[str, ...]:
-        """The configurations whose networks decide: those that no other one of the model has as its previous stage."""
+        """The configurations whose networks decide: those that no other one of the model has as its previous stage.
+
+        Or those that the model names.
+        """
+        if self.deciding:
+            return self.deciding
         names = dict.fromkeys(member.configuration for member in self.members)
         first_stages = {self.plan.configuration(name).previous_stage for name in names}
         return tuple(name for name in names if name not in first_stages)
@@ -126,6 +135,7 @@ class _Manifest:
     mirror_axes: tuple[int, ...]
     inference: InferenceSettings
     provenance: Provenance
+    deciding: tuple[str, ...] = ()
 
 
 def refuse_cascade(bundle: Bundle, export_format: str) -> None:
@@ -151,7 +161,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         network = member.network, file, digest, member.target, dict(member.arguments)
         entries.append(_Entry(member.configuration, member.fold, *network))
     manifest = _Manifest(
-        FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
+        *(FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance),
+        deciding=bundle.deciding,
     )
     write_text(folder / CARD, _card(manifest))
     write_text(
@@ -175,7 +186,8 @@ def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
         manifest = _manifest(path, read(MANIFEST))
         members = tuple(_member(path, entry, read) for entry in _chosen(manifest.plan, manifest.members, folds))
     try:
-        return Bundle(manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance)
+        values = manifest.mirror_axes, manifest.inference, manifest.provenance, manifest.deciding
+        return Bundle(manifest.plan, members, *values)
     except UsageError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
 

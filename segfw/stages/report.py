@@ -19,7 +19,7 @@ from segfw.core.files import write_text
 from segfw.core.locks import hold
 from segfw.core.network_fit import as_built
 from segfw.core.plan import Configuration, Plan
-from segfw.core.selection import Selection
+from segfw.core.selection_record import SelectionRecord
 from segfw.core.settings import ExperimentSettings, NetworkSettings
 from segfw.core.version import __version__
 from segfw.io.formats.readers import read_image, write_label
@@ -99,7 +99,7 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
     )
 
 
-def _optional_selection(job: Job, name: str) -> Selection | None:
+def _optional_selection(job: Job, name: str) -> SelectionRecord | None:
     """Return a name's selection, None where there is none that can be read."""
     try:
         return load_selection(job.workspace, name)
