@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from segfw.core.selection import Candidate, Difference
-from segfw.core.types import FloatArray
+from segfw.core.types import FloatArray, IntArray
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -55,7 +55,7 @@ def _dice(candidate: Candidate, keys: list[tuple[int, str]]) -> FloatArray:
     return np.array(rows, np.float64).reshape(len(keys), -1)
 
 
-def _totals(dice: FloatArray, unit_of_case: FloatArray, units: int) -> tuple[FloatArray, FloatArray]:
+def _totals(dice: FloatArray, unit_of_case: IntArray, units: int) -> tuple[FloatArray, FloatArray]:
     """Return (units, labels) of the sum of the Dice of each unit's cases, and of the number of those that have one."""
     defined = ~np.isnan(dice)
     sums, numbers = np.zeros((units, dice.shape[1])), np.zeros((units, dice.shape[1]))

@@ -58,7 +58,8 @@ def cross_fit(
     folds = sorted({fold for fold, _ in common})
     if len(folds) < 2:
         return CrossFitted(None, reason=_too_few(candidates, folds))
-    left_out, outcomes = [], []
+    left_out: list[LeftOut] = []
+    outcomes: list[CaseMetrics] = []
     for fold in folds:
         inside = frozenset(key for key in common if key[0] == fold)
         rest = [candidate.only(common - inside) for candidate in candidates]

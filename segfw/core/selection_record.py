@@ -30,6 +30,7 @@ class SelectionRecord:
     `selection_score`: the winner's, which chose it, without postprocessing; `cross_fitted`: what the same way of
     choosing, postprocessing included, reaches on cases that it has not seen. `same_cases`, `num_common`: see
     `Selection`. `not_formed`: ensembles that do not compete, and why. `intervals`: how those of the scores were made.
+    `try_again`: ensembles that could not be scored this time, since something was missing.
     """
 
     winner: str
@@ -41,6 +42,7 @@ class SelectionRecord:
     scores: tuple[Score, ...]
     not_formed: dict[str, str]
     intervals: str
+    try_again: tuple[str, ...] = ()
 
     @property
     def best(self) -> Score:

@@ -63,8 +63,8 @@ class Bundle:
     """A model: its plan, as it was trained with, and its members.
 
     `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
-    most. `deciding`: the configurations whose networks are averaged, none for the last stages; it may name a first stage,
-    too, that feeds another one. Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
+    most. `deciding`: the configurations that are averaged, none for the last stages; a first stage may be among them.
+    Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
     """
 
     plan: Plan

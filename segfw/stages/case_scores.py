@@ -94,8 +94,8 @@ def average(case: CaseTask) -> IntArray:
         logits = torch.from_numpy(load_logits(Path(kept.logits)))
         if tuple(logits.shape[1:]) != tuple(record.resampled_shape):
             raise ArtefactError(
-                f"{kept.logits} has a map of {tuple(logits.shape[1:])} voxels, the case has {record.resampled_shape} in "
-                f"{kept.store}; delete the file, and it is made again"
+                f"{kept.logits} has a map of {tuple(logits.shape[1:])} voxels, the case has {record.resampled_shape} "
+                f"in {kept.store}; delete the file, and it is made again"
             )
         maps.append(LogitMap(logits, record, case.plan.configuration(kept.configuration)))
     return restore_ensemble(maps, case.plan)

@@ -35,20 +35,22 @@ def compete(job: Job, scored: list[FinishedFold], finished: list[FinishedFold]) 
     formed, not_formed = ensemble_contestants(singles, finished, job.settings.selection.ensembles)
     outcomes: dict[str, Outcomes] = {}
     candidates: list[Candidate] = []
+    try_again: list[str] = []
     for contestant in (*singles, *formed):
         outcome = Outcomes(job, contestant, folder, missing)
         try:
             candidates.append(outcome.candidate())
         except ArtefactError as error:
             not_formed[contestant.name] = str(error)
+            try_again.append(contestant.name)
             continue
         outcomes[contestant.name] = outcome
     for name, reason in not_formed.items():
         log.warning("select: without the ensemble %s: %s", name, reason)
-    record = _table(job, select(candidates), candidates, outcomes, not_formed)
+    table = _table(job, select(candidates), candidates, outcomes)
     if not job.settings.selection.keep_logits:
         missing.remove()
-    return record
+    return replace(table, not_formed=not_formed, try_again=tuple(try_again))
 
 
 def winner_of(record: SelectionRecord, scored: list[FinishedFold]) -> Contestant:
@@ -63,11 +65,7 @@ def groups_of(job: Job) -> dict[str, str]:
 
 
 def _table(
-    job: Job,
-    selection: Selection,
-    candidates: Sequence[Candidate],
-    outcomes: dict[str, Outcomes],
-    not_formed: dict[str, str],
+    job: Job, selection: Selection, candidates: Sequence[Candidate], outcomes: dict[str, Outcomes]
 ) -> SelectionRecord:
     groups = groups_of(job)
     best = next(candidate for candidate in candidates if candidate.name == selection.winner)
@@ -81,7 +79,7 @@ def _table(
         same_cases=selection.same_cases,
         num_common=selection.num_common,
         scores=tuple(replace(score, winner_ahead_by=leads.get(score.name)) for score in selection.scores),
-        not_formed=not_formed,
+        not_formed={},
         intervals=f"{LEVEL:.0%} percentile interval of the paired bootstrap over {units}, {RESAMPLES} resamples, seed "
         f"{SEED} (Efron, Tibshirani: An Introduction to the Bootstrap, 1993)",
     )
@@ -117,4 +115,5 @@ def _postprocessed(job: Job, outcome: Outcomes) -> Postprocessed:
 
 def _determined(job: Job, outcome: Outcomes, candidate: Candidate) -> Steps:
     """Return the steps that improve the candidate on its cases."""
-    return determine(job.dataset.labels, lambda steps: outcome.candidate(steps, candidate.outcomes).cases).steps
+    labels = outcome.contestant.all_folds[0].run.plan.labels
+    return determine(labels, lambda steps: outcome.candidate(steps, candidate.outcomes).cases).steps

@@ -31,7 +31,7 @@ from segfw.workspace import digest
 SCORES = "scores.json"
 LONGEST_NAME = 100
 LOGITS_TO_MEMORY = 4.0
-"""Of an ensemble's case: memory by the size of its files, which hold two thirds of the logits; parts of it are copied."""
+"""Of a case: memory by the size of its files, which hold two thirds of the logits, of which parts are copied."""
 Steps = tuple[Step, ...]
 
 

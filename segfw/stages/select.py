@@ -44,14 +44,15 @@ def run(job: Job) -> None:
             log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
             lock.check()
-            package(job, members, (folds[0].run.configuration_name,), None, _inputs(members))
+            alone = (folds[0].run.configuration_name,)
+            package(job, members, alone, None, _inputs(members, alone))
             return
         record = _selected(job, scored, folds)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        package(job, members, deciding, record.best, _inputs(members))
+        package(job, members, deciding, record.best, _inputs(members, deciding))
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
@@ -72,8 +73,8 @@ def best_score(job: Job) -> float | None:
     return selection.selection_score if selection else None
 
 
-def _inputs(members: list[FinishedFold]) -> MadeFrom:
-    return {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
+def _inputs(members: list[FinishedFold], deciding: tuple[str, ...]) -> MadeFrom:
+    return {"winner": digest([deciding, [fold.done for fold in members]]), "algorithm": ALGORITHMS["select"]}
 
 
 def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> SelectionRecord:
@@ -92,8 +93,9 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
             log.warning("select: %s is made anew: %s", path, error)
         else:
             assert record is not None
-            log.info("select: nothing to do, %s is up to date", path)
-            return record
+            if not record.try_again:
+                log.info("select: nothing to do, %s is up to date", path)
+                return record
     record = compete(job, scored, folds)
     save_artefact(path, to_yaml(record, COMMENT), inputs)
     _tell(record)
