@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tests.stages.tiny_dataset import describe, image_file, label_file, write
 
-from segfw.api import Predictor
 from segfw.core import selection
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.selection import Candidate, Selection
@@ -28,7 +26,8 @@ from segfw.core.settings_checks import check_settings
 from segfw.core.training_settings import TrainerSettings
 from segfw.data.kept_logits import load_logits
 from segfw.inference.bundle import load_bundle
-from segfw.io.formats.readers import read_label
+from segfw.inference.predictor import CasePredictor
+from segfw.io.formats.readers import read_image
 from segfw.stages import pipeline, select
 from segfw.stages.job import Job, prepare
 from segfw.training.callbacks import curves_log
@@ -69,6 +68,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExperimentSet
         executor=ExecutorSettings(workers=0),
     )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)
         patch.setattr(curves_log, "draw_curves", lambda rows, path: path.write_bytes(b""))
         pipeline.run(check_settings(given))
         plan_file = root / "plan.yaml"
@@ -164,9 +164,9 @@ def test_the_packaged_ensemble_predicts_what_its_cross_validation_promises(
     assert record is not None
     assert bundle.provenance.scores["dice"] == record.best.dice
     for fold, split in enumerate(job.splits):
-        predictor = Predictor.load(job.workspace.model("main"), device="cpu", folds=[fold])
+        predictor = CasePredictor(load_bundle(job.workspace.model("main"), [fold]), "cpu")
         for name in split.val:
-            made = predictor.predict(job.dataset.case(name).images[0]).segmentation
+            made = predictor.predict(read_image(job.dataset.case(name).images)).segmentation
             folder = job.workspace.selection("main").with_suffix("")
             (kept,) = folder.glob(f"*2d+*3d_fullres/segmentations/fold_{fold}/{name}.npz")
             np.testing.assert_array_equal(made, np.load(kept)["segmentation"])
@@ -254,6 +254,3 @@ def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.Lo
     finally:
         moved.rename(done)
 
-
-def test_torch_is_not_left_with_other_threads(settings: ExperimentSettings) -> None:
-    assert torch.get_num_threads() >= 1
