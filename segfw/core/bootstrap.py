@@ -6,6 +6,7 @@ Introduction to the Bootstrap, 1993, chapters 6 and 13). Cases of one group (a p
 not independent (Davison, Hinkley: Bootstrap Methods and their Application, 1997, section 3.8).
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,6 +28,8 @@ def paired_difference(
     `groups`: case -> group; a case that is not there is a group of its own.
     """
     keys = [key for key in winner.outcomes if key in other.outcomes]
+    if not keys:
+        return Difference(math.nan, None, None, 0)
     units = {unit: index for index, unit in enumerate(dict.fromkeys(groups.get(case, case) for _, case in keys))}
     of_case = np.array([units[groups.get(case, case)] for _, case in keys], np.intp)
     totals = [_totals(_dice(candidate, keys), of_case, len(units)) for candidate in (winner, other)]

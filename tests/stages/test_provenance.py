@@ -98,7 +98,7 @@ def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, t
 
 
 def test_scores_are_those_of_cross_validation_without_nan(job, member):
-    score = Score("winner", ("3d_fullres",), (0, 1), 7, 0.75, {"core": 0.75, "shell": math.nan})
+    score = Score("winner", ("3d_fullres",), (0, 1), 7, 0.75, {"core": 0.75, "shell": math.nan}, 0.75)
     said = make_provenance(job, [member], score, {"winner": "x"})
     assert said.scores == {"dice": 0.75, "dice/core": 0.75}
     assert said.num_scored == 7

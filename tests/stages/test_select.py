@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.stages.tiny_dataset import describe, image_file, label_file, write
 
 from segfw.core import selection
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
@@ -32,6 +31,7 @@ from segfw.stages import pipeline, select
 from segfw.stages.job import Job, prepare
 from segfw.training.callbacks import curves_log
 from segfw.workspace import read_artefact
+from tests.stages.tiny_dataset import describe, image_file, label_file, write
 
 SHAPE = (6, 16, 14)
 NAMES = ("ann", "bob", "cyd", "dot")
@@ -253,4 +253,3 @@ def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.Lo
         assert "scored on different cases (folds are missing); 2 cases, which all have, decided" in said
     finally:
         moved.rename(done)
-
