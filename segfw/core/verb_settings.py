@@ -19,6 +19,7 @@ class InferenceOverrides:
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    postprocessing: bool | None = setting(None, "apply the model's postprocessing; None: as the model says, false: not")
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 

@@ -16,8 +16,8 @@ from segfw.core.errors import ArtefactError
 from segfw.core.files import atomic_path
 from segfw.core.metrics import CaseMetrics, case_metrics
 from segfw.core.plan import Plan
-from segfw.core.postprocessing import Step, apply_steps
-from segfw.core.types import IntArray
+from segfw.core.postprocessing import Step, apply_steps, secondary_volumes
+from segfw.core.types import FloatArray, IntArray, Spacing
 from segfw.data.case_files import read_record
 from segfw.data.kept_logits import load_logits
 from segfw.inference.restoring import LogitMap, restore_ensemble
@@ -56,10 +56,20 @@ def score_case(task: tuple[CaseTask, tuple[Step, ...]]) -> CaseMetrics:
     """Return the metrics of a case's segmentation after the steps."""
     case, steps = task
     reference = read_label(case.reference, case.remap)
+    segmentation = _postprocessed(case, steps, reference.spacing)
+    return case_metrics(case.case, np.asarray(reference.array[0]), segmentation, case.plan.labels)
+
+
+def measure_components(task: tuple[CaseTask, tuple[Step, ...]]) -> dict[str, FloatArray]:
+    """Return, by label, the volumes in mm³ of a segmentation's components but the largest, after the steps."""
+    case, steps = task
+    spacing = read_label(case.reference, case.remap).spacing
+    return secondary_volumes(_postprocessed(case, steps, spacing), case.plan.labels, spacing)
+
+
+def _postprocessed(case: CaseTask, steps: tuple[Step, ...], spacing: Spacing) -> IntArray:
     segmentation = _ensemble(case) if len(case.maps) > 1 else _validated(case)
-    if steps:
-        segmentation = apply_steps(np.asarray(segmentation), steps, reference.spacing)
-    return case_metrics(case.case, np.asarray(reference.array[0]), np.asarray(segmentation), case.plan.labels)
+    return apply_steps(segmentation, steps, spacing) if steps else segmentation
 
 
 def _validated(case: CaseTask) -> IntArray:

@@ -11,10 +11,11 @@ from segfw.core.bootstrap import LEVEL, RESAMPLES, SEED, paired_difference
 from segfw.core.cross_fitting import CrossFitted, cross_fit
 from segfw.core.errors import ArtefactError
 from segfw.core.groups import join_groups
-from segfw.core.metrics import CaseMetrics, summarize
-from segfw.core.postprocessing import Step, determine
+from segfw.core.metrics import CaseMetrics
+from segfw.core.postprocessing import Step
+from segfw.core.postprocessing_choice import Choice, determine
 from segfw.core.selection import Candidate, Selection, select
-from segfw.core.selection_record import Postprocessed, SelectionRecord
+from segfw.core.selection_record import SelectionRecord
 from segfw.stages.contestants import Contestant, ensemble_contestants, single_contestants
 from segfw.stages.groups import find_groups, identical_images
 from segfw.stages.job import Job
@@ -92,28 +93,23 @@ def _cross_fitted(job: Job, candidates: Sequence[Candidate], outcomes: dict[str,
         return outcomes[candidate.name].candidate(steps, candidate.outcomes).cases
 
     def found(candidate: Candidate) -> Steps:
-        return _determined(job, outcomes[candidate.name], candidate)
+        return _determined(job, outcomes[candidate.name], candidate).steps
 
     return cross_fit([c.only(set(outcomes[c.name].in_dataset)) for c in candidates], found, rescored)
 
 
-def _postprocessed(job: Job, outcome: Outcomes) -> Postprocessed:
-    """Find the winner's postprocessing on all its cases."""
+def _postprocessed(job: Job, outcome: Outcomes) -> Choice | None:
+    """Find the winner's postprocessing on all its cases that the dataset still has."""
     own = outcome.candidate(keys=outcome.in_dataset)
-    if not own.cases:
-        return Postprocessed(reason="the dataset has none of the cases any more")
-    steps = _determined(job, outcome, own)
-    before, after = (summarize(outcome.candidate(s, own.outcomes).cases) for s in ((), steps))
-    return Postprocessed(
-        steps,
-        before.foreground_mean["dice"],
-        after.foreground_mean["dice"],
-        {name: row["dice"] for name, row in before.mean.items()},
-        {name: row["dice"] for name, row in after.mean.items()},
-    )
+    return _determined(job, outcome, own) if own.cases else None
 
 
-def _determined(job: Job, outcome: Outcomes, candidate: Candidate) -> Steps:
+def _determined(job: Job, outcome: Outcomes, candidate: Candidate) -> Choice:
     """Return the steps that improve the candidate on its cases."""
-    labels = outcome.contestant.all_folds[0].run.plan.labels
-    return determine(labels, lambda steps: outcome.candidate(steps, candidate.outcomes).cases).steps
+    keys = frozenset(candidate.outcomes)
+    return determine(
+        outcome.contestant.all_folds[0].run.plan.labels,
+        lambda steps: outcome.candidate(steps, keys).cases,
+        lambda steps: outcome.volumes(steps, keys),
+        job.settings.postprocessing,
+    )

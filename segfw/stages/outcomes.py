@@ -5,10 +5,12 @@ selection/<name>/<candidate>/segmentations/fold_<k>/<case>.npz  of an ensemble
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import DataError, UsageError
@@ -16,9 +18,10 @@ from segfw.core.files import write_text
 from segfw.core.metrics import CaseMetrics, Counts
 from segfw.core.postprocessing import Step
 from segfw.core.selection import Candidate, Key
+from segfw.core.types import FloatArray
 from segfw.data.kept_logits import logits_path
 from segfw.stages.cascade import joint_plan
-from segfw.stages.case_scores import CaseTask, KeptMap, score_case
+from segfw.stages.case_scores import CaseTask, KeptMap, measure_components, score_case
 from segfw.stages.contestants import Contestant
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
@@ -33,6 +36,7 @@ LONGEST_NAME = 100
 LOGITS_TO_MEMORY = 4.0
 """Of a case: memory by the size of its files, which hold two thirds of the logits, of which parts are copied."""
 Steps = tuple[Step, ...]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Outcomes:
         self.contestant = contestant
         self._job = job
         self._missing = missing
+        self._volumes: dict[Steps, dict[Key, dict[str, FloatArray]]] = {}
         self._folder = folder / folder_name(contestant)
         self._cases = {case.name: case for case in job.dataset.cases}
         self.in_dataset = [key for key in contestant.keys if key[1] in self._cases]
@@ -81,16 +86,36 @@ class Outcomes:
         held = {fold: tuple(cases) for fold, cases in by_fold.items()}
         return Candidate(self.contestant.name, self.contestant.members, held)
 
+    def volumes(self, steps: Steps, keys: Collection[Key]) -> dict[str, FloatArray]:
+        """Return, by label, the volumes in mm³ of the components but the largest of the cases of `keys`, after `steps`.
+
+        Remembered for this object only: there may be thousands in a case.
+        """
+        known = self._volumes.setdefault(steps, {})
+        lacking = [key for key in self.in_dataset if key in keys and key not in known]
+        known |= self._run(measure_components, lacking, steps, "measure components of")
+        of_cases = [known[key] for key in self.in_dataset if key in keys]
+        labels = dict.fromkeys(label for volumes in of_cases for label in volumes)
+        return {label: np.concatenate([volumes[label] for volumes in of_cases]) for label in labels}
+
     def _score(self, keys: Sequence[Key], steps: Steps) -> None:
         if not keys:
             return
-        tasks = {f"{case} of fold {fold}": (self._task((fold, case)), steps) for fold, case in keys}
-        self._complete_logits(keys)
-        title = f"{'postprocess' if steps else 'score'} {self.contestant.name}"
-        scored = run_cases(score_case, tasks, self._job.settings.executor.workers, title, _bytes_of(tasks.values()))
-        for key, metrics in zip(keys, scored.values(), strict=True):
+        for key, metrics in self._run(score_case, keys, steps, "postprocess" if steps else "score").items():
             self._remember(key, steps, metrics)
         write_text(self._folder / SCORES, json.dumps([to_plain(entry) for entry in self._known.values()]))
+
+    def _run(
+        self, function: Callable[[tuple[CaseTask, Steps]], R], keys: Sequence[Key], steps: Steps, doing: str
+    ) -> dict[Key, R]:
+        """Let workers do cases."""
+        if not keys:
+            return {}
+        tasks = {f"{case} of fold {fold}": (self._task((fold, case)), steps) for fold, case in keys}
+        self._complete_logits(keys)
+        title = f"{doing} {self.contestant.name}"
+        found = run_cases(function, tasks, self._job.settings.executor.workers, title, _bytes_of(tasks.values()))
+        return dict(zip(keys, found.values(), strict=True))
 
     def _remember(self, key: Key, steps: Steps, metrics: CaseMetrics) -> None:
         counts = {label: (c.tp, c.fp, c.fn, c.tn) for label, c in metrics.labels.items()}

@@ -12,6 +12,7 @@ from segfw.core.locks import hold
 from segfw.core.selection import Score
 from segfw.core.selection_record import SelectionRecord
 from segfw.core.splits import Fold
+from segfw.core.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, groups_of, winner_of
 from segfw.stages.contestants import model_members
@@ -83,6 +84,7 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
     inputs = {
         "folds": digest([[fold.candidate, fold.done] for fold in scored]),
         "selection.ensembles": digest(job.settings.selection.ensembles),
+        "postprocessing": digest(job.settings.postprocessing),
         "groups": digest(groups_of(job)),
         "algorithm": ALGORITHMS["select"],
     }
@@ -109,9 +111,11 @@ def _tell(record: SelectionRecord) -> None:
     if not record.same_cases:
         decided = f"{record.num_common} cases, which all have, decided" if record.num_common else "compare with care"
         log.warning("select: the candidates were scored on different cases (folds are missing); %s", decided)
-    after = record.postprocessing
-    if after.steps:
-        log.info("select: postprocessing takes the winner from %.4f to %.4f", after.dice_before, after.dice_after)
+    chosen = record.postprocessing
+    if chosen is not None:
+        means = chosen.before.foreground, chosen.after.foreground
+        found = f"{counted(len(chosen.steps), 'step')} chosen of {len(chosen.examined)} examined"
+        log.info("select: postprocessing takes the winner from %.4f to %.4f (%s)", *means, found)
     cross = record.cross_fitted
     if cross.dice is None:
         log.info("select: selection score %.4f; no cross-fitted score: %s", record.selection_score, cross.reason)

@@ -80,9 +80,8 @@ def test_fewer_than_two_folds_have_none_and_say_why():
     a, b = candidate("A", [90], [60]), candidate("B", [50])
     found = cross_fit([a, b], lambda part: (), lambda part, steps: part.cases)
     assert (found.dice, found.left_out) == (None, ())
-    assert (
-        found.reason == "it takes two folds at least, and fold 0 alone is finished for every candidate (A: 0, 1; B: 0)"
-    )
+    reason = "it takes two folds at least, and fold 0 alone is finished for every candidate (A: 0, 1; B: 0)"
+    assert found.reason == reason
     apart = Candidate("C", ("C",), {7: (case("x", 50),)})
     assert "and no fold is finished for every candidate" in cross_fit([a, apart], lambda p: (), lambda p, s: ()).reason
 
