@@ -47,13 +47,10 @@ def shared_mirror_axes(members: list[FinishedFold]) -> tuple[int, ...]:
     A window of two axes has no third one, which then is the others' to decide. A rule of the data can find different
     axes for each member; one that a configuration was validated with and another lacks is said.
     """
-    of_member = {member.folder: _axes(member) for member in members}
-    ndim = {member.folder: len(member.run.configuration.patch_size) for member in members}
-    seen = range(max(ndim.values()))
-    shared = tuple(
-        axis for axis in seen if all(axis in axes for place, axes in of_member.items() if axis < ndim[place])
-    )
-    lost = sorted({axis for axes in of_member.values() for axis in axes} - set(shared))
+    of_members = [(len(member.run.configuration.patch_size), _axes(member)) for member in members]
+    seen = range(max(ndim for ndim, _ in of_members))
+    shared = tuple(axis for axis in seen if all(axis in axes for ndim, axes in of_members if axis < ndim))
+    lost = sorted({axis for _, axes in of_members for axis in axes} - set(shared))
     if lost and members[0].run.inference.mirror:
         log.warning(
             "select: the model does not mirror along the axes %s of the window, along which only some of its members "
