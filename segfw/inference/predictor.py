@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.plan import Plan
+from segfw.core.postprocessing import apply_steps
 from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
-from segfw.core.types import IntArray, Volume
+from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
 from segfw.inference.restoring import (
@@ -37,8 +38,9 @@ from segfw.nn.build import build_network, check_weights, cut, network_shapes
 class Prediction:
     """What a model says of one image, on the image's own grid.
 
-    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
-    or per region, None unless asked for; `uncertainty`: float32 `(Z, Y, X)` in nats (see `uncertainty`), likewise.
+    `segmentation`: label map `(Z, Y, X)`, postprocessed, which neither of the others is; `probabilities`: float32
+    `(heads, Z, Y, X)`, one per label (background first) or per region, None unless asked for; `uncertainty`: float32
+    `(Z, Y, X)` in nats (see `uncertainty`), likewise.
     """
 
     segmentation: IntArray
@@ -119,10 +121,15 @@ class CasePredictor:
             maps.append(LogitMap(sampled.logits, case.record, plan.configuration(name)))
             disagreements.append(LogitMap(sampled.disagreement, case.record, plan.configuration(name)))
         return Prediction(
-            restore_ensemble(maps, plan),
+            self._postprocess(restore_ensemble(maps, plan), maps[0].record.spacing),
             restore_ensemble_probabilities(maps, plan) if probabilities else None,
             restore_uncertainty(maps, disagreements, plan) if uncertain else None,
         )
+
+    def _postprocess(self, segmentation: IntArray, spacing: Spacing) -> IntArray:
+        """Apply the model's steps, if it has any and they are wanted. `spacing`: of the image's own grid."""
+        steps = self.bundle.postprocessing if self.settings.postprocessing else ()
+        return apply_steps(segmentation, steps, spacing) if steps else segmentation
 
     def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
         """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""

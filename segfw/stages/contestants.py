@@ -10,6 +10,7 @@ from segfw.core.errors import ArtefactError
 from segfw.core.selection import Key
 from segfw.stages.cascade import with_first_stages
 from segfw.stages.runs import FinishedFold
+from segfw.training.run import validated_with
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def _obstacle(contestant: Contestant, folds: list[FinishedFold]) -> str:
         plans = [to_plain(replace(fold.run.plan, configurations={})) for fold in (first, second)]
         if changed := changed_keys(*plans):
             return f"a model has one plan, and those of {one} and {other} differ in {', '.join(changed)}"
-        if changed := changed_keys(to_plain(first.run.inference), to_plain(second.run.inference)):
+        validated = [to_plain(validated_with(fold.run.inference)) for fold in (first, second)]
+        if changed := changed_keys(*validated):
             return f"{one} and {other} were validated with different inference settings: {', '.join(changed)}"
     if not contestant.keys:
         return "no fold of all its members is finished for the same cases"

@@ -2,28 +2,33 @@
 
 import logging
 
-from segfw.core.selection import Score
+from segfw.core.selection_record import SelectionRecord
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
 from segfw.stages.cascade import joint_plan
-from segfw.stages.job import Job
+from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.provenance import make_provenance
 from segfw.stages.runs import FinishedFold
 from segfw.training.checkpoints import network_weights
 from segfw.training.run import CHECKPOINTS, LAST
-from segfw.workspace import MadeFrom
+from segfw.workspace import digest
 
 log = logging.getLogger(__name__)
 
 
-def package(
-    job: Job, members: list[FinishedFold], deciding: tuple[str, ...], reached: Score | None, inputs: MadeFrom
-) -> None:
+def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], record: SelectionRecord | None) -> None:
     """Write models/<name>/ from the members' final weights, unless the one on disk was made from the same.
 
-    `deciding`: the configurations that are averaged; the others feed them. `reached`: their score, None without one.
+    `deciding`: the configurations that are averaged; the others feed them. `record`: of the selection that they won,
+    None without one.
     """
     folder = job.workspace.model(job.settings.name)
+    steps, reached = (record.steps, record.best) if record else ((), None)
+    inputs = {
+        "winner": digest([deciding, [fold.done for fold in members]]),
+        "postprocessing": digest(steps),
+        "algorithm": ALGORITHMS["select"],
+    }
     there = load_provenance(folder)
     if there is not None and there.made_from == inputs:
         log.info("select: nothing to do, the model %s is up to date", folder)
@@ -34,6 +39,7 @@ def package(
         mirror_axes=shared_mirror_axes(members),
         inference=members[0].run.inference,
         provenance=make_provenance(job, members, reached, inputs),
+        postprocessing=steps,
         deciding=deciding,
     )
     save_bundle(folder, bundle)

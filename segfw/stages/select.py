@@ -20,7 +20,7 @@ from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.packaging import package
 from segfw.stages.runs import FinishedFold, load_finished
 from segfw.training.run import DONE, FoldRun
-from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
+from segfw.workspace import State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ def run(job: Job) -> None:
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
             lock.check()
             alone = (folds[0].run.configuration_name,)
-            package(job, members, alone, None, _inputs(members, alone))
+            package(job, members, alone, None)
             return
         record = _selected(job, scored, folds)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        package(job, members, deciding, record.best, _inputs(members, deciding))
+        package(job, members, deciding, record)
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
@@ -72,10 +72,6 @@ def best_score(job: Job) -> float | None:
     """Return the winner's selection score, its mean validation Dice; None where nothing was scored."""
     selection = load_selection(job.workspace, job.settings.name)
     return selection.selection_score if selection else None
-
-
-def _inputs(members: list[FinishedFold], deciding: tuple[str, ...]) -> MadeFrom:
-    return {"winner": digest([deciding, [fold.done for fold in members]]), "algorithm": ALGORITHMS["select"]}
 
 
 def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> SelectionRecord:

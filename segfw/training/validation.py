@@ -42,7 +42,7 @@ from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
-from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
+from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
 
 log = logging.getLogger(__name__)
 
@@ -137,12 +137,13 @@ def validate_fold(
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
-    return {"weights": weights, "inference": to_plain(run.inference), "next_stage": to_plain(run.next_stage)}
+    inference = to_plain(validated_with(run.inference))
+    return {"weights": weights, "inference": inference, "next_stage": to_plain(run.next_stage)}
 
 
 def logits_hash(run: FoldRun, weights: str) -> str:
     """Return the hash by which the logits of a run's validation are known; `weights`: SHA-256 of its checkpoint."""
-    made_from = {"weights": weights, "inference": to_plain(run.inference)}
+    made_from = {"weights": weights, "inference": to_plain(validated_with(run.inference))}
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 

@@ -70,7 +70,7 @@ def test_a_model_is_mirrored_along_axes_that_all_its_members_know(member):
 
 
 def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, tmp_path):
-    package(job, [member], ("3d_fullres",), None, {"winner": "x"})
+    package(job, [member], ("3d_fullres",), None)
     folder = job.workspace.model("main")
     words = {
         *CASES,
