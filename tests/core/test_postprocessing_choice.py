@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segfw.core.conversion import from_plain, to_plain
 from segfw.core.labels import LabelSet
-from segfw.core.metrics import CaseMetrics, Counts, case_metrics
+from segfw.core.metrics import CaseMetrics, Counts, case_metrics, summarize
 from segfw.core.postprocessing import Step, apply_steps, secondary_volumes
 from segfw.core.postprocessing_choice import Choice, determine, minimum_candidates
 from segfw.core.settings import PostprocessingSettings
