@@ -105,11 +105,15 @@ def _postprocessed(job: Job, outcome: Outcomes) -> Choice | None:
 
 
 def _determined(job: Job, outcome: Outcomes, candidate: Candidate) -> Choice:
-    """Return the steps that improve the candidate on its cases."""
+    """Return the steps that improve the candidate on its cases.
+
+    The least volumes to try are taken from the components of all cases, whichever are asked for here: no reference has
+    a part in them, and folds that try the same steps share the work of scoring them.
+    """
     keys = frozenset(candidate.outcomes)
     return determine(
         outcome.contestant.all_folds[0].run.plan.labels,
         lambda steps: outcome.candidate(steps, keys).cases,
-        lambda steps: outcome.volumes(steps, keys),
+        outcome.volumes,
         job.settings.postprocessing,
     )

@@ -5,7 +5,7 @@ selection/<name>/<candidate>/segmentations/fold_<k>/<case>.npz  of an ensemble
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,7 @@ class Outcomes:
         self.contestant = contestant
         self._job = job
         self._missing = missing
-        self._volumes: dict[Steps, dict[Key, dict[str, FloatArray]]] = {}
+        self._volumes: dict[Steps, dict[str, FloatArray]] = {}
         self._folder = folder / folder_name(contestant)
         self._cases = {case.name: case for case in job.dataset.cases}
         self.in_dataset = [key for key in contestant.keys if key[1] in self._cases]
@@ -86,17 +86,16 @@ class Outcomes:
         held = {fold: tuple(cases) for fold, cases in by_fold.items()}
         return Candidate(self.contestant.name, self.contestant.members, held)
 
-    def volumes(self, steps: Steps, keys: Collection[Key]) -> dict[str, FloatArray]:
-        """Return, by label, the volumes in mm³ of the components but the largest of the cases of `keys`, after `steps`.
+    def volumes(self, steps: Steps) -> dict[str, FloatArray]:
+        """Return, by label, the volumes in mm³ of the components but the largest, of all cases together, after `steps`.
 
         Remembered for this object only: there may be thousands in a case.
         """
-        known = self._volumes.setdefault(steps, {})
-        lacking = [key for key in self.in_dataset if key in keys and key not in known]
-        known |= self._run(measure_components, lacking, steps, "measure components of")
-        of_cases = [known[key] for key in self.in_dataset if key in keys]
-        labels = dict.fromkeys(label for volumes in of_cases for label in volumes)
-        return {label: np.concatenate([volumes[label] for volumes in of_cases]) for label in labels}
+        if steps not in self._volumes:
+            of_cases = self._run(measure_components, self.in_dataset, steps, "measure components of").values()
+            labels = dict.fromkeys(label for volumes in of_cases for label in volumes)
+            self._volumes[steps] = {label: np.concatenate([each[label] for each in of_cases]) for label in labels}
+        return self._volumes[steps]
 
     def _score(self, keys: Sequence[Key], steps: Steps) -> None:
         if not keys:

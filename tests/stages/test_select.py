@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from segfw.core import selection
+from segfw.core.postprocessing import apply_steps
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.selection import Candidate, Selection
 from segfw.core.settings import (
@@ -165,12 +166,18 @@ def test_the_packaged_ensemble_predicts_what_its_cross_validation_promises(
     assert record is not None
     assert bundle.provenance.scores["dice"] == record.best.dice
     for fold, split in enumerate(job.splits):
-        predictor = CasePredictor(load_bundle(job.workspace.model("main"), [fold]), "cpu")
+        part = load_bundle(job.workspace.model("main"), [fold])
+        predictor = CasePredictor(part, "cpu", replace(part.inference, postprocessing=False))
+        whole = CasePredictor(part, "cpu")
         for name in split.val:
-            made = predictor.predict(read_image(job.dataset.case(name).images)).segmentation
+            image = read_image(job.dataset.case(name).images)
+            made = predictor.predict(image).segmentation
             folder = job.workspace.selection("main").with_suffix("")
             (kept,) = folder.glob(f"*2d+*3d_fullres/segmentations/fold_{fold}/{name}.npz")
             np.testing.assert_array_equal(made, np.load(kept)["segmentation"])
+            after = apply_steps(made, record.steps, image.spacing)
+            np.testing.assert_array_equal(whole.predict(image).segmentation, after)
+    assert bundle.postprocessing == record.steps
 
 
 def test_missing_logits_are_named_and_made_again_the_same(
