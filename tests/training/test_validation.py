@@ -170,3 +170,11 @@ def test_the_grid_of_the_next_stage() -> None:
     # Planned axes are (X, Z, Y): spacing (2, 4, 1) and extents (5, 6, 7) in that order.
     assert NextStage("fine", (1.0, 1.0, 1.0)).shape(record, (2, 0, 1)) == (10, 24, 7)
     assert NextStage("flat", (2.0, 2.0)).shape(record, (2, 0, 1)) == (5, 12, 4)  # 3.5 rounds to 4
+
+
+def test_postprocessing_may_change_after_validation(make_run: MakeRun) -> None:
+    run = make_run(inference=InferenceSettings(step_size=1.0))
+    without = make_run(inference=InferenceSettings(step_size=1.0, postprocessing=False))
+    other = make_run(inference=InferenceSettings(step_size=0.5))
+    assert made_from_of(run, "0") == made_from_of(without, "0")
+    assert made_from_of(run, "0") != made_from_of(other, "0")
