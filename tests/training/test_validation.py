@@ -195,3 +195,11 @@ def test_logits_are_known_by_weights_and_settings_but_not_by_postprocessing(make
     ]
     assert len({known, logits_hash(run, "y"), *(logits_hash(other, "x") for other in changed)}) == 4
     assert logits_hash(replace(run, inference=replace(run.inference, postprocessing=False)), "x") == known
+
+
+def test_postprocessing_may_change_after_validation(make_run: MakeRun) -> None:
+    run = make_run(inference=InferenceSettings(step_size=1.0))
+    without = make_run(inference=InferenceSettings(step_size=1.0, postprocessing=False))
+    other = make_run(inference=InferenceSettings(step_size=0.5))
+    assert made_from_of(run, "0") == made_from_of(without, "0")
+    assert made_from_of(run, "0") != made_from_of(other, "0")
