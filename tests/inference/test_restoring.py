@@ -14,7 +14,7 @@ from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan, Resampling
 from segfw.core.preprocessing import CropRecord
-from segfw.inference import restoring
+from segfw.inference import restoring_planes
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -23,6 +23,7 @@ from segfw.inference.restoring import (
     restore_segmentation,
     segment_for_next_stage,
 )
+from segfw.inference.restoring_planes import Place
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "resampling"
 LABELS = LabelSet({"background": 0, "a": 1, "b": 2})
@@ -79,15 +80,16 @@ def agree_up_to_ties(segmentation, logits):
     st.tuples(*[st.integers(1, 12)] * 3),
     st.integers(1, 4),
     st.sampled_from([1, 400, 10**9]),
+    st.sampled_from([1, 3, None]),
 )
-def test_segmentation_equals_resampling_everything(source, target, heads, budget):
+def test_segmentation_equals_resampling_everything(source, target, heads, budget, at_once):
     logits = random_logits(source, heads)
     record, configuration = make_record(target), make_configuration()
     labels = LabelSet({"background": 0, **{f"l{i}": i for i in range(1, heads)}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restoring, "BAND_BYTES", budget)
-        patch.setattr(restoring, "MIN_BAND_ROWS", 1)
-        segmentation = restore_segmentation(logits, record, make_plan(configuration, labels), configuration)
+        patch.setattr(restoring_planes, "MIN_BAND_ROWS", 1)
+        place = Place(band_bytes=budget, heads_at_once=at_once)
+        segmentation = restore_segmentation(logits, record, make_plan(configuration, labels), configuration, place)
     full = np.stack([zoomed(channel, target) for channel in logits])
     best, second = (np.sort(full, axis=0)[::-1][:2]) if heads > 1 else (full[0] + 1, full[0])
     clear = best - second > 1e-4
