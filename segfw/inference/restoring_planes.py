@@ -198,8 +198,9 @@ class _PlaneResizer:
             planes = _interpolate(planes, 1, self._down, self._rows[0, :count], self._rows[1, :count])
         if self._columns_stay:
             out.copy_(planes)
-        else:
-            _interpolate(planes, 2, self._along, out, self._columns[:count])
+        else:  # as one matrix, for which PyTorch's index_select has a way that is three times faster
+            rows, columns = planes.flatten(0, 1), self._columns[:count]
+            _interpolate(rows, 1, self._along, out.flatten(0, 1), columns.flatten(0, 1))
 
 
 def _interpolate(planes: Tensor, dim: int, axis: _Axis, out: Tensor, scratch: Tensor) -> Tensor:
