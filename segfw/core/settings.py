@@ -4,7 +4,7 @@ The classes are frozen values that the whole package reads. `segfw.config` deriv
 YAML files under `configs/` name them, and the key reference is printed from `help`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from segfw.core.declaring import setting
@@ -140,6 +140,15 @@ class InferenceSettings:
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
     seed: int = setting(0, "seed of the Monte Carlo samples")
+    probabilities: bool = setting(False, "predict: also write <case>_probabilities.npy, float16 (heads, Z, Y, X)")
+    memory_gb: float | None = setting(
+        None, "GB a case may take of the host and of the GPU each, beside program and image; None: 80 % of what is free"
+    )
+
+    @property
+    def deciding(self) -> "InferenceSettings":
+        """These settings with what cannot change a segmentation at its default."""
+        return replace(self, probabilities=False, memory_gb=None)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class InferenceOverrides:
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    probabilities: bool | None = setting(None, "also write <case>_probabilities.npy; None: the model's own")
+    memory_gb: float | None = setting(None, "GB a case may take of the host and of the GPU each; None: as is free")
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 

@@ -69,6 +69,7 @@ class Attempts(Generic[W]):
     def __init__(self, work: str, ways: Sequence[W]) -> None:
         self._work, self._ways = work, tuple(ways)
         self._current = 0
+        self._said: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -96,6 +97,14 @@ class Attempts(Generic[W]):
             _release_cached()
             index += 1
             self._go_on_with(index, shortage)
+
+    def say(self, line: str) -> None:
+        """Log a line about the work, the first time only."""
+        with self._lock:
+            new = line not in self._said
+            self._said.add(line)
+        if new:
+            log.info("%s: %s", self._work, line)
 
     def _go_on_with(self, index: int, shortage: str) -> None:
         with self._lock:
