@@ -5,7 +5,7 @@ maps, and only one map of logits is ever held. Different configurations see diff
 probabilities on the image's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -44,6 +44,18 @@ class Prediction:
     segmentation: IntArray
     probabilities: NDArray[np.float32] | None = None
     uncertainty: NDArray[np.float32] | None = None
+
+
+PreparedImage = Mapping[str, PreprocessedCase]
+"""An image as each configuration of a model sees it, by name, those of first stages among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseLogits:
+    """What the networks say of a case, configuration by configuration. `disagreements`: empty unless asked for."""
+
+    maps: tuple[LogitMap, ...]
+    disagreements: tuple[LogitMap, ...] = ()
 
 
 class AveragedNetwork(nn.Module):
@@ -98,45 +110,64 @@ class CasePredictor:
         """Segment one image `(C, Z, Y, X)` as it was read; `DataError` for a wrong number of channels.
 
         `uncertainty`: None follows the settings. With it, the segmentation of a network with dropout is that of its
-        Monte Carlo samples' mean.
+        Monte Carlo samples' mean. The same as the three steps below, one after another.
         """
+        return self.restore(self.compute(self.prepare(volume), uncertainty), probabilities)
+
+    def prepare(self, volume: Volume) -> PreparedImage:
+        """Preprocess an image for every configuration; touches no device, and `volume` is not needed any more."""
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
             raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
+        return {name: preprocess_case(volume, None, plan, plan.configuration(name)) for name in self._members}
+
+    def compute(self, image: PreparedImage, uncertainty: bool | None = None) -> CaseLogits:
+        """Compute the logits of every configuration that counts, and how far samples disagree if that is asked for."""
+        plan = self.bundle.plan
         uncertain = self.settings.uncertainty if uncertainty is None else uncertainty
         if uncertain:
             self._check_can_disagree()
         maps, disagreements = [], []
         for name in self.bundle.last_stages:
-            networks, case = self._members[name], self._preprocess(volume, name)
+            networks, case = self._members[name], self._with_previous_stage(image, name)
             if not uncertain:
-                network = AveragedNetwork(networks) if len(networks) > 1 else networks[0]
-                maps.append(LogitMap(self._logits(case, name, network), case.record, plan.configuration(name)))
+                maps.append(LogitMap(self._mean_logits(case, name), case.record, plan.configuration(name)))
                 continue
             compute = partial(self._logits, case, name)
             sampled = sample_logits(networks, compute, self.settings, plan.labels.has_regions)
             maps.append(LogitMap(sampled.logits, case.record, plan.configuration(name)))
             disagreements.append(LogitMap(sampled.disagreement, case.record, plan.configuration(name)))
+        return CaseLogits(tuple(maps), tuple(disagreements))
+
+    def restore(self, logits: CaseLogits, probabilities: bool = False) -> Prediction:
+        """Bring a case back onto the image's grid."""
+        plan = self.bundle.plan
         return Prediction(
-            restore_ensemble(maps, plan),
-            restore_ensemble_probabilities(maps, plan) if probabilities else None,
-            restore_uncertainty(maps, disagreements, plan) if uncertain else None,
+            restore_ensemble(logits.maps, plan),
+            restore_ensemble_probabilities(logits.maps, plan) if probabilities else None,
+            restore_uncertainty(logits.maps, logits.disagreements, plan) if logits.disagreements else None,
         )
 
-    def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
-        """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""
-        plan = self.bundle.plan
-        case = preprocess_case(volume, None, plan, plan.configuration(name))
+    def _with_previous_stage(self, image: PreparedImage, name: str) -> PreprocessedCase:
+        """Return the image as a configuration takes it: a second stage's last channel is the previous segmentation."""
+        plan, case = self.bundle.plan, image[name]
         previous = plan.configuration(name).previous_stage
         if previous is None:
             return case
-        first, networks = self._preprocess(volume, previous), self._members[previous]
-        logits = self._logits(first, previous, AveragedNetwork(networks) if len(networks) > 1 else networks[0])
+        first = self._with_previous_stage(image, previous)
         segmentation = segment_for_next_stage(
-            logits, first.record, plan, plan.configuration(previous), case.record.resampled_shape
+            self._mean_logits(first, previous),
+            first.record,
+            plan,
+            plan.configuration(previous),
+            case.record.resampled_shape,
         )
         return replace(case, image=np.concatenate([case.image, segmentation[None].astype(np.float32)]))
+
+    def _mean_logits(self, case: PreprocessedCase, name: str) -> Tensor:
+        networks = self._members[name]
+        return self._logits(case, name, AveragedNetwork(networks) if len(networks) > 1 else networks[0])
 
     def _logits(self, case: PreprocessedCase, name: str, network: nn.Module) -> Tensor:
         return logit_map(network, case, self.bundle.plan, name, self.settings, self.bundle.mirror_axes).logits
