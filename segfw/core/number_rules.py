@@ -79,6 +79,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "executor.workers": AT_LEAST_0,
     "workers": AT_LEAST_0,
     "threads": AT_LEAST_1,
+    "devices": AT_LEAST_0,
     "seed": SEED,
 }
 

@@ -8,12 +8,10 @@ count, nor the image as it was read: they are there before.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from segfw.core.errors import JobError
 from segfw.core.host_memory import available_memory
 from segfw.core.types import Shape
 from segfw.inference.fallbacks import Way, halvings
@@ -110,40 +108,6 @@ def _need(demand: WindowDemand, device: torch.device, batch_size: int, sums_on_h
     if sums_on_host:
         return Need(held + demand.sums, windows)
     return Need(held, demand.image + demand.sums + windows)
-
-
-def restoring_need(logits: float, cropped: int, raw: int, num_heads: int, place: Place) -> Need:
-    """Count restoring a case of `raw` voxels, `cropped` to, from `logits` bytes of maps on the host.
-
-    The label map is held as cropped, in the raw image's frame, and in its order of axes.
-    """
-    label = 1 if num_heads < 255 else 2
-    maps = logits + label * (cropped + 2 * raw)
-    if place.device.type == "cpu":
-        return Need(maps + place.band_bytes)
-    return Need(maps, place.band_bytes)
-
-
-def larger(needs: Sequence[Need]) -> Need:
-    """Return the most that any of the needs takes on either side."""
-    return Need(max(need.host for need in needs), max(need.device for need in needs))
-
-
-def check_need(need: Need, budget: Budget, what: str) -> None:
-    """Raise `JobError` for a need beyond the budget; where none was given, beyond all that is free.
-
-    `what`: the case's sizes in words.
-    """
-    share = 1 if budget.given else FREE_SHARE
-    if need.host <= budget.host / share and need.device <= budget.device / share:
-        return
-    if budget.given:
-        least = math.ceil(max(need.host, need.device) / GB * 10) / 10
-        raise JobError(f"{what} takes {need} at least; inference.memory_gb={budget.host / GB:g} allows less than that: "
-                       f"inference.memory_gb={least:g} would do")  # fmt: skip
-    free = Need(budget.host / share, budget.device / share if need.device else 0)
-    raise JobError(f"{what} takes {need} at least, and there are only {free} free; end other programs or take a "
-                   "larger machine (with inference.memory_gb= it is tried nonetheless)")  # fmt: skip
 
 
 def memory_budget(memory_gb: float | None, device: torch.device) -> Budget:

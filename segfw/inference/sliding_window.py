@@ -27,8 +27,8 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Shape
 from segfw.inference.allocations import autocast, bytes_per_voxel
-from segfw.inference.fallbacks import Attempts, Way, window_ways
-from segfw.inference.memory import Course, WindowDemand, choose_course, memory_budget
+from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways
+from segfw.inference.memory import Budget, Course, WindowDemand, choose_course, memory_budget
 
 PEAK_WEIGHT = 10.0
 Window = tuple[slice | int, ...]
@@ -83,12 +83,17 @@ class Means:
 
 
 def prepare_means(network: nn.Module, num_channels: int, patch_size: Shape, tile: Shape, batch_size: int) -> Means:
-    """Return the means for a network where it lies; it computes one window of zeros `(num_channels, *tile)`."""
+    """Return the means for a network where it lies; it computes one window of zeros `(num_channels, *tile)`.
+
+    The network is in evaluation mode. One that lacks memory even for this is tried when there is a case.
+    """
     attempts = Attempts("sliding window", window_ways(_device(network), batch_size))
-    training = network.training
-    per_voxel = bytes_per_voxel(network.eval(), num_channels, tile)
-    network.train(training)
-    return Means(attempts, per_voxel * prod(patch_size))
+    try:
+        return Means(attempts, bytes_per_voxel(network, num_channels, tile) * prod(patch_size))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return Means(attempts)
 
 
 @torch.inference_mode()
@@ -100,6 +105,7 @@ def predict_logits(
     mirror_axes: tuple[int, ...],
     num_heads: int,
     means: Means | None = None,
+    budget: Budget | None = None,
 ) -> Tensor:
     """Return float16 logits `(num_heads, d0, d1, d2)` on the CPU for a preprocessed image `(C, d0, d1, d2)`.
 
@@ -108,8 +114,9 @@ def predict_logits(
     voxel behind. The network computes where its parameters lie, under autocast on CUDA, and is left in evaluation mode.
 
     Where memory does not suffice, less is computed at once, at last on the CPU, on which the network is left then;
-    `means`, the same for all cases of a command, let the next ones begin with what worked. Raises `JobError` when a
-    logit is not finite, and when even that was too much.
+    `means`, the same for all cases of a command, let the next ones begin with what worked. `budget`: the memory that
+    this may take; None follows the settings. Raises `JobError` when a logit is not finite, and when even the last way
+    was too much.
     """
     if any(not 0 <= axis < len(patch_size) for axis in mirror_axes):
         raise UsageError(f"mirror_axes must be axes of the window, 0 to {len(patch_size) - 1} here, got {mirror_axes}")
@@ -123,7 +130,7 @@ def predict_logits(
     demand = WindowDemand.of(len(image), shape, patch_size, num_heads, means.network_bytes)
 
     def attempt(way: Way) -> Tensor:
-        course = choose_course(demand, memory_budget(settings.memory_gb, way.device), way)
+        course = choose_course(demand, budget or memory_budget(settings.memory_gb, way.device), way)
         if course.sums_on_host and way.device.type != "cpu":
             means.attempts.say(f"windows are added up on the host: they do not fit into the memory of {way.device}")
         move(network, way.device)

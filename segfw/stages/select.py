@@ -5,6 +5,7 @@ fold has been added.
 """
 
 import logging
+from dataclasses import replace
 
 from segfw.core.conversion import from_plain
 from segfw.core.errors import ArtefactError
@@ -132,7 +133,7 @@ def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
         plan=joint_plan([member.run for member in members]),
         members=tuple(_member(member) for member in members),
         mirror_axes=_shared_mirror_axes(members),
-        inference=first.inference,
+        inference=replace(first.inference, memory_gb=None),  # which is for the machine at hand
         provenance=make_provenance(job, members, reached, inputs),
     )
     save_bundle(folder, bundle)

@@ -124,7 +124,9 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     if found is None:
         return False
     wanted = job.settings
-    if not found.done.suffices(wanted.schedule, wanted.trainer) or found.done.inference != digest(wanted.inference):
+    if not found.done.suffices(wanted.schedule, wanted.trainer) or found.done.inference != digest(
+        wanted.inference.deciding
+    ):
         return False
     if changed_folds(found.folder, found.run):
         return False
@@ -206,7 +208,7 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
         epochs=result.epochs,
         seconds=round(seconds),
         weights=sha256(result.checkpoint),
-        inference=digest(job.settings.inference),
+        inference=digest(job.settings.inference.deciding),
         patch_dice_ema=result.patch_dice_ema,
         dice=None if result.scores is None else result.scores.foreground_mean["dice"],
         dice_per_label={name: row["dice"] for name, row in mean.items()},

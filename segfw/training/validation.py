@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ from segfw.core.types import IntArray, Volume
 from segfw.data.augmentation import mirror_axes
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
 from segfw.data.store import Store
+from segfw.inference.case_memory import CaseMemory, open_memory
 from segfw.inference.restoring import restore_segmentation, segment_for_next_stage
-from segfw.inference.sliding_window import predict_logits
+from segfw.inference.sliding_window import move, predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
@@ -85,9 +87,9 @@ def validate_fold(
 
     With `run.next_stage`, segmentations on its grid lie under `folder`/next_stage (see `segfw.data.next_stage`).
 
-    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
-    had. The metrics files are written when all cases are done. With a `share` each rank does its own cases; rank 0
-    writes the metrics files and has the summary.
+    `network` holds the weights of `checkpoint`; it is used on its device while memory suffices there, in evaluation
+    mode, and left there in the mode it had. The metrics files are written when all cases are done. With a `share` each
+    rank does its own cases; rank 0 writes the metrics files and has the summary.
     """
     if not run.val_cases:
         return None
@@ -96,20 +98,22 @@ def validate_fold(
     made_from = made_from_of(run, sha256(checkpoint))
     scored = _load_scored(run, folder, made_from)
     store = open_store(run)
-    training = network.training
+    training, device = network.training, next(network.parameters()).device
     network.eval()
     cut(network, run.inference.depth)
     try:
+        memory = _open_memory(run, network)
         for case in share.of(run.val_cases):
             if case in scored:
                 continue
             start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, folder, io)
+            scored[case] = _validate_case(run, network, store, case, folder, io, memory)
             _save_scored(target / share.scored_file, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
             number = run.val_cases.index(case) + 1
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
+        move(network, device)
         network.train(training)
         cut(network, None)
     share.wait()
@@ -130,16 +134,27 @@ def validate_fold(
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
-    return {"weights": weights, "inference": to_plain(run.inference), "next_stage": to_plain(run.next_stage)}
+    return {"weights": weights, "inference": to_plain(run.inference.deciding), "next_stage": to_plain(run.next_stage)}
 
 
-def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
+def _open_memory(run: FoldRun, network: nn.Module) -> CaseMemory:
+    networks = {run.configuration_name: [fed(network, run)]}
+    device = next(network.parameters()).device
+    return open_memory(run.plan, networks, run.network.target is not None, run.inference, device)
+
+
+def _validate_case(
+    run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO, memory: CaseMemory
+) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
     image = whole_case(store, case)
     axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
+    means = memory.means[run.configuration_name]
+
     def compute(one: nn.Module) -> Tensor:
-        return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)
+        patch_size, heads = configuration.patch_size, labels.num_heads
+        return predict_logits(fed(one, run), image, patch_size, run.inference, axes, heads, means)
 
     if run.inference.uncertainty and has_dropout(network):
         logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
@@ -147,9 +162,9 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, fo
         logits = compute(network)
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
-        finer = segment_for_next_stage(logits, record, run.plan, configuration, shape)
+        finer = memory.places.run(partial(segment_for_next_stage, logits, record, run.plan, configuration, shape))
         save_segmentation(folder / NEXT_STAGE, case, finer)
-    segmentation = restore_segmentation(logits, record, run.plan, configuration)
+    segmentation = memory.places.run(partial(restore_segmentation, logits, record, run.plan, configuration))
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
     return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
 
