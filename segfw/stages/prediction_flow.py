@@ -151,7 +151,9 @@ class _Beside(Generic[R]):
         self.thread.start()
 
     def result(self) -> R:
-        """Wait for the call's end; what it raised is raised here."""
+        """Wait for the thread's end; what the call raised is raised here."""
+        self._future.exception()  # joining alone would take an interrupted thread for ended (Python 3.11)
+        self.thread.join()
         return self._future.result()
 
     def _run(self, call: Callable[[], R]) -> None:
