@@ -19,7 +19,7 @@ def means(device=CPU):
 
 
 def test_a_case_step_by_step(plan):
-    """1000 voxels raw, 800 cropped, 10 x 8 x 8 = 640 for the network; 2 channels, 3 heads, windows of 8 x 8 x 8 = 512."""
+    """1000 voxels raw, 800 cropped, 10 x 8 x 8 = 640 for the network; 2 channels, 3 heads, windows of 8 x 8 x 8."""
     sizes = CaseSizes(1000, 800, {"3d_fullres": (10, 8, 8)})
     need = case_need(plan, sizes, {"3d_fullres": means()}, Budget(1e9, 0), PLACE)
     images, maps = 4 * 2 * 640, 2 * 3 * 640
