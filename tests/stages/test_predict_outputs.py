@@ -65,6 +65,12 @@ def test_a_case_is_there_with_all_its_files(tmp_path):
     assert unsure.is_there
 
 
+def test_probabilities_lie_beside_the_segmentation():
+    sure = InferenceSettings(probabilities=True)
+    (case,) = plan_outputs(images("a.nii.gz"), IN, OUT, sure)
+    assert case.files == (OUT / "a_probabilities.npy", OUT / "a.nii.gz")
+
+
 def test_all_of_a_case_is_written(tmp_path):
     geometry = Geometry((2.0, 1.0, 1.0), (0.0, 0.0, 5.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
     segmentation, doubt = np.eye(3, dtype=np.uint8)[None], np.full((1, 3, 3), 0.5, np.float32)
