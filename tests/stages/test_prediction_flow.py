@@ -45,7 +45,7 @@ class Steps:
         self.event("compute", number).set()
         return number
 
-    def restore(self, number):
+    def restore(self, number, probabilities_file=None):
         self.event("restore", number).set()
         self.held -= 1
         return Prediction(np.full((1, 2, 2), number, np.uint8))
@@ -90,7 +90,7 @@ def test_the_next_is_read_and_the_last_restored_while_one_is_computed(tmp_path):
                 self.await_step("restore", number - 1)
             return super().compute(number)
 
-        def restore(self, number):
+        def restore(self, number, probabilities_file=None):
             self.event("restore", number).set()
             if number < 4:
                 self.await_step("compute", number + 1)
@@ -117,7 +117,7 @@ def test_no_more_than_three_cases_are_held_whatever_is_slow(tmp_path, slow):
             self.wait("compute")
             return super().compute(number)
 
-        def restore(self, number):
+        def restore(self, number, probabilities_file=None):
             self.wait("restore")
             return super().restore(number)
 
@@ -143,7 +143,7 @@ def test_a_failure_has_its_case_and_the_others_go_on(tmp_path, step):
             self.fail("compute", number)
             return super().compute(number)
 
-        def restore(self, number):
+        def restore(self, number, probabilities_file=None):
             self.fail("restore", number)
             return super().restore(number)
 
@@ -169,7 +169,7 @@ def test_what_was_claimed_by_another_in_the_meantime_is_not_written(tmp_path):
     (case,) = numbered_cases(tmp_path, 1)
 
     class Losing(Steps):
-        def restore(self, number):
+        def restore(self, number, probabilities_file=None):
             (tmp_path / ".case0.mha.lock").write_text('{"token": "another", "pid": 1, "host": "h"}')
             return super().restore(number)
 
@@ -193,7 +193,7 @@ def test_an_interruption_ends_the_work(tmp_path):
                 raise KeyboardInterrupt
             return super().compute(number)
 
-        def restore(self, number):
+        def restore(self, number, probabilities_file=None):
             prediction = super().restore(number)
             assert interrupted.wait(PATIENCE)
             return prediction

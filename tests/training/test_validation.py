@@ -101,7 +101,9 @@ def test_a_network_short_of_memory_loses_no_case(
 
 def test_memory_does_not_make_another_validation(make_run: MakeRun) -> None:
     inference = InferenceSettings(memory_gb=3.0, probabilities=True)
-    assert made_from_of(make_run(inference=inference), "w") == made_from_of(make_run(), "w")
+    assert made_from_of(make_run(inference=inference), "w") == made_from_of(
+        make_run(inference=InferenceSettings()), "w"
+    )
 
 
 def test_scores_by_hand(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
