@@ -4,7 +4,7 @@ The classes are frozen values that the whole package reads. `segfw.config` deriv
 YAML files under `configs/` name them, and the key reference is printed from `help`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from segfw.core.declaring import setting
@@ -144,11 +144,20 @@ class InferenceSettings:
     memory_gb: float | None = setting(
         None, "GB a case may take of the host and of the GPU each, beside program and image; None: 80 % of what is free"
     )
+    postprocessing: bool = setting(True, "apply the steps that selection chose and the model holds")
 
-    @property
-    def deciding(self) -> "InferenceSettings":
-        """These settings with what cannot change a segmentation at its default."""
-        return replace(self, probabilities=False, memory_gb=None)
+
+@dataclass(frozen=True)
+class PostprocessingSettings:
+    """Which steps selection examines after the network; keeping the largest component always is, by nnU-Net's rule.
+
+    The further ones are examined unless they are turned off: nnU-Net's come first and are not changed by them, each is
+    taken only if its class gains in cross-validation and no other falls, and selection's table says by how much.
+    """
+
+    strict: bool = setting(False, "largest component of a class: only if no other falls either; false: nnU-Net's rule")
+    fill_holes: bool = setting(True, "examine filling each class's cavities; taken if it gains and no other falls")
+    min_size: bool = setting(True, "examine a least volume of each class's components; taken if it gains likewise")
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,7 @@ class ExperimentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
     inference: InferenceSettings = field(default_factory=InferenceSettings)
+    postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     seed: int = setting(0, "seed of weights, sampling and augmentation")
     deterministic: bool = setting(False, "refuse operations that differ from run to run")

@@ -21,6 +21,7 @@ class InferenceOverrides:
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
     probabilities: bool | None = setting(None, "also write <case>_probabilities.npy; None: the model's own")
     memory_gb: float | None = setting(None, "GB a case may take of the host and of the GPU each; None: as is free")
+    postprocessing: bool | None = setting(None, "apply the model's postprocessing; None: as the model says, false: not")
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 
@@ -59,8 +60,14 @@ class EvaluateSettings:
 
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
-    output: str | None = setting(None, "JSON file, a CSV beside it; None: metrics.json in predictions", literal=True)
+    output: str | None = setting(
+        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+    )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    metrics: Literal["all", "overlap"] = setting(
+        "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
+    )
+    tolerance_mm: float = setting(1.0, "distance between surfaces that NSD forgives, in mm")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
 

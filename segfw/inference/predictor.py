@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.plan import Plan
+from segfw.core.postprocessing import apply_steps
 from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
-from segfw.core.types import IntArray, Volume
+from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
 from segfw.inference.case_memory import open_memory
@@ -43,8 +44,9 @@ from segfw.nn.build import build_network, check_weights, cut, network_shapes
 class Prediction:
     """What a model says of one image, on the image's own grid.
 
-    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
-    or per region, None unless asked for; `uncertainty`: float32 `(Z, Y, X)` in nats (see `uncertainty`), likewise.
+    `segmentation`: label map `(Z, Y, X)`, postprocessed, which neither of the others is; `probabilities`: float32
+    `(heads, Z, Y, X)`, one per label (background first) or per region, None unless asked for; `uncertainty`: float32
+    `(Z, Y, X)` in nats (see `uncertainty`), likewise.
     """
 
     segmentation: IntArray
@@ -168,10 +170,15 @@ class CasePredictor:
         if file is not None:
             stream_probabilities(logits.maps, plan, file, place)
         return Prediction(
-            restore_ensemble(logits.maps, plan, place),
+            self._postprocess(restore_ensemble(logits.maps, plan, place), logits.maps[0].record.spacing),
             restore_ensemble_probabilities(logits.maps, plan, place) if probabilities else None,
             restore_uncertainty(logits.maps, logits.disagreements, plan, place) if logits.disagreements else None,
         )
+
+    def _postprocess(self, segmentation: IntArray, spacing: Spacing) -> IntArray:
+        """Apply the model's steps, if it has any and they are wanted. `spacing`: of the image's own grid."""
+        steps = self.bundle.postprocessing if self.settings.postprocessing else ()
+        return apply_steps(segmentation, steps, spacing) if steps else segmentation
 
     def _with_previous_stage(self, image: PreparedImage, name: str, budget: Budget) -> PreprocessedCase:
         """Return the image as a configuration takes it: a second stage's last channel is the previous segmentation."""

@@ -33,6 +33,14 @@ FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
 
 
+def validated_with(inference: InferenceSettings) -> InferenceSettings:
+    """Return what a validation depends on: it is never postprocessed, writes no probabilities, and memory changes none.
+
+    These may be others after it.
+    """
+    return replace(inference, postprocessing=True, probabilities=False, memory_gb=None)
+
+
 @dataclass(frozen=True)
 class NextStage:
     """The configuration that takes a fold's segmentations as a further input: its name, and its spacing in mm."""
