@@ -140,6 +140,10 @@ class InferenceSettings:
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
     seed: int = setting(0, "seed of the Monte Carlo samples")
+    probabilities: bool = setting(False, "predict: also write <case>_probabilities.npy, float16 (heads, Z, Y, X)")
+    memory_gb: float | None = setting(
+        None, "GB a case may take of the host and of the GPU each, beside program and image; None: 80 % of what is free"
+    )
     postprocessing: bool = setting(True, "apply the steps that selection chose and the model holds")
 
 

@@ -1,6 +1,7 @@
 """The selected folds as one model: models/<name>/."""
 
 import logging
+from dataclasses import replace
 
 from segfw.core.selection_record import SelectionRecord
 from segfw.data.augmentation import mirror_axes
@@ -33,11 +34,14 @@ def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], re
     if there is not None and there.made_from == inputs:
         log.info("select: nothing to do, the model %s is up to date", folder)
         return
+    inference = replace(  # memory is that of the machine at hand
+        members[0].run.inference, memory_gb=None, postprocessing=job.settings.inference.postprocessing
+    )
     bundle = Bundle(
         plan=joint_plan([member.run for member in members]),
         members=tuple(_member(member) for member in members),
         mirror_axes=shared_mirror_axes(members),
-        inference=members[0].run.inference,
+        inference=inference,
         provenance=make_provenance(job, members, reached, inputs),
         postprocessing=steps,
         deciding=deciding,

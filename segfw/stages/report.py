@@ -29,7 +29,7 @@ from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
 from segfw.stages.job import Job, prepare
 from segfw.stages.networks import compared_networks
-from segfw.stages.predict import open_predictor
+from segfw.stages.predict_devices import open_predictor
 from segfw.stages.runs import FinishedFold
 from segfw.stages.select import finished_folds, load_selection
 from segfw.tracking.network_table import NetworkRow

@@ -15,7 +15,7 @@ from segfw.nn.build import cut
 from segfw.training.cascade import open_store
 from segfw.training.checkpoints import network_weights
 from segfw.training.run import CHECKPOINTS, LAST, VALIDATION, FoldRun
-from segfw.training.validation import case_logits, logits_hash
+from segfw.training.validation import case_logits, logits_hash, open_memory_of
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ def make_logits(run: FoldRun, folder: Path, weights: str, cases: Sequence[str], 
     member = Member(run.configuration_name, run.fold, own.name, network_weights(checkpoint), own.target, own.arguments)
     network = load_network(run.plan, member).to(device).eval()
     cut(network, run.inference.depth)
-    made_from = logits_hash(run, weights)
+    made_from, memory = logits_hash(run, weights), open_memory_of(run, network)
     for number, case in enumerate(cases, 1):
-        logits = case_logits(run, network, store, case)
+        logits = case_logits(run, network, store, case, memory)
         save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), made_from)
         log.info("logits %d/%d  %s fold %s  %s", number, len(cases), run.configuration_name, run.fold, case)

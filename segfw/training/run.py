@@ -34,8 +34,11 @@ FoldName = int | Literal["full"]
 
 
 def validated_with(inference: InferenceSettings) -> InferenceSettings:
-    """Return what a validation depends on: it is never postprocessed, so that this may change after it."""
-    return replace(inference, postprocessing=True)
+    """Return what a validation depends on: it is never postprocessed, writes no probabilities, and memory changes none.
+
+    These may be others after it.
+    """
+    return replace(inference, postprocessing=True, probabilities=False, memory_gb=None)
 
 
 @dataclass(frozen=True)

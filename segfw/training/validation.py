@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from segfw.data.augmentation import mirror_axes
 from segfw.data.kept_logits import FOLDER, logits_path, save_logits
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
 from segfw.data.store import Store
+from segfw.inference.case_memory import CaseMemory, open_memory
 from segfw.inference.restoring import restore_segmentation, segment_for_next_stage
-from segfw.inference.sliding_window import predict_logits
+from segfw.inference.sliding_window import move, predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
@@ -88,9 +90,9 @@ def validate_fold(
 
     With `run.next_stage`, segmentations on its grid lie under `folder`/next_stage (see `segfw.data.next_stage`).
 
-    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
-    had. The metrics files are written when all cases are done. With a `share` each rank does its own cases; rank 0
-    writes the metrics files and has the summary.
+    `network` holds the weights of `checkpoint`; it is used on its device while memory suffices there, in evaluation
+    mode, and left there in the mode it had. The metrics files are written when all cases are done. With a `share` each
+    rank does its own cases; rank 0 writes the metrics files and has the summary.
     """
     if not run.val_cases:
         return None
@@ -100,20 +102,22 @@ def validate_fold(
     made_from = made_from_of(run, weights)
     scored = _load_scored(run, folder, made_from)
     store = open_store(run)
-    training = network.training
+    training, device = network.training, next(network.parameters()).device
     network.eval()
     cut(network, run.inference.depth)
     try:
+        memory = open_memory_of(run, network)
         for case in share.of(run.val_cases):
             if case in scored:
                 continue
             start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, folder, io, weights)
+            scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
             _save_scored(target / share.scored_file, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
             number = run.val_cases.index(case) + 1
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
+        move(network, device)
         network.train(training)
         cut(network, None)
     share.wait()
@@ -147,7 +151,7 @@ def logits_hash(run: FoldRun, weights: str) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
-def case_logits(run: FoldRun, network: nn.Module, store: Store, case: str) -> Tensor:
+def case_logits(run: FoldRun, network: nn.Module, store: Store, case: str, memory: CaseMemory) -> Tensor:
     """Return float16 logits `(heads, d0, d1, d2)` of a whole case, of samples' mean where the run validates that.
 
     `network` is used on its device, in evaluation mode and at the depth to which it is cut.
@@ -156,26 +160,43 @@ def case_logits(run: FoldRun, network: nn.Module, store: Store, case: str) -> Te
     image = whole_case(store, case)
     axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
+    means = memory.means[run.configuration_name]
+
     def compute(one: nn.Module) -> Tensor:
-        return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)
+        patch_size, heads = configuration.patch_size, labels.num_heads
+        return predict_logits(fed(one, run), image, patch_size, run.inference, axes, heads, means)
 
     if run.inference.uncertainty and has_dropout(network):
         return sample_logits([network], compute, run.inference, labels.has_regions).logits
     return compute(network)
 
 
+def open_memory_of(run: FoldRun, network: nn.Module) -> CaseMemory:
+    """Return what keeps the run's cases within memory, for `network` on its device."""
+    networks = {run.configuration_name: [fed(network, run)]}
+    device = next(network.parameters()).device
+    return open_memory(run.plan, networks, run.network.target is not None, run.inference, device)
+
+
 def _validate_case(
-    run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO, weights: str
+    run: FoldRun,
+    network: nn.Module,
+    store: Store,
+    case: str,
+    folder: Path,
+    io: FoldIO,
+    weights: str,
+    memory: CaseMemory,
 ) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
-    logits = case_logits(run, network, store, case)
+    logits = case_logits(run, network, store, case, memory)
     if run.keep_logits:
         save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), logits_hash(run, weights))
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
-        finer = segment_for_next_stage(logits, record, run.plan, configuration, shape)
+        finer = memory.places.run(partial(segment_for_next_stage, logits, record, run.plan, configuration, shape))
         save_segmentation(folder / NEXT_STAGE, case, finer)
-    segmentation = restore_segmentation(logits, record, run.plan, configuration)
+    segmentation = memory.places.run(partial(restore_segmentation, logits, record, run.plan, configuration))
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
     reference = io.read_reference(case)
     return case_metrics(case, np.asarray(reference.array[0]), segmentation, labels, reference.spacing)

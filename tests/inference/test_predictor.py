@@ -124,3 +124,32 @@ def test_weights_are_compared_before_a_network_takes_memory(bundle):
     plan = dataclasses.replace(bundle.plan, configurations={**bundle.plan.configurations, "3d_fullres": huge})
     with pytest.raises(ArtefactError, match="3d_fullres, fold 0: the weights do not fit"):
         CasePredictor(dataclasses.replace(bundle, plan=plan), "cpu")
+
+
+def test_probabilities_are_written_band_by_band(bundle, volume, tmp_path):
+    predictor, file = CasePredictor(bundle, "cpu"), tmp_path / "case_probabilities.npy"
+    logits = predictor.compute(predictor.prepare(volume))
+    prediction = predictor.restore(logits, probabilities=True, probabilities_file=file)
+    np.testing.assert_allclose(np.load(file), prediction.probabilities, atol=5e-4)
+
+
+def test_a_network_short_of_memory_loses_no_case(bundle, volume, monkeypatch, caplog):
+    """Networks that take one window at most, of four: the first case finds out, the second begins so."""
+    predictor = CasePredictor(bundle, "cpu", InferenceSettings(window_batch_size=4))
+    expected = CasePredictor(bundle, "cpu").predict(volume).segmentation
+
+    def crowded(network, forward):
+        def compute(windows):
+            if len(windows) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return forward(windows)
+
+        monkeypatch.setattr(network, "forward", compute)
+
+    for networks in predictor._members.values():
+        for network in networks:
+            crowded(network, network.forward)
+    for _ in range(2):
+        np.testing.assert_array_equal(predictor.predict(volume).segmentation, expected)
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 4  # to two and to one, for 3d_fullres and for 2d

@@ -62,7 +62,7 @@ def test_the_mean_of_samples_is_what_is_validated(make_run: MakeRun, io: FoldIO,
 
     network.register_forward_hook(count)
     assert validate_fold(run, network, tmp_path, io, checkpoint) is not None
-    assert passes == 3 * 8  # windows of 8 in 16 voxels
+    assert passes == 1 + 3 * 8  # one tells what a window takes; windows of 8 in 16 voxels
 
 
 def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
@@ -75,6 +75,36 @@ def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldI
     assert network.depth is None
     with pytest.raises(UsageError, match="between 1 and 2 for 3d_fullres, got 3"):
         make_run(network=NetworkSettings("unet_plus_plus"), inference=InferenceSettings(depth=3))
+
+
+def test_a_network_short_of_memory_loses_no_case(
+    make_run: MakeRun, io: FoldIO, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two windows at once are too many; the scores are those of one at once, and the network trains as before."""
+
+    class Crowded(Constant):
+        def forward(self, image: Tensor) -> Tensor:
+            if len(image) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return super().forward(image)
+
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(inference=InferenceSettings(window_batch_size=2))
+    network = Crowded(1).train()
+    crowded = validate_fold(run, network, tmp_path / "crowded", io, checkpoint)
+    plain = validate_fold(run, Constant(1), tmp_path / "plain", io, checkpoint)
+    assert crowded is not None
+    assert crowded == plain
+    assert network.training
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_memory_does_not_make_another_validation(make_run: MakeRun) -> None:
+    inference = InferenceSettings(memory_gb=3.0, probabilities=True)
+    assert made_from_of(make_run(inference=inference), "w") == made_from_of(
+        make_run(inference=InferenceSettings()), "w"
+    )
 
 
 def test_scores_by_hand(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
