@@ -21,6 +21,7 @@ from segfw.core.settings import InferenceSettings
 from segfw.core.types import IntArray, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
+from segfw.inference.device_resampling import resampling_on
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -115,12 +116,13 @@ class CasePredictor:
         return self.restore(self.compute(self.prepare(volume), uncertainty), probabilities)
 
     def prepare(self, volume: Volume) -> PreparedImage:
-        """Preprocess an image for every configuration; touches no device, and `volume` is not needed any more."""
+        """Preprocess an image for every configuration; `volume` is not needed any more."""
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
             raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
-        return {name: preprocess_case(volume, None, plan, plan.configuration(name)) for name in self._members}
+        resample = resampling_on(self.device)
+        return {name: preprocess_case(volume, None, plan, plan.configuration(name), resample) for name in self._members}
 
     def compute(self, image: PreparedImage, uncertainty: bool | None = None) -> CaseLogits:
         """Compute the logits of every configuration that counts, and how far samples disagree if that is asked for."""
