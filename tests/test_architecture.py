@@ -67,6 +67,8 @@ HOMES = {
     "onnx": {"interop"},
     "onnxscript": {"interop"},
     "onnxruntime": {"interop"},
+    "highdicom": {"interop"},
+    "pydicom": {"interop"},
 }
 CORE_MAY_USE = {"numpy", "scipy", "yaml"}
 OPTIONAL = {
@@ -74,6 +76,8 @@ OPTIONAL = {
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "highdicom",
+    "pydicom",
 }  # imported where they are used: slow to load, or perhaps absent
 
 

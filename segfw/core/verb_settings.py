@@ -19,6 +19,9 @@ class InferenceOverrides:
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    output_format: Literal["nii.gz", "nii", "nrrd", "mha", "tif", "png", "dicom_seg"] | None = setting(
+        None, "of the segmentations; None: that of the image, for DICOM .nii.gz with a DICOM-SEG beside it"
+    )
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 

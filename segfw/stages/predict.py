@@ -18,9 +18,10 @@ from segfw.io.datasets.listing import UNCERTAINTY, image_files, is_image, split_
 from segfw.io.formats.dicom import is_dicom_folder
 from segfw.io.formats.endings import is_known
 from segfw.io.formats.nifti_floats import find_not_finite
-from segfw.io.formats.readers import read_image, write_label
-from segfw.io.formats.writing import label_ending, write_map
+from segfw.io.formats.readers import read_image
+from segfw.io.formats.writing import write_map
 from segfw.stages.models import find_model
+from segfw.stages.segmentations import check_files, named_file, segmentation_files, write_segmentation
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def run(settings: PredictSettings) -> None:
     model = find_model(settings.model, settings.model_sha256, settings.model_cache)
     predictor = open_predictor(model, settings.accelerator, settings.threads, settings.inference)
     cases = find_cases(source, len(predictor.bundle.plan.channel_names))
-    targets = _targets(cases, source, Path(settings.output))
+    targets = _targets(cases, source, Path(settings.output), settings.inference.output_format)
     _refuse_to_overwrite(cases, targets)
     if source.is_dir() and Path(settings.output).resolve() == source.resolve():
         raise UsageError(
@@ -44,21 +45,20 @@ def run(settings: PredictSettings) -> None:
         )
     failed = []
     for number, (name, files) in enumerate(cases.items(), 1):
-        target = targets[name]
+        target = targets[name][0]
         uncertain = _uncertainty_file(target) if predictor.settings.uncertainty else None
-        there = target.exists() and (uncertain is None or uncertain.exists())
+        there = all(file.exists() for file in (*targets[name], *([uncertain] if uncertain else [])))
         if there and not settings.overwrite:
             log.info("%d/%d %s: %s is there, skipped", number, len(cases), name, target)
             continue
         started = time.monotonic()
         try:
             volume = read_input(files)
+            check_files(targets[name], volume, files)
             prediction = predictor.predict(volume)
-            if volume.geometry is None:
-                raise DataError(f"{files[0]} states no geometry to write on")
             if uncertain is not None and prediction.uncertainty is not None:
                 write_map(uncertain, prediction.uncertainty, volume.geometry)
-            write_label(target, prediction.segmentation, volume.geometry)
+            write_segmentation(targets[name], prediction.segmentation, volume.geometry, files, predictor.bundle)
         except SegfwError as error:
             failed.append(name)
             log.error("%d/%d %s: %s", number, len(cases), name, error)
@@ -141,10 +141,10 @@ def _images_at(source: Path) -> dict[str, Path]:
     return {split_ending(source)[0] if is_known(source) else source.name: source}
 
 
-def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, Path]) -> None:
+def _refuse_to_overwrite(cases: dict[str, tuple[Path, ...]], targets: dict[str, tuple[Path, ...]]) -> None:
     """Raise `UsageError` if a segmentation would take the place of an image."""
     images = {path.resolve() for files in cases.values() for path in files}
-    clash = [target for target in targets.values() if target.resolve() in images]
+    clash = [target for files in targets.values() for target in files if target.resolve() in images]
     if clash:
         raise UsageError(f"output: {clash[0]} is one of the images; give another folder, or the images would be lost")
 
@@ -155,10 +155,12 @@ def _uncertainty_file(target: Path) -> Path:
     return target.with_name(f"{name}{UNCERTAINTY}.nii.gz")
 
 
-def _targets(cases: dict[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:
+def _targets(
+    cases: dict[str, tuple[Path, ...]], source: Path, output: Path, output_format: str | None
+) -> dict[str, tuple[Path, ...]]:
     """Where each segmentation goes: into the folder `output`, or to `output` itself for one file in, one file out."""
     if is_image(output) and not output.is_dir():
         if source.is_dir() and not is_dicom_folder(source):
             raise UsageError(f"output={output} is a file, but input={source} is a folder; name a folder")
-        return dict.fromkeys(cases, output)
-    return {name: output / f"{name}{label_ending(files[0])}" for name, files in cases.items()}
+        return {name: named_file(output, files[0], output_format) for name, files in cases.items()}
+    return {name: segmentation_files(name, files, output, output_format) for name, files in cases.items()}
