@@ -191,19 +191,17 @@ def _descriptions(names: dict[int, str], segmenter: Segmenter, packages: _Packag
 
 
 def _segment_numbers(path: Path, segmentation: IntArray, values: tuple[int, ...]) -> IntArray:
-    """Return the map with segments' numbers, which count up from 1, in place of `values`."""
+    """Return the map with segments' numbers, which count up from 1, in place of `values`; slice by slice."""
     table = np.zeros(max(values) + 1, np.uint8 if len(values) < 256 else np.uint16)
     table[list(values)] = np.arange(1, len(values) + 1)
-    lowest, highest = int(segmentation.min(initial=0)), int(segmentation.max(initial=0))
-    if lowest >= 0 and highest < len(table):
-        numbers: IntArray = table[segmentation]
-        unknown = segmentation[(numbers == 0) & (segmentation != 0)]
-    else:
-        unknown = segmentation[(segmentation < 0) | (segmentation >= len(table))]
-    if unknown.size:
-        raise DataError(
-            f"cannot write {path}: the model's labels have the values {list(values)}, the map holds {int(unknown[0])}"
-        )
+    numbers: IntArray = np.zeros(segmentation.shape, table.dtype)
+    for target, plane in zip(numbers, segmentation, strict=True):
+        target[:] = table.take(plane, mode="clip")
+        unknown = plane[(plane < 0) | (plane >= len(table)) | ((plane != 0) & (target == 0))]
+        if unknown.size:
+            raise DataError(
+                f"cannot write {path}: the model's labels have the values {list(values)}, the map holds {unknown[0]}"
+            )
     return numbers
 
 

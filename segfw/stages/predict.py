@@ -21,7 +21,7 @@ from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image
 from segfw.io.formats.writing import write_map
 from segfw.stages.models import find_model
-from segfw.stages.segmentations import check_files, named_file, segmentation_files, write_segmentation
+from segfw.stages.segmentations import grid_for, named_file, segmentation_files, write_segmentation
 from segfw.training.devices import choose_device, set_threads
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ def run(settings: PredictSettings) -> None:
         started = time.monotonic()
         try:
             volume = read_input(files)
-            check_files(targets[name], volume, files)
+            grid = grid_for(targets[name], volume, files)
             prediction = predictor.predict(volume)
             if uncertain is not None and prediction.uncertainty is not None:
-                write_map(uncertain, prediction.uncertainty, volume.geometry)
-            write_segmentation(targets[name], prediction.segmentation, volume.geometry, files, predictor.bundle)
+                write_map(uncertain, prediction.uncertainty, grid)
+            write_segmentation(targets[name], prediction.segmentation, grid, files, predictor.bundle)
         except SegfwError as error:
             failed.append(name)
             log.error("%d/%d %s: %s", number, len(cases), name, error)

@@ -53,8 +53,8 @@ def named_file(output: Path, image: Path, output_format: str | None) -> tuple[Pa
     return (output,)
 
 
-def check_files(files: Sequence[Path], volume: Volume, images: Sequence[Path]) -> None:
-    """Raise `DataError`, before anything is computed, if a file cannot hold a map of that image."""
+def grid_for(files: Sequence[Path], volume: Volume, images: Sequence[Path]) -> Geometry:
+    """Return the grid to write on; `DataError`, before anything is computed, if a file cannot hold a map of it."""
     if volume.geometry is None:
         raise DataError(f"{images[0]} states no geometry to write on")
     for file in files:
@@ -62,6 +62,7 @@ def check_files(files: Sequence[Path], volume: Volume, images: Sequence[Path]) -
             check_source(images[0])
         else:
             require_fits(file, volume.shape, volume.geometry)
+    return volume.geometry
 
 
 def write_segmentation(
