@@ -171,6 +171,9 @@ def _compose(
         for item in content.ContributingEquipmentSequence
         if item.PurposeOfReferenceCodeSequence[0].CodeValue != ACQUISITION
     ]
+    used = -(-int(content.NumberOfFrames) * content.Rows * content.Columns // 8)
+    if len(content.PixelData) > used:  # a byte that makes their number even, which highdicom sets to a character
+        content.PixelData = content.PixelData[:used] + b"\0"
     return content
 
 
