@@ -60,6 +60,7 @@ HOMES = {
     "lightning": set(),
     "torchmetrics": {"training"},
     "SimpleITK": {"io"},
+    "cc3d": {"core"},
     "torch": TORCH_USERS,
     "torchio": {"data", "api"},
     "wandb": {"tracking"},
@@ -70,7 +71,7 @@ HOMES = {
     "highdicom": {"interop"},
     "pydicom": {"interop"},
 }
-CORE_MAY_USE = {"numpy", "scipy", "yaml"}
+CORE_MAY_USE = {"numpy", "scipy", "yaml", "cc3d"}
 OPTIONAL = {
     "torchio",
     "onnx",

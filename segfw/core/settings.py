@@ -140,6 +140,20 @@ class InferenceSettings:
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
     seed: int = setting(0, "seed of the Monte Carlo samples")
+    postprocessing: bool = setting(True, "apply the steps that selection chose and the model holds")
+
+
+@dataclass(frozen=True)
+class PostprocessingSettings:
+    """Which steps selection examines after the network; keeping the largest component always is, by nnU-Net's rule.
+
+    The further ones are examined unless they are turned off: nnU-Net's come first and are not changed by them, each is
+    taken only if its class gains in cross-validation and no other falls, and selection's table says by how much.
+    """
+
+    strict: bool = setting(False, "largest component of a class: only if no other falls either; false: nnU-Net's rule")
+    fill_holes: bool = setting(True, "examine filling each class's cavities; taken if it gains and no other falls")
+    min_size: bool = setting(True, "examine a least volume of each class's components; taken if it gains likewise")
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,7 @@ class ExperimentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
     inference: InferenceSettings = field(default_factory=InferenceSettings)
+    postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     seed: int = setting(0, "seed of weights, sampling and augmentation")
     deterministic: bool = setting(False, "refuse operations that differ from run to run")

@@ -19,6 +19,7 @@ class InferenceOverrides:
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    postprocessing: bool | None = setting(None, "apply the model's postprocessing; None: as the model says, false: not")
     output_format: Literal["nii.gz", "nii", "nrrd", "mha", "tif", "png", "dicom_seg"] | None = setting(
         None, "of the segmentations; None: that of the image, for DICOM .nii.gz with a DICOM-SEG beside it"
     )
@@ -59,8 +60,14 @@ class EvaluateSettings:
 
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
-    output: str | None = setting(None, "JSON file, a CSV beside it; None: metrics.json in predictions", literal=True)
+    output: str | None = setting(
+        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+    )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    metrics: Literal["all", "overlap"] = setting(
+        "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
+    )
+    tolerance_mm: float = setting(1.0, "distance between surfaces that NSD forgives, in mm")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
 

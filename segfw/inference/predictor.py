@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.plan import Plan
+from segfw.core.postprocessing import apply_steps
 from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
-from segfw.core.types import IntArray, Volume
+from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
+from segfw.inference.device_resampling import resampling_on
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -37,8 +39,9 @@ from segfw.nn.build import build_network, check_weights, cut, network_shapes
 class Prediction:
     """What a model says of one image, on the image's own grid.
 
-    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
-    or per region, None unless asked for; `uncertainty`: float32 `(Z, Y, X)` in nats (see `uncertainty`), likewise.
+    `segmentation`: label map `(Z, Y, X)`, postprocessed, which neither of the others is; `probabilities`: float32
+    `(heads, Z, Y, X)`, one per label (background first) or per region, None unless asked for; `uncertainty`: float32
+    `(Z, Y, X)` in nats (see `uncertainty`), likewise.
     """
 
     segmentation: IntArray
@@ -119,15 +122,20 @@ class CasePredictor:
             maps.append(LogitMap(sampled.logits, case.record, plan.configuration(name)))
             disagreements.append(LogitMap(sampled.disagreement, case.record, plan.configuration(name)))
         return Prediction(
-            restore_ensemble(maps, plan),
+            self._postprocess(restore_ensemble(maps, plan), maps[0].record.spacing),
             restore_ensemble_probabilities(maps, plan) if probabilities else None,
             restore_uncertainty(maps, disagreements, plan) if uncertain else None,
         )
 
+    def _postprocess(self, segmentation: IntArray, spacing: Spacing) -> IntArray:
+        """Apply the model's steps, if it has any and they are wanted. `spacing`: of the image's own grid."""
+        steps = self.bundle.postprocessing if self.settings.postprocessing else ()
+        return apply_steps(segmentation, steps, spacing) if steps else segmentation
+
     def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
         """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""
         plan = self.bundle.plan
-        case = preprocess_case(volume, None, plan, plan.configuration(name))
+        case = preprocess_case(volume, None, plan, plan.configuration(name), resampling_on(self.device))
         previous = plan.configuration(name).previous_stage
         if previous is None:
             return case

@@ -33,6 +33,11 @@ FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
 
 
+def validated_with(inference: InferenceSettings) -> InferenceSettings:
+    """Return what a validation depends on: it is never postprocessed, so that this may change after it."""
+    return replace(inference, postprocessing=True)
+
+
 @dataclass(frozen=True)
 class NextStage:
     """The configuration that takes a fold's segmentations as a further input: its name, and its spacing in mm."""

@@ -39,7 +39,7 @@ from segfw.inference.sliding_window import predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
-from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
+from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,8 @@ def validate_fold(
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
-    return {"weights": weights, "inference": to_plain(run.inference), "next_stage": to_plain(run.next_stage)}
+    inference = to_plain(validated_with(run.inference))
+    return {"weights": weights, "inference": inference, "next_stage": to_plain(run.next_stage)}
 
 
 def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
@@ -151,17 +152,22 @@ def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, fo
         save_segmentation(folder / NEXT_STAGE, case, finer)
     segmentation = restore_segmentation(logits, record, run.plan, configuration)
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
-    return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
+    reference = io.read_reference(case)
+    return case_metrics(case, np.asarray(reference.array[0]), segmentation, labels, reference.spacing)
 
 
 def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[str, CaseMetrics]:
-    """Return the scores of cases whose files are all there; none where they were made from something else."""
+    """Return the scores of cases whose files are all there; none where they were made from something else.
+
+    Cases that were only counted, by an earlier version, are done again, for means over the same cases.
+    """
     target = folder / VALIDATION
     return {
         scored.case: scored
         for path in target.glob(_SCORED)
         for scored in _read_scored(path, made_from)
-        if (target / f"{scored.case}{ENDING}").is_file()
+        if scored.measures
+        and (target / f"{scored.case}{ENDING}").is_file()
         and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
     }
 
