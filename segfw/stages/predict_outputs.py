@@ -63,7 +63,9 @@ def plan_outputs(
     targets = _targets(images, source, output, output_format)
     cases = []
     for name, (target, *second) in targets.items():
-        beside = files_beside(target, settings) | {SECOND_FORM: file for file in second}
+        beside = files_beside(target, settings)
+        if second:
+            beside[SECOND_FORM] = second[0]
         cases.append(PredictionCase(name, images[name], target, beside))
     _refuse_clashes(cases)
     if source.is_dir() and output.resolve() == source.resolve():
