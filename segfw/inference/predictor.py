@@ -22,6 +22,7 @@ from segfw.core.settings import InferenceSettings
 from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
+from segfw.inference.device_resampling import resampling_on
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -134,7 +135,7 @@ class CasePredictor:
     def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
         """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""
         plan = self.bundle.plan
-        case = preprocess_case(volume, None, plan, plan.configuration(name))
+        case = preprocess_case(volume, None, plan, plan.configuration(name), resampling_on(self.device))
         previous = plan.configuration(name).previous_stage
         if previous is None:
             return case

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError, DataError
+from segfw.core.postprocessing import Step, apply_steps
 from segfw.core.preprocessing import preprocess_case
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Volume
@@ -43,6 +44,20 @@ def test_prediction_has_the_image_geometry(bundle, volume, members):
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, rtol=1e-5)
     np.testing.assert_array_equal(prediction.probabilities.argmax(0), prediction.segmentation)
     np.testing.assert_array_equal(volume.array, before)
+
+
+def test_the_models_postprocessing_is_applied_to_the_segmentation_alone(bundle, volume):
+    plain = CasePredictor(with_members(bundle, 2), "cpu").predict(volume, probabilities=True)
+    steps = (Step("keep_largest", (1, 2)), Step("remove_small", (2,), minimum_mm3=5.0))  # a voxel has 2.4 mm³
+    processed = dataclasses.replace(with_members(bundle, 2), postprocessing=steps)
+    prediction = CasePredictor(processed, "cpu").predict(volume, probabilities=True)
+    expected = apply_steps(plain.segmentation, steps, volume.spacing)
+    assert (expected != plain.segmentation).any()
+    np.testing.assert_array_equal(prediction.segmentation, expected)
+    np.testing.assert_array_equal(prediction.probabilities, plain.probabilities)
+    settings = dataclasses.replace(bundle.inference, postprocessing=False)
+    without = CasePredictor(processed, "cpu", settings).predict(volume)
+    np.testing.assert_array_equal(without.segmentation, plain.segmentation)
 
 
 def test_probabilities_only_when_asked(bundle, volume):

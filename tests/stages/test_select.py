@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from segfw.core import selection
-from segfw.core.postprocessing import apply_steps
 from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
+from segfw.core.postprocessing import apply_steps
 from segfw.core.selection import Candidate, Selection
 from segfw.core.settings import (
     ExecutorSettings,
