@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
-from segfw.core.metrics import Summary
+from segfw.core.metrics import TOLERANCE_MM, Summary
 from segfw.core.plan import Fingerprint
 from segfw.core.settings import TaskSettings
 from segfw.core.types import Volume
@@ -158,9 +158,13 @@ def evaluate(
     references: str | Path,
     labels: Mapping[str, Any] | None = None,
     workers: int = 0,
+    tolerance_mm: float | None = TOLERANCE_MM,
 ) -> Summary:
-    """Score a folder of segmentations against references of the same file names."""
-    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers)
+    """Score a folder of segmentations against references of the same file names.
+
+    `tolerance_mm`: what NSD forgives; None counts voxels and measures neither distances, volumes nor lesions.
+    """
+    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers, tolerance_mm)
 
 
 def _paths(image: Any) -> tuple[Path, ...]:

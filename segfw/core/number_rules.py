@@ -77,6 +77,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "inference.seed": SEED,
     "executor.workers": AT_LEAST_0,
     "workers": AT_LEAST_0,
+    "tolerance_mm": AT_LEAST_0,
     "threads": AT_LEAST_1,
     "seed": SEED,
 }

@@ -57,8 +57,14 @@ class EvaluateSettings:
 
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
-    output: str | None = setting(None, "JSON file, a CSV beside it; None: metrics.json in predictions", literal=True)
+    output: str | None = setting(
+        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+    )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    metrics: Literal["all", "overlap"] = setting(
+        "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
+    )
+    tolerance_mm: float = setting(1.0, "distance between surfaces that NSD forgives, in mm")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
 

@@ -177,17 +177,22 @@ def _validate_case(
         save_segmentation(folder / NEXT_STAGE, case, finer)
     segmentation = restore_segmentation(logits, record, run.plan, configuration)
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
-    return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
+    reference = io.read_reference(case)
+    return case_metrics(case, np.asarray(reference.array[0]), segmentation, labels, reference.spacing)
 
 
 def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[str, CaseMetrics]:
-    """Return the scores of cases whose files are all there; none where they were made from something else."""
+    """Return the scores of cases whose files are all there; none where they were made from something else.
+
+    Cases that were only counted, by an earlier version, are done again, for means over the same cases.
+    """
     target = folder / VALIDATION
     return {
         scored.case: scored
         for path in target.glob(_SCORED)
         for scored in _read_scored(path, made_from)
-        if (target / f"{scored.case}{ENDING}").is_file()
+        if scored.measures
+        and (target / f"{scored.case}{ENDING}").is_file()
         and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
     }
 
