@@ -30,7 +30,7 @@ def missing_logits(run: FoldRun, folder: Path, weights: str, cases: Sequence[str
 
 
 def make_logits(run: FoldRun, folder: Path, weights: str, cases: Sequence[str], device: torch.device) -> None:
-    """Compute and keep the logits of validation `cases`, as whole-case validation does.
+    """Compute and keep the logits of validation `cases`, as whole-case validation does, but for rounding.
 
     Raises `ArtefactError` where the checkpoint is another one than was validated, or the store lacks something.
     """

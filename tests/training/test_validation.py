@@ -220,9 +220,8 @@ def test_logits_of_every_case_are_kept_unless_they_shall_not_be(make_run: MakeRu
 def test_logits_are_known_by_weights_and_settings_but_not_by_postprocessing(make_run: MakeRun) -> None:
     run = make_run()
     known = logits_hash(run, "x")
-    changed = [
-        replace(run, inference=replace(run.inference, **change)) for change in ({"step_size": 0.4}, {"mirror": True})
-    ]
+    settings = replace(run.inference, step_size=0.4), replace(run.inference, mirror=True)
+    changed = [replace(run, inference=inference) for inference in settings]
     assert len({known, logits_hash(run, "y"), *(logits_hash(other, "x") for other in changed)}) == 4
     assert logits_hash(replace(run, inference=replace(run.inference, postprocessing=False)), "x") == known
 
