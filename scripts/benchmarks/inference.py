@@ -96,12 +96,15 @@ def measure_prediction(bench: Bench, data: Path, model: Path) -> dict[str, Turns
 
     run = partial(anew, ours, child([*command, *job, f"threads={bench.threads}"]))
     if bench.peer is None:
-        return {"predict": take_turns(run, None, bench.repeats)}
+        turns = take_turns(run, None, bench.repeats)
+        describe("predict", turns)
+        return {"predict": turns}
     works = {}
     for processes in PROCESSES:
         output = bench.root / f"theirs_{processes}"
         rival = bench.theirs("predict", model.absolute(), source, output, processes)
         works[f"predict, {processes} processes"] = take_turns(run, partial(anew, output, rival), bench.repeats)
+        describe(f"predict, {processes} processes", works[f"predict, {processes} processes"])
         print(count_differences(ours, output, names), flush=True)
     return works
 
@@ -235,8 +238,6 @@ def main() -> None:
         else:
             print(f"predict: skipped, it needs --model and {TASK} in --data", flush=True)
         predictions = list(works.values())
-        for name, turns in works.items():
-            describe(name, turns)
         make_logits(root / "export", LARGE)
         small = works["export of 25"] = measure_export(bench, COMPARED, peer is not None)
         describe("export of 25 classes", small)

@@ -24,6 +24,7 @@ def predict(model: str, source: str, output: str, processes: int) -> None:
             source, output, num_processes_preprocessing=processes, num_processes_segmentation_export=processes
         )
     else:
+        Path(output).mkdir(exist_ok=True)  # which this way does not see to
         predictor.predict_from_files_sequential(source, output)
 
 
