@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segfw.core.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
-from segfw.core.metrics import Summary
+from segfw.core.metrics import TOLERANCE_MM, Summary
 from segfw.core.plan import Fingerprint
 from segfw.core.settings import TaskSettings
 from segfw.core.types import Volume
@@ -24,7 +24,8 @@ from segfw.io.datasets.layouts import read_dataset, require_files
 from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image
 from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
-from segfw.stages.predict import open_predictor, read_input
+from segfw.stages.predict_devices import open_predictor
+from segfw.stages.predict_inputs import read_input
 
 __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
 
@@ -158,9 +159,13 @@ def evaluate(
     references: str | Path,
     labels: Mapping[str, Any] | None = None,
     workers: int = 0,
+    tolerance_mm: float | None = TOLERANCE_MM,
 ) -> Summary:
-    """Score a folder of segmentations against references of the same file names."""
-    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers)
+    """Score a folder of segmentations against references of the same file names.
+
+    `tolerance_mm`: what NSD forgives; None counts voxels and measures neither distances, volumes nor lesions.
+    """
+    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers, tolerance_mm)
 
 
 def _paths(image: Any) -> tuple[Path, ...]:

@@ -60,6 +60,7 @@ HOMES = {
     "lightning": set(),
     "torchmetrics": {"training"},
     "SimpleITK": {"io"},
+    "cc3d": {"core"},
     "torch": TORCH_USERS,
     "torchio": {"data", "api"},
     "wandb": {"tracking"},
@@ -67,13 +68,17 @@ HOMES = {
     "onnx": {"interop"},
     "onnxscript": {"interop"},
     "onnxruntime": {"interop"},
+    "highdicom": {"interop"},
+    "pydicom": {"interop"},
 }
-CORE_MAY_USE = {"numpy", "scipy", "yaml"}
+CORE_MAY_USE = {"numpy", "scipy", "yaml", "cc3d"}
 OPTIONAL = {
     "torchio",
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "highdicom",
+    "pydicom",
 }  # imported where they are used: slow to load, or perhaps absent
 
 

@@ -82,6 +82,10 @@ def run(capsys, *words):
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
         (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
         (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
+        (
+            ["predict", "model=a", "input=b", "output=c", "inference.output_format=tiff"],
+            "output_format must be one of ['nii.gz', 'nii', 'nrrd', 'mha', 'tif', 'png', 'dicom_seg'], got 'tiff'",
+        ),
         (["export", "model=a", "format=tar", "output=b"], "format must be one of ['zip', 'onnx', 'nnunet']"),
         (["export", "model=a"], "export needs format= and output="),
         (["+task=Task04", "pretrained.on_mismatch=warn"], "must be one of ['error', 'adapt', 'skip'], got 'warn'"),

@@ -80,28 +80,33 @@ def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
     Waits for a living owner, saying so once; with `wait=False` raises `ArtefactError` that names the owner instead.
     """
     lock = Lock(path)
+    stop = threading.Event()
+    heartbeat = threading.Thread(target=lock._renew, args=(stop,), name=f"lock {path.name}", daemon=True)
+    try:
+        _acquire(lock, what, wait)
+        heartbeat.start()
+        yield lock
+    finally:  # an interruption may come when the file was just made
+        stop.set()
+        if heartbeat.is_alive():
+            heartbeat.join()
+        lock._release()
+
+
+def _acquire(lock: Lock, what: str, wait: bool) -> None:
     told = False
     while not lock._try():
-        dead = _dead_owner(path)
+        dead = _dead_owner(lock.path)
         if dead is not None:
-            _break(path, dead)
+            _break(lock.path, dead)
             continue
-        owner = _describe(_owner(path))
+        owner = _describe(_owner(lock.path))
         if not wait:
-            raise ArtefactError(f"{what} is being written by {owner} (lock {path})")
+            raise ArtefactError(f"{what} is being written by {owner} (lock {lock.path})")
         if not told:
             log.info("%s is being written by %s; waiting", what, owner)
             told = True
         time.sleep(1.0)
-    stop = threading.Event()
-    heartbeat = threading.Thread(target=lock._renew, args=(stop,), name=f"lock {path.name}", daemon=True)
-    heartbeat.start()
-    try:
-        yield lock
-    finally:
-        stop.set()
-        heartbeat.join()
-        lock._release()
 
 
 def _owner(path: Path) -> dict[str, object]:

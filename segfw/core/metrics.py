@@ -1,7 +1,7 @@
-"""How well label maps agree: counts of voxels, overlap measures, and their summary over cases.
+"""How well label maps agree, per case and label or region, and the summary over cases.
 
-One joint histogram of (reference value, predicted value) holds every count of every label and region, so each case's
-voxels are looked at once, in blocks of bounded size.
+What is counted stands in `segfw.core.counts`, what is measured in `segfw.core.measures`, with the rule for labels that
+one or both maps lack.
 """
 
 import csv
@@ -9,55 +9,57 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from segfw.core.counts import Counts, confusion, count_overlaps
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.labels import LabelKey, LabelSet
+from segfw.core.measures import MEASURES, Measures, measure
 from segfw.core.types import IntArray
+from segfw.core.verb_settings import EvaluateSettings
+
+__all__ = [
+    "METRICS",
+    "TOLERANCE_MM",
+    "CaseMetrics",
+    "Counts",
+    "Presence",
+    "Summary",
+    "case_metrics",
+    "confusion",
+    "count_overlaps",
+    "score_case",
+    "summarize",
+    "summary_from_plain",
+    "summary_to_csv",
+    "summary_to_json",
+    "summary_to_plain",
+]
 
 METRICS = ("dice", "iou", "tp", "fp", "fn", "tn", "n_pred", "n_ref")
-_BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Voxels of one label or region: true and false positives, false and true negatives."""
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-
-    @property
-    def n_pred(self) -> int:
-        """Voxels predicted to be of the label."""
-        return self.tp + self.fp
-
-    @property
-    def n_ref(self) -> int:
-        """Voxels of the label in the reference."""
-        return self.tp + self.fn
-
-    @property
-    def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where neither map has the label."""
-        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-    @property
-    def iou(self) -> float:
-        """TP / (TP + FP + FN); NaN where neither map has the label."""
-        return _ratio(self.tp, self.tp + self.fp + self.fn)
+TOLERANCE_MM = EvaluateSettings().tolerance_mm
 
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """The counts of one case, by the name of the label or region."""
+    """The counts of one case and its measures (none where only counts were asked for), by name of label or region."""
 
     case: str
     labels: dict[str, Counts]
+    measures: dict[str, Measures] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Presence:
+    """In how many cases a label is in both maps, in the reference only, in the prediction only, in neither."""
+
+    both: int
+    missed: int
+    invented: int
+    neither: int
 
 
 @dataclass(frozen=True)
@@ -67,54 +69,47 @@ class Summary:
     `mean[label][metric]`: mean over the cases in which the metric is defined, NaN if there are none.
     `foreground_mean[metric]`: mean of these over the labels in which it is defined. A label that no reference and no
     prediction has leaves the others' mean alone (in nnU-Net it turns the whole mean into NaN); otherwise the figures
-    equal nnU-Net's.
+    equal nnU-Net's. Measures are averaged where every case has them. `presence[label]`: which cases lack the label.
     """
 
     cases: tuple[CaseMetrics, ...]
     mean: dict[str, dict[str, float]]
     foreground_mean: dict[str, float]
+    presence: dict[str, Presence]
 
 
-def confusion(reference: IntArray, prediction: IntArray, labels: LabelSet) -> dict[str, Counts]:
-    """Count the agreement of two maps of the same shape for each foreground entry of `labels`, by name.
+def case_metrics(
+    case: str,
+    reference: IntArray,
+    prediction: IntArray,
+    labels: LabelSet,
+    spacing: Sequence[float] | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> CaseMetrics:
+    """Score one case for the foreground of `labels`; as `score_case` otherwise."""
+    return score_case(case, reference, prediction, dict(labels.foreground), labels.ignore_value, spacing, tolerance_mm)
 
-    Voxels whose reference is the ignore label are left out. `DataError` for different shapes or maps that hold no
-    integers.
+
+def score_case(
+    case: str,
+    reference: IntArray,
+    prediction: IntArray,
+    keys: Mapping[str, LabelKey],
+    ignore_value: int | None = None,
+    spacing: Sequence[float] | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> CaseMetrics:
+    """Score one case for any sets of values (`keys`: name -> values); a `DataError`'s message begins with its name.
+
+    `spacing`: millimetres per axis, of the reference; None counts voxels and measures nothing.
     """
-    return count_overlaps(reference, prediction, dict(labels.foreground), labels.ignore_value)
-
-
-def count_overlaps(
-    reference: IntArray, prediction: IntArray, keys: Mapping[str, LabelKey], ignore_value: int | None = None
-) -> dict[str, Counts]:
-    """Count the agreement of two maps for any sets of values (`keys`: name -> values); as `confusion` otherwise."""
-    if reference.shape != prediction.shape:
-        raise DataError(f"reference and prediction must have one shape, got {reference.shape} and {prediction.shape}")
-    for name, array in (("reference", reference), ("prediction", prediction)):
-        if array.dtype.kind not in "iub":
-            raise DataError(f"the {name} must hold integers, got {array.dtype}")
-    ignored = set() if ignore_value is None else {ignore_value}
-    values = sorted({value for key in keys.values() for value in key} | ignored)
-    position = {value: i for i, value in enumerate(values)}
-    table = _joint_histogram(reference, prediction, values)
-    if ignore_value is not None:
-        table[position[ignore_value]] = 0
-    total = int(table.sum())
-    counts = {}
-    for name, key in keys.items():
-        members = [position[value] for value in key]
-        tp = int(table[np.ix_(members, members)].sum())
-        n_ref, n_pred = int(table[members].sum()), int(table[:, members].sum())
-        counts[name] = Counts(tp=tp, fp=n_pred - tp, fn=n_ref - tp, tn=total - n_pred - n_ref + tp)
-    return counts
-
-
-def case_metrics(case: str, reference: IntArray, prediction: IntArray, labels: LabelSet) -> CaseMetrics:
-    """Score one case; the message of a `DataError` begins with its name."""
     try:
-        return CaseMetrics(case, confusion(reference, prediction, labels))
+        counts = count_overlaps(reference, prediction, keys, ignore_value)
     except DataError as error:
         raise DataError(f"case {case!r}: {error}") from error
+    if spacing is None:
+        return CaseMetrics(case, counts)
+    return CaseMetrics(case, counts, measure(reference, prediction, keys, spacing, tolerance_mm, ignore_value))
 
 
 def summarize(cases: Sequence[CaseMetrics]) -> Summary:
@@ -123,38 +118,40 @@ def summarize(cases: Sequence[CaseMetrics]) -> Summary:
     for scored in cases:
         if tuple(scored.labels) != names:
             raise DataError(f"case {scored.case!r} was scored for {tuple(scored.labels)}, the others for {names}")
-    mean = {
-        name: {metric: _nanmean([getattr(scored.labels[name], metric) for scored in cases]) for metric in METRICS}
-        for name in names
-    }
-    foreground = {metric: _nanmean([mean[name][metric] for name in names]) for metric in METRICS}
-    return Summary(tuple(cases), mean, foreground)
+    metrics = _metrics(cases)
+    rows = {name: [_row(scored, name) for scored in cases] for name in names}
+    mean = {name: {metric: _nanmean([row[metric] for row in rows[name]]) for metric in metrics} for name in names}
+    foreground = {metric: _nanmean([mean[name][metric] for name in names]) for metric in metrics}
+    presence = {name: _presence([scored.labels[name] for scored in cases]) for name in names}
+    return Summary(tuple(cases), mean, foreground, presence)
 
 
 def summary_to_plain(summary: Summary) -> dict[str, Any]:
-    """Return the content of `metrics.json`: `foreground_mean`, `mean` per label, `cases`; None stands for NaN, which
-    JSON lacks.
+    """Return the content of `metrics.json`: `foreground_mean`, `mean` and `presence` per label, `cases`; None stands
+    for NaN, which JSON lacks.
     """
     return {
         "foreground_mean": _without_nan(summary.foreground_mean),
         "mean": {name: _without_nan(row) for name, row in summary.mean.items()},
+        "presence": {name: vars(presence) for name, presence in summary.presence.items()},
         "cases": [
-            {"case": scored.case, "labels": {name: _without_nan(_row(c)) for name, c in scored.labels.items()}}
+            {"case": scored.case, "labels": {name: _without_nan(_row(scored, name)) for name in scored.labels}}
             for scored in summary.cases
         ],
     }
 
 
 def summary_from_plain(plain: Any) -> Summary:
-    """Rebuild a summary from what `summary_to_plain` made; the averages are computed again from the counts."""
+    """Rebuild a summary from what `summary_to_plain` made; what is derived from the cases is computed again.
+
+    Files of before there were measures are understood.
+    """
     try:
         cases = [
             CaseMetrics(
                 str(entry["case"]),
-                {
-                    str(name): Counts(*(int(row[key]) for key in ("tp", "fp", "fn", "tn")))
-                    for name, row in entry["labels"].items()
-                },
+                {str(name): _counts(row) for name, row in entry["labels"].items()},
+                {str(name): _measures(row) for name, row in entry["labels"].items() if MEASURES[0] in row},
             )
             for entry in plain["cases"]
         ]
@@ -174,49 +171,50 @@ def summary_to_csv(summary: Summary) -> str:
     """Return one row per case and label under a header; an undefined value is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "label", *METRICS))
+    metrics = _metrics(summary.cases)
+    writer.writerow(("case", "label", *metrics))
     for scored in summary.cases:
-        for name, counts in scored.labels.items():
-            row = _without_nan(_row(counts))
-            writer.writerow((scored.case, name, *("" if row[m] is None else row[m] for m in METRICS)))
+        for name in scored.labels:
+            row = _without_nan(_row(scored, name))
+            writer.writerow((scored.case, name, *("" if row[m] is None else row[m] for m in metrics)))
     return text.getvalue()
 
 
-def _joint_histogram(reference: IntArray, prediction: IntArray, values: Sequence[int]) -> IntArray:
-    """Count voxels by (index of reference in `values`, index of prediction); the last row and column hold all other
-    values.
-    """
-    size = len(values) + 1
-    table = np.zeros(size * size, np.int64)
-    flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
-    for start in range(0, flat_reference.size, _BLOCK):
-        rows = _indices(flat_reference[start : start + _BLOCK], values)
-        columns = _indices(flat_prediction[start : start + _BLOCK], values)
-        table += np.bincount(rows * size + columns, minlength=size * size)
-    return table.reshape(size, size)
+def _metrics(cases: Sequence[CaseMetrics]) -> tuple[str, ...]:
+    """Name the metrics that every case has."""
+    return (*METRICS, *MEASURES) if cases and all(scored.measures for scored in cases) else METRICS
 
 
-def _indices(block: IntArray, values: Sequence[int]) -> IntArray:
-    """Replace each voxel by its position in `values` (not negative, ascending), or by their number if it is not
-    among them.
-    """
-    limit = values[-1] + 1 if values else 0
-    lookup = np.full(limit + 1, len(values), np.int64)
-    lookup[list(values)] = np.arange(len(values))
-    known = (block >= 0) & (block < limit)
-    return lookup[np.where(known, block.astype(np.int64), limit)]
+def _row(scored: CaseMetrics, name: str) -> dict[str, float]:
+    row = {metric: getattr(scored.labels[name], metric) for metric in METRICS}
+    return {**row, **vars(scored.measures[name])} if scored.measures else row
 
 
-def _row(counts: Counts) -> dict[str, float]:
-    return {metric: getattr(counts, metric) for metric in METRICS}
+def _presence(counts: Sequence[Counts]) -> Presence:
+    there = [(one.n_ref > 0, one.n_pred > 0) for one in counts]
+    return Presence(
+        both=there.count((True, True)),
+        missed=there.count((True, False)),
+        invented=there.count((False, True)),
+        neither=there.count((False, False)),
+    )
+
+
+def _counts(row: Mapping[str, Any]) -> Counts:
+    return Counts(*(int(row[key]) for key in ("tp", "fp", "fn", "tn")))
+
+
+def _measures(row: Mapping[str, Any]) -> Measures:
+    return Measures(**{key: _number(row[key]) for key in MEASURES})
+
+
+def _number(value: Any) -> Any:
+    """Return NaN for None; `TypeError` for what is no number."""
+    return math.nan if value is None else value + 0
 
 
 def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
     return {metric: None if math.isnan(value) else value for metric, value in row.items()}
-
-
-def _ratio(numerator: int, denominator: int) -> float:
-    return numerator / denominator if denominator else math.nan
 
 
 def _nanmean(values: Sequence[float]) -> float:

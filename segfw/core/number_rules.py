@@ -75,9 +75,12 @@ NUMBER_RULES: dict[str, Rule] = {
     "inference.depth": AT_LEAST_1,
     "inference.samples": AT_LEAST_2,
     "inference.seed": SEED,
+    "inference.memory_gb": ABOVE_0,
     "executor.workers": AT_LEAST_0,
     "workers": AT_LEAST_0,
+    "tolerance_mm": AT_LEAST_0,
     "threads": AT_LEAST_1,
+    "devices": AT_LEAST_0,
     "seed": SEED,
 }
 

@@ -16,7 +16,7 @@ from segfw.core.cropping import Box, box_slices, crop_to_nonzero
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelKey
 from segfw.core.normalization import normalize_channel
-from segfw.core.plan import Configuration, Plan
+from segfw.core.plan import Configuration, Plan, Resampling
 from segfw.core.resampling import resample_channel, resample_label, resampled_shape
 from segfw.core.types import FloatArray, IntArray, Shape, Spacing, Volume
 
@@ -53,7 +53,17 @@ class PreprocessedCase:
     record: CropRecord
 
 
-def preprocess_case(image: Volume, label: Volume | None, plan: Plan, configuration: Configuration) -> PreprocessedCase:
+Resample = Callable[[FloatArray, Shape, Spacing, Spacing, Resampling], FloatArray]
+"""What brings one channel to another grid: `resample_channel`, or the same on a GPU."""
+
+
+def preprocess_case(
+    image: Volume,
+    label: Volume | None,
+    plan: Plan,
+    configuration: Configuration,
+    resample: Resample = resample_channel,
+) -> PreprocessedCase:
     """Preprocess one case; the caller's arrays stay as they are.
 
     `DataError` where channels, shapes or values do not fit (see `case_checks`). Beside the input and the result, about
@@ -77,7 +87,7 @@ def preprocess_case(image: Volume, label: Volume | None, plan: Plan, configurati
     resampled = np.empty((len(cropped), *record.resampled_shape), np.float32)
     for channel, normalizing in enumerate(_channel_normalizations(marked, plan, configuration)):
         # Nobody names the normalized channel, so that resampling can free it.
-        resampled[channel] = resample_channel(
+        resampled[channel] = resample(
             normalizing(cropped[channel]), record.resampled_shape, spacing, new_spacing, configuration.resampling
         )
     if label is None:

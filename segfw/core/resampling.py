@@ -1,5 +1,8 @@
 """Changing the voxel grid by nnU-Net's rules: splines for images, a vote for labels, nearest across a coarse axis."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +11,15 @@ from segfw.core.label_resizing import map_label_axis, resize_label
 from segfw.core.plan import Resampling
 from segfw.core.types import FloatArray, IntArray, Shape, Spacing
 
-__all__ = ["axis_operator", "nearest_indices", "resample_channel", "resample_label", "resampled_shape", "separate_axis"]
+__all__ = [
+    "GridChange",
+    "axis_operator",
+    "nearest_indices",
+    "resample_channel",
+    "resample_label",
+    "resampled_shape",
+    "separate_axis",
+]
 
 ANISOTROPY = 3.0
 """Spacings whose ratio exceeds this have a coarse axis that is not interpolated together with the others."""
@@ -37,29 +48,66 @@ def separate_axis(spacing: Spacing, new_spacing: Spacing, force: bool | None = N
     return coarse[0] if len(coarse) == 1 else None
 
 
+class AxisChange(NamedTuple):
+    """One axis of a volume resized to `extent` samples by a spline of `order` (0: nearest)."""
+
+    axis: int
+    extent: int
+    order: int
+
+
+@dataclass(frozen=True)
+class GridChange:
+    """How a channel is brought to another grid: `changes` in turn, clipping, then the coarse axis, if one is apart.
+
+    `ranges_over`: axes over which the values' range before is taken, per slice of a coarse axis; None: no clipping.
+    """
+
+    changes: tuple[AxisChange, ...]
+    ranges_over: tuple[int, ...] | None
+    apart: AxisChange | None
+
+    @classmethod
+    def between(
+        cls, shape: Shape, new_shape: Shape, spacing: Spacing, new_spacing: Spacing, resampling: Resampling
+    ) -> "GridChange":
+        """Decide by the method's rule. The axis that shrinks most comes first: what follows is smaller."""
+        across = separate_axis(spacing, new_spacing, resampling.force_separate_z)
+        together = tuple(axis for axis in range(len(shape)) if axis != across)
+        order = resampling.order_image
+        changed = sorted((a for a in together if shape[a] != new_shape[a]), key=lambda a: new_shape[a] / shape[a])
+        return cls(
+            changes=tuple(AxisChange(axis, new_shape[axis], order) for axis in changed),
+            ranges_over=together if order and changed else None,
+            apart=None
+            if across is None or shape[across] == new_shape[across]
+            else AxisChange(across, new_shape[across], resampling.order_z),
+        )
+
+
 def resample_channel(
     volume: FloatArray, new_shape: Shape, spacing: Spacing, new_spacing: Spacing, resampling: Resampling
 ) -> FloatArray:
     """Resample one channel `(Z, Y, X)` to `new_shape`, limited to its range of values before; same dtype.
 
     The same array comes back when the shape does not change. float32 and float16 are computed in float32, which differs
-    from the reference's float64 by about 1e-6 of the range. The axis that shrinks most comes first, and a volume that
-    the caller keeps no name for is given up after the first product: beside it, at most its share of that is held.
+    from the reference's float64 by about 1e-6 of the range. A volume that the caller keeps no name for is given up
+    after the first product: beside it, at most its share of that is held.
     """
-    new_shape, dtype, order = tuple(new_shape), volume.dtype, resampling.order_image
+    new_shape, dtype = tuple(new_shape), volume.dtype
     if volume.shape == new_shape:
         return volume
-    across = separate_axis(spacing, new_spacing, resampling.force_separate_z)
-    together = tuple(axis for axis in range(volume.ndim) if axis != across)
-    changed = [axis for axis in together if volume.shape[axis] != new_shape[axis]]
+    grid = GridChange.between(volume.shape, new_shape, spacing, new_spacing, resampling)
     volume = np.ascontiguousarray(volume, np.promote_types(dtype, np.float32))
-    low, high = volume.min(axis=together, keepdims=True), volume.max(axis=together, keepdims=True)  # per slice if apart
-    for axis in sorted(changed, key=lambda axis: new_shape[axis] / volume.shape[axis]):
-        volume = _resize_axis(volume, axis, new_shape[axis], order)
-    if order and changed:
+    low = high = None
+    if grid.ranges_over is not None:
+        low, high = volume.min(axis=grid.ranges_over, keepdims=True), volume.max(axis=grid.ranges_over, keepdims=True)
+    for change in grid.changes:
+        volume = _resize_axis(volume, change)
+    if grid.ranges_over is not None:
         np.clip(volume, low, high, out=volume)
-    if across is not None:
-        volume = _resize_axis(volume, across, new_shape[across], resampling.order_z)
+    if grid.apart is not None:
+        volume = _resize_axis(volume, grid.apart)
     return volume.astype(dtype, copy=False)
 
 
@@ -78,12 +126,11 @@ def resample_label(
     return map_label_axis(slices, axis, new_shape[axis], resampling.order_z)[None]
 
 
-def _resize_axis(volume: FloatArray, axis: int, extent: int, order: int) -> FloatArray:
-    if volume.shape[axis] == extent:
-        return volume
-    if order == 0:
-        return volume.take(nearest_indices(volume.shape[axis], extent), axis)
-    return _apply_operator(volume, axis, axis_operator(volume.shape[axis], extent, order))
+def _resize_axis(volume: FloatArray, change: AxisChange) -> FloatArray:
+    n_in = volume.shape[change.axis]
+    if change.order == 0:
+        return volume.take(nearest_indices(n_in, change.extent), change.axis)
+    return _apply_operator(volume, change.axis, axis_operator(n_in, change.extent, change.order))
 
 
 def _apply_operator(volume: FloatArray, axis: int, operator: NDArray[np.float64]) -> FloatArray:

@@ -140,6 +140,36 @@ class InferenceSettings:
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
     seed: int = setting(0, "seed of the Monte Carlo samples")
+    probabilities: bool = setting(False, "predict: also write <case>_probabilities.npy, float16 (heads, Z, Y, X)")
+    memory_gb: float | None = setting(
+        None, "GB a case may take of the host and of the GPU each, beside program and image; None: 80 % of what is free"
+    )
+    postprocessing: bool = setting(True, "apply the steps that selection chose and the model holds")
+
+
+@dataclass(frozen=True)
+class PostprocessingSettings:
+    """Which steps selection examines after the network; keeping the largest component always is, by nnU-Net's rule.
+
+    The further ones are examined unless they are turned off: nnU-Net's come first and are not changed by them, each is
+    taken only if its class gains in cross-validation and no other falls, and selection's table says by how much.
+    """
+
+    strict: bool = setting(False, "largest component of a class: only if no other falls either; false: nnU-Net's rule")
+    fill_holes: bool = setting(True, "examine filling each class's cavities; taken if it gains and no other falls")
+    min_size: bool = setting(True, "examine a least volume of each class's components; taken if it gains likewise")
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """What competes to become the model, and what is kept for it."""
+
+    ensembles: Any = setting(
+        "pairs", "averages of configurations that compete: pairs, all, none, or lists such as [[2d,3d_fullres]]"
+    )
+    keep_logits: bool = setting(
+        True, "keep what networks say of validation cases, which ensembles are scored from; else it is computed again"
+    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +206,8 @@ class ExperimentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
     inference: InferenceSettings = field(default_factory=InferenceSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     seed: int = setting(0, "seed of weights, sampling and augmentation")
     deterministic: bool = setting(False, "refuse operations that differ from run to run")

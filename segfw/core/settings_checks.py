@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.durations import parse_duration
+from segfw.core.ensembles import parse_ensembles
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
 from segfw.core.loss_checks import check_loss
@@ -49,10 +50,11 @@ def check_settings(settings: T) -> T:
         check_loss(settings.loss)
         check_optimizer(settings.optimizer, settings.schedule)
         _check_time(settings)
-        devices = parse_devices(settings.trainer.devices)
+        devices = parse_devices(settings.trainer.devices, "trainer.devices")
         return dataclasses.replace(
             settings,
             trainer=dataclasses.replace(settings.trainer, devices=devices),
+            selection=dataclasses.replace(settings.selection, ensembles=parse_ensembles(settings.selection.ensembles)),
             stages=parse_stages(settings.stages),
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
@@ -60,7 +62,8 @@ def check_settings(settings: T) -> T:
     if isinstance(settings, PredictSettings):
         _check_sha256(settings.model_sha256)
         inference = dataclasses.replace(settings.inference, folds=parse_members(settings.inference.folds))
-        return dataclasses.replace(settings, inference=inference)
+        devices = parse_devices(settings.devices, "devices")
+        return dataclasses.replace(settings, inference=inference, devices=devices)
     return settings
 
 
@@ -117,8 +120,8 @@ def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
     return tuple(dict.fromkeys(folds))
 
 
-def parse_devices(value: Any) -> int | Literal["auto"] | tuple[int, ...]:
-    """Return `auto`, how many devices of a node train, or the numbers of those that do."""
+def parse_devices(value: Any, key: str) -> int | Literal["auto"] | tuple[int, ...]:
+    """Return `auto`, how many devices of a node are used, or the numbers of those that are."""
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     listed = tuple(value) if isinstance(value, list | tuple) else None
     if listed and len(set(listed)) == len(listed):
@@ -126,7 +129,7 @@ def parse_devices(value: Any) -> int | Literal["auto"] | tuple[int, ...]:
     if listed is None and (number == "auto" or (isinstance(number, int) and number >= 1)):
         return number
     raise UsageError(
-        f"trainer.devices must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
+        f"{key} must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
     )
 
 

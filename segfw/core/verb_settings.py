@@ -19,6 +19,12 @@ class InferenceOverrides:
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
     seed: int | None = setting(None, "seed of the Monte Carlo samples; None: the model's own")
+    probabilities: bool | None = setting(None, "also write <case>_probabilities.npy; None: the model's own")
+    memory_gb: float | None = setting(None, "GB a case may take of the host and of the GPU each; None: as is free")
+    postprocessing: bool | None = setting(None, "apply the model's postprocessing; None: as the model says, false: not")
+    output_format: Literal["nii.gz", "nii", "nrrd", "mha", "tif", "png", "dicom_seg"] | None = setting(
+        None, "of the segmentations; None: that of the image, for DICOM .nii.gz with a DICOM-SEG beside it"
+    )
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 
@@ -29,11 +35,12 @@ class PredictSettings:
     model: str | None = setting(None, "model folder or .zip, or https:// address of a .zip", literal=True)
     model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it", literal=True)
     model_cache: str = setting("~/.cache/segfw/models", "where a fetched model is kept", literal=True)
-    input: str | None = setting(None, "an image file or a folder of images", literal=True)
+    input: str | None = setting(None, "an image file, a folder of them or of DICOM series, or a CSV", literal=True)
     output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)", literal=True)
     overwrite: bool = setting(False, "segment again what is already there")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
-    threads: int | None = setting(None, "CPU threads of PyTorch; None takes every available core")
+    devices: int | str | tuple[int, ...] = setting(1, "how many share the cases; [0, 2]: these; auto: all")
+    threads: int | None = setting(None, "CPU threads of PyTorch, for each device; None shares the available cores")
     inference: InferenceOverrides = field(default_factory=InferenceOverrides)
 
 
@@ -56,8 +63,14 @@ class EvaluateSettings:
 
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
-    output: str | None = setting(None, "JSON file, a CSV beside it; None: metrics.json in predictions", literal=True)
+    output: str | None = setting(
+        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+    )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    metrics: Literal["all", "overlap"] = setting(
+        "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
+    )
+    tolerance_mm: float = setting(1.0, "distance between surfaces that NSD forgives, in mm")
     workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
 
 

@@ -1,6 +1,7 @@
 """The packaged model: weights as safetensors, everything else in `model.yaml`, nothing that would have to be unpickled.
 
-    model.yaml                              format version, plan, members with SHA-256, mirroring, settings, provenance
+    model.yaml                              format version, plan, members with SHA-256, mirroring, settings,
+                                            postprocessing, provenance
     3d_fullres_fold_0-1a2b3c4d.safetensors  one file per member; its name carries its hash, so that a new model never
                                             overwrites a file that the old `model.yaml` still names
     README.md                               the model card: the same in words, for people
@@ -24,6 +25,7 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
 from segfw.core.plan_checks import check_values
+from segfw.core.postprocessing import Step, check_steps
 from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.settings_checks import check_numbers
 from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
@@ -63,7 +65,9 @@ class Bundle:
     """A model: its plan, as it was trained with, and its members.
 
     `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
-    most. Raises `UsageError` without members, for two of the same fold, or for a configuration that the plan lacks.
+    most. `postprocessing`: what is done to a segmentation on the image's grid, in order. `deciding`: the configurations
+    that are averaged, none for the last stages; a first stage may be among them. Raises `UsageError` without members,
+    for two of the same fold, and for a configuration or label values that the plan lacks.
     """
 
     plan: Plan
@@ -71,6 +75,8 @@ class Bundle:
     mirror_axes: tuple[int, ...]
     inference: InferenceSettings
     provenance: Provenance
+    postprocessing: tuple[Step, ...] = ()
+    deciding: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -81,7 +87,10 @@ class Bundle:
         axes = set(self.mirror_axes)
         if len(axes) < len(self.mirror_axes) or not axes <= {0, 1, 2}:
             raise UsageError(f"mirror_axes must be among 0, 1 and 2, each once, got {self.mirror_axes}")
+        check_steps(self.postprocessing, self.plan.labels)
         there = dict.fromkeys(member.configuration for member in self.members)
+        if unknown := [name for name in self.deciding if name not in there]:
+            raise UsageError(f"deciding must name configurations of the model's members {list(there)}, got {unknown}")
         for name in there:
             previous = self.plan.configuration(name).previous_stage
             if previous is not None and previous not in there:
@@ -92,7 +101,12 @@ class Bundle:
 
     @property
     def last_stages(self) -> tuple[str, ...]:
-        """The configurations whose networks decide: those that no other one of the model has as its previous stage."""
+        """The configurations whose networks decide: those that no other one of the model has as its previous stage.
+
+        Or those that the model names.
+        """
+        if self.deciding:
+            return self.deciding
         names = dict.fromkeys(member.configuration for member in self.members)
         first_stages = {self.plan.configuration(name).previous_stage for name in names}
         return tuple(name for name in names if name not in first_stages)
@@ -126,6 +140,8 @@ class _Manifest:
     mirror_axes: tuple[int, ...]
     inference: InferenceSettings
     provenance: Provenance
+    postprocessing: tuple[Step, ...] = ()
+    deciding: tuple[str, ...] = ()
 
 
 def refuse_cascade(bundle: Bundle, export_format: str) -> None:
@@ -151,8 +167,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         network = member.network, file, digest, member.target, dict(member.arguments)
         entries.append(_Entry(member.configuration, member.fold, *network))
     manifest = _Manifest(
-        FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance
-    )
+        FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance,
+        bundle.postprocessing, bundle.deciding,
+    )  # fmt: skip
     write_text(folder / CARD, _card(manifest))
     write_text(
         folder / MANIFEST,
@@ -175,7 +192,10 @@ def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
         manifest = _manifest(path, read(MANIFEST))
         members = tuple(_member(path, entry, read) for entry in _chosen(manifest.plan, manifest.members, folds))
     try:
-        return Bundle(manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance)
+        return Bundle(
+            manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance,
+            manifest.postprocessing, manifest.deciding,
+        )  # fmt: skip
     except UsageError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
 
@@ -207,7 +227,8 @@ def load_provenance(folder: Path) -> Provenance | None:
 
 def _card(manifest: _Manifest) -> str:
     members = [(entry.configuration, entry.fold, entry.network) for entry in manifest.members]
-    return model_card(manifest.plan, members, manifest.provenance)
+    steps = manifest.postprocessing if manifest.inference.postprocessing else ()
+    return model_card(manifest.plan, members, manifest.provenance, steps)
 
 
 def _chosen(plan: Plan, entries: tuple[_Entry, ...], folds: Collection[Fold] | None) -> list[_Entry]:

@@ -6,14 +6,23 @@ It is made from the manifest alone, so it says nothing that the package does not
 from collections.abc import Iterable, Iterator, Sequence
 
 from segfw.core.plan import Configuration, Plan
+from segfw.core.postprocessing import Step, step_in_words
 from segfw.inference.provenance import Provenance
 
 NOT_STATED = "not stated"
 OURS = "segfw"
 
 
-def model_card(plan: Plan, members: Sequence[tuple[str, int | str, str]], provenance: Provenance) -> str:
-    """Return the card as Markdown. `members`: (configuration, fold, architecture) of each set of weights."""
+def model_card(
+    plan: Plan,
+    members: Sequence[tuple[str, int | str, str]],
+    provenance: Provenance,
+    postprocessing: Sequence[Step] = (),
+) -> str:
+    """Return the card as Markdown. `members`: (configuration, fold, architecture) of each set of weights.
+
+    `postprocessing`: the steps that predicting applies unless it is told otherwise.
+    """
     labels = ", ".join(name for name, _ in plan.labels.foreground)
     lines = [
         f"# {_line(plan.dataset_name)}: segmentation of {_line(labels)}",
@@ -24,6 +33,7 @@ def model_card(plan: Plan, members: Sequence[tuple[str, int | str, str]], proven
         *_section("Training data", _training_data(plan, provenance)),
         *_section("Scores", _scores(members, provenance)),
         *_section("Networks", _networks(plan, members)),
+        *(_section("Postprocessing", _postprocessing(plan, postprocessing)) if postprocessing else ()),
         *_section("Intended use and limits", _limits(plan)),
         *_section("Where it comes from", _origin(provenance)),
     ]
@@ -91,6 +101,13 @@ def _networks(plan: Plan, members: Sequence[tuple[str, int | str, str]]) -> Iter
         folds = ", ".join(str(fold) for of, fold, _ in members if of == name)
         fed = f"; takes the segmentation of `{configuration.previous_stage}`" if configuration.previous_stage else ""
         yield f"- `{name}`: {_architecture(configuration, members, name)}, folds {folds}; {_grid(configuration)}{fed}"
+
+
+def _postprocessing(plan: Plan, steps: Sequence[Step]) -> Iterator[str]:
+    yield "Segmentations, never probabilities, are changed in this order (unless `inference.postprocessing=false`):"
+    yield ""
+    for number, step in enumerate(steps, 1):
+        yield f"{number}. {_line(step_in_words(step, plan.labels))}"
 
 
 def _architecture(configuration: Configuration, members: Sequence[tuple[str, int | str, str]], name: str) -> str:

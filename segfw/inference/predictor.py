@@ -5,9 +5,10 @@ maps, and only one map of logits is ever held. Different configurations see diff
 probabilities on the image's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,19 +17,25 @@ from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.plan import Plan
+from segfw.core.postprocessing import apply_steps
 from segfw.core.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.settings import InferenceSettings
-from segfw.core.types import IntArray, Volume
+from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
+from segfw.inference.case_memory import open_memory
+from segfw.inference.device_resampling import resampling_on
+from segfw.inference.memory import Budget
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
     restore_ensemble_probabilities,
     restore_uncertainty,
     segment_for_next_stage,
+    stream_probabilities,
 )
-from segfw.inference.sliding_window import predict_logits
+from segfw.inference.restoring_planes import Place
+from segfw.inference.sliding_window import Means, predict_logits
 from segfw.inference.uncertainty import check_can_disagree, sample_logits
 from segfw.nn.build import build_network, check_weights, cut, lay_channels_last, network_shapes
 
@@ -37,13 +44,26 @@ from segfw.nn.build import build_network, check_weights, cut, lay_channels_last,
 class Prediction:
     """What a model says of one image, on the image's own grid.
 
-    `segmentation`: label map `(Z, Y, X)`; `probabilities`: float32 `(heads, Z, Y, X)`, one per label (background first)
-    or per region, None unless asked for; `uncertainty`: float32 `(Z, Y, X)` in nats (see `uncertainty`), likewise.
+    `segmentation`: label map `(Z, Y, X)`, postprocessed, which neither of the others is; `probabilities`: float32
+    `(heads, Z, Y, X)`, one per label (background first) or per region, None unless asked for; `uncertainty`: float32
+    `(Z, Y, X)` in nats (see `uncertainty`), likewise.
     """
 
     segmentation: IntArray
     probabilities: NDArray[np.float32] | None = None
     uncertainty: NDArray[np.float32] | None = None
+
+
+PreparedImage = Mapping[str, PreprocessedCase]
+"""An image as each configuration of a model sees it, by name, those of first stages among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseLogits:
+    """What the networks say of a case, configuration by configuration. `disagreements`: empty unless asked for."""
+
+    maps: tuple[LogitMap, ...]
+    disagreements: tuple[LogitMap, ...] = ()
 
 
 class AveragedNetwork(nn.Module):
@@ -95,53 +115,93 @@ class CasePredictor:
         _check_depth(bundle, self.settings)
         if self.settings.uncertainty:
             self._check_can_disagree()
+        foreign = any(member.target is not None for member in bundle.members)
+        self._memory = open_memory(bundle.plan, self._members, foreign, self.settings, self.device)
+        self._memory.announce(self.settings.uncertainty)
 
     def predict(self, volume: Volume, probabilities: bool = False, uncertainty: bool | None = None) -> Prediction:
         """Segment one image `(C, Z, Y, X)` as it was read; `DataError` for a wrong number of channels.
 
         `uncertainty`: None follows the settings. With it, the segmentation of a network with dropout is that of its
-        Monte Carlo samples' mean.
+        Monte Carlo samples' mean. The same as the three steps below, one after another.
         """
+        return self.restore(self.compute(self.prepare(volume), uncertainty), probabilities)
+
+    def prepare(self, volume: Volume) -> PreparedImage:
+        """Preprocess an image for every configuration; `volume` is not needed any more."""
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
             raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
+        resample = resampling_on(self.device)
+        return {name: preprocess_case(volume, None, plan, plan.configuration(name), resample) for name in self._members}
+
+    def compute(self, image: PreparedImage, uncertainty: bool | None = None) -> CaseLogits:
+        """Compute the logits of every configuration that counts, and how far samples disagree if that is asked for.
+
+        Raises `JobError` for a case that memory does not suffice for, or that `inference.memory_gb` does not allow.
+        """
+        plan = self.bundle.plan
         uncertain = self.settings.uncertainty if uncertainty is None else uncertainty
         if uncertain:
             self._check_can_disagree()
+        budget = self._memory.check(image, uncertain)
         maps, disagreements = [], []
         for name in self.bundle.last_stages:
-            networks, case = self._members[name], self._preprocess(volume, name)
+            networks, case = self._members[name], self._with_previous_stage(image, name, budget)
             if not uncertain:
-                network = AveragedNetwork(networks) if len(networks) > 1 else networks[0]
-                maps.append(LogitMap(self._logits(case, name, network), case.record, plan.configuration(name)))
+                maps.append(LogitMap(self._mean_logits(case, name, budget), case.record, plan.configuration(name)))
                 continue
-            compute = partial(self._logits, case, name)
+            compute = partial(self._logits, case, name, budget)
             sampled = sample_logits(networks, compute, self.settings, plan.labels.has_regions)
             maps.append(LogitMap(sampled.logits, case.record, plan.configuration(name)))
             disagreements.append(LogitMap(sampled.disagreement, case.record, plan.configuration(name)))
+        return CaseLogits(tuple(maps), tuple(disagreements))
+
+    def restore(
+        self, logits: CaseLogits, probabilities: bool = False, probabilities_file: Path | None = None
+    ) -> Prediction:
+        """Bring a case back onto the image's grid, on the device while its memory suffices.
+
+        `probabilities_file`: where to write them, as `stream_probabilities` does, without holding all in memory.
+        """
+        return self._memory.places.run(partial(self._restore, logits, probabilities, probabilities_file))
+
+    def _restore(self, logits: CaseLogits, probabilities: bool, file: Path | None, place: Place) -> Prediction:
+        plan = self.bundle.plan
+        if file is not None:
+            stream_probabilities(logits.maps, plan, file, place)
         return Prediction(
-            restore_ensemble(maps, plan),
-            restore_ensemble_probabilities(maps, plan) if probabilities else None,
-            restore_uncertainty(maps, disagreements, plan) if uncertain else None,
+            self._postprocess(restore_ensemble(logits.maps, plan, place), logits.maps[0].record.spacing),
+            restore_ensemble_probabilities(logits.maps, plan, place) if probabilities else None,
+            restore_uncertainty(logits.maps, logits.disagreements, plan, place) if logits.disagreements else None,
         )
 
-    def _preprocess(self, volume: Volume, name: str) -> PreprocessedCase:
-        """Preprocess an image for a configuration; for a second stage the previous segmentation is the last channel."""
-        plan = self.bundle.plan
-        case = preprocess_case(volume, None, plan, plan.configuration(name))
+    def _postprocess(self, segmentation: IntArray, spacing: Spacing) -> IntArray:
+        """Apply the model's steps, if it has any and they are wanted. `spacing`: of the image's own grid."""
+        steps = self.bundle.postprocessing if self.settings.postprocessing else ()
+        return apply_steps(segmentation, steps, spacing) if steps else segmentation
+
+    def _with_previous_stage(self, image: PreparedImage, name: str, budget: Budget) -> PreprocessedCase:
+        """Return the image as a configuration takes it: a second stage's last channel is the previous segmentation."""
+        plan, case = self.bundle.plan, image[name]
         previous = plan.configuration(name).previous_stage
         if previous is None:
             return case
-        first, networks = self._preprocess(volume, previous), self._members[previous]
-        logits = self._logits(first, previous, AveragedNetwork(networks) if len(networks) > 1 else networks[0])
-        segmentation = segment_for_next_stage(
-            logits, first.record, plan, plan.configuration(previous), case.record.resampled_shape
+        first, chosen = self._with_previous_stage(image, previous, budget), plan.configuration(previous)
+        logits, shape = self._mean_logits(first, previous, budget), case.record.resampled_shape
+        segmentation = self._memory.places.run(
+            partial(segment_for_next_stage, logits, first.record, plan, chosen, shape)
         )
         return replace(case, image=np.concatenate([case.image, segmentation[None].astype(np.float32)]))
 
-    def _logits(self, case: PreprocessedCase, name: str, network: nn.Module) -> Tensor:
-        return logit_map(network, case, self.bundle.plan, name, self.settings, self.bundle.mirror_axes).logits
+    def _mean_logits(self, case: PreprocessedCase, name: str, budget: Budget) -> Tensor:
+        networks = self._members[name]
+        return self._logits(case, name, budget, AveragedNetwork(networks) if len(networks) > 1 else networks[0])
+
+    def _logits(self, case: PreprocessedCase, name: str, budget: Budget, network: nn.Module) -> Tensor:
+        axes, means = self.bundle.mirror_axes, self._memory.means[name]
+        return logit_map(network, case, self.bundle.plan, name, self.settings, axes, means, budget).logits
 
     def _check_can_disagree(self) -> None:
         last = self.bundle.last_stages
@@ -177,15 +237,17 @@ def logit_map(
     configuration: str,
     settings: InferenceSettings,
     mirror_axes: tuple[int, ...],
+    means: Means | None = None,
+    budget: Budget | None = None,
 ) -> LogitMap:
     """Compute the logits of a preprocessed case; restore them with `restoring`.
 
-    `mirror_axes` that the configuration's window lacks are left out.
+    `mirror_axes` that the configuration's window lacks are left out; `means`, `budget`: see `predict_logits`.
     """
     chosen = plan.configuration(configuration)
     axes = tuple(axis for axis in mirror_axes if axis < len(chosen.patch_size))
     image = torch.from_numpy(np.ascontiguousarray(case.image))
-    logits = predict_logits(network, image, chosen.patch_size, settings, axes, plan.labels.num_heads)
+    logits = predict_logits(network, image, chosen.patch_size, settings, axes, plan.labels.num_heads, means, budget)
     return LogitMap(logits, case.record, chosen)
 
 

@@ -1,8 +1,9 @@
 """Logits of a whole image from a network that sees windows.
 
 Overlapping windows are weighted by a Gaussian and averaged (nnU-Net's positions and weights, bit for bit). Sums are
-kept in float32 on the network's device and only for the planes that later windows still touch; finished planes leave as
-float16 on the CPU. nnU-Net adds up in float16: its rounding moves single voxels on class boundaries, nothing else.
+kept in float32 and only for the planes that later windows still touch, on the network's device where they fit into its
+free memory, else on the host; finished planes leave as float16 on the host. nnU-Net adds up in float16: its rounding
+moves single voxels on class boundaries, nothing else.
 
           planes --->
     window 0 |=======|
@@ -12,10 +13,9 @@ float16 on the CPU. nnU-Net adds up in float16: its rounding moves single voxels
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Shape
+from segfw.inference.allocations import autocast, bytes_per_voxel
+from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways
+from segfw.inference.memory import Budget, Course, WindowDemand, choose_course, memory_budget
 
 PEAK_WEIGHT = 10.0
 Window = tuple[slice | int, ...]
@@ -68,6 +71,31 @@ def mirrorings(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(subset for size in range(len(ordered) + 1) for subset in itertools.combinations(ordered, size))
 
 
+@dataclass(frozen=True, eq=False)
+class Means:
+    """What the cases of one command go through a network with: the ways that are left, and what a window takes.
+
+    `network_bytes`: of feature maps that live at once for one window; 0 leaves them out of the choice.
+    """
+
+    attempts: Attempts[Way]
+    network_bytes: float = 0.0
+
+
+def prepare_means(network: nn.Module, num_channels: int, patch_size: Shape, tile: Shape, batch_size: int) -> Means:
+    """Return the means for a network where it lies; it computes one window of zeros `(num_channels, *tile)`.
+
+    The network is in evaluation mode. One that lacks memory even for this is tried when there is a case.
+    """
+    attempts = Attempts("sliding window", window_ways(_device(network), batch_size))
+    try:
+        return Means(attempts, bytes_per_voxel(network, num_channels, tile) * prod(patch_size))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return Means(attempts)
+
+
 @torch.inference_mode()
 def predict_logits(
     network: nn.Module,
@@ -76,40 +104,77 @@ def predict_logits(
     settings: InferenceSettings,
     mirror_axes: tuple[int, ...],
     num_heads: int,
+    means: Means | None = None,
+    budget: Budget | None = None,
 ) -> Tensor:
     """Return float16 logits `(num_heads, d0, d1, d2)` on the CPU for a preprocessed image `(C, d0, d1, d2)`.
 
     `patch_size` has two entries for a network that sees slices, else three; `mirror_axes` are axes of the window, empty
     for none, and count only with `settings.mirror`. An image smaller than the window is padded with 0 around, the odd
     voxel behind. The network computes where its parameters lie, under autocast on CUDA, and is left in evaluation mode.
-    Raises `JobError` when a logit is not finite.
+
+    Where memory does not suffice, less is computed at once, at last on the CPU, on which the network is left then;
+    `means`, the same for all cases of a command, let the next ones begin with what worked. `budget`: the memory that
+    this may take; None follows the settings. Raises `JobError` when a logit is not finite, and when even the last way
+    was too much.
     """
     if any(not 0 <= axis < len(patch_size) for axis in mirror_axes):
         raise UsageError(f"mirror_axes must be axes of the window, 0 to {len(patch_size) - 1} here, got {mirror_axes}")
     if settings.window_batch_size < 1:
         raise UsageError(f"inference.window_batch_size must be at least 1, got {settings.window_batch_size}")
     network.eval()
-    device = next((parameter.device for parameter in network.parameters()), image.device)
-    inner, padding = _padding(tuple(image.shape[1:]), patch_size)
-    padded = nn.functional.pad(image.to(device, torch.float32), padding)
+    ways = window_ways(_device(network), settings.window_batch_size)
+    means = means or Means(Attempts("sliding window", ways))
     subsets = mirrorings(mirror_axes if settings.mirror else ())
-    layers = _layers(tuple(padded.shape[1:]), patch_size, settings, len(subsets))
-    logits = torch.empty((num_heads, *padded.shape[1:]), dtype=torch.float16)
-    with _autocast(device):
-        for first, planes in _finished_planes(
-            network, padded, layers, _Passes(subsets, settings.window_batch_size, num_heads)
-        ):
-            logits[:, first : first + planes.shape[1]] = planes.cpu()
-    return logits[(slice(None), *inner)]
+    shape = tuple(image.shape[1:])
+    demand = WindowDemand.of(len(image), shape, patch_size, num_heads, means.network_bytes)
+
+    def attempt(way: Way) -> Tensor:
+        course = choose_course(demand, budget or memory_budget(settings.memory_gb, way.device), way)
+        if course.sums_on_host and way.device.type != "cpu":
+            means.attempts.say(f"windows are added up on the host: they do not fit into the memory of {way.device}")
+        move(network, way.device)
+        passes = _Passes(subsets, course.batch_size, num_heads, way.device)
+        return _predict(network, image, patch_size, settings.step_size, passes, course)
+
+    return means.attempts.run(attempt)
+
+
+def move(network: nn.Module, device: torch.device) -> None:
+    """Move a network in place, if it lies elsewhere; what it is made of stays fit for training."""
+    if any(parameter.device != device for parameter in network.parameters()):
+        with torch.inference_mode(False):
+            network.to(device)
 
 
 @dataclass(frozen=True)
 class _Passes:
-    """How windows go through the network: mirrored how, how many at once, into how many heads."""
+    """How windows go through the network: mirrored how, how many at once, into how many heads, on which device."""
 
     subsets: tuple[tuple[int, ...], ...]
     batch_size: int
     num_heads: int
+    device: torch.device
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
+def _predict(
+    network: nn.Module, image: Tensor, patch_size: Shape, step_size: float, passes: _Passes, course: Course
+) -> Tensor:
+    """Take one course over the image; see `predict_logits`."""
+    place = torch.device("cpu") if course.sums_on_host else passes.device
+    inner, padding = _padding(tuple(image.shape[1:]), patch_size)
+    padded = image.to(place, torch.float32)
+    if any(padding):
+        padded = nn.functional.pad(padded, padding)
+    layers = _layers(tuple(padded.shape[1:]), patch_size, step_size, passes)
+    logits = torch.empty((passes.num_heads, *padded.shape[1:]), dtype=torch.float16)
+    with autocast(passes.device):
+        _fill(logits, network, padded, layers, passes)
+    return logits[(slice(None), *inner)]
 
 
 def _padding(shape: Shape, tile: Shape) -> tuple[tuple[slice, ...], list[int]]:
@@ -119,14 +184,14 @@ def _padding(shape: Shape, tile: Shape) -> tuple[tuple[slice, ...], list[int]]:
     return inner, [width for m in reversed(missing) for width in (m // 2, m - m // 2)]
 
 
-def _layers(shape: Shape, tile: Shape, settings: InferenceSettings, num_passes: int) -> tuple[Layer, ...]:
+def _layers(shape: Shape, tile: Shape, step_size: float, passes: _Passes) -> tuple[Layer, ...]:
     """Group the windows by the planes they share. Slices of a 2d configuration are grouped until they fill a batch."""
-    starts = [window_starts(n, t, settings.step_size) for n, t in zip(shape[-len(tile) :], tile, strict=True)]
+    starts = [window_starts(n, t, step_size) for n, t in zip(shape[-len(tile) :], tile, strict=True)]
     if len(tile) == 3:
         in_plane = [_window(corner, tile[1:]) for corner in itertools.product(*starts[1:])]
         return tuple(Layer(start, tile[0], tuple((slice(0, tile[0]), *w) for w in in_plane)) for start in starts[0])
     in_plane = [_window(corner, tile) for corner in itertools.product(*starts)]
-    depth = max(1, settings.window_batch_size // (len(in_plane) * num_passes))
+    depth = max(1, passes.batch_size // (len(in_plane) * len(passes.subsets)))
     layers = []
     for start in range(0, shape[0], depth):
         planes = min(depth, shape[0] - start)
@@ -138,27 +203,27 @@ def _window(corner: Sequence[int], tile: Shape) -> Window:
     return tuple(slice(start, start + size) for start, size in zip(corner, tile, strict=True))
 
 
-def _finished_planes(
-    network: nn.Module, image: Tensor, layers: Sequence[Layer], passes: _Passes
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first plane, float16 logits (heads, planes, d1, d2)) in order, each plane once."""
+def _fill(logits: Tensor, network: nn.Module, image: Tensor, layers: Sequence[Layer], passes: _Passes) -> None:
+    """Write the logits `(heads, d0, d1, d2)` of an image, plane by plane; sums lie where the image does."""
     if len(layers) == 1 and len(layers[0].windows) == 1:
-        ((_, logits),) = _window_logits(network, image, layers[0], passes)
-        yield 0, _checked(logits.reshape(-1, *image.shape[1:]))
+        ((_, single),) = _window_logits(network, image, layers[0], passes)
+        logits.copy_(_checked(single.reshape(logits.shape)))
         return
     tile = tuple(part.stop - part.start for part in layers[0].windows[0] if isinstance(part, slice))
     weights = torch.from_numpy(gaussian_weights(tile).astype(np.float32)).to(image.device)
     depth, in_plane = layers[0].depth, image.shape[2:]
     sums, norm = image.new_zeros((passes.num_heads, depth, *in_plane)), image.new_zeros((depth, *in_plane))
     for layer, following in itertools.zip_longest(layers, layers[1:]):
-        for window, logits in _window_logits(network, image, layer, passes):
-            sums[(slice(None), *window)].addcmul_(logits, weights)
+        for window, part in _window_logits(network, image, layer, passes):
+            sums[(slice(None), *window)].addcmul_(part.to(image.device), weights)
             norm[window].add_(weights)
         final = (following.start if following else layer.start + layer.depth) - layer.start
-        yield layer.start, _checked(sums[:, :final] / norm[:final])
+        for head, sum_of_head in enumerate(sums):  # one by one, so that no copy of all is made
+            logits[head, layer.start : layer.start + final] = _checked(sum_of_head[:final] / norm[:final])
         if following:
-            sums, norm = sums.roll(-final, 1), norm.roll(-final, 0)
-            sums[:, depth - final :], norm[depth - final :] = 0, 0
+            for volume in (*sums, norm):
+                volume[: depth - final] = volume[final:].clone()
+                volume[depth - final :] = 0
 
 
 def _window_logits(network: nn.Module, image: Tensor, layer: Layer, passes: _Passes) -> Iterator[tuple[Window, Tensor]]:
@@ -166,7 +231,7 @@ def _window_logits(network: nn.Module, image: Tensor, layer: Layer, passes: _Pas
     planes = image[:, layer.start : layer.start + layer.depth]
     for first in range(0, len(layer.windows), passes.batch_size):
         group = layer.windows[first : first + passes.batch_size]
-        batch = torch.stack([planes[(slice(None), *window)] for window in group])
+        batch = torch.stack([planes[(slice(None), *window)] for window in group]).to(passes.device)
         yield from zip(group, _mirrored(network, batch, passes), strict=True)
 
 
@@ -192,8 +257,3 @@ def _checked(logits: Tensor) -> Tensor:
             "its weights diverged or the image holds extreme values"
         )
     return half
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Compute in half precision on CUDA, as in training; elsewhere as it is."""
-    return torch.autocast("cuda") if device.type == "cuda" else nullcontext()

@@ -28,6 +28,7 @@ from segfw.interop.nnunet_folder import (
     choose_checkpoints,
     choose_models,
 )
+from segfw.interop.nnunet_postprocessing import read_postprocessing
 from segfw.interop.nnunet_scores import count_cases, validation_scores
 from segfw.nn.build import check_weights, network_shapes
 
@@ -64,7 +65,8 @@ def read_model(files: ModelFiles, choice: Choice) -> ImportedModel:
     Raises `ArtefactError` or `DataError` for what is missing, damaged, foreign or without an equivalent here, and
     `UsageError` where `choice` does not tell what to take.
     """
-    parts = [_read_part(files, found, choice) for found in choose_models(files, choice.configurations)]
+    chosen = choose_models(files, choice.configurations)
+    parts = [_read_part(files, found, choice) for found in chosen]
     plan = parts[0].plan
     for part in parts[1:]:
         if part.plan != plan:
@@ -77,8 +79,9 @@ def read_model(files: ModelFiles, choice: Choice) -> ImportedModel:
         for part in parts
         for fold, checkpoint in part.folds.items()
     )
-    bundle = Bundle(plan, members, _mirror_axes(parts), InferenceSettings(), _provenance(parts, choice))
-    return ImportedModel(bundle, tuple(note for part in parts for note in part.notes))
+    steps, told = read_postprocessing(files, chosen, list(parts[0].folds), plan.labels)
+    bundle = Bundle(plan, members, _mirror_axes(parts), InferenceSettings(), _provenance(parts, choice), steps)
+    return ImportedModel(bundle, (*(note for part in parts for note in part.notes), *told))
 
 
 def _read_part(files: ModelFiles, found: FoundModel, choice: Choice) -> _Part:
@@ -103,7 +106,7 @@ def _read_part(files: ModelFiles, found: FoundModel, choice: Choice) -> _Part:
             raise ArtefactError(f"{place} (trained by {checkpoint.trainer}): {error}") from error
     return _Part(
         plan, configuration, checkpoints, digests, *_scores(files, found, list(checkpoints), plan, choice), dataset,
-        (*notes, *dropped, *_cautions(files, found, checkpoints)),
+        (*notes, *dropped, *_cautions(checkpoints)),
     )  # fmt: skip
 
 
@@ -176,7 +179,7 @@ def _refuse_cascade(plan: Plan, configuration: str, place: str) -> None:
         )
 
 
-def _cautions(files: ModelFiles, found: FoundModel, checkpoints: Mapping[Fold, Checkpoint]) -> list[str]:
+def _cautions(checkpoints: Mapping[Fold, Checkpoint]) -> list[str]:
     """Say what could make the model predict otherwise than in nnU-Net."""
     notes = []
     trainers = sorted({each.trainer for each in checkpoints.values()})
@@ -187,8 +190,6 @@ def _cautions(files: ModelFiles, found: FoundModel, checkpoints: Mapping[Fold, C
         )
     if len({each.mirror_axes for each in checkpoints.values()}) > 1:
         notes.append("the folds were mirrored along different axes; those of the first count, as in nnU-Net")
-    if found.find(files, "crossval_results_folds_*/postprocessing.json"):
-        notes.append("the postprocessing that nnU-Net chose is not imported; its own prediction leaves it out too")
     return notes
 
 

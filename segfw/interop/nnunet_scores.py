@@ -1,11 +1,64 @@
-"""The figures of nnU-Net's validation of its folds, `validation/summary.json`."""
+"""nnU-Net's `summary.json`: the figures of its validation read, and ours written for its readers."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelKey, LabelSet
+from segfw.core.metrics import Summary
+from segfw.core.version import __version__
+
+_THEIR_NAMES = {
+    "Dice": "dice",
+    "FN": "fn",
+    "FP": "fp",
+    "IoU": "iou",
+    "TN": "tn",
+    "TP": "tp",
+    "n_pred": "n_pred",
+    "n_ref": "n_ref",
+}
+_WRITER = "segfw"
+
+
+def summary_text(summary: Summary, values: Mapping[str, int | LabelKey], files: Mapping[str, tuple[Path, Path]]) -> str:
+    """Return nnU-Net's form of a summary: the counts, labels called by their value, NaN bare, as its readers expect.
+
+    `values`: name -> value of a label, values of a region. `files`: case -> (prediction, reference). What nnU-Net lacks
+    is left out, but for `segfw`, our version, by which `is_ours` knows the file.
+    """
+    content = {
+        "foreground_mean": _theirs(summary.foreground_mean),
+        "mean": {str(values[name]): _theirs(row) for name, row in summary.mean.items()},
+        "metric_per_case": [
+            {
+                "metrics": {
+                    str(values[name]): {theirs: getattr(counts, ours) for theirs, ours in _THEIR_NAMES.items()}
+                    for name, counts in scored.labels.items()
+                },
+                "prediction_file": str(files[scored.case][0].absolute()),
+                "reference_file": str(files[scored.case][1].absolute()),
+            }
+            for scored in summary.cases
+        ],
+        _WRITER: __version__,
+    }
+    return json.dumps(content, indent=4, sort_keys=True) + "\n"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a `summary.json` was written by `summary_text`."""
+    try:
+        return _WRITER in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _theirs(row: Mapping[str, float]) -> dict[str, float]:
+    return {theirs: row[ours] for theirs, ours in _THEIR_NAMES.items()}
 
 
 def validation_scores(summaries: Sequence[Mapping[str, Any]], labels: LabelSet) -> dict[str, float]:

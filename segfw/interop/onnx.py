@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError, UsageError
 from segfw.core.files import sha256, write_text
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
@@ -56,6 +57,9 @@ AROUND = {
     "window_weights": "the Gaussian along each axis of the window, of peak 1; their product is at least 6e-9",
     "windows": "evenly spread, at most step_size patches apart, image padded with 0; each averaged over all "
     "combinations of mirror_axes; weighted by a Gaussian of sigma patch / 8 around voxel patch // 2",
+    "postprocessing": "on the label map, in order; keep_largest: the mask of values keeps its largest components (26 "
+    "neighbours); fill_holes: background enclosed by the mask alone (6 neighbours) becomes fill; remove_small: "
+    "components below minimum_mm3 are removed",
     "ensembling": "folds of a configuration: mean of logits; configurations: mean of probabilities on the image's grid",
     "decoding": "labels: first largest head; regions: sigmoid above 0.5, painted in the order of heads",
 }
@@ -114,6 +118,7 @@ def describe(bundle: Bundle, members: list[dict[str, Any]]) -> dict[str, Any]:
         "step_size": bundle.inference.step_size,
         "gaussian": {"sigma_share": 0.125, "peak": 10, "dtype": "float16", "zeros": "smallest other weight"},
         "configurations": {name: _configuration(plan, name, mirror_axes) for name in used},
+        "postprocessing": to_plain(bundle.postprocessing),
         "members": members,
         "needs": needs(bundle),
         "in_words": AROUND,
@@ -129,6 +134,7 @@ def needs(bundle: Bundle) -> list[str]:
     used = [bundle.plan.configuration(name) for name in names]
     found = [what for configuration in used for what in _without_graph(bundle.plan, configuration)]
     found += ["several configurations"] if len(used) > 1 else []
+    found += ["postprocessing"] if bundle.postprocessing else []
     return list(dict.fromkeys(found))
 
 

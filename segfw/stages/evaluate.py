@@ -10,9 +10,18 @@ import numpy as np
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import write_text
-from segfw.core.labels import IGNORE, LabelKey
-from segfw.core.metrics import CaseMetrics, Summary, count_overlaps, summarize, summary_to_csv, summary_to_json
+from segfw.core.labels import IGNORE, LabelKey, members
+from segfw.core.metrics import (
+    TOLERANCE_MM,
+    CaseMetrics,
+    Summary,
+    score_case,
+    summarize,
+    summary_to_csv,
+    summary_to_json,
+)
 from segfw.core.verb_settings import EvaluateSettings
+from segfw.interop.nnunet_scores import is_ours, summary_text
 from segfw.io.datasets.listing import UNCERTAINTY, image_files
 from segfw.io.formats.readers import read_label
 from segfw.stages.executor import run_cases
@@ -20,21 +29,30 @@ from segfw.stages.executor import run_cases
 log = logging.getLogger(__name__)
 
 Labels = Mapping[str, Any]
+Values = Mapping[str, int | LabelKey]
 Pair = tuple[str, Path, Path]
+
+_BYTES_PER_VOXEL = 30
+"""Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.surface` needs for a box as large
+as the image."""
 
 
 def run(settings: EvaluateSettings) -> None:
-    """Write per-case and mean metrics as JSON and CSV, and log the means."""
+    """Write per-case and mean metrics as JSON, as nnU-Net's JSON and as CSV, and log the means."""
     if settings.predictions is None or settings.references is None:
         raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
-    predictions, references = Path(settings.predictions), Path(settings.references)
-    summary = evaluate(predictions, references, settings.labels, settings.workers)
-    output = Path(settings.output) if settings.output else predictions / "metrics.json"
+    pairs = _pairs(Path(settings.predictions), Path(settings.references))
+    values = _values(pairs, settings.labels, settings.workers)
+    ignore = (settings.labels or {}).get(IGNORE)
+    tolerance = settings.tolerance_mm if settings.metrics == "all" else None
+    summary = _evaluate(pairs, values, ignore, settings.workers, tolerance)
+    output = Path(settings.output) if settings.output else Path(settings.predictions) / "metrics.json"
     output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
     write_text(output, summary_to_json(summary))
     write_text(output.with_suffix(".csv"), summary_to_csv(summary))
-    for name, row in summary.mean.items():
-        log.info("%s: Dice %.4f, IoU %.4f over %d cases", name, row["dice"], row["iou"], len(summary.cases))
+    _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))
+    for name in summary.mean:
+        log.info("%s", _line(summary, name))
     log.info("evaluate: mean foreground Dice %.4f; wrote %s", summary.foreground_mean["dice"], output)
 
 
@@ -43,26 +61,63 @@ def evaluate(
     references: Path,
     labels: Labels | None = None,
     workers: int | None = None,
+    tolerance_mm: float | None = TOLERANCE_MM,
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
 
     `labels`: name -> value or values (regions may overlap; `ignore` leaves voxels out); None takes every value above 0
-    that occurs in the references. `DataError` when
-    a folder or a reference is missing. References without a prediction are named and left out.
+    that occurs in the references. `tolerance_mm`: what NSD forgives; None counts voxels and measures nothing.
+    `DataError` when a folder or a reference is missing. References without a prediction are named and left out.
     """
     pairs = _pairs(predictions, references)
-    keys = _labels_in(pairs, workers) if labels is None else _keys(labels)
-    score = partial(_score, keys, None if labels is None else labels.get(IGNORE))
-    return summarize(list(run_cases(score, {pair[0]: pair for pair in pairs}, workers, "evaluate").values()))
+    return _evaluate(pairs, _values(pairs, labels, workers), (labels or {}).get(IGNORE), workers, tolerance_mm)
 
 
-def _keys(labels: Labels) -> dict[str, LabelKey]:
-    """Return the member values of each label or region to score."""
-    keys = {str(name): (value,) if isinstance(value, int) else tuple(value) for name, value in labels.items()}
-    wrong = [name for name, values in keys.items() if not values or not all(isinstance(v, int) for v in values)]
+def _evaluate(
+    pairs: list[Pair], values: Values, ignore_value: int | None, workers: int | None, tolerance_mm: float | None
+) -> Summary:
+    score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
+    scored = run_cases(score, {pair[0]: pair for pair in pairs}, workers, "evaluate", _case_bytes(pairs))
+    return summarize(list(scored.values()))
+
+
+def _values(pairs: list[Pair], labels: Labels | None, workers: int | None) -> Values:
+    """Return the value or values of each label or region to score."""
+    if labels is None:
+        return _values_in(pairs, workers)
+    values = {str(name): value if isinstance(value, int) else tuple(value) for name, value in labels.items()}
+    wrong = [n for n, v in values.items() if v == () or not all(isinstance(one, int) for one in members(v))]
     if wrong:
         raise UsageError(f"labels must map names to integers or lists of integers, not so: {wrong}")
-    return {name: values for name, values in keys.items() if name != IGNORE and values != (0,)}
+    return {name: value for name, value in values.items() if name != IGNORE and members(value) != (0,)}
+
+
+def _line(summary: Summary, name: str) -> str:
+    """Return the means of a label, and in how many cases one of the maps lacks it."""
+    row, presence = summary.mean[name], summary.presence[name]
+    text = f"{name}: Dice {row['dice']:.4f}, IoU {row['iou']:.4f}"
+    if "nsd" in row:
+        text += f", NSD {row['nsd']:.4f} at {row['tolerance_mm']:g} mm, HD95 {row['hd95_mm']:.2f} mm"
+    counted = len(summary.cases) - presence.neither
+    return f"{text} over {counted} cases ({presence.missed} missed, {presence.invented} invented)"
+
+
+def _write_theirs(output: Path, text: str) -> None:
+    """Write nnU-Net's form beside `output`, but never over a summary that nnU-Net itself has left there."""
+    beside = output.with_name("summary.json" if output.name == "metrics.json" else f"{output.stem}_summary.json")
+    if beside.exists() and not is_ours(beside):
+        log.warning("%s is not segfw's and stays as it is; output=FILE writes elsewhere", beside)
+        return
+    write_text(beside, text)
+
+
+def _case_bytes(pairs: list[Pair]) -> float:
+    """Estimate the memory that a case takes, by the reference whose file is largest."""
+    path = max((reference for _, _, reference in pairs), key=lambda reference: reference.stat().st_size)
+    try:
+        return float(_BYTES_PER_VOXEL * read_label(path).array.size)
+    except DataError:
+        return 0.0  # scoring names it, with the others that fail
 
 
 def _pairs(predictions: Path, references: Path) -> list[Pair]:
@@ -86,23 +141,24 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
     return [(name, found[name], known[name]) for name in sorted(found)]
 
 
-def _labels_in(pairs: list[Pair], workers: int | None) -> dict[str, LabelKey]:
+def _values_in(pairs: list[Pair], workers: int | None) -> Values:
     """Name every value above 0 that occurs in the references after itself."""
-    found = run_cases(_values, {name: reference for name, _, reference in pairs}, workers, "label values")
+    found = run_cases(_occurring, {name: reference for name, _, reference in pairs}, workers, "label values")
     values = sorted({value for case in found.values() for value in case if value > 0})
     if not values:
         raise DataError("the references hold no value above 0; name the labels with labels={NAME: VALUE, ...}")
-    return {str(value): (value,) for value in values}
+    return {str(value): value for value in values}
 
 
-def _values(path: Path) -> list[int]:
+def _occurring(path: Path) -> list[int]:
     return [int(v) for v in np.unique(read_label(path).array)]
 
 
-def _score(keys: dict[str, LabelKey], ignore_value: int | None, pair: Pair) -> CaseMetrics:
+def _score(
+    keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
+) -> CaseMetrics:
     name, prediction, reference = pair
-    try:
-        counts = count_overlaps(read_label(reference).array[0], read_label(prediction).array[0], keys, ignore_value)
-    except DataError as error:
-        raise DataError(f"case {name}: {error}") from error
-    return CaseMetrics(name, counts)
+    truth = read_label(reference)
+    spacing = None if tolerance_mm is None else truth.spacing
+    maps = truth.array[0], read_label(prediction).array[0]
+    return score_case(name, *maps, keys, ignore_value, spacing, tolerance_mm or 0.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segfw.core.errors import UsageError
 from segfw.core.files import discard, sha256
+from segfw.core.postprocessing import step_in_words
 from segfw.core.verb_settings import ExportSettings
 from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
@@ -59,10 +60,17 @@ def _onnx(model: Path, output: Path, settings: ExportSettings) -> None:
 
 
 def _nnunet(model: Path, output: Path, settings: ExportSettings) -> None:
+    bundle = load_bundle(model)
+
     def write(folder: Path) -> None:
-        write_trained_model(load_bundle(model), folder)
+        write_trained_model(bundle, folder)
 
     _write_folder(output, write, settings.overwrite, (PLANS, DATASET, "checkpoint_final.pth"))
+    if bundle.postprocessing:  # nnU-Net takes it as a pickle alone, which nothing here writes
+        steps = "; ".join(step_in_words(step, bundle.plan.labels) for step in bundle.postprocessing)
+        log.warning(
+            "export: the model's postprocessing is not part of this format, nnU-Net will leave it out: %s", steps
+        )
     for plans in sorted(output.rglob(PLANS)):
         folds = " ".join(sorted(path.name.removeprefix("fold_") for path in plans.parent.glob("fold_*")))
         log.info(

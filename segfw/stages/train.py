@@ -46,7 +46,7 @@ from segfw.training.datamodule import check_input
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun
+from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun, validated_with
 from segfw.training.team import Team, choose_team
 from segfw.workspace import digest, to_yaml
 
@@ -124,7 +124,9 @@ def _is_done(job: Job, configuration: str, fold: FoldName) -> bool:
     if found is None:
         return False
     wanted = job.settings
-    if not found.done.suffices(wanted.schedule, wanted.trainer) or found.done.inference != digest(wanted.inference):
+    if not found.done.suffices(wanted.schedule, wanted.trainer):
+        return False
+    if found.done.inference != digest(validated_with(wanted.inference)):
         return False
     if changed_folds(found.folder, found.run):
         return False
@@ -206,7 +208,7 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
         epochs=result.epochs,
         seconds=round(seconds),
         weights=sha256(result.checkpoint),
-        inference=digest(job.settings.inference),
+        inference=digest(validated_with(job.settings.inference)),
         patch_dice_ema=result.patch_dice_ema,
         dice=None if result.scores is None else result.scores.foreground_mean["dice"],
         dice_per_label={name: row["dice"] for name, row in mean.items()},

@@ -8,11 +8,9 @@ import torch
 from segfw.core.errors import JobError
 from segfw.core.network_fit import plan_as_built
 from segfw.core.planners import estimated_gpu_memory_gb
+from segfw.inference.fallbacks import is_out_of_memory
 from segfw.training.devices import Device
 from segfw.training.run import FoldRun
-
-SIGNS = ("out of memory", "can't allocate memory")
-"""Words of the errors that PyTorch raises without a class of their own: Apple's GPU, the CPU's allocator."""
 
 VALIDATING = (
     "training is complete, and what failed is the validation of whole cases. The same command goes on with it: with "
@@ -31,7 +29,7 @@ def explained_out_of_memory(
     try:
         yield
     except RuntimeError as error:
-        if not (isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)):
+        if not is_out_of_memory(error):
             raise
         story = VALIDATING if trained() else _story(run, device)
         raise JobError(f"out of memory on {device.name}: {story}") from error

@@ -33,6 +33,14 @@ FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
 
 
+def validated_with(inference: InferenceSettings) -> InferenceSettings:
+    """Return what a validation depends on: it is never postprocessed, writes no probabilities, and memory changes none.
+
+    These may be others after it.
+    """
+    return replace(inference, postprocessing=True, probabilities=False, memory_gb=None)
+
+
 @dataclass(frozen=True)
 class NextStage:
     """The configuration that takes a fold's segmentations as a further input: its name, and its spacing in mm."""
@@ -67,7 +75,8 @@ class FoldRun:
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
     segments its cases once more; `previous` says where the segmentations come from that are a further
     input; None for a configuration that takes none, and until they are there. `mirror_axes`: what
-    `augmentation.mirror_axes=auto` found, None where it is not asked.
+    `augmentation.mirror_axes=auto` found, None where it is not asked. `keep_logits`: whole-case validation leaves what
+    the network said of each case (see `segfw.data.kept_logits`).
     """
 
     plan: Plan
@@ -92,6 +101,7 @@ class FoldRun:
     next_stage: NextStage | None = None
     mirror_axes: tuple[int, ...] | None = None
     previous: PreviousRuns | None = None
+    keep_logits: bool = True
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)

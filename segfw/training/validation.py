@@ -5,11 +5,13 @@ Scores are kept as they arise, with what they were made from: an interrupted val
 stopped, one of other weights begins anew.
 """
 
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,18 @@ from segfw.core.metrics import (
 )
 from segfw.core.ranks import ALONE, Ranks
 from segfw.core.types import IntArray, Volume
+from segfw.core.words import readable_size
 from segfw.data.augmentation import mirror_axes
+from segfw.data.kept_logits import FOLDER, logits_path, save_logits
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
 from segfw.data.store import Store
+from segfw.inference.case_memory import CaseMemory, open_memory
 from segfw.inference.restoring import restore_segmentation, segment_for_next_stage
-from segfw.inference.sliding_window import predict_logits
+from segfw.inference.sliding_window import move, predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
-from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun
+from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
 
 log = logging.getLogger(__name__)
 
@@ -85,31 +90,34 @@ def validate_fold(
 
     With `run.next_stage`, segmentations on its grid lie under `folder`/next_stage (see `segfw.data.next_stage`).
 
-    `network` holds the weights of `checkpoint`; it is used on its device, in evaluation mode, and left in the mode it
-    had. The metrics files are written when all cases are done. With a `share` each rank does its own cases; rank 0
-    writes the metrics files and has the summary.
+    `network` holds the weights of `checkpoint`; it is used on its device while memory suffices there, in evaluation
+    mode, and left there in the mode it had. The metrics files are written when all cases are done. With a `share` each
+    rank does its own cases; rank 0 writes the metrics files and has the summary.
     """
     if not run.val_cases:
         return None
     share = share or Share()
     target = folder / VALIDATION
-    made_from = made_from_of(run, sha256(checkpoint))
+    weights = sha256(checkpoint)
+    made_from = made_from_of(run, weights)
     scored = _load_scored(run, folder, made_from)
     store = open_store(run)
-    training = network.training
+    training, device = network.training, next(network.parameters()).device
     network.eval()
     cut(network, run.inference.depth)
     try:
+        memory = open_memory_of(run, network)
         for case in share.of(run.val_cases):
             if case in scored:
                 continue
             start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, folder, io)
+            scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
             _save_scored(target / share.scored_file, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
             number = run.val_cases.index(case) + 1
             log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
     finally:
+        move(network, device)
         network.train(training)
         cut(network, None)
     share.wait()
@@ -125,43 +133,87 @@ def validate_fold(
     write_text(target / METRICS_JSON, summary_to_json(summary))
     mean = summary.foreground_mean["dice"]
     log.info("validation: mean foreground Dice %.4f over %d cases", mean, len(run.val_cases))
+    if run.keep_logits:
+        size = sum(path.stat().st_size for path in (target / FOLDER).glob("*"))
+        log.info("validation: kept logits for ensembles, %s (selection.keep_logits)", readable_size(size))
     return summary
 
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
-    return {"weights": weights, "inference": to_plain(run.inference), "next_stage": to_plain(run.next_stage)}
+    inference = to_plain(validated_with(run.inference))
+    return {"weights": weights, "inference": inference, "next_stage": to_plain(run.next_stage)}
 
 
-def _validate_case(run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO) -> CaseMetrics:
-    configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
+def logits_hash(run: FoldRun, weights: str) -> str:
+    """Return the hash by which the logits of a run's validation are known; `weights`: SHA-256 of its checkpoint."""
+    made_from = {"weights": weights, "inference": to_plain(validated_with(run.inference))}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def case_logits(run: FoldRun, network: nn.Module, store: Store, case: str, memory: CaseMemory) -> Tensor:
+    """Return float16 logits `(heads, d0, d1, d2)` of a whole case, of samples' mean where the run validates that.
+
+    `network` is used on its device, in evaluation mode and at the depth to which it is cut.
+    """
+    configuration, labels = run.configuration, run.plan.labels
     image = whole_case(store, case)
     axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
+    means = memory.means[run.configuration_name]
+
     def compute(one: nn.Module) -> Tensor:
-        return predict_logits(fed(one, run), image, configuration.patch_size, run.inference, axes, labels.num_heads)
+        patch_size, heads = configuration.patch_size, labels.num_heads
+        return predict_logits(fed(one, run), image, patch_size, run.inference, axes, heads, means)
 
     if run.inference.uncertainty and has_dropout(network):
-        logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
-    else:
-        logits = compute(network)
+        return sample_logits([network], compute, run.inference, labels.has_regions).logits
+    return compute(network)
+
+
+def open_memory_of(run: FoldRun, network: nn.Module) -> CaseMemory:
+    """Return what keeps the run's cases within memory, for `network` on its device."""
+    networks = {run.configuration_name: [fed(network, run)]}
+    device = next(network.parameters()).device
+    return open_memory(run.plan, networks, run.network.target is not None, run.inference, device)
+
+
+def _validate_case(
+    run: FoldRun,
+    network: nn.Module,
+    store: Store,
+    case: str,
+    folder: Path,
+    io: FoldIO,
+    weights: str,
+    memory: CaseMemory,
+) -> CaseMetrics:
+    configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
+    logits = case_logits(run, network, store, case, memory)
+    if run.keep_logits:
+        save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), logits_hash(run, weights))
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
-        finer = segment_for_next_stage(logits, record, run.plan, configuration, shape)
+        finer = memory.places.run(partial(segment_for_next_stage, logits, record, run.plan, configuration, shape))
         save_segmentation(folder / NEXT_STAGE, case, finer)
-    segmentation = restore_segmentation(logits, record, run.plan, configuration)
+    segmentation = memory.places.run(partial(restore_segmentation, logits, record, run.plan, configuration))
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
-    return case_metrics(case, np.asarray(io.read_reference(case).array[0]), segmentation, labels)
+    reference = io.read_reference(case)
+    return case_metrics(case, np.asarray(reference.array[0]), segmentation, labels, reference.spacing)
 
 
 def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[str, CaseMetrics]:
-    """Return the scores of cases whose files are all there; none where they were made from something else."""
+    """Return the scores of cases whose files are all there; none where they were made from something else.
+
+    Cases that were only counted, by an earlier version, are done again, for means over the same cases.
+    """
     target = folder / VALIDATION
     return {
         scored.case: scored
         for path in target.glob(_SCORED)
         for scored in _read_scored(path, made_from)
-        if (target / f"{scored.case}{ENDING}").is_file()
+        if scored.measures
+        and (target / f"{scored.case}{ENDING}").is_file()
         and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
     }
 

@@ -1,4 +1,4 @@
-"""Counts and summaries against nnU-Net's own figures and against numbers derived by hand."""
+"""Scores of cases and their summary, against nnU-Net's own figures and against numbers derived by hand."""
 
 import csv
 import io
@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from segfw.core import metrics
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.labels import LabelSet
-from segfw.core.metrics import CaseMetrics, Counts, case_metrics, confusion, count_overlaps, summarize
+from segfw.core.metrics import CaseMetrics, Counts, Presence, case_metrics, summarize
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 LABELS = LabelSet({"background": 0, "a": 1, "b": 2, "c": 3})
@@ -29,24 +26,6 @@ THEIR_NAMES = {
     "n_pred": "n_pred",
     "n_ref": "n_ref",
 }
-KINDS = {
-    "labels": ({"1": (1,), "2": (2,), "3": (3,)}, None),
-    "regions": ({"(1, 2, 3)": (1, 2, 3), "(2, 3)": (2, 3), "(3,)": (3,)}, None),
-    "labels_ignore9": ({"1": (1,), "2": (2,), "3": (3,)}, 9),
-}
-
-
-@pytest.mark.parametrize("entry", json.loads((GOLDEN / "metrics.json").read_text()), ids=lambda entry: entry["file"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_counts_equal_the_reference(entry, kind):
-    maps = np.load(GOLDEN / entry["file"])
-    counts = count_overlaps(maps["ref"], maps["pred"], *KINDS[kind])
-    assert counts.keys() == entry["metrics"][kind].keys()
-    for name, theirs in entry["metrics"][kind].items():
-        for their_metric, our_metric in THEIR_NAMES.items():
-            assert getattr(counts[name], our_metric) == pytest.approx(
-                theirs[their_metric], abs=0, rel=1e-15, nan_ok=True
-            )
 
 
 def test_summary_equals_the_reference():
@@ -60,57 +39,9 @@ def test_summary_equals_the_reference():
             assert summary.mean[name][our_metric] == pytest.approx(theirs["mean"][value][their_metric], rel=1e-12)
 
 
-def test_counts_by_hand():
-    labels = LabelSet({"background": 0, "whole": (1, 2), "core": (2,), "ignore": 3}, regions_class_order=(1, 2))
-    reference = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    prediction = np.array([0, 1, 1, 2, 2, 0, 2, 1])
-    counts = confusion(reference, prediction, labels)
-    assert counts == {"whole": Counts(tp=3, fp=1, fn=1, tn=1), "core": Counts(tp=1, fp=1, fn=1, tn=3)}
-    assert counts["whole"].dice == 6 / 8
-    assert counts["core"].iou == 1 / 3
-
-
-def test_neither_map_has_the_label():
-    counts = confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), LABELS)["a"]
-    assert (counts.tn, counts.n_pred, counts.n_ref) == (4, 0, 0)
-    assert math.isnan(counts.dice)
-    assert math.isnan(counts.iou)
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.int64])
-def test_values_outside_the_labels_are_background(dtype):
-    reference, prediction = np.array([-1, 1, 200, 1], dtype), np.array([1, 1, 1, -5], dtype)
-    assert confusion(reference, prediction, LABELS)["a"] == Counts(tp=1, fp=2, fn=1, tn=0)
-
-
-def test_largest_value_of_the_type():
-    reference, prediction = np.array([255, 255, 0], np.uint8), np.array([255, 254, 255], np.uint8)
-    assert count_overlaps(reference, prediction, {"last": (255,)})["last"] == Counts(tp=1, fp=1, fn=1, tn=0)
-
-
-@settings(deadline=None, max_examples=50)
-@given(arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 4)), arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 4)))
-def test_histogram_equals_masks(reference, prediction):
-    keys = {"one": (1,), "most": (1, 3)}
-    counts = count_overlaps(reference, prediction, keys, ignore_value=4)
-    for name, key in keys.items():
-        valid = reference != 4
-        r, p = np.isin(reference, key) & valid, np.isin(prediction, key) & valid
-        assert counts[name] == Counts((r & p).sum(), (p & ~r).sum(), (r & ~p).sum(), (valid & ~r & ~p).sum())
-
-
-def test_blocks_add_up(monkeypatch):
-    maps = np.load(GOLDEN / "case00.npz")
-    whole = confusion(maps["ref"], maps["pred"], LABELS)
-    monkeypatch.setattr(metrics, "_BLOCK", 97)
-    assert confusion(maps["ref"], maps["pred"], LABELS) == whole
-
-
 def test_refusals_name_case_shape_and_type():
     with pytest.raises(DataError, match=r"case 'x'.*\(2,\) and \(3,\)"):
         case_metrics("x", np.zeros(2, np.uint8), np.zeros(3, np.uint8), LABELS)
-    with pytest.raises(DataError, match="prediction must hold integers, got float32"):
-        confusion(np.zeros(2, np.uint8), np.zeros(2, np.float32), LABELS)
     with pytest.raises(DataError, match=r"'y' was scored for \('b',\)"):
         summarize([CaseMetrics("x", {"a": Counts(1, 0, 0, 0)}), CaseMetrics("y", {"b": Counts(1, 0, 0, 0)})])
 
@@ -162,3 +93,55 @@ def test_csv_has_a_row_per_case_and_label():
     assert rows[1] == {"case": "x", "label": "b", "dice": "", "iou": "", "tp": "0", "fp": "0", "fn": "0", "tn": "9",
                        "n_pred": "0", "n_ref": "0"}  # fmt: skip
     assert rows[3]["dice"] == "0.5"
+
+
+def measured_pair():
+    """Rows of 2 mm voxels. x: label a ends one voxel early, b is invented. y: a is missed, b is in neither map."""
+    reference = np.zeros((2, 1, 1, 9), np.uint8)
+    prediction = reference.copy()
+    reference[0, 0, 0, 2:6] = 1
+    prediction[0, 0, 0, 2:5] = 1
+    prediction[0, 0, 0, 8] = 2
+    reference[1, 0, 0, 0] = 1
+    labels = LabelSet({"background": 0, "a": 1, "b": 2})
+    scored = [case_metrics(n, r, p, labels, (3, 3, 2)) for n, r, p in zip("xy", reference, prediction, strict=True)]
+    return summarize(scored)
+
+
+def test_the_rule_for_absent_labels():
+    summary = measured_pair()
+    a, b = summary.mean["a"], summary.mean["b"]
+    # x: the ends of the reference are voxels 2 and 5, of the prediction 2 and 4: distances 0, 2 and 0, 2 mm
+    assert (a["dice"], a["nsd"], a["lesion_f1"]) == pytest.approx(((6 / 7 + 0) / 2, (0.5 + 0) / 2, (1 + 0) / 2))
+    assert (a["hd95_mm"], a["assd_mm"]) == pytest.approx((1.9, 1.0))  # of x alone; 95 % of the way from 0 to 2
+    assert a["volume_error"] == pytest.approx((1 / 4 + 1) / 2)
+    assert (b["dice"], b["nsd"], b["lesion_f1"]) == (0, 0, 0)
+    assert all(math.isnan(b[metric]) for metric in ("hd95_mm", "assd_mm", "volume_error"))
+    assert summary.presence == {"a": Presence(1, 1, 0, 0), "b": Presence(0, 0, 1, 1)}
+    assert summary.foreground_mean["hd95_mm"] == pytest.approx(1.9)
+
+
+def test_measures_come_back_from_json_and_stand_in_the_csv():
+    summary = measured_pair()
+    plain = json.loads(metrics.summary_to_json(summary))
+    assert plain["presence"]["a"] == {"both": 1, "missed": 1, "invented": 0, "neither": 0}
+    assert plain["cases"][1]["labels"]["a"]["hd95_mm"] is None
+    back = metrics.summary_from_plain(plain)
+    assert back == summary
+    rows = list(csv.DictReader(io.StringIO(metrics.summary_to_csv(summary))))
+    assert [rows[0][key] for key in ("nsd", "tolerance_mm", "lesion_tp")] == ["0.5", "1.0", "1"]
+    assert rows[2]["hd95_mm"] == ""
+
+
+def test_measures_are_averaged_only_where_every_case_has_them():
+    measured = measured_pair().cases
+    counted = CaseMetrics("old", measured[0].labels)
+    assert "nsd" not in summarize([measured[0], counted]).foreground_mean
+    assert "nsd" not in metrics.summary_to_csv(summarize([measured[0], counted]))
+
+
+def test_a_garbled_measure_is_refused():
+    plain = metrics.summary_to_plain(measured_pair())
+    plain["cases"][0]["labels"]["a"]["nsd"] = "?"
+    with pytest.raises(ArtefactError, match="lack or garble"):
+        metrics.summary_from_plain(plain)

@@ -52,3 +52,5 @@ def test_only_nested_networks_that_were_supervised_can_be_cut():
         check_settings(replace(nested, inference=InferenceSettings(depth=0)))
     with pytest.raises(UsageError, match=r"inference\.samples must be at least 2, got 1"):
         check_settings(replace(SETTINGS, inference=InferenceSettings(samples=1)))
+    with pytest.raises(UsageError, match=r"inference\.memory_gb must be above 0, got 0"):
+        check_settings(replace(SETTINGS, inference=InferenceSettings(memory_gb=0.0)))

@@ -12,11 +12,12 @@ import torch
 import yaml
 
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.postprocessing import Step
 from segfw.inference.bundle import Member, load_bundle, save_bundle, save_zip
 
 
 def assert_same(loaded, bundle):
-    for name in ("plan", "mirror_axes", "inference", "provenance"):
+    for name in ("plan", "mirror_axes", "inference", "provenance", "postprocessing"):
         assert getattr(loaded, name) == getattr(bundle, name)
     assert list(loaded.plan.labels.values) == list(bundle.plan.labels.values)
     for ours, theirs in zip(loaded.members, bundle.members, strict=True):
@@ -52,6 +53,18 @@ def test_folder_comes_back(saved, bundle):
 def test_zip_comes_back(saved, bundle, tmp_path, prefix):
     zip_folder(saved, tmp_path / "model.zip", prefix)
     assert_same(load_bundle(tmp_path / "model.zip"), bundle)
+
+
+def test_postprocessing_comes_back_and_may_be_missing(saved, bundle):
+    assert load_bundle(saved).postprocessing == ()
+    steps = (Step("keep_largest", (1, 2)), Step("fill_holes", (2,), fill=2), Step("remove_small", (1,), None, 2.5))
+    processed = dataclasses.replace(bundle, postprocessing=steps)
+    save_bundle(saved, processed)
+    assert_same(load_bundle(saved), processed)
+    assert "1. of the foreground only the largest connected component is kept" in (saved / "README.md").read_text()
+    edit(saved, lambda plain: plain.pop("postprocessing"))
+    edit(saved, lambda plain: plain["inference"].pop("postprocessing"))
+    assert_same(load_bundle(saved), bundle)
 
 
 def test_saving_again_replaces_the_members(saved, bundle):
@@ -150,6 +163,14 @@ def test_no_path_leaves_the_folder(saved, name):
         ),
         (lambda p: p["plan"].pop("labels"), r"missing key 'plan\.labels'"),
         (lambda p: p["plan"]["labels"]["values"].update(background=1), "background"),
+        (
+            lambda p: p.update(postprocessing=[{"operation": "erode", "values": [1]}]),
+            r"model\.yaml: postprocessing\[0\]\.operation must be one of .*got 'erode'",
+        ),
+        (
+            lambda p: p.update(postprocessing=[{"operation": "keep_largest", "values": [1, 3]}]),
+            r"model\.yaml: postprocessing\[0\]\.values: \[3\] are no label values; there are \[1, 2\]",
+        ),
     ],
 )
 def test_wrong_manifest_is_explained(saved, change, message):

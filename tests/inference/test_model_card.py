@@ -3,6 +3,7 @@
 import dataclasses
 
 from segfw.core.labels import LabelSet
+from segfw.core.postprocessing import Step
 from segfw.inference.model_card import model_card
 from segfw.inference.provenance import Provenance, TrainingData
 
@@ -79,3 +80,12 @@ def test_free_text_stays_one_plain_line(plan):
     card = model_card(plan, MEMBERS, Provenance(data=data))
     assert "- Licence: my \\| own # &lt;script>\\[x](y)\n" in card
     assert "- Reference: a b\n" in card
+
+
+def test_postprocessing_is_told_in_words(plan):
+    steps = (Step("keep_largest", (1,)), Step("remove_small", (2,), minimum_mm3=12))
+    card = model_card(plan, MEMBERS, Provenance(), steps)
+    assert (
+        "1. of a only the largest connected component is kept\n2. connected components of b below 12 mm³ are removed\n"
+    ) in card
+    assert "## Postprocessing" not in model_card(plan, MEMBERS, Provenance())

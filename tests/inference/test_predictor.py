@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError, DataError
+from segfw.core.postprocessing import Step, apply_steps
 from segfw.core.preprocessing import preprocess_case
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Volume
@@ -43,6 +44,20 @@ def test_prediction_has_the_image_geometry(bundle, volume, members):
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, rtol=1e-5)
     np.testing.assert_array_equal(prediction.probabilities.argmax(0), prediction.segmentation)
     np.testing.assert_array_equal(volume.array, before)
+
+
+def test_the_models_postprocessing_is_applied_to_the_segmentation_alone(bundle, volume):
+    plain = CasePredictor(with_members(bundle, 2), "cpu").predict(volume, probabilities=True)
+    steps = (Step("keep_largest", (1, 2)), Step("remove_small", (2,), minimum_mm3=5.0))  # a voxel has 2.4 mm³
+    processed = dataclasses.replace(with_members(bundle, 2), postprocessing=steps)
+    prediction = CasePredictor(processed, "cpu").predict(volume, probabilities=True)
+    expected = apply_steps(plain.segmentation, steps, volume.spacing)
+    assert (expected != plain.segmentation).any()
+    np.testing.assert_array_equal(prediction.segmentation, expected)
+    np.testing.assert_array_equal(prediction.probabilities, plain.probabilities)
+    settings = dataclasses.replace(bundle.inference, postprocessing=False)
+    without = CasePredictor(processed, "cpu", settings).predict(volume)
+    np.testing.assert_array_equal(without.segmentation, plain.segmentation)
 
 
 def test_probabilities_only_when_asked(bundle, volume):
@@ -109,3 +124,32 @@ def test_weights_are_compared_before_a_network_takes_memory(bundle):
     plan = dataclasses.replace(bundle.plan, configurations={**bundle.plan.configurations, "3d_fullres": huge})
     with pytest.raises(ArtefactError, match="3d_fullres, fold 0: the weights do not fit"):
         CasePredictor(dataclasses.replace(bundle, plan=plan), "cpu")
+
+
+def test_probabilities_are_written_band_by_band(bundle, volume, tmp_path):
+    predictor, file = CasePredictor(bundle, "cpu"), tmp_path / "case_probabilities.npy"
+    logits = predictor.compute(predictor.prepare(volume))
+    prediction = predictor.restore(logits, probabilities=True, probabilities_file=file)
+    np.testing.assert_allclose(np.load(file), prediction.probabilities, atol=5e-4)
+
+
+def test_a_network_short_of_memory_loses_no_case(bundle, volume, monkeypatch, caplog):
+    """Networks that take one window at most, of four: the first case finds out, the second begins so."""
+    predictor = CasePredictor(bundle, "cpu", InferenceSettings(window_batch_size=4))
+    expected = CasePredictor(bundle, "cpu").predict(volume).segmentation
+
+    def crowded(network, forward):
+        def compute(windows):
+            if len(windows) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return forward(windows)
+
+        monkeypatch.setattr(network, "forward", compute)
+
+    for networks in predictor._members.values():
+        for network in networks:
+            crowded(network, network.forward)
+    for _ in range(2):
+        np.testing.assert_array_equal(predictor.predict(volume).segmentation, expected)
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 4  # to two and to one, for 3d_fullres and for 2d

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from segfw.core.errors import UsageError
+from segfw.core.errors import JobError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan, Resampling
 from segfw.core.preprocessing import CropRecord
-from segfw.inference import restoring
+from segfw.inference import restoring, restoring_planes
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -22,7 +22,9 @@ from segfw.inference.restoring import (
     restore_probabilities,
     restore_segmentation,
     segment_for_next_stage,
+    stream_probabilities,
 )
+from segfw.inference.restoring_planes import Place
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "resampling"
 LABELS = LabelSet({"background": 0, "a": 1, "b": 2})
@@ -79,15 +81,16 @@ def agree_up_to_ties(segmentation, logits):
     st.tuples(*[st.integers(1, 12)] * 3),
     st.integers(1, 4),
     st.sampled_from([1, 400, 10**9]),
+    st.sampled_from([1, 3, None]),
 )
-def test_segmentation_equals_resampling_everything(source, target, heads, budget):
+def test_segmentation_equals_resampling_everything(source, target, heads, budget, at_once):
     logits = random_logits(source, heads)
     record, configuration = make_record(target), make_configuration()
     labels = LabelSet({"background": 0, **{f"l{i}": i for i in range(1, heads)}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restoring, "BAND_BYTES", budget)
-        patch.setattr(restoring, "MIN_BAND_ROWS", 1)
-        segmentation = restore_segmentation(logits, record, make_plan(configuration, labels), configuration)
+        patch.setattr(restoring_planes, "MIN_BAND_ROWS", 1)
+        place = Place(band_bytes=budget, heads_at_once=at_once)
+        segmentation = restore_segmentation(logits, record, make_plan(configuration, labels), configuration, place)
     full = np.stack([zoomed(channel, target) for channel in logits])
     best, second = (np.sort(full, axis=0)[::-1][:2]) if heads > 1 else (full[0] + 1, full[0])
     clear = best - second > 1e-4
@@ -236,3 +239,59 @@ def test_cubic_probabilities_are_refused():
     configuration = make_configuration(resampling=Resampling(order_probabilities=3))
     with pytest.raises(UsageError, match="order 0 or 1, got 3"):
         restore_segmentation(random_logits((2, 2, 2)), make_record((3, 3, 3)), make_plan(configuration), configuration)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(*[st.integers(1, 6)] * 3),
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 3),
+    st.permutations([0, 1, 2]),
+    st.sampled_from([LABELS, REGIONS]),
+    st.integers(1, 2),
+    st.sampled_from([1, 3000]),
+)
+def test_streamed_probabilities_are_those_in_memory(
+    tmp_path_factory, source, target, margin, transpose, labels, count, budget
+):
+    """Whatever the crop, the order of axes, the number of configurations and the height of the bands."""
+    record, configuration = make_record(target, margin=margin), make_configuration()
+    plan = make_plan(configuration, labels, tuple(transpose))
+    maps = [LogitMap(torch.from_numpy(random_logits(source, 3, i)), record, configuration) for i in range(count)]
+    path = tmp_path_factory.mktemp("streamed") / "case_probabilities.npy"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restoring_planes, "MIN_BAND_ROWS", 1)
+        stream_probabilities(maps, plan, path, Place(band_bytes=budget))
+    streamed, expected = np.load(path, mmap_mode="r"), restore_ensemble_probabilities(maps, plan)
+    assert streamed.dtype == np.float16
+    assert streamed.flags["C_CONTIGUOUS"]
+    np.testing.assert_allclose(streamed, expected.astype(np.float16), atol=5e-4)  # half a step of float16 below 1
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(restoring.os, "posix_fallocate", no_room)
+    configuration = make_configuration()
+    maps = [LogitMap(torch.from_numpy(random_logits((2, 2, 2))), make_record((4, 5, 6)), configuration)]
+    with pytest.raises(JobError, match=r"case\.npy: no room for probabilities of \(3, 4, 5, 6\).*No space left"):
+        stream_probabilities(maps, make_plan(configuration), tmp_path / "case.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_stream_leaves_no_file(tmp_path):
+    configuration = make_configuration(resampling=Resampling(order_probabilities=3))
+    maps = [LogitMap(torch.from_numpy(random_logits((2, 2, 2))), make_record((4, 5, 6)), configuration)]
+    with pytest.raises(UsageError, match="order 0 or 1, got 3"):
+        stream_probabilities(maps, make_plan(configuration), tmp_path / "case.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_regions_are_decoded_as_labels_say():
+    probabilities = np.random.default_rng(0).random((3, 4, 5), np.float32)
+    configuration, record = make_configuration(), make_record((4, 5, 1))
+    logits = np.log(probabilities / (1 - probabilities))[..., None]
+    segmentation = restore_segmentation(logits, record, make_plan(configuration, REGIONS), configuration)
+    np.testing.assert_array_equal(segmentation[..., 0], REGIONS.decode(probabilities))

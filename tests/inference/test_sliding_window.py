@@ -13,7 +13,18 @@ from torch import nn
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings import InferenceSettings
-from segfw.inference.sliding_window import gaussian_weights, mirrorings, predict_logits, window_starts
+from segfw.inference import sliding_window
+from segfw.inference.fallbacks import Attempts, Way
+from segfw.inference.memory import Budget
+from segfw.inference.sliding_window import (
+    Means,
+    gaussian_weights,
+    mirrorings,
+    move,
+    predict_logits,
+    prepare_means,
+    window_starts,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sliding_window"
 
@@ -175,3 +186,133 @@ def test_wrong_settings_name_the_value(inference, axes, message):
 def test_wrong_number_of_heads_is_told():
     with pytest.raises(JobError, match=r"heads of \(2, 4, 4, 4\), got \(1, 4, 4, 4\)"):
         predict_logits(Constant(0.0), torch.zeros(1, 4, 4, 4), (4, 4, 4), InferenceSettings(), (), 2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(*[st.integers(1, 11)] * 3),
+    st.lists(st.integers(2, 5), min_size=2, max_size=3),
+    st.integers(2, 20),
+    st.sampled_from([0.5, 0.7, 1.0]),
+    st.booleans(),
+)
+def test_the_result_does_not_depend_on_how_many_windows_go_at_once(shape, tile, batch_size, step_size, mirror):
+    """Whatever the image, smaller than the window in some axes or in none."""
+    network, axes = Stand(len(tile)).eval(), tuple(range(len(tile)))
+    image = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3))
+    one, many = (
+        predict_logits(network, image, tuple(tile), InferenceSettings(step_size, mirror, count), axes, 3)
+        for count in (1, batch_size)
+    )
+    assert one.shape == (3, *shape)
+    torch.testing.assert_close(one, many, rtol=2e-3, atol=1e-3)  # two roundings of float16
+
+
+META = torch.device("meta")
+"""Stands for a graphics card: nothing can be computed there, but a network says where it is asked to."""
+
+
+class Crowded(Stand):
+    """A network that lacks memory for more than `most` windows, or wherever it lies, until it is moved to the CPU."""
+
+    def __init__(self, most, error=None):
+        super().__init__(3)
+        self.most, self.tried = most, []
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        self.eval()
+
+    def forward(self, x):
+        self.tried.append((x.device.type, len(x)))
+        if x.device.type == "meta" or len(x) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+IMAGE = torch.randn(2, 9, 6, 7, generator=torch.Generator().manual_seed(4))
+
+
+def predicted(network, batch_size, means=None, budget=None):
+    inference = InferenceSettings(window_batch_size=batch_size)
+    return predict_logits(network, IMAGE, (4, 6, 4), inference, (0, 1, 2), 3, means, budget)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")])
+def test_fewer_windows_at_once_where_memory_lacks(error, caplog):
+    network = Crowded(2, error)
+    logits = predicted(network, 8)
+    assert [count for _, count in network.tried[:3]] == [
+        6,
+        3,
+        2,
+    ]  # three windows in a layer, mirrored twice; three; two
+    torch.testing.assert_close(logits, predicted(Stand(3), 2), rtol=0, atol=0)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_the_next_case_begins_with_what_worked(caplog):
+    network, means = Crowded(2), Means(Attempts("sliding window", [Way(torch.device("cpu"), n) for n in (8, 4, 2, 1)]))
+    for _ in range(3):
+        predicted(network, 8, means)
+    assert max(count for _, count in network.tried[3:]) == 2
+    assert len(caplog.records) == 2
+
+
+def test_the_cpu_is_the_last_resort(monkeypatch, caplog):
+    """The network lies on a card without room: single windows, sums on the host, and the CPU in the end."""
+    monkeypatch.setattr(sliding_window, "_device", lambda network: META)
+    moved = []
+    monkeypatch.setattr(sliding_window, "move", lambda network, device: moved.append(device.type))
+    network = Crowded(8)
+    logits = predicted(network, 2, budget=Budget(1e12, 1e12))
+    monkeypatch.undo()
+    assert network.tried[:4] == [("meta", 2), ("meta", 1), ("meta", 1), ("cpu", 1)]
+    assert moved == ["meta", "meta", "meta", "cpu"]
+    torch.testing.assert_close(logits, predicted(Stand(3), 1), rtol=0, atol=0)
+    assert [record.getMessage().partition("now on ")[2] for record in caplog.records] == [
+        "1 window at once on meta",
+        "1 window at once on meta, sums on the host",
+        "1 window at once on cpu",
+    ]
+
+
+def test_sums_go_to_the_host_where_the_device_has_no_room_for_them(monkeypatch):
+    """A device's small budget: the windows alone go there, so the logits that come back are of the CPU's image."""
+    courses = []
+    spied = sliding_window.choose_course
+
+    def choose(demand, budget, way):
+        courses.append(spied(demand, budget, Way(META, way.batch_size)))
+        return courses[-1]
+
+    monkeypatch.setattr(sliding_window, "choose_course", choose)
+    logits = predicted(Stand(3), 4, budget=Budget(1e12, 6000))
+    assert courses[0].sums_on_host  # a window takes 4992 bytes, with image and sums 12048
+    monkeypatch.undo()
+    torch.testing.assert_close(logits, predicted(Stand(3), 1), rtol=0, atol=0)
+
+
+def test_out_of_memory_to_the_last_is_an_error_of_the_case():
+    with pytest.raises(JobError, match=r"sliding window: out of memory even with 1 window at once on cpu"):
+        predicted(Crowded(0), 4)
+
+
+def test_a_moved_network_can_still_be_trained():
+    """Its parameters are no tensors of inference mode, although it is moved within one."""
+    network = Stand(3)
+    with torch.inference_mode():
+        move(network, META)
+    assert {parameter.device for parameter in network.parameters()} == {META}
+    assert not any(parameter.is_inference() for parameter in network.parameters())
+
+
+def test_a_small_budget_lets_fewer_windows_go_at_once():
+    network = Stand(3)
+    predicted(network, 8, budget=Budget(1.0, 0))
+    assert max(network.batches) == 1
+
+
+def test_means_tell_what_a_window_takes_or_nothing_where_there_is_no_room():
+    means = prepare_means(Stand(3).eval(), 2, (4, 6, 4), (2, 2, 2), 4)
+    assert means.network_bytes == 4 * 3 * 96  # three heads in float32
+    assert means.attempts.current == Way(torch.device("cpu"), 4)
+    assert prepare_means(Crowded(0), 2, (4, 6, 4), (2, 2, 2), 4).network_bytes == 0

@@ -30,10 +30,10 @@ def make_plan():
     )  # fmt: skip
 
 
-def make_bundle(plan):
+def make_bundle(plan, folds=(("3d_fullres", 0), ("3d_fullres", "full"), ("2d", 3))):
     """Members of random weights."""
     members = []
-    for seed, (configuration, fold) in enumerate([("3d_fullres", 0), ("3d_fullres", "full"), ("2d", 3)]):
+    for seed, (configuration, fold) in enumerate(folds):
         network = build_network(plan.configuration(configuration), 2, 3)
         initialize(network, seed)
         members.append(Member(configuration, fold, "unet", network.state_dict()))

@@ -10,6 +10,7 @@ import torch
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.files import sha256
+from segfw.core.postprocessing import Step
 from segfw.core.types import Volume
 from segfw.core.version import __version__
 from segfw.inference.bundle import save_bundle
@@ -205,11 +206,37 @@ def test_configurations_beside_it_may_be_foreign(tmp_path):
     assert "no equivalent of 'Mine'" in imported.notes[0]
 
 
-def test_nnunets_postprocessing_is_mentioned(tmp_path):
+def write_postprocessing(folder, folds="0", **changes):
+    content = {
+        "postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"],
+        "postprocessing_kwargs": [{"labels_or_regions": 1}],
+    }
+    (folder / f"crossval_results_folds_{folds}").mkdir()
+    (folder / f"crossval_results_folds_{folds}" / "postprocessing.json").write_text(json.dumps(content | changes))
+
+
+def test_nnunets_postprocessing_becomes_the_models(tmp_path):
     folder = write_model(tmp_path)
-    (folder / "crossval_results_folds_0").mkdir()
-    (folder / "crossval_results_folds_0" / "postprocessing.json").write_text("{}")
-    assert "postprocessing that nnU-Net chose is not imported" in read(folder).notes[0]
+    assert read(folder).bundle.postprocessing == ()
+    write_postprocessing(folder)
+    imported = read(folder)
+    assert imported.bundle.postprocessing == (Step("keep_largest", (1,)),)
+    assert "the postprocessing that nnU-Net chose is part of the model: of " in imported.notes[0]
+
+
+def test_postprocessing_of_other_folds_is_left_out(tmp_path):
+    folder = write_model(tmp_path)
+    write_postprocessing(folder, "0_1_2_3_4")
+    imported = read(folder)
+    assert imported.bundle.postprocessing == ()
+    assert "crossval_results_folds_0_1_2_3_4 was chosen for other folds and is not imported" in imported.notes[0]
+
+
+def test_postprocessing_that_cannot_be_read_is_refused(tmp_path):
+    folder = write_model(tmp_path)
+    write_postprocessing(folder, postprocessing_kwargs=[{"labels_or_regions": 7}])
+    with pytest.raises(ArtefactError, match=r"postprocessing\.json: .*\[7\] are no label values"):
+        read(folder)
 
 
 def test_folds_mirrored_otherwise_follow_the_first(tmp_path):

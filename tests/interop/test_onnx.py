@@ -13,6 +13,7 @@ import torch
 from segfw.core.errors import JobError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Resampling
+from segfw.core.postprocessing import Step
 from segfw.inference.bundle import Member
 from segfw.inference.predictor import load_network
 from segfw.interop import onnx as export
@@ -150,6 +151,15 @@ def test_what_a_program_must_be_able_to_do_is_listed(change, needed):
     plain = dataclasses.replace(whole.plan.configuration("3d_fullres"), use_mask_for_norm=(False, False))
     plan = dataclasses.replace(whole.plan, configurations={"3d_fullres": dataclasses.replace(plain, **change)})
     assert needs(dataclasses.replace(whole, plan=plan, members=whole.members[:1])) == needed
+
+
+def test_postprocessing_is_described_and_needed():
+    plain = make_bundle(make_plan())
+    model = dataclasses.replace(plain, members=plain.members[:1], postprocessing=(Step("keep_largest", (1,)),))
+    assert needs(model) == [*needs(dataclasses.replace(model, postprocessing=())), "postprocessing"]
+    assert describe(model, [])["postprocessing"] == [
+        {"operation": "keep_largest", "values": [1], "fill": None, "minimum_mm3": None}
+    ]
 
 
 def test_several_configurations_and_many_labels_are_listed():

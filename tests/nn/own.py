@@ -1,5 +1,8 @@
 """Networks as users might bring them."""
 
+import os
+import signal
+
 import torch
 from torch import nn
 
@@ -77,3 +80,12 @@ def no_module(topology, num_channels, num_outputs):
 
 
 number = 3
+
+
+class Deadly(MyNet):
+    """Kills its process at the sight of a large value in the second channel."""
+
+    def forward(self, image):
+        if (image[:, 1] > 100).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(image)

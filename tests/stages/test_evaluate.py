@@ -1,14 +1,21 @@
 """Scores of two folders, by hand."""
 
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from segfw.core.errors import DataError
+from segfw.core.errors import DataError, UsageError
 from segfw.core.types import Geometry
+from segfw.core.verb_settings import EvaluateSettings
 from segfw.io.formats.readers import write_label
-from segfw.stages.evaluate import evaluate
+from segfw.stages.evaluate import evaluate, run
 
-GRID = Geometry((1.0,) * 3, (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+GRID = Geometry((1.0, 1.0, 2.0), (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 
 
 def write(folder, name, row):
@@ -44,3 +51,71 @@ def test_a_missing_reference_is_named(tmp_path):
     write(tmp_path / "r", "a", [1])
     with pytest.raises(DataError, match=r"no reference for 1 of 2 segmentations: \['lonely'\]"):
         evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+
+
+def two_cases(folder: Path):
+    """Label 1: in case a one voxel of 2 mm short, in case b missed."""
+    write(folder / "p", "a", [1, 1, 0, 0])
+    write(folder / "r", "a", [1, 1, 1, 0])
+    write(folder / "p", "b", [0, 0, 0, 0])
+    write(folder / "r", "b", [0, 1, 0, 0])
+    return EvaluateSettings(str(folder / "p"), str(folder / "r"), workers=0)
+
+
+def test_spacing_comes_from_the_reference_and_tolerance_from_the_caller(tmp_path):
+    two_cases(tmp_path)
+    folders = tmp_path / "p", tmp_path / "r"
+    # in x only the ends of the row are border: 0 and 1 against 0 and 2, so 0, 2 mm and 0, 2 mm
+    strict, lax = (evaluate(*folders, workers=0, tolerance_mm=tolerance) for tolerance in (1.9, 2))
+    assert strict.mean["1"]["nsd"] == (0.5 + 0) / 2
+    assert lax.mean["1"]["nsd"] == (1 + 0) / 2
+    assert lax.mean["1"]["assd_mm"] == 1
+    assert "nsd" not in evaluate(*folders, workers=0, tolerance_mm=None).mean["1"]
+
+
+def test_three_files_are_written(tmp_path, caplog):
+    settings = two_cases(tmp_path)
+    with caplog.at_level(logging.INFO):
+        run(settings)
+    assert "HD95 1.90 mm over 2 cases (1 missed, 0 invented)" in caplog.text
+    plain = json.loads((tmp_path / "p/metrics.json").read_text())
+    assert plain["presence"]["1"] == {"both": 1, "missed": 1, "invented": 0, "neither": 0}
+    with (tmp_path / "p/metrics.csv").open() as file:
+        assert [row["hd95_mm"] for row in csv.DictReader(file)] == ["1.9", ""]
+    theirs = json.loads((tmp_path / "p/summary.json").read_text())
+    assert theirs["metric_per_case"][0]["metrics"]["1"]["TP"] == 2
+    assert theirs["metric_per_case"][0]["reference_file"] == str(tmp_path / "r/a.nii.gz")
+    assert not math.isnan(theirs["foreground_mean"]["Dice"])
+
+
+def test_a_summary_of_nnunet_stays(tmp_path, caplog):
+    settings = two_cases(tmp_path)
+    theirs = tmp_path / "p/summary.json"
+    theirs.write_text("{}")
+    run(settings)
+    assert theirs.read_text() == "{}"
+    assert "summary.json is not segfw's and stays" in caplog.text
+    theirs.unlink()
+    run(settings)
+    first = theirs.read_text()
+    write(tmp_path / "p", "b", [0, 1, 0, 0])
+    run(settings)
+    assert theirs.read_text() != first
+
+
+def test_only_overlap_under_another_name(tmp_path):
+    settings = two_cases(tmp_path)
+    run(
+        EvaluateSettings(
+            settings.predictions, settings.references, str(tmp_path / "mine"), metrics="overlap", workers=0
+        )
+    )
+    header = (tmp_path / "mine.csv").read_text().splitlines()[0]
+    assert header == "case,label,dice,iou,tp,fp,fn,tn,n_pred,n_ref"
+    assert (tmp_path / "mine_summary.json").exists()
+
+
+def test_labels_that_are_no_numbers_are_refused(tmp_path):
+    two_cases(tmp_path)
+    with pytest.raises(UsageError, match=r"not so: \['b', 'c'\]"):
+        evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": [], "c": ["x"]}, workers=0)

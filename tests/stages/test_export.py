@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segfw.core.errors import UsageError
+from segfw.core.postprocessing import Step
 from segfw.core.verb_settings import ExportSettings
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.stages import export
@@ -44,6 +45,13 @@ def test_what_is_there_is_replaced_only_on_demand(model, tmp_path):
     assert load_bundle(target).members
     with pytest.raises(UsageError, match=r"name ends in \.zip.*got .*shared\.model"):
         export.run(settings(model, "zip", tmp_path / "shared.model"))
+
+
+def test_nnunet_is_told_to_lack_the_postprocessing(model, tmp_path, caplog):
+    steps = (Step("keep_largest", (1,)),)
+    save_bundle(tmp_path / "other", dataclasses.replace(load_bundle(model), postprocessing=steps))
+    export.run(settings(tmp_path / "other", "nnunet", tmp_path / "theirs"))
+    assert "nnU-Net will leave it out: of a only the largest connected component is kept" in caplog.text
 
 
 def test_nnunet_gets_its_folder_and_its_command(model, tmp_path, caplog):

@@ -1,108 +1,170 @@
-"""Which files make a case."""
+"""The verb: what it says, what it does again, and how it ends."""
 
-import dataclasses
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from segfw import read_volume
-from segfw.core.errors import DataError, UsageError
-from segfw.core.verb_settings import InferenceOverrides
-from segfw.inference.bundle import save_bundle
-from segfw.stages.predict import find_cases, open_predictor, read_input
-from tests.inference.tiny_model import make_bundle, make_plan
-from tests.io.formats.dicom_files import write_slice
+from segfw.core.errors import JobError, UsageError
+from segfw.core.verb_settings import InferenceOverrides, PredictSettings
+from segfw.stages import predict
+from tests.stages.tiny_cases import save_images, save_tiny_model
+
+THREE = [f"c{number}" for number in range(3)]
 
 
-def touch(folder, *names):
-    for name in names:
-        (folder / name).write_bytes(b"")
-    return folder
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model", slice(0, 2))
 
 
-def names(cases):
-    return {case: [path.name for path in paths] for case, paths in cases.items()}
+@pytest.fixture
+def settings(model, tmp_path):
+    save_images(tmp_path / "in", THREE)
+
+    def given(**changes):
+        places = {"model": str(model), "input": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+        return PredictSettings(**{**places, "accelerator": "cpu", "threads": 1, **changes})
+
+    return given
 
 
-def test_numbered_files_are_channels(tmp_path):
-    files = ("b_0001.nii.gz", "b_0000.nii.gz", "a_0000.nii.gz", "a_0001.nii.gz", "notes.txt", "._x.nii.gz")
-    assert names(find_cases(touch(tmp_path, *files), 2)) == {
-        "a": ["a_0000.nii.gz", "a_0001.nii.gz"],
-        "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
-    }
+def said(caplog):
+    return [record.getMessage() for record in caplog.records]
 
 
-def test_any_name_will_do_for_one_channel(tmp_path):
-    folder = touch(tmp_path, "scan.nrrd", "patient 7, left.nii.gz", "p_0001.nii.gz", "p_0002.nii.gz", "q_0000.nii.gz")
-    assert set(find_cases(folder, 1)) == {"scan", "patient 7, left", "p_0001", "p_0002", "q"}
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_a_case_given_twice_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"with and without _0000: \['a'\]"):
-        find_cases(touch(tmp_path, "a.nii.gz", "a_0000.nii.gz"), 1)
+def test_what_will_be_done_is_said_and_what_was_is_summed_up(settings, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        predict.run(settings(inference=InferenceOverrides(step_size=0.7)))
+    first, *cases, last = said(caplog)
+    assert first == (
+        "predict: 3 cases, 3 to do, 0 skipped as done; Dataset 3d_fullres (folds 0, full), mirrored along axes "
+        "0, 1, 2, step 0.7; on CPU, 1 thread (as asked)"
+    )
+    assert [line.split(" (")[0] for line in cases] == [
+        f"{i + 1}/3 c{i}: {tmp_path / 'out' / f'c{i}.nii.gz'}" for i in range(3)
+    ]
+    assert last.startswith("predict: 3 done, 0 skipped, 0 failed in ")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.nii.gz" for name in THREE]
 
 
-def test_one_file_is_one_case(tmp_path):
-    touch(tmp_path, "x_0000.nii.gz")
-    assert names(find_cases(tmp_path / "x_0000.nii.gz", 1)) == {"x": ["x_0000.nii.gz"]}
+def test_a_second_command_does_what_is_missing(settings, tmp_path, caplog):
+    predict.run(settings())
+    before = stamps(tmp_path / "out")
+    with caplog.at_level(logging.INFO):
+        predict.run(settings())
+    assert stamps(tmp_path / "out") == before
+    assert said(caplog)[-1].startswith("predict: 0 done, 3 skipped, 0 failed")
+    (tmp_path / "out" / "c1.nii.gz").unlink()
+    predict.run(settings())
+    after = stamps(tmp_path / "out")
+    assert {name for name in after if after[name] != before[name]} == {"c1.nii.gz"}
+    predict.run(settings(overwrite=True))
+    assert not set(stamps(tmp_path / "out").items()) & set(after.items())
 
 
-def test_one_file_may_hold_all_channels(tmp_path):
-    assert names(find_cases(touch(tmp_path, "color.png"), 3)) == {"color": ["color.png"]}
+def test_a_map_that_is_asked_for_later_is_made(settings, tmp_path):
+    predict.run(settings())
+    predict.run(settings(inference=InferenceOverrides(uncertainty=True)))
+    assert len(list((tmp_path / "out").glob("c?_uncertainty.nii.gz"))) == 3
+    (tmp_path / "out" / "c2_uncertainty.nii.gz").unlink()
+    before = stamps(tmp_path / "out")
+    predict.run(settings(inference=InferenceOverrides(uncertainty=True)))
+    after = stamps(tmp_path / "out")
+    assert {name for name in after if after[name] != before.get(name)} == {"c2.nii.gz", "c2_uncertainty.nii.gz"}
 
 
-def test_a_missing_or_misnumbered_channel_is_named(tmp_path):
-    folder = touch(tmp_path, "a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz", "b_0002.nii.gz")
-    with pytest.raises(DataError, match=r"takes 3 channels, .*\{'a': \[0, 1\]\}"):
-        find_cases(folder, 3)
-    (tmp_path / "other").mkdir()
-    other = touch(tmp_path / "other", "x_0001.nii.gz", "x_0002.nii.gz")
-    with pytest.raises(DataError, match=r"\{'x': \[1, 2\]\}"):
-        find_cases(other, 2)
+def test_bad_cases_are_listed_and_the_rest_is_done(settings, tmp_path, caplog):
+    (tmp_path / "in" / "c0_0000.nii.gz").write_bytes(b"no image")
+    shutil.copy(tmp_path / "in" / "c1_0000.nii.gz", tmp_path / "in" / "single.nii.gz")
+    with caplog.at_level(logging.INFO), pytest.raises(JobError) as raised:
+        predict.run(settings())
+    assert "2 of 4 cases failed, the others are done:\n  c0: cannot read" in str(raised.value)
+    assert "\n  single: the model takes 2 channels ['T1', 'mask'], got 1" in str(raised.value)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["c1.nii.gz", "c2.nii.gz"]
+    assert said(caplog)[-1].startswith("predict: 2 done, 0 skipped, 2 failed")
 
 
-def test_nothing_to_segment_is_said(tmp_path):
-    with pytest.raises(DataError, match="holds no image file"):
-        find_cases(tmp_path, 1)
-    with pytest.raises(DataError, match="no file or folder"):
-        find_cases(tmp_path / "nowhere", 1)
+def test_several_devices_give_the_same(settings, tmp_path):
+    predict.run(settings(output=str(tmp_path / "one")))
+    predict.run(settings(output=str(tmp_path / "two"), devices=(0, 1)))
+    for name in THREE:
+        one, two = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f / f"{name}.nii.gz"))) for f in ("one", "two")
+        )
+        assert one.any()
+        assert np.array_equal(one, two)
 
 
-def test_dicom_series_is_a_case_named_after_its_folder(tmp_path):
-    for name in ("ann", "bob"):
-        (tmp_path / name).mkdir()
-        for i in range(2):
-            write_slice(tmp_path / name / f"IM{i}", np.zeros((4, 4), np.int16), (0, 0, i))
-    touch(tmp_path, "carl.nii.gz")
-    (tmp_path / "notes").mkdir()
-    assert names(find_cases(tmp_path, 1)) == {"ann": ["ann"], "bob": ["bob"], "carl": ["carl.nii.gz"]}
-    assert names(find_cases(tmp_path / "bob", 1)) == {"bob": ["bob"]}
-    (tmp_path / "ann").rename(tmp_path / "x_0000")
-    (tmp_path / "bob").rename(tmp_path / "x_0001")
-    assert names(find_cases(tmp_path, 2)) == {"carl": ["carl.nii.gz"], "x": ["x_0000", "x_0001"]}
+def test_a_table_of_cases(settings, tmp_path):
+    rows = ["case,T1,channel_1", "x,in/c0_0000.nii.gz,in/c1_0001.nii.gz", "y,in/c1_0000.nii.gz,in/none.nii.gz"]
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    with pytest.raises(JobError, match=r"1 of 2 cases failed, .*\n  y: cannot read .*none\.nii\.gz: there is no such"):
+        predict.run(settings(input=str(tmp_path / "cases.csv")))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.nii.gz"]
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".hdr"])
-def test_numbers_that_are_none_are_not_segmented_as_zeros(tmp_path, ending):
-    array = np.ones((3, 4, 5), np.float32)
-    files = [tmp_path / f"a_000{channel}{ending}" for channel in range(2)]
-    for file in files:
-        sitk.WriteImage(sitk.GetImageFromArray(array), str(file))
-        array[2, 3, 4], array[1, 0, 2] = np.nan, np.inf
-    with pytest.raises(DataError, match=rf"a_0001\{ending}: 2 voxels are NaN or infinite, the first at \(1, 0, 2\)"):
-        read_input(files)
-    assert read_input(files[:1]).array.shape == (1, 3, 4, 5)
-    with pytest.raises(DataError, match="2 voxels are NaN"):
-        read_volume(files[1])
+def test_nothing_is_done_before_a_mistake_is_seen(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "segment_cases", None)
+    with pytest.raises(UsageError, match="predict needs model="):
+        predict.run(settings(output=None))
+    with pytest.raises(UsageError, match=r"a\.nii\.gz is a file, but input=.* is a folder"):
+        predict.run(settings(output=str(tmp_path / "a.nii.gz")))
+    with pytest.raises(UsageError, match="the images' own folder"):
+        predict.run(settings(output=str(tmp_path / "in")))
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_quick_look_takes_some_folds_of_the_model(tmp_path):
-    whole = make_bundle(make_plan())
-    save_bundle(tmp_path / "m", dataclasses.replace(whole, members=whole.members[:2]))
-    for folds, expected in ((None, [0, "full"]), (0, [0]), (("full",), ["full"]), ([0, "full"], [0, "full"])):
-        predictor = open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=folds, mirror=False))
-        assert [member.fold for member in predictor.bundle.members] == expected
-        assert not predictor.settings.mirror
-    with pytest.raises(UsageError, match=r"no fold 3; its folds are 3d_fullres: 0, full"):
-        open_predictor(tmp_path / "m", "cpu", 1, InferenceOverrides(folds=3))
+def test_a_failure_frees_every_claim(settings, tmp_path, monkeypatch):
+    def fail(predictor, take, tell):
+        take()
+        assert len(list((tmp_path / "out").iterdir())) == 1
+        raise MemoryError
+
+    monkeypatch.setattr(predict, "segment_cases", fail)
+    with pytest.raises(MemoryError):
+        predict.run(settings())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_another_command_on_the_same_folder_takes_other_cases(settings, tmp_path, monkeypatch, caplog):
+    def by_another(predictor, take, tell):
+        predict.run(settings())  # while this one has claimed nothing
+        before = stamps(tmp_path / "out")
+        original(predictor, take, tell)
+        assert stamps(tmp_path / "out") == before
+
+    original = predict.segment_cases
+    monkeypatch.setattr(predict, "segment_cases", lambda *args: (monkeypatch.undo(), by_another(*args)))
+    with caplog.at_level(logging.INFO):
+        predict.run(settings())
+    assert said(caplog)[-1].startswith("predict: 0 done, 3 skipped, 0 failed")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ctrl_c_leaves_nothing_half_done(model, tmp_path, devices):
+    names = [f"c{number:02}" for number in range(60)]
+    save_images(tmp_path / "in", names)
+    output = tmp_path / "out"
+    keys = [f"model={model}", f"input={tmp_path / 'in'}", f"output={output}", "accelerator=cpu", f"devices={devices}"]
+    command = [sys.executable, "-m", "segfw", "predict", *keys, f"hydra.run.dir={tmp_path / 'log'}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
+    deadline = time.monotonic() + 120
+    while not list(output.glob("*.nii.gz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip().splitlines()[-1] == "segfw: interrupted"
+    assert 0 < len(list(output.iterdir())) < len(names)
+    assert not list(output.glob(".*"))

@@ -14,10 +14,11 @@ from segfw.core.preprocessing import CropRecord
 from segfw.core.ranks import Ranks
 from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.types import IntArray, Volume
+from segfw.data.kept_logits import has_logits, load_logits, logits_path
 from segfw.data.next_stage import PreviousStage, is_committed
 from segfw.nn.build import fresh_network
 from segfw.training.run import FoldRun, NextStage
-from segfw.training.validation import FoldIO, Share, made_from_of, validate_fold
+from segfw.training.validation import FoldIO, Share, logits_hash, made_from_of, validate_fold
 
 MakeRun = Callable[..., FoldRun]
 
@@ -61,7 +62,7 @@ def test_the_mean_of_samples_is_what_is_validated(make_run: MakeRun, io: FoldIO,
 
     network.register_forward_hook(count)
     assert validate_fold(run, network, tmp_path, io, checkpoint) is not None
-    assert passes == 3 * 8  # windows of 8 in 16 voxels
+    assert passes == 1 + 3 * 8  # one tells what a window takes; windows of 8 in 16 voxels
 
 
 def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
@@ -74,6 +75,36 @@ def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldI
     assert network.depth is None
     with pytest.raises(UsageError, match="between 1 and 2 for 3d_fullres, got 3"):
         make_run(network=NetworkSettings("unet_plus_plus"), inference=InferenceSettings(depth=3))
+
+
+def test_a_network_short_of_memory_loses_no_case(
+    make_run: MakeRun, io: FoldIO, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two windows at once are too many; the scores are those of one at once, and the network trains as before."""
+
+    class Crowded(Constant):
+        def forward(self, image: Tensor) -> Tensor:
+            if len(image) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return super().forward(image)
+
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run(inference=InferenceSettings(window_batch_size=2))
+    network = Crowded(1).train()
+    crowded = validate_fold(run, network, tmp_path / "crowded", io, checkpoint)
+    plain = validate_fold(run, Constant(1), tmp_path / "plain", io, checkpoint)
+    assert crowded is not None
+    assert crowded == plain
+    assert network.training
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_memory_does_not_make_another_validation(make_run: MakeRun) -> None:
+    inference = InferenceSettings(memory_gb=3.0, probabilities=True)
+    assert made_from_of(make_run(inference=inference), "w") == made_from_of(
+        make_run(inference=InferenceSettings()), "w"
+    )
 
 
 def test_scores_by_hand(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
@@ -170,3 +201,35 @@ def test_the_grid_of_the_next_stage() -> None:
     # Planned axes are (X, Z, Y): spacing (2, 4, 1) and extents (5, 6, 7) in that order.
     assert NextStage("fine", (1.0, 1.0, 1.0)).shape(record, (2, 0, 1)) == (10, 24, 7)
     assert NextStage("flat", (2.0, 2.0)).shape(record, (2, 0, 1)) == (5, 12, 4)  # 3.5 rounds to 4
+
+
+def test_logits_of_every_case_are_kept_unless_they_shall_not_be(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run()
+    validate_fold(run, Constant(1), tmp_path / "kept", io, checkpoint)
+    path = logits_path(tmp_path / "kept" / "validation", "c")
+    assert has_logits(path, logits_hash(run, sha256(checkpoint)))
+    logits = load_logits(path)
+    assert (logits.shape, logits.dtype) == ((3, 16, 16, 16), np.float16)
+    assert [values.tolist() for values in map(np.unique, logits)] == [[0], [1], [0]]
+    validate_fold(replace(run, keep_logits=False), Constant(1), tmp_path / "not", io, checkpoint)
+    assert not (tmp_path / "not" / "validation" / "logits").exists()
+
+
+def test_logits_are_known_by_weights_and_settings_but_not_by_postprocessing(make_run: MakeRun) -> None:
+    run = make_run()
+    known = logits_hash(run, "x")
+    changed = [
+        replace(run, inference=replace(run.inference, **change)) for change in ({"step_size": 0.4}, {"mirror": True})
+    ]
+    assert len({known, logits_hash(run, "y"), *(logits_hash(other, "x") for other in changed)}) == 4
+    assert logits_hash(replace(run, inference=replace(run.inference, postprocessing=False)), "x") == known
+
+
+def test_postprocessing_may_change_after_validation(make_run: MakeRun) -> None:
+    run = make_run(inference=InferenceSettings(step_size=1.0))
+    without = make_run(inference=InferenceSettings(step_size=1.0, postprocessing=False))
+    other = make_run(inference=InferenceSettings(step_size=0.5))
+    assert made_from_of(run, "0") == made_from_of(without, "0")
+    assert made_from_of(run, "0") != made_from_of(other, "0")
