@@ -260,6 +260,15 @@ def test_help_and_mistakes_are_answered_without_loading_the_heavy_libraries(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_predicting_loads_nothing_that_only_training_needs(tmp_path):
+    done, _ = _segfw("predict", "model=nowhere", "input=scan.nii.gz", "output=there", cwd=tmp_path)
+    assert "segfw: no model at nowhere" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert {"torch", "segfw.inference.predictor"} <= imported
+    packages = {name.partition(".")[0] for name in imported}
+    assert not packages & {"pytorch_lightning", "lightning_fabric", "torchmetrics", "torchio", "matplotlib", "wandb"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
