@@ -68,6 +68,8 @@ HOMES = {
     "onnx": {"interop"},
     "onnxscript": {"interop"},
     "onnxruntime": {"interop"},
+    "highdicom": {"interop"},
+    "pydicom": {"interop"},
 }
 CORE_MAY_USE = {"numpy", "scipy", "yaml", "cc3d"}
 OPTIONAL = {
@@ -75,6 +77,8 @@ OPTIONAL = {
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "highdicom",
+    "pydicom",
 }  # imported where they are used: slow to load, or perhaps absent
 
 

@@ -82,6 +82,10 @@ def run(capsys, *words):
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
         (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
         (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
+        (
+            ["predict", "model=a", "input=b", "output=c", "inference.output_format=tiff"],
+            "output_format must be one of ['nii.gz', 'nii', 'nrrd', 'mha', 'tif', 'png', 'dicom_seg'], got 'tiff'",
+        ),
         (["export", "model=a", "format=tar", "output=b"], "format must be one of ['zip', 'onnx', 'nnunet']"),
         (["export", "model=a"], "export needs format= and output="),
         (["+task=Task04", "pretrained.on_mismatch=warn"], "must be one of ['error', 'adapt', 'skip'], got 'warn'"),
@@ -254,6 +258,15 @@ def test_help_and_mistakes_are_answered_without_loading_the_heavy_libraries(tmp_
     assert "hydra" in imported
     assert not imported & {"torch", "lightning", "pytorch_lightning", "SimpleITK", "scipy"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_predicting_loads_nothing_that_only_training_needs(tmp_path):
+    done, _ = _segfw("predict", "model=nowhere", "input=scan.nii.gz", "output=there", cwd=tmp_path)
+    assert "segfw: no model at nowhere" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert {"torch", "segfw.inference.predictor"} <= imported
+    packages = {name.partition(".")[0] for name in imported}
+    assert not packages & {"pytorch_lightning", "lightning_fabric", "torchmetrics", "torchio", "matplotlib", "wandb"}
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,18 @@ class PostprocessingSettings:
 
 
 @dataclass(frozen=True)
+class SelectionSettings:
+    """What competes to become the model, and what is kept for it."""
+
+    ensembles: Any = setting(
+        "pairs", "averages of configurations that compete: pairs, all, none, or lists such as [[2d,3d_fullres]]"
+    )
+    keep_logits: bool = setting(
+        True, "keep what networks say of validation cases, which ensembles are scored from; else it is computed again"
+    )
+
+
+@dataclass(frozen=True)
 class ExecutorSettings:
     """Who does the work that goes case by case."""
 
@@ -194,6 +206,7 @@ class ExperimentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
     inference: InferenceSettings = field(default_factory=InferenceSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     seed: int = setting(0, "seed of weights, sampling and augmentation")

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from segfw.core.conversion import nearest
 from segfw.core.durations import parse_duration
+from segfw.core.ensembles import parse_ensembles
 from segfw.core.errors import UsageError
 from segfw.core.groups import group_regex
 from segfw.core.loss_checks import check_loss
@@ -53,6 +54,7 @@ def check_settings(settings: T) -> T:
         return dataclasses.replace(
             settings,
             trainer=dataclasses.replace(settings.trainer, devices=devices),
+            selection=dataclasses.replace(settings.selection, ensembles=parse_ensembles(settings.selection.ensembles)),
             stages=parse_stages(settings.stages),
             configurations=parse_configurations(settings.configurations),
             folds=parse_folds(settings.folds, _number_of_folds(settings.split)),

@@ -22,6 +22,9 @@ class InferenceOverrides:
     probabilities: bool | None = setting(None, "also write <case>_probabilities.npy; None: the model's own")
     memory_gb: float | None = setting(None, "GB a case may take of the host and of the GPU each; None: as is free")
     postprocessing: bool | None = setting(None, "apply the model's postprocessing; None: as the model says, false: not")
+    output_format: Literal["nii.gz", "nii", "nrrd", "mha", "tif", "png", "dicom_seg"] | None = setting(
+        None, "of the segmentations; None: that of the image, for DICOM .nii.gz with a DICOM-SEG beside it"
+    )
     trust_code: bool = setting(False, "import the network that the model names, if it is none of this package's")
 
 

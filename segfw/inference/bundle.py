@@ -65,8 +65,9 @@ class Bundle:
     """A model: its plan, as it was trained with, and its members.
 
     `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
-    most. `postprocessing`: what is done to a segmentation on the image's grid, in order. Raises `UsageError` without
-    members, for two of the same fold, and for a configuration or label values that the plan lacks.
+    most. `postprocessing`: what is done to a segmentation on the image's grid, in order. `deciding`: the configurations
+    that are averaged, none for the last stages; a first stage may be among them. Raises `UsageError` without members,
+    for two of the same fold, and for a configuration or label values that the plan lacks.
     """
 
     plan: Plan
@@ -75,6 +76,7 @@ class Bundle:
     inference: InferenceSettings
     provenance: Provenance
     postprocessing: tuple[Step, ...] = ()
+    deciding: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -87,6 +89,8 @@ class Bundle:
             raise UsageError(f"mirror_axes must be among 0, 1 and 2, each once, got {self.mirror_axes}")
         check_steps(self.postprocessing, self.plan.labels)
         there = dict.fromkeys(member.configuration for member in self.members)
+        if unknown := [name for name in self.deciding if name not in there]:
+            raise UsageError(f"deciding must name configurations of the model's members {list(there)}, got {unknown}")
         for name in there:
             previous = self.plan.configuration(name).previous_stage
             if previous is not None and previous not in there:
@@ -97,7 +101,12 @@ class Bundle:
 
     @property
     def last_stages(self) -> tuple[str, ...]:
-        """The configurations whose networks decide: those that no other one of the model has as its previous stage."""
+        """The configurations whose networks decide: those that no other one of the model has as its previous stage.
+
+        Or those that the model names.
+        """
+        if self.deciding:
+            return self.deciding
         names = dict.fromkeys(member.configuration for member in self.members)
         first_stages = {self.plan.configuration(name).previous_stage for name in names}
         return tuple(name for name in names if name not in first_stages)
@@ -132,6 +141,7 @@ class _Manifest:
     inference: InferenceSettings
     provenance: Provenance
     postprocessing: tuple[Step, ...] = ()
+    deciding: tuple[str, ...] = ()
 
 
 def refuse_cascade(bundle: Bundle, export_format: str) -> None:
@@ -158,7 +168,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         entries.append(_Entry(member.configuration, member.fold, *network))
     manifest = _Manifest(
         FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance,
-        bundle.postprocessing,
+        bundle.postprocessing, bundle.deciding,
     )  # fmt: skip
     write_text(folder / CARD, _card(manifest))
     write_text(
@@ -184,7 +194,7 @@ def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
     try:
         return Bundle(
             manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance,
-            manifest.postprocessing,
+            manifest.postprocessing, manifest.deciding,
         )  # fmt: skip
     except UsageError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error

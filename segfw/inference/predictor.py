@@ -37,7 +37,7 @@ from segfw.inference.restoring import (
 from segfw.inference.restoring_planes import Place
 from segfw.inference.sliding_window import Means, predict_logits
 from segfw.inference.uncertainty import check_can_disagree, sample_logits
-from segfw.nn.build import build_network, check_weights, cut, network_shapes
+from segfw.nn.build import build_network, check_weights, cut, lay_channels_last, network_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,8 @@ class CasePredictor:
         self._members: dict[str, list[nn.Module]] = {}
         for member in bundle.members:
             network = load_network(bundle.plan, member).to(self.device).eval()
+            if self.device.type == "cpu" and member.target is None:
+                lay_channels_last(network, bundle.plan.configuration(member.configuration))
             cut(network, self.settings.depth)
             if bundle.plan.configuration(member.configuration).previous_stage is not None:
                 network = FedNetwork(network, bundle.plan.labels.foreground_values)

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from segfw.core.types import Shape
+from segfw.nn.convolution import Conv2d, Conv3d
 from segfw.nn.norm import InstanceNorm
 
 # number of spatial axes -> module
-CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: dict[int, Any] = {2: Conv2d, 3: Conv3d}
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 AVERAGE_POOLS: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 

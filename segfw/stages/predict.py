@@ -43,7 +43,7 @@ def run(settings: PredictSettings) -> None:
     inference = settings_of(bundle, settings.inference)
     source = Path(settings.input)
     images = find_cases(source, bundle.plan.channel_names)
-    outputs = plan_outputs(images, source, Path(settings.output), inference)
+    outputs = plan_outputs(images, source, Path(settings.output), inference, settings.inference.output_format)
     with closing(CaseList(outputs, settings.overwrite)) as cases:
         places = choose_places(settings.accelerator, settings.devices, settings.threads)
         places = replace(places, numbers=places.numbers[: max(1, cases.size)])

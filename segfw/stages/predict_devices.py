@@ -21,7 +21,7 @@ import torch
 
 from segfw.core import errors
 from segfw.core.cpu import available_cores
-from segfw.core.errors import DeviceError, SegfwError
+from segfw.core.errors import DeviceError, JobError, SegfwError
 from segfw.core.parents import leave_with_parent
 from segfw.core.settings import InferenceSettings
 from segfw.core.settings_checks import parse_members
@@ -129,7 +129,8 @@ def segment_on_devices(order: Order, numbers: tuple[int, ...], cases: CaseList, 
     refusals: list[SegfwError] = []
     try:
         with _threads_of_libraries(order.threads):
-            workers += [_Worker(context, replace(order, number=number)) for number in numbers]
+            for number in numbers:
+                workers.append(_Worker(context, replace(order, number=number)))
         at_work = {worker.connection: worker for worker in workers}
         while at_work:
             for connection in wait(list(at_work)):
@@ -204,7 +205,7 @@ def _answer(worker: _Worker, cases: CaseList, tell: Tell, refusals: list[SegfwEr
     elif isinstance(message, _Line):
         logging.getLogger(message.logger).log(message.level, "device %d: %s", worker.order.number, message.text)
     elif isinstance(message, _Refusal):
-        refusals.append(getattr(errors, message.kind)(message.message))
+        refusals.append(getattr(errors, message.kind, JobError)(message.message))
         log.error("device %d cannot be used: %s", worker.order.number, message.message)
     return True
 
@@ -214,6 +215,8 @@ def _bury(worker: _Worker, cases: CaseList, tell: Tell) -> None:
     worker.process.join()
     status = worker.process.exitcode or 0
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    if status:
+        log.error("the process of device %d %s", worker.order.number, how)
     for name in worker.at_hand:
         cases.give_back(name, interrupted=True)
         others = f", with {counted(len(worker.at_hand) - 1, 'other case')} at hand" if len(worker.at_hand) > 1 else ""
@@ -242,6 +245,7 @@ def _work(connection: Connection, order: Order, parent: int) -> None:
         return given
 
     logging.getLogger().addHandler(_Forwarding(say))
+    logging.getLogger().setLevel(logging.INFO)
     try:
         predictor = open_predictor(order.model, order.accelerator, order.threads, order.overrides, number=order.number)
     except SegfwError as error:

@@ -8,15 +8,17 @@ from pathlib import Path
 from segfw.core.errors import UsageError
 from segfw.core.settings import InferenceSettings
 from segfw.core.types import Geometry
+from segfw.inference.bundle import Bundle
 from segfw.inference.predictor import Prediction
 from segfw.io.datasets.listing import UNCERTAINTY, is_image, split_ending
 from segfw.io.formats.endings import is_known
-from segfw.io.formats.readers import write_label
-from segfw.io.formats.writing import label_ending, write_map
+from segfw.io.formats.writing import write_map
 from segfw.stages.predict_inputs import is_one_case
+from segfw.stages.segmentations import named_file, segmentation_files, write_segmentation
 
 UNCERTAINTY_MAP = "uncertainty"
 PROBABILITIES = "probabilities"
+SECOND_FORM = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class PredictionCase:
     images: tuple[Path, ...]
     target: Path
     beside: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def segmentations(self) -> tuple[Path, ...]:
+        """The files that hold the segmentation, the label map last."""
+        second = self.beside.get(SECOND_FORM)
+        return (self.target,) if second is None else (second, self.target)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -40,16 +48,25 @@ class PredictionCase:
 
 
 def plan_outputs(
-    images: Mapping[str, tuple[Path, ...]], source: Path, output: Path, settings: InferenceSettings
+    images: Mapping[str, tuple[Path, ...]],
+    source: Path,
+    output: Path,
+    settings: InferenceSettings,
+    output_format: str | None = None,
 ) -> list[PredictionCase]:
     """Return a case for each of `images`, found at `source`: into the folder `output`, or to that file for one image.
 
+    `output_format`: None takes that of each image (see `segmentation_files`).
+
     Raises `UsageError` where segmentations would take the place of images, of one another, or be taken for images.
     """
-    targets = _targets(images, source, output)
-    cases = [
-        PredictionCase(name, images[name], target, files_beside(target, settings)) for name, target in targets.items()
-    ]
+    targets = _targets(images, source, output, output_format)
+    cases = []
+    for name, (target, *second) in targets.items():
+        beside = files_beside(target, settings)
+        if second:
+            beside[SECOND_FORM] = second[0]
+        cases.append(PredictionCase(name, images[name], target, beside))
     _refuse_clashes(cases)
     if source.is_dir() and output.resolve() == source.resolve():
         raise UsageError(f"output: {output} is the images' own folder; segmentations would be taken for images")
@@ -67,20 +84,22 @@ def files_beside(target: Path, settings: InferenceSettings) -> dict[str, Path]:
     return files
 
 
-def write_case(case: PredictionCase, prediction: Prediction, geometry: Geometry) -> None:
-    """Write all of a case, the segmentation last: with it the case is done."""
+def write_case(case: PredictionCase, prediction: Prediction, geometry: Geometry, bundle: Bundle) -> None:
+    """Write all of a case by the model `bundle`, the segmentation last: with it the case is done."""
     if UNCERTAINTY_MAP in case.beside and prediction.uncertainty is not None:
         write_map(case.beside[UNCERTAINTY_MAP], prediction.uncertainty, geometry)
-    write_label(case.target, prediction.segmentation, geometry)
+    write_segmentation(case.segmentations, prediction.segmentation, geometry, case.images, bundle)
 
 
-def _targets(images: Mapping[str, tuple[Path, ...]], source: Path, output: Path) -> dict[str, Path]:
+def _targets(
+    images: Mapping[str, tuple[Path, ...]], source: Path, output: Path, output_format: str | None
+) -> dict[str, tuple[Path, ...]]:
     if is_image(output) and not output.is_dir():
         if not is_one_case(source):
             kind = "a folder" if source.is_dir() else "a table"
             raise UsageError(f"output={output} is a file, but input={source} is {kind}; name a folder")
-        return dict.fromkeys(images, output)
-    return {name: output / f"{name}{label_ending(files[0])}" for name, files in images.items()}
+        return {name: named_file(output, files[0], output_format) for name, files in images.items()}
+    return {name: segmentation_files(name, files, output, output_format) for name, files in images.items()}
 
 
 def _refuse_clashes(cases: list[PredictionCase]) -> None:

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from segfw.core.errors import DataError, SegfwError
+from segfw.core.errors import SegfwError
 from segfw.core.types import Geometry
 from segfw.inference.predictor import CaseLogits, CasePredictor, PreparedImage
 from segfw.stages.predict_claims import Claimed, Nothing
 from segfw.stages.predict_inputs import read_input
 from segfw.stages.predict_outputs import PROBABILITIES, write_case
+from segfw.stages.segmentations import grid_for
 
 R = TypeVar("R")
 
@@ -102,10 +103,9 @@ class _Steps:
         begun = time.monotonic()
         with self._failure_told(claimed):
             volume = read_input(claimed.case.images)
-            if volume.geometry is None:
-                raise DataError(f"{claimed.case.images[0]} states no geometry to write on")
+            grid = grid_for(claimed.case.segmentations, volume, claimed.case.images)
             image = self._predictor.prepare(volume)
-            return _Piece(claimed, image, volume.geometry, time.monotonic() - begun)
+            return _Piece(claimed, image, grid, time.monotonic() - begun)
         return None
 
     def compute(self, piece: _Piece[PreparedImage]) -> _Piece[CaseLogits] | None:
@@ -124,7 +124,7 @@ class _Steps:
             prediction = self._predictor.restore(piece.content, probabilities_file=file)
             piece.claimed.lock.check()
             if not self.stopped:
-                write_case(piece.claimed.case, prediction, piece.geometry)
+                write_case(piece.claimed.case, prediction, piece.geometry, self._predictor.bundle)
                 self._tell(Outcome(piece.claimed.case.name, piece.seconds + time.monotonic() - begun))
 
     @contextmanager

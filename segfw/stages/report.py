@@ -16,10 +16,13 @@ import torch
 from segfw.core.cost import parameter_count
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.files import write_text
+from segfw.core.labels import LabelSet
 from segfw.core.locks import hold
 from segfw.core.network_fit import as_built
 from segfw.core.plan import Configuration, Plan
-from segfw.core.selection import Selection
+from segfw.core.postprocessing import step_in_words
+from segfw.core.selection import Score
+from segfw.core.selection_record import SelectionRecord
 from segfw.core.settings import ExperimentSettings, NetworkSettings
 from segfw.core.version import __version__
 from segfw.io.formats.readers import read_image, write_label
@@ -30,7 +33,8 @@ from segfw.stages.predict_devices import open_predictor
 from segfw.stages.runs import FinishedFold
 from segfw.stages.select import finished_folds, load_selection
 from segfw.tracking.network_table import NetworkRow
-from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores, build_report
+from segfw.tracking.report import FoldCurves, ReportContent, ValidationScores, build_report
+from segfw.tracking.selection_table import CandidateScore
 from segfw.workspace import digest
 
 log = logging.getLogger(__name__)
@@ -76,7 +80,8 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         validations += _validations(folds, prefix)
         selection = _optional_selection(job, name)
         scores = selection.scores if selection else ()
-        candidates += [CandidateScore(prefix + s.name, s.num_cases, s.dice, s.dice_per_label) for s in scores]
+        own_name = name == job.settings.name
+        candidates += [_candidate(score, prefix, with_lead=own_name) for score in scores]
     own = _optional_selection(job, job.settings.name)
     plan = _optional_plan(job)
     return ReportContent(
@@ -94,12 +99,40 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         validations=tuple(validations),
         candidates=tuple(candidates),
         winner=None if own is None else (f"{job.settings.name}: " if several else "") + own.winner,
+        selection_notes=() if own is None else selection_notes(own, job.dataset.labels),
         same_cases=len({(score.num_cases) for score in candidates}) <= 1 and (own is None or own.same_cases),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
 
 
-def _optional_selection(job: Job, name: str) -> Selection | None:
+def _candidate(score: Score, prefix: str, with_lead: bool) -> CandidateScore:
+    """Return a row of the table; leads are those over the candidates of one name, the command's own."""
+    ahead = score.winner_ahead_by
+    lead = (ahead.dice, ahead.low, ahead.high) if ahead and with_lead else None
+    return CandidateScore(prefix + score.name, score.num_cases, score.dice, score.dice_per_label, lead)
+
+
+def selection_notes(record: SelectionRecord, labels: LabelSet) -> tuple[str, ...]:
+    """Say how sure the choice is, what is done after the network, and what did not compete."""
+    cross = record.cross_fitted
+    if cross.dice is None:
+        said = f"no cross-fitted score: {cross.reason}"
+    else:
+        said = f"cross-fitted {cross.dice:.4f} (each case scored by what was chosen without its fold)"
+    notes = [f"Selection score of {record.winner}: {record.selection_score:.4f}, on the cases that chose it; {said}."]
+    if len(record.scores) > 1:
+        notes.append(f"Intervals: {record.intervals}.")
+    chosen = record.postprocessing
+    if chosen is not None and chosen.steps:
+        words = "; ".join(step_in_words(step, labels) for step in chosen.steps)
+        means = f"{chosen.before.foreground:.4f} to {chosen.after.foreground:.4f}"
+        notes.append(f"Postprocessing, {means} on the cases that chose it: {words}.")
+    elif chosen is not None:
+        notes.append(f"Postprocessing: none of {len(chosen.examined)} steps examined is worth it.")
+    return (*notes, *(f"Not formed: {name}: {reason}." for name, reason in record.not_formed.items()))
+
+
+def _optional_selection(job: Job, name: str) -> SelectionRecord | None:
     """Return a name's selection, None where there is none that can be read."""
     try:
         return load_selection(job.workspace, name)

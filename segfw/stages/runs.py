@@ -39,6 +39,7 @@ CONTINUES = (
     "mirror_axes",  # what the rule found; `augmentation.mirror_axes`, which asks for it, counts
     "data",
     "inference",
+    "keep_logits",
     "pretrained.path",  # its hash counts, wherever it lies
     "next_stage",
     "previous",  # compared on its own, when the previous stage is there
@@ -74,6 +75,7 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         pretrained=settings.pretrained if settings.pretrained.path else None,
         pretrained_sha256=_pretrained_hash(settings.pretrained),
         next_stage=next_stage(job.plan, configuration),
+        keep_logits=settings.selection.keep_logits,
     )
 
 

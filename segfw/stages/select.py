@@ -1,28 +1,33 @@
-"""Stage `select`: score every configuration on its finished folds and package the best.
+"""Stage `select`: score every configuration and ensemble on its finished folds and package the best.
 
 A pure function of what lies under runs/<name>: any later command may call it again, and it changes nothing when no
 fold has been added.
 """
 
 import logging
-from dataclasses import replace
 
 from segfw.core.conversion import from_plain
-from segfw.core.errors import ArtefactError
+from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.locks import hold
-from segfw.core.selection import Candidate, Score, Selection, score, select
+from segfw.core.selection import Score
+from segfw.core.selection_record import SelectionRecord
 from segfw.core.splits import Fold
-from segfw.data.augmentation import mirror_axes
-from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
-from segfw.stages.cascade import joint_plan, with_first_stages, without_stale
+from segfw.core.words import counted
+from segfw.stages.cascade import with_first_stages, without_stale
+from segfw.stages.competition import compete, groups_of, winner_of
+from segfw.stages.contestants import model_members
 from segfw.stages.job import ALGORITHMS, Job
-from segfw.stages.provenance import make_provenance
+from segfw.stages.packaging import package
 from segfw.stages.runs import FinishedFold, load_finished
-from segfw.training.checkpoints import network_weights
-from segfw.training.run import CHECKPOINTS, DONE, LAST, FoldRun
-from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
+from segfw.training.run import DONE, FoldRun
+from segfw.workspace import State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
+
+COMMENT = (
+    "Every candidate with its whole-case cross-validation score. Selection scores chose the winner, which makes them "
+    "look better\nthan they are; the cross-fitted score does not: each of its cases had no part in the choice."
+)
 
 
 def run(job: Job) -> None:
@@ -34,12 +39,21 @@ def run(job: Job) -> None:
             f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
         )
     _name_missing(job, folds)
+    scored = [fold for fold in folds if fold.scores is not None]
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
-        winner = _select(job, folds)
-        members = with_first_stages(_members([fold for fold in folds if fold.candidate == winner]), folds)
-        inputs = {"winner": digest([fold.done for fold in members]), "algorithm": ALGORITHMS["select"]}
+        if not scored:
+            log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
+            members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
+            lock.check()
+            alone = (folds[0].run.configuration_name,)
+            package(job, members, alone, None)
+            return
+        record = _selected(job, scored, folds)
+        winner = winner_of(record, scored)
+        members = model_members(winner, folds)
+        deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        _package(job, members, inputs)
+        package(job, members, deciding, record)
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
@@ -48,57 +62,74 @@ def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
     return [fold for fold in map(load_finished, folders) if fold is not None]
 
 
-def load_selection(workspace: Workspace, name: str) -> Selection | None:
+def load_selection(workspace: Workspace, name: str) -> SelectionRecord | None:
     """Return the selection on disk, None where there is none."""
     path = workspace.selection(name)
-    return from_plain(Selection, load_yaml(path), path.name) if path.exists() else None
+    return from_plain(SelectionRecord, load_yaml(path), path.name) if path.exists() else None
 
 
 def best_score(job: Job) -> float | None:
-    """Return the winner's mean validation Dice, None where nothing was scored."""
+    """Return the winner's selection score, its mean validation Dice; None where nothing was scored."""
     selection = load_selection(job.workspace, job.settings.name)
-    return selection.best.dice if selection else None
+    return selection.selection_score if selection else None
 
 
-def _select(job: Job, folds: list[FinishedFold]) -> str:
-    """Score the candidates, save the table and return the winner; without any score the first, and say so."""
-    scored = [fold for fold in folds if fold.scores is not None]
-    if not scored:
-        log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
-        return folds[0].candidate
-    names = list(dict.fromkeys(fold.candidate for fold in scored))
-    selection = select([_candidate(name, [fold for fold in scored if fold.candidate == name]) for name in names])
+def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> SelectionRecord:
+    """Return the table on disk where it is up to date, else make and save it."""
     path = job.workspace.selection(job.settings.name)
-    inputs = {"folds": digest([[fold.candidate, fold.done] for fold in scored]), "algorithm": ALGORITHMS["select"]}
+    inputs = {
+        "folds": digest([[fold.candidate, fold.done] for fold in scored]),
+        "selection.ensembles": digest(job.settings.selection.ensembles),
+        "postprocessing": digest(job.settings.postprocessing),
+        "groups": digest(groups_of(job)),
+        "algorithm": ALGORITHMS["select"],
+    }
     if standing(path, inputs).state is State.FRESH:
-        log.info("select: nothing to do, %s is up to date", path)
-        return selection.winner
-    comment = "Every candidate with its whole-case cross-validation score. These scores chose the winner."
-    save_artefact(path, to_yaml(selection, comment), inputs)
-    for reached in selection.scores:
-        log.info("select: %s%s", _in_words(reached), "  <- winner" if reached.name == selection.winner else "")
-    if not selection.same_cases:
-        log.warning("select: the candidates were scored on different cases (folds are missing); compare them with care")
+        try:
+            record = load_selection(job.workspace, job.settings.name)
+        except SegfwError as error:
+            log.warning("select: %s is made anew: %s", path, error)
+        else:
+            assert record is not None
+            if not record.try_again:
+                log.info("select: nothing to do, %s is up to date", path)
+                return record
+    record = compete(job, scored, folds)
+    save_artefact(path, to_yaml(record, COMMENT), inputs)
+    _tell(record)
     log.info("select: wrote %s", path)
-    return selection.winner
+    return record
 
 
-def _members(folds: list[FinishedFold]) -> list[FinishedFold]:
-    """Return the folds of cross-validation, which have a score; the model of every case only where there are none."""
-    scored = [fold for fold in folds if fold.scores is not None]
-    return scored or folds
-
-
-def _candidate(name: str, folds: list[FinishedFold]) -> Candidate:
-    cases = tuple(case for fold in folds if fold.scores for case in fold.scores.cases)
-    numbers = tuple(fold.run.fold for fold in folds if isinstance(fold.run.fold, int))
-    return Candidate(name, (folds[0].run.configuration_name,), numbers, cases)
+def _tell(record: SelectionRecord) -> None:
+    for reached in record.scores:
+        log.info("select: %s%s", _in_words(reached), "  <- winner" if reached.name == record.winner else "")
+    if not record.same_cases:
+        decided = f"{record.num_common} cases, which all have, decided" if record.num_common else "compare with care"
+        log.warning("select: the candidates were scored on different cases (folds are missing); %s", decided)
+    chosen = record.postprocessing
+    if chosen is not None:
+        means = chosen.before.foreground, chosen.after.foreground
+        found = f"{counted(len(chosen.steps), 'step')} chosen of {len(chosen.examined)} examined"
+        log.info("select: postprocessing takes the winner from %.4f to %.4f (%s)", *means, found)
+    cross = record.cross_fitted
+    if cross.dice is None:
+        log.info("select: selection score %.4f; no cross-fitted score: %s", record.selection_score, cross.reason)
+    else:
+        log.info(
+            "select: selection score %.4f; cross-fitted, postprocessing included: %.4f (each case scored by what was "
+            "chosen without its fold)",
+            *(record.selection_score, cross.dice),
+        )
 
 
 def _in_words(reached: Score) -> str:
     labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
     cases = f"{reached.num_cases} cases of folds {list(reached.folds)}"
-    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}"
+    lead = reached.winner_ahead_by
+    interval = f", {lead.low:+.4f} to {lead.high:+.4f}" if lead and lead.low is not None else ""
+    behind = f"; the winner is ahead by {lead.dice:+.4f}{interval}" if lead else ""
+    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}{behind}"
 
 
 def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
@@ -117,42 +148,3 @@ def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
     if isinstance(run.fold, str):
         return True
     return run.fold < len(splits) and (run.train_cases, run.val_cases) == (splits[run.fold].train, splits[run.fold].val)
-
-
-def _package(job: Job, members: list[FinishedFold], inputs: MadeFrom) -> None:
-    """Write models/<name>/ from the members' final weights, unless the one on disk was made from the same."""
-    folder = job.workspace.model(job.settings.name)
-    there = load_provenance(folder)
-    if there is not None and there.made_from == inputs:
-        log.info("select: nothing to do, the model %s is up to date", folder)
-        return
-    first = members[0].run
-    scored = [member for member in members if member.candidate == members[0].candidate]
-    reached = None if members[0].scores is None else score(_candidate("winner", scored))
-    bundle = Bundle(
-        plan=joint_plan([member.run for member in members]),
-        members=tuple(_member(member) for member in members),
-        mirror_axes=_shared_mirror_axes(members),
-        inference=replace(first.inference, memory_gb=None),  # which is for the machine at hand
-        provenance=make_provenance(job, members, reached, inputs),
-    )
-    save_bundle(folder, bundle)
-    log.info(
-        "select: wrote %s (%s, %d member%s)",
-        folder,
-        members[0].candidate,
-        len(members),
-        "s" if len(members) > 1 else "",
-    )
-
-
-def _shared_mirror_axes(members: list[FinishedFold]) -> tuple[int, ...]:
-    """Return the axes along which every member was trained with mirroring: a rule of the data can find others."""
-    axes = [mirror_axes(m.run.resolved_augmentation, len(m.run.configuration.patch_size)) for m in members]
-    return tuple(axis for axis in axes[0] if all(axis in other for other in axes))
-
-
-def _member(fold: FinishedFold) -> Member:
-    weights = network_weights(fold.folder / CHECKPOINTS / LAST)
-    run, network = fold.run, fold.run.network
-    return Member(run.configuration_name, run.fold, network.name, weights, network.target, network.arguments)

@@ -14,6 +14,7 @@ from segfw.tracking.figures import PAGE, to_svg
 from segfw.tracking.network_table import NetworkRow, network_table
 from segfw.tracking.page import columns, figure, foldable, heading, navigation, page, paragraph, section, table, tiles
 from segfw.tracking.plots import dice_figure, geometry_figure, intensity_figure
+from segfw.tracking.selection_table import CandidateScore, selection_table
 from segfw.tracking.topology import topology_figure
 
 NOTHING = "–"
@@ -50,22 +51,12 @@ class ValidationScores:
 
 
 @dataclass(frozen=True)
-class CandidateScore:
-    """One row of the selection; `dice` is the mean over foreground labels."""
-
-    name: str
-    num_cases: int
-    dice: float
-    dice_per_label: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class ReportContent:
     """Everything the page tells. What has not been made yet is None or empty.
 
     `num_parameters`: configuration -> parameters of its network. `networks`: title -> configuration, as it was built,
-    of each network that was trained, or else will be. `compared`: what every network would cost. `versions`: what made
-    this -> version.
+    of each network that was trained, or else will be. `compared`: what every network would cost. `selection_notes`:
+    sentences about the choice. `versions`: what made this -> version.
     """
 
     dataset_name: str
@@ -83,6 +74,7 @@ class ReportContent:
     candidates: tuple[CandidateScore, ...] = ()
     winner: str | None = None
     same_cases: bool = True
+    selection_notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -269,23 +261,7 @@ def _distribution(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def _selection(content: ReportContent) -> str:
-    if not content.candidates:
-        return paragraph("Nothing has been selected yet.", quiet=True)
-    labels = list(dict.fromkeys(name for row in content.candidates for name in row.dice_per_label))
-    rows = [
-        (
-            row.name,
-            str(row.num_cases),
-            _number(row.dice, 4),
-            *(_number(row.dice_per_label.get(name), 4) for name in labels),
-        )
-        for row in content.candidates
-    ]
-    best = next((number for number, row in enumerate(content.candidates) if row.name == content.winner), None)
-    warning = (
-        "" if content.same_cases else paragraph("The candidates were scored on different cases: folds are missing.")
-    )
-    return warning + table(("candidate", "cases", "mean Dice", *labels), rows, best, "selected")
+    return selection_table(content.candidates, content.winner, content.same_cases, content.selection_notes)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segfw.data.augmentation import Augmentation, augment, build_augmentation, encode_target
 from segfw.data.randomness import sample_generator
 from segfw.inference.cascade import append_one_hot
-from segfw.nn.build import fresh_network
+from segfw.nn.build import fresh_network, lay_channels_last
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.schedules import learning_rate_factor
 from segfw.training.clock import Clock
@@ -203,8 +203,7 @@ def build_module(run: FoldRun, device: Device) -> SegmentationModule:
     supervised = run.loss.deep_supervision
     network = fresh_network(configuration, run.num_channels, labels.num_heads, supervised, run.network, run.seed)
     if device.accelerator == "cpu":  # measured on two AVX2 cores, Hippocampus: 0.72 s a step instead of 0.77 to 0.86
-        layout = torch.channels_last if configuration.is_2d else torch.channels_last_3d
-        network.to(memory_format=layout)  # type: ignore[call-overload]
+        lay_channels_last(network, configuration)
     if run.trainer.compile and device.accelerator == "cuda":
         network.compile()
     loss = DeepSupervisionLoss(build_loss(run.loss, labels, configuration.batch_dice))

@@ -75,7 +75,8 @@ class FoldRun:
     `pretrained_sha256` is the hash; None for random weights. `next_stage` says for which grid whole-case validation
     segments its cases once more; `previous` says where the segmentations come from that are a further
     input; None for a configuration that takes none, and until they are there. `mirror_axes`: what
-    `augmentation.mirror_axes=auto` found, None where it is not asked.
+    `augmentation.mirror_axes=auto` found, None where it is not asked. `keep_logits`: whole-case validation leaves what
+    the network said of each case (see `segfw.data.kept_logits`).
     """
 
     plan: Plan
@@ -100,6 +101,7 @@ class FoldRun:
     next_stage: NextStage | None = None
     mirror_axes: tuple[int, ...] | None = None
     previous: PreviousRuns | None = None
+    keep_logits: bool = True
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)

@@ -5,6 +5,7 @@ Scores are kept as they arise, with what they were made from: an interrupted val
 stopped, one of other weights begins anew.
 """
 
+import hashlib
 import json
 import logging
 import time
@@ -32,7 +33,9 @@ from segfw.core.metrics import (
 )
 from segfw.core.ranks import ALONE, Ranks
 from segfw.core.types import IntArray, Volume
+from segfw.core.words import readable_size
 from segfw.data.augmentation import mirror_axes
+from segfw.data.kept_logits import FOLDER, logits_path, save_logits
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation
 from segfw.data.store import Store
 from segfw.inference.case_memory import CaseMemory, open_memory
@@ -95,19 +98,20 @@ def validate_fold(
         return None
     share = share or Share()
     target = folder / VALIDATION
-    made_from = made_from_of(run, sha256(checkpoint))
+    weights = sha256(checkpoint)
+    made_from = made_from_of(run, weights)
     scored = _load_scored(run, folder, made_from)
     store = open_store(run)
     training, device = network.training, next(network.parameters()).device
     network.eval()
     cut(network, run.inference.depth)
     try:
-        memory = _open_memory(run, network)
+        memory = open_memory_of(run, network)
         for case in share.of(run.val_cases):
             if case in scored:
                 continue
             start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, folder, io, memory)
+            scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
             _save_scored(target / share.scored_file, made_from, scored)
             dice, seconds = _dice_text(scored[case]), time.monotonic() - start
             number = run.val_cases.index(case) + 1
@@ -129,6 +133,9 @@ def validate_fold(
     write_text(target / METRICS_JSON, summary_to_json(summary))
     mean = summary.foreground_mean["dice"]
     log.info("validation: mean foreground Dice %.4f over %d cases", mean, len(run.val_cases))
+    if run.keep_logits:
+        size = sum(path.stat().st_size for path in (target / FOLDER).glob("*"))
+        log.info("validation: kept logits for ensembles, %s (selection.keep_logits)", readable_size(size))
     return summary
 
 
@@ -138,16 +145,18 @@ def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     return {"weights": weights, "inference": inference, "next_stage": to_plain(run.next_stage)}
 
 
-def _open_memory(run: FoldRun, network: nn.Module) -> CaseMemory:
-    networks = {run.configuration_name: [fed(network, run)]}
-    device = next(network.parameters()).device
-    return open_memory(run.plan, networks, run.network.target is not None, run.inference, device)
+def logits_hash(run: FoldRun, weights: str) -> str:
+    """Return the hash by which the logits of a run's validation are known; `weights`: SHA-256 of its checkpoint."""
+    made_from = {"weights": weights, "inference": to_plain(validated_with(run.inference))}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
-def _validate_case(
-    run: FoldRun, network: nn.Module, store: Store, case: str, folder: Path, io: FoldIO, memory: CaseMemory
-) -> CaseMetrics:
-    configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
+def case_logits(run: FoldRun, network: nn.Module, store: Store, case: str, memory: CaseMemory) -> Tensor:
+    """Return float16 logits `(heads, d0, d1, d2)` of a whole case, of samples' mean where the run validates that.
+
+    `network` is used on its device, in evaluation mode and at the depth to which it is cut.
+    """
+    configuration, labels = run.configuration, run.plan.labels
     image = whole_case(store, case)
     axes = mirror_axes(run.resolved_augmentation, len(configuration.patch_size))
 
@@ -158,9 +167,31 @@ def _validate_case(
         return predict_logits(fed(one, run), image, patch_size, run.inference, axes, heads, means)
 
     if run.inference.uncertainty and has_dropout(network):
-        logits = sample_logits([network], compute, run.inference, labels.has_regions).logits
-    else:
-        logits = compute(network)
+        return sample_logits([network], compute, run.inference, labels.has_regions).logits
+    return compute(network)
+
+
+def open_memory_of(run: FoldRun, network: nn.Module) -> CaseMemory:
+    """Return what keeps the run's cases within memory, for `network` on its device."""
+    networks = {run.configuration_name: [fed(network, run)]}
+    device = next(network.parameters()).device
+    return open_memory(run.plan, networks, run.network.target is not None, run.inference, device)
+
+
+def _validate_case(
+    run: FoldRun,
+    network: nn.Module,
+    store: Store,
+    case: str,
+    folder: Path,
+    io: FoldIO,
+    weights: str,
+    memory: CaseMemory,
+) -> CaseMetrics:
+    configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
+    logits = case_logits(run, network, store, case, memory)
+    if run.keep_logits:
+        save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), logits_hash(run, weights))
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
         finer = memory.places.run(partial(segment_for_next_stage, logits, record, run.plan, configuration, shape))

@@ -94,3 +94,13 @@ def test_an_unreadable_lock_waits_for_expiry(tmp_path):
     path.write_text("")
     with pytest.raises(ArtefactError, match=r"process \? on \?"), hold(path, "x", wait=False):
         pass
+
+
+def test_an_interruption_right_after_the_file_was_made_leaves_none(tmp_path, monkeypatch):
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks.os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt), hold(tmp_path / "x.lock", "x"):
+        pass
+    assert list(tmp_path.iterdir()) == []

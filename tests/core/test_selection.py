@@ -9,11 +9,12 @@ from segfw.core.metrics import CaseMetrics, Counts
 from segfw.core.selection import Candidate, select
 
 ABSENT, HALF, FULL = Counts(0, 0, 0, 8), Counts(1, 1, 1, 5), Counts(2, 0, 0, 6)
+THIRDS = Counts(1, 1, 0, 6)
 
 
-def candidate(name, *counts, folds=(0, 1)):
-    cases = tuple(CaseMetrics(f"case{i}", {"organ": count}) for i, count in enumerate(counts))
-    return Candidate(name, (name,), folds, cases)
+def candidate(name, *counts):
+    """Case i is validated by fold i."""
+    return Candidate(name, (name,), {i: (CaseMetrics(f"case{i}", {"organ": n}),) for i, n in enumerate(counts)})
 
 
 def test_highest_mean_wins_and_all_are_listed():
@@ -44,7 +45,7 @@ def test_only_nan_takes_the_first():
 
 
 def test_missing_fold_is_told():
-    assert not select([candidate("2d", HALF, FULL), candidate("3d_fullres", FULL, folds=(0,))]).same_cases
+    assert not select([candidate("2d", HALF, FULL), candidate("3d_fullres", FULL)]).same_cases
 
 
 def test_refusals():
@@ -56,7 +57,28 @@ def test_refusals():
 
 def test_a_case_that_several_folds_validate_counts_for_each_of_them():
     cases = [CaseMetrics(name, {"organ": counts}) for name, counts in (("a", FULL), ("a", HALF), ("b", HALF))]
-    selection = select([Candidate("2d", ("2d",), (0, 1), tuple(cases))])
+    selection = select([Candidate("2d", ("2d",), {0: tuple(cases[:1]), 1: tuple(cases[1:])})])
     assert (selection.best.num_cases, selection.best.dice) == (2, pytest.approx((1.0 + 0.5 + 0.5) / 3))
-    once = Candidate("3d_fullres", ("3d_fullres",), (0,), tuple(cases[1:]))
-    assert not select([Candidate("2d", ("2d",), (0, 1), tuple(cases)), once]).same_cases
+    once = Candidate("3d_fullres", ("3d_fullres",), {1: tuple(cases[1:])})
+    twice = Candidate("2d", ("2d",), {0: tuple(cases[:1]), 1: tuple(cases[1:])})
+    selection = select([twice, once])
+    assert (selection.same_cases, selection.num_common) == (False, 2)
+
+
+def test_candidates_of_different_cases_are_compared_on_those_they_share():
+    """The first has the better mean, thanks to an easy case that the other lacks."""
+    selection = select([candidate("2d", HALF, FULL, FULL), candidate("3d_fullres", THIRDS)])
+    assert (selection.winner, selection.same_cases, selection.num_common) == ("3d_fullres", False, 1)
+    assert [s.dice for s in selection.scores] == [pytest.approx(2.5 / 3), pytest.approx(2 / 3)]
+    assert [s.selection_score for s in selection.scores] == [0.5, pytest.approx(2 / 3)]
+
+
+def test_without_a_shared_case_the_means_decide():
+    other = Candidate("3d_fullres", ("3d_fullres",), {1: (CaseMetrics("case1", {"organ": FULL}),)})
+    selection = select([candidate("2d", HALF), other])
+    assert (selection.winner, selection.same_cases, selection.num_common) == ("3d_fullres", False, 0)
+
+
+def test_a_tie_of_a_configuration_and_its_ensemble_goes_to_the_configuration():
+    ensemble = Candidate("2d + 3d_fullres", ("2d", "3d_fullres"), candidate("", FULL, HALF).by_fold)
+    assert select([candidate("2d", HALF, FULL), candidate("3d_fullres", HALF, HALF), ensemble]).winner == "2d"

@@ -168,14 +168,14 @@ def package(arguments: list[str], monkeypatch: pytest.MonkeyPatch, winner: str) 
         return replace(select(candidates), winner=next(c.name for c in candidates if c.name.endswith(winner)))
 
     with monkeypatch.context() as patch:
-        patch.setattr("segfw.stages.select.select", let_win)
+        patch.setattr("segfw.stages.competition.select", let_win)
         assert main([*arguments, "stages=select"]) == 0
 
 
 def test_the_packaged_cascade_predicts_as_it_was_validated(
     job: Job, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for path in job.workspace.root.glob("selection/*"):
+    for path in job.workspace.root.glob("selection/*.yaml"):
         path.unlink()
     package(arguments, monkeypatch, CASCADE)
     bundle = load_bundle(job.workspace.model("main"))
@@ -184,7 +184,7 @@ def test_the_packaged_cascade_predicts_as_it_was_validated(
     name = job.splits[0].val[0]
     image = job.dataset.case(name).images[0]
     given = [f"model={job.workspace.model('main')}", f"input={image}", f"output={tmp_path}", "accelerator=cpu"]
-    assert main(["predict", *given, "inference.folds=0"]) == 0
+    assert main(["predict", *given, "inference.folds=0", "inference.postprocessing=false"]) == 0
     (made,) = tmp_path.iterdir()
     validated = run_of(job, CASCADE, 0) / "validation" / f"{name}.nii.gz"
     predicted, expected = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (made, validated))
@@ -197,11 +197,29 @@ def test_the_packaged_cascade_predicts_as_it_was_validated(
 def test_a_first_stage_that_wins_is_packaged_alone(
     job: Job, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in job.workspace.root.glob("selection/*"):
+    for path in job.workspace.root.glob("selection/*.yaml"):
         path.unlink()
     package(arguments, monkeypatch, "3d_lowres")
     bundle = load_bundle(job.workspace.model("main"))
     assert {member.configuration for member in bundle.members} == set(bundle.plan.configurations) == {"3d_lowres"}
+
+
+def test_both_stages_averaged_predict_as_their_ensemble_was_scored(
+    job: Job, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in job.workspace.root.glob("selection/*.yaml"):
+        path.unlink()
+    package(arguments, monkeypatch, f"{CASCADE} + default/planned/3d_lowres")
+    bundle = load_bundle(job.workspace.model("main"))
+    assert sorted((member.configuration, member.fold) for member in bundle.members) == sorted(BOTH)
+    assert bundle.last_stages == (CASCADE, "3d_lowres")
+    name = job.splits[0].val[0]
+    image = job.dataset.case(name).images[0]
+    given = [f"model={job.workspace.model('main')}", f"input={image}", f"output={tmp_path}", "accelerator=cpu"]
+    assert main(["predict", *given, "inference.folds=0", "inference.postprocessing=false"]) == 0
+    (made,) = tmp_path.iterdir()
+    (kept,) = job.workspace.root.glob(f"selection/main/*+*/segmentations/fold_0/{name}.npz")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(made))), np.load(kept)["segmentation"])
 
 
 def test_what_the_second_stage_cannot_have_is_refused_before_the_first_is_trained(

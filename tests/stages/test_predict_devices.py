@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import multiprocessing
+import types
 
 import pytest
 import torch
@@ -107,6 +109,19 @@ def test_cases_without_a_process_have_failed(tmp_path):
     assert "was killed by SIGKILL" in failures["a"]
     assert failures["f"] == "no process was left to begin it"
     assert left == []
+
+
+def test_what_a_process_logs_is_told_with_its_device(caplog):
+    said = []
+    logger = logging.Logger("segfw.inference")
+    logger.addHandler(predict_devices._Forwarding(said.append))
+    logger.warning("%d windows at once do not fit", 4)
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(said[0])
+    worker = types.SimpleNamespace(connection=ours, order=Order("m", "cpu", 1, InferenceOverrides(), number=3))
+    with caplog.at_level(logging.INFO):
+        assert predict_devices._answer(worker, None, None, [])
+    assert caplog.record_tuples == [("segfw.inference", logging.WARNING, "device 3: 4 windows at once do not fit")]
 
 
 def test_a_model_that_no_process_can_open_is_the_error(tmp_path, caplog):

@@ -16,8 +16,9 @@ from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, Tas
 from segfw.core.training_settings import PretrainedSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.provenance import check_texts
-from segfw.stages import pipeline, select, train
+from segfw.stages import pipeline, train
 from segfw.stages.job import prepare
+from segfw.stages.packaging import package, shared_mirror_axes
 from segfw.stages.provenance import make_provenance
 from segfw.stages.runs import Done, FinishedFold
 from segfw.training.fit import fit_fold
@@ -64,12 +65,12 @@ def test_a_model_is_mirrored_along_axes_that_all_its_members_know(member):
     auto = dataclasses.replace(member.run.augmentation, mirror_axes="auto")
     found = [dataclasses.replace(member.run, augmentation=auto, mirror_axes=axes) for axes in ((0, 1), (1, 2))]
     members = [dataclasses.replace(member, run=run) for run in found]
-    assert select._shared_mirror_axes(members[:1]) == (0, 1)
-    assert select._shared_mirror_axes(members) == (1,)
+    assert shared_mirror_axes(members[:1]) == (0, 1)
+    assert shared_mirror_axes(members) == (1,)
 
 
 def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, tmp_path):
-    select._package(job, [member], {"winner": "x"})
+    package(job, [member], ("3d_fullres",), None)
     folder = job.workspace.model("main")
     words = {
         *CASES,
@@ -98,7 +99,7 @@ def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, t
 
 
 def test_scores_are_those_of_cross_validation_without_nan(job, member):
-    score = Score("winner", ("3d_fullres",), (0, 1), 7, 0.75, {"core": 0.75, "shell": math.nan})
+    score = Score("winner", ("3d_fullres",), (0, 1), 7, 0.75, {"core": 0.75, "shell": math.nan}, 0.75)
     said = make_provenance(job, [member], score, {"winner": "x"})
     assert said.scores == {"dice": 0.75, "dice/core": 0.75}
     assert said.num_scored == 7

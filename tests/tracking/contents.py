@@ -4,7 +4,8 @@ import math
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Fingerprint, IntensityStatistics, Plan
-from segfw.tracking.report import CandidateScore, FoldCurves, ReportContent, ValidationScores
+from segfw.tracking.report import FoldCurves, ReportContent, ValidationScores
+from segfw.tracking.selection_table import CandidateScore
 
 LABELS = LabelSet({"background": 0, "liver & <bile>": 1, "tumor $x$": 2})
 CONFIGURATION = Configuration(

@@ -14,10 +14,11 @@ from segfw.core.preprocessing import CropRecord
 from segfw.core.ranks import Ranks
 from segfw.core.settings import InferenceSettings, NetworkSettings
 from segfw.core.types import IntArray, Volume
+from segfw.data.kept_logits import has_logits, load_logits, logits_path
 from segfw.data.next_stage import PreviousStage, is_committed
 from segfw.nn.build import fresh_network
 from segfw.training.run import FoldRun, NextStage
-from segfw.training.validation import FoldIO, Share, made_from_of, validate_fold
+from segfw.training.validation import FoldIO, Share, logits_hash, made_from_of, validate_fold
 
 MakeRun = Callable[..., FoldRun]
 
@@ -200,3 +201,34 @@ def test_the_grid_of_the_next_stage() -> None:
     # Planned axes are (X, Z, Y): spacing (2, 4, 1) and extents (5, 6, 7) in that order.
     assert NextStage("fine", (1.0, 1.0, 1.0)).shape(record, (2, 0, 1)) == (10, 24, 7)
     assert NextStage("flat", (2.0, 2.0)).shape(record, (2, 0, 1)) == (5, 12, 4)  # 3.5 rounds to 4
+
+
+def test_logits_of_every_case_are_kept_unless_they_shall_not_be(make_run: MakeRun, io: FoldIO, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"weights")
+    run = make_run()
+    validate_fold(run, Constant(1), tmp_path / "kept", io, checkpoint)
+    path = logits_path(tmp_path / "kept" / "validation", "c")
+    assert has_logits(path, logits_hash(run, sha256(checkpoint)))
+    logits = load_logits(path)
+    assert (logits.shape, logits.dtype) == ((3, 16, 16, 16), np.float16)
+    assert [values.tolist() for values in map(np.unique, logits)] == [[0], [1], [0]]
+    validate_fold(replace(run, keep_logits=False), Constant(1), tmp_path / "not", io, checkpoint)
+    assert not (tmp_path / "not" / "validation" / "logits").exists()
+
+
+def test_logits_are_known_by_weights_and_settings_but_not_by_postprocessing(make_run: MakeRun) -> None:
+    run = make_run()
+    known = logits_hash(run, "x")
+    settings = replace(run.inference, step_size=0.4), replace(run.inference, mirror=True)
+    changed = [replace(run, inference=inference) for inference in settings]
+    assert len({known, logits_hash(run, "y"), *(logits_hash(other, "x") for other in changed)}) == 4
+    assert logits_hash(replace(run, inference=replace(run.inference, postprocessing=False)), "x") == known
+
+
+def test_postprocessing_may_change_after_validation(make_run: MakeRun) -> None:
+    run = make_run(inference=InferenceSettings(step_size=1.0))
+    without = make_run(inference=InferenceSettings(step_size=1.0, postprocessing=False))
+    other = make_run(inference=InferenceSettings(step_size=0.5))
+    assert made_from_of(run, "0") == made_from_of(without, "0")
+    assert made_from_of(run, "0") != made_from_of(other, "0")

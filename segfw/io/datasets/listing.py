@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segfw.core.errors import DataError
-from segfw.io.formats.dicom import is_dicom_folder
+from segfw.io.formats.dicom import holds_no_image, is_dicom_folder
 from segfw.io.formats.endings import ending_of, is_known
 
 UNCERTAINTY = "_uncertainty"
@@ -25,12 +25,14 @@ def image_files(folder: Path) -> dict[str, Path]:
     """Return {name: path} of a folder's images, by name: files, without their ending, and sub-folders with a DICOM
     series.
 
-    Of a header and voxels in two files, `.hdr` and `.img`, the header stands for both. `DataError` for two images of
-    one name.
+    Of a header and voxels in two files, `.hdr` and `.img`, the header stands for both. DICOM files without an image,
+    such as DICOM-SEG beside a label map, are none. `DataError` for two images of one name.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and is_image(path) and not _has_header_beside(path):
+            if path.suffix.lower() == ".dcm" and holds_no_image(path):
+                continue
             name = split_ending(path)[0]
         elif path.is_dir() and not path.name.startswith(".") and is_dicom_folder(path):
             name = path.name

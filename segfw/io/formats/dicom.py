@@ -56,9 +56,28 @@ class Slice:
         return self.geometry.direction[0]
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether `path` is a DICOM image or a folder that itself holds one."""
+    return _is_dicom_image(path) or is_dicom_folder(path)
+
+
 def is_dicom_folder(path: Path) -> bool:
     """Whether the folder itself holds a DICOM image; what else lies there does not matter."""
     return path.is_dir() and any(_is_dicom_image(file) for file in sorted(path.iterdir()))
+
+
+def holds_no_image(path: Path) -> bool:
+    """Whether a file is DICOM, but of a class without an image, such as a segmentation beside the slices."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(1024)
+    return head[128:132] == b"DICM" and _object_class(head).startswith(NO_IMAGES)
+
+
+def slice_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a folder's only series in the order of `read_series`' slices; a file is its own."""
+    return tuple(piece.path for piece in _ordered(path)) if path.is_dir() else (path,)
 
 
 def series_folders(folder: Path, depth: int = MAX_DEPTH) -> list[Path]:

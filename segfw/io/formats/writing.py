@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.files import atomic_path
-from segfw.core.types import Geometry, IntArray
+from segfw.core.types import Geometry, IntArray, Shape
 from segfw.io.formats.endings import (
     INPUT_ONLY_ENDINGS,
     LOSSY_ENDINGS,
@@ -61,13 +61,14 @@ def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
     if ending in LOSSY_ENDINGS:
         raise UsageError(f"{path}: JPEG would change label values; write .png")
     if ending in INPUT_ONLY_ENDINGS:
-        raise UsageError(f"{path}: DICOM is only read; write label maps as .nii.gz")
+        raise UsageError(f"{path}: a label map is no DICOM image; write .nii.gz, or DICOM-SEG of a DICOM series")
+    require_fits(path, array.shape, geometry)
     try:
         if ending in TIFF_ENDINGS and geometry.ndim == 3:
             _warn_of_lost_geometry(path, geometry)
             write_tiff_label(path, array, geometry)
             return
-        image = image_from_label(array, _written_geometry(path, ending, array, geometry))
+        image = image_from_label(array, _written_geometry(path, ending, geometry))
     except DataError as error:
         raise DataError(f"cannot write {path}: {error}") from error
     write_by_itk(path, image)
@@ -97,14 +98,23 @@ def write_map(path: str | Path, values: NDArray[np.floating], geometry: Geometry
     write_by_itk(Path(path), image)
 
 
-def _written_geometry(path: Path, ending: str, array: IntArray, geometry: Geometry) -> Geometry:
-    """Return the part of the geometry that the format holds; `DataError` if a volume would come back turned."""
+def require_fits(path: Path, shape: Shape, geometry: Geometry) -> None:
+    """Raise `DataError` if the format of `path` cannot hold a label map (Z, Y, X) on a grid, or would turn it."""
+    ending = ending_of(path).lower()
     if ending in UNDIRECTED_ENDINGS and (geometry.ndim == 2 or not is_plain(replace(geometry, origin=(0.0,) * 3))):
-        raise DataError(f"{ending} does not hold how the grid lies, or 2D images; write .nii.gz or .nrrd")
+        raise DataError(
+            f"cannot write {path}: {ending} does not hold how the grid lies, or 2D images; write .nii.gz or .nrrd"
+        )
+    if ending in NATURAL_ENDINGS and ending not in TIFF_ENDINGS and geometry.ndim == 3 and shape[0] != 1:
+        raise DataError(
+            f"cannot write {path}: {ending} holds one slice, the label map has {shape[0]}; write .nii.gz, or .tif"
+        )
+
+
+def _written_geometry(path: Path, ending: str, geometry: Geometry) -> Geometry:
+    """Return the part of the geometry that the format holds."""
     if ending not in NATURAL_ENDINGS or geometry.ndim == 2:
         return geometry
-    if len(array) != 1:
-        raise DataError(f"{ending} holds one slice, the label map has {len(array)}; write .nii.gz, or .tif")
     _warn_of_lost_geometry(path, geometry)
     return plain_geometry(geometry.spacing[1:])
 

@@ -95,7 +95,7 @@ def test_several_slices_do_not_fit_a_png_and_one_does(tmp_path, caplog):
 
 
 def test_dicom_is_not_written(tmp_path):
-    with pytest.raises(UsageError, match=r"a\.dcm: DICOM is only read; write label maps as \.nii\.gz"):
+    with pytest.raises(UsageError, match=r"a\.dcm: a label map is no DICOM image; write \.nii\.gz"):
         write_label(tmp_path / "a.dcm", np.zeros((1, 3, 4), int), plain_geometry((1.0,) * 3))
 
 
