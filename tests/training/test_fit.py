@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -162,8 +163,7 @@ def test_more_epochs_extend(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None
 def test_a_finished_training_is_only_validated(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
     first = fit(make_run(max_epochs=2), tmp_path)
     weights = network_weights(first.checkpoint)
-    for path in (tmp_path / "validation").iterdir():
-        path.unlink()
+    shutil.rmtree(tmp_path / "validation")
     again = fit(make_run(max_epochs=1), tmp_path)
     assert again.epochs == 2
     assert again.scores == first.scores

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,5 @@ def test_a_finished_training_is_validated_with_the_average(
 ) -> None:
     run = make_run(trainer=settings(max_epochs=2, ema_half_life=HALF_LIFE))
     first_time = fit(run, tmp_path)
-    for path in (tmp_path / "validation").iterdir():
-        path.unlink()
+    shutil.rmtree(tmp_path / "validation")
     assert fit(run, tmp_path).scores == first_time.scores
