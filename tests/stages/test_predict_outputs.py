@@ -75,7 +75,7 @@ def test_all_of_a_case_is_written(tmp_path):
     geometry = Geometry((2.0, 1.0, 1.0), (0.0, 0.0, 5.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
     segmentation, doubt = np.eye(3, dtype=np.uint8)[None], np.full((1, 3, 3), 0.5, np.float32)
     case = PredictionCase("a", (), tmp_path / "a.mha", files_beside(tmp_path / "a.mha", UNSURE))
-    write_case(case, Prediction(segmentation, uncertainty=doubt), geometry)
+    write_case(case, Prediction(segmentation, uncertainty=doubt), geometry, None)  # a model only DICOM-SEG tells of
     assert case.is_there
     image = sitk.ReadImage(str(case.target))
     assert image.GetSpacing() == (1.0, 1.0, 2.0)

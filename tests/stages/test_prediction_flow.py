@@ -24,6 +24,8 @@ PATIENCE = 20.0
 class Steps:
     """Stands in for a model: a case is the number that its first voxel holds."""
 
+    bundle = None  # of which only DICOM-SEG tells
+
     def __init__(self):
         self.begun = {}
         self.held = self.most_held = 0
