@@ -65,7 +65,7 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert settings.trainer.max_epochs * settings.trainer.limit_train_batches == 600
     assert (settings.optimizer.name, settings.optimizer.lr, settings.optimizer.weight_decay) == ("adamw", 0.003, 0.01)
     assert (settings.schedule.name, settings.schedule.warmup, settings.schedule.interval) == ("one_cycle", 0.15, "step")
-    assert (settings.loss.batch_dice, settings.loss.deep_supervision) == (True, False)
+    assert (settings.loss.batch_dice, settings.loss.deep_supervision) == (True, True)
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
 
 

@@ -33,17 +33,20 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "base": (),
     "lr_0.001": ("optimizer.lr=0.001",),
     "lr_0.01": ("optimizer.lr=0.01",),
-    "sgd": ("optimizer=sgd",),
-    "cosine": ("schedule=cosine", "schedule.interval=step", "schedule.warmup=0.05"),
-    "poly": ("schedule=poly", "schedule.interval=step"),
-    "constant": ("schedule=constant",),
+    "mirror_auto": ("augmentation.mirror_axes=auto",),
+    "averaged_0.02": ("trainer.ema_half_life=0.02",),
     "sample_dice": ("loss.batch_dice=false",),
-    "deep_supervision": ("loss.deep_supervision=true",),
     "foreground_0.67": ("sampling.foreground_fraction=0.67",),
+    "component_loss": ("loss=dice_ce_blob", "loss.batch_dice=true", "loss.deep_supervision=false"),
+    "deep_supervision": ("loss.deep_supervision=true",),
+    "cosine": ("schedule=cosine", "schedule.interval=step", "schedule.warmup=0.05"),
+    "constant": ("schedule=constant",),
+    "published_augmentation": ("augmentation=default", "augmentation.mirror_axes=[]"),
+    "sgd": ("optimizer=sgd",),
+    "poly": ("schedule=poly", "schedule.interval=step"),
     "foreground_1": ("sampling.foreground_fraction=1.0",),
     "weight_decay_0.05": ("optimizer.weight_decay=0.05",),
     "mirror_all": ("augmentation.mirror_axes=null",),
-    "published_augmentation": ("augmentation=default", "augmentation.mirror_axes=[]"),
     "no_augmentation": ("augmentation=none",),
 }
 
@@ -121,7 +124,8 @@ def train(options: argparse.Namespace, name: str, variant: str, seed: int) -> Ro
             *("plan.batch_size=2", f"plan.features_per_stage={quarter(planned)}".replace(" ", "")),
             *(f"trainer.max_epochs={epochs}", "trainer.limit_train_batches=30", "trainer.threads=1"),
             *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "overwrite=true", *VARIANTS[variant]),
-        ]
+        ],
+        sampling=2.0,  # only processor time is wanted, and looking takes some
     )()
     (folder,) = (output / name / "runs" / run / "default").glob(f"*/{configuration}/fold_0")
     mean = json.loads((folder / "validation" / "metrics.json").read_text(encoding="utf-8"))

@@ -120,8 +120,10 @@ def timed(function: Callable[[], object]) -> Callable[[], Usage]:
     return run
 
 
-def child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Callable[[], Usage]:
-    """Return a run of `command` in a process of its own, its descendants included.
+def child(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, sampling: float = SAMPLING
+) -> Callable[[], Usage]:
+    """Return a run of `command` in a process of its own, its descendants included, looked at every `sampling` seconds.
 
     Memory that several processes share counts once. Raises `RuntimeError` with the end of its output if it fails.
     """
@@ -135,12 +137,12 @@ def child(command: Sequence[str], environment: Mapping[str, str] | None = None) 
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         ) as process:
-            return _watch(process, began)
+            return _watch(process, began, sampling)
 
     return run
 
 
-def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
+def _watch(process: subprocess.Popen[bytes], began: float, sampling: float) -> Usage:
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     output, peak, cpu = b"", 0, {}
@@ -152,7 +154,7 @@ def _watch(process: subprocess.Popen[bytes], began: float) -> Usage:
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
         if done:
             break
-        time.sleep(SAMPLING)
+        time.sleep(sampling)
     wall = time.perf_counter() - began
     output = (output + (process.stdout.read() or b""))[-4000:]
     process.returncode = os.waitstatus_to_exitcode(status)

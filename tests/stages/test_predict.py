@@ -46,11 +46,12 @@ def stamps(folder):
 def test_what_will_be_done_is_said_and_what_was_is_summed_up(settings, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         predict.run(settings(inference=InferenceOverrides(step_size=0.7)))
-    first, *cases, last = said(caplog)
+    first, need, *cases, last = said(caplog)
     assert first == (
         "predict: 3 cases, 3 to do, 0 skipped as done; Dataset 3d_fullres (folds 0, full), mirrored along axes "
         "0, 1, 2, step 0.7; on CPU, 1 thread (as asked)"
     )
+    assert need.startswith("predicting images of 9 x 10 x 8 voxels, the median planned for, takes about ")
     assert [line.split(" (")[0] for line in cases] == [
         f"{i + 1}/3 c{i}: {tmp_path / 'out' / f'c{i}.nii.gz'}" for i in range(3)
     ]
