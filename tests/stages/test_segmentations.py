@@ -174,7 +174,7 @@ def test_a_volume_among_slices_fails_alone(tmp_path):
         image = sitk.GetImageFromArray(np.random.default_rng(0).random((depth, 9, 8, 2), np.float32), isVector=True)
         (tmp_path / "in").mkdir(exist_ok=True)
         sitk.WriteImage(image, str(tmp_path / "in" / f"{name}.mha"))
-    with pytest.raises(JobError, match=r"1 of 2 cases failed.*deep"):
+    with pytest.raises(JobError, match=r"(?s)1 of 2 cases failed.*deep"):
         run(
             PredictSettings(
                 model=str(tmp_path / "m"),
