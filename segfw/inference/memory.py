@@ -136,5 +136,12 @@ def restoring_places(device: torch.device, budget: Budget) -> tuple[Place, ...]:
     return (large, replace(large, band_bytes=large.band_bytes // 8), on_cpu)
 
 
+def enough_for(need: Need, budget: Budget) -> float:
+    """Return a budget that suffices for what takes `need` within too small a one: its bands grow with the budget."""
+    sides = ((need.host, budget.host, BAND_BYTES), (need.device, budget.device, DEVICE_BAND_BYTES))
+    share = 1 / BAND_SHARE
+    return max(min((size - given * share) / (1 - share), size + band) for size, given, band in sides)
+
+
 def _gb(size: float) -> str:
     return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{size / GB:.2f} GB"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from segfw.core.errors import JobError
 from segfw.core.plan import Plan
 from segfw.core.types import Shape
-from segfw.inference.memory import FLOAT, FREE_SHARE, GB, Budget, Need, WindowDemand, choose_course
+from segfw.inference.memory import FLOAT, FREE_SHARE, GB, Budget, Need, WindowDemand, choose_course, enough_for
 from segfw.inference.restoring_planes import Place
 from segfw.inference.sliding_window import Means
 
@@ -118,7 +118,7 @@ def check_need(case: CaseNeed, budget: Budget, what: str) -> None:
     if budget.given:
         need = case.total
         if need.host > budget.host or need.device > budget.device:
-            enough = math.ceil(max(need.host, need.device) / GB * 10) / 10
+            enough = math.ceil(enough_for(need, budget) / GB * 10) / 10
             raise JobError(
                 f"{what} takes about {need} in the most frugal way, and inference.memory_gb={budget.host / GB:g} "
                 f"allows less; inference.memory_gb={enough:g} would do"

@@ -27,7 +27,7 @@ def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], re
     steps, reached = (record.steps, record.best) if record else ((), None)
     inputs = {
         "winner": digest([deciding, [fold.done for fold in members]]),
-        "postprocessing": digest(steps),
+        "postprocessing": digest([steps, job.settings.inference.postprocessing]),
         "algorithm": ALGORITHMS["select"],
     }
     there = load_provenance(folder)

@@ -85,6 +85,16 @@ def test_too_small_a_budget_names_what_would_do():
         check_need(CASE, Budget(6.5e9, 6.5e9, given=True), "an image")
 
 
+def test_what_would_do_leaves_room_for_the_larger_bands_of_a_larger_budget():
+    """0.09 GB beside the band: a budget of 0.1 GB would make that 0.0125 GB and not suffice."""
+    needs = {gb: CaseNeed(Need(0.05e9), Need(0.03e9), Need(0.01e9 + gb * 1e9 / 8), 0, 0) for gb in (0.01, 0.1, 0.2)}
+    with pytest.raises(JobError, match=r"inference\.memory_gb=0\.2 would do"):
+        check_need(needs[0.01], Budget(0.01e9, 0.01e9, given=True), "an image")
+    with pytest.raises(JobError, match="allows less"):
+        check_need(needs[0.1], Budget(0.1e9, 0.1e9, given=True), "an image")
+    check_need(needs[0.2], Budget(0.2e9, 0.2e9, given=True), "an image")
+
+
 def test_too_little_free_memory_is_told_before_it_is_used():
     """To come: 4 - 0.5 + 1.52 - 1 GB; free is what the budget is 80 % of."""
     check_need(CASE, Budget(0.8 * 4.1e9, 0.8 * 2.1e9), "an image")

@@ -244,6 +244,15 @@ def test_no_ensembles_and_those_of_a_list(settings: ExperimentSettings, caplog: 
     assert record.not_formed == {"default/planned/2d + 3d_lowres": "no fold of 3d_lowres is finished and validated"}
 
 
+def test_whether_the_model_postprocesses_can_be_changed_afterwards(
+    settings: ExperimentSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for wanted in (True, False, True):
+        inference = replace(settings.inference, postprocessing=wanted)
+        job, _ = run(settings, caplog, inference=inference)
+        assert load_bundle(job.workspace.model("main")).inference.postprocessing is wanted
+
+
 def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.LogCaptureFixture) -> None:
     job = prepare(settings)
     done = fold_folder(job, "3d_fullres", 1) / "done.yaml"
