@@ -117,8 +117,8 @@ def _tell(record: SelectionRecord) -> None:
         log.info("select: selection score %.4f; no cross-fitted score: %s", record.selection_score, cross.reason)
     else:
         log.info(
-            "select: selection score %.4f before postprocessing; cross-fitted, postprocessing included: %.4f (each case scored by what was "
-            "chosen without its fold)",
+            "select: selection score %.4f before postprocessing; cross-fitted, postprocessing included: %.4f "
+            "(each case scored by what was chosen without its fold)",
             *(record.selection_score, cross.dice),
         )
 
