@@ -65,6 +65,11 @@ class Predictor:
         `device`: auto, cpu, gpu or mps; `settings`: what shall differ from how the model was validated; `threads`: of
         the CPU, None for all; `trust_code`: import networks that are not part of this package, if the model names any.
         """
+        if settings is not None and settings.output_format is not None:
+            raise UsageError(
+                f"output_format={settings.output_format} is for files that the command writes; a Predictor returns what "
+                "it is given: an array for an array, an image for an image"
+            )
         return cls(open_predictor(Path(path), device, threads, settings, trust_code))
 
     @property
