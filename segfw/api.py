@@ -67,8 +67,8 @@ class Predictor:
         """
         if settings is not None and settings.output_format is not None:
             raise UsageError(
-                f"output_format={settings.output_format} is for files that the command writes; a Predictor returns what "
-                "it is given: an array for an array, an image for an image"
+                f"output_format={settings.output_format} is for files that the command writes; a Predictor returns "
+                "what it is given: an array for an array, an image for an image"
             )
         return cls(open_predictor(Path(path), device, threads, settings, trust_code))
 
