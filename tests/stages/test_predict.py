@@ -161,7 +161,7 @@ def test_ctrl_c_leaves_nothing_half_done(model, tmp_path, devices):
     command = [sys.executable, "-m", "segfw", "predict", *keys, f"hydra.run.dir={tmp_path / 'log'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.monotonic() + 120
-    while not list(output.glob("*.nii.gz")) and time.monotonic() < deadline:
+    while not list(output.glob("c*.nii.gz")) and time.monotonic() < deadline:  # not the hidden file that becomes one
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
