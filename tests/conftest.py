@@ -1,9 +1,14 @@
 """Property tests draw the same examples in every run, so that a failure is the code's and not the draw's.
 
 `pytest --hypothesis-profile=search` draws new ones each time: the way to look for what nobody has seen yet.
+A shell lets what it starts in the background ignore Ctrl-C, and the commands that tests interrupt would inherit that.
 """
 
+import signal
+
 from hypothesis import settings
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
