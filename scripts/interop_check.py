@@ -25,11 +25,11 @@ from typing import Any
 from benchmarks.common import Peer, lay_out
 
 from segfw import load_dataset, make_fingerprint, make_plan
-from segfw.core.cost import parameter_count
-from segfw.core.cpu import available_cores
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.plan import Fingerprint, Plan
-from segfw.core.planners import PLANNERS
+from segfw.core.planning.cost import parameter_count
+from segfw.core.planning.planners import PLANNERS
+from segfw.core.support.cpu import available_cores
 from segfw.core.version import __version__
 from segfw.interop.nnunet import PLANS_NAMES, read_dataset_json, write_fingerprint, write_plans
 

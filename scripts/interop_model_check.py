@@ -31,8 +31,8 @@ from interop_variants import CASE, variants, write_images
 from numpy.typing import NDArray
 
 from segfw import Predictor
-from segfw.core.cpu import available_cores
-from segfw.core.verb_settings import InferenceOverrides
+from segfw.core.settings.verbs import InferenceOverrides
+from segfw.core.support.cpu import available_cores
 from segfw.core.version import __version__
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.interop.model_files import open_files

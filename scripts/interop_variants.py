@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.inference.bundle import Bundle, Member, Provenance
 from segfw.nn.build import build_network, initialize
 

@@ -13,8 +13,8 @@ _PUBLIC = {
     "evaluate": "segfw.api",
     "load_dataset": "segfw.api",
     "make_fingerprint": "segfw.api",
-    "make_plan": "segfw.core.planning",
-    "preprocess_case": "segfw.core.preprocessing",
+    "make_plan": "segfw.core.planning.planning",
+    "preprocess_case": "segfw.core.imaging.preprocessing",
     "read_volume": "segfw.api",
 }
 __all__ = [

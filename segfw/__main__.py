@@ -36,9 +36,9 @@ from segfw import config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
-from segfw.core.ranks import launched_ranks
-from segfw.core.settings import ExperimentSettings
-from segfw.core.settings_checks import unknown_choice
+from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.ranks import launched_ranks
 
 INTERRUPTED = 130
 failures = logging.getLogger("segfw.failures")

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
-from segfw.core.metrics import TOLERANCE_MM, Summary
 from segfw.core.plan import Fingerprint
-from segfw.core.settings import TaskSettings
+from segfw.core.scoring.metrics import TOLERANCE_MM, Summary
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.verbs import InferenceOverrides
 from segfw.core.types import Volume
-from segfw.core.verb_settings import InferenceOverrides
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
 from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image

@@ -9,10 +9,9 @@ from typing import NoReturn
 
 from segfw.config import Key, keys
 from segfw.core.errors import UsageError
-from segfw.core.references import escape_references
-from segfw.core.settings import ExperimentSettings
-from segfw.core.settings_checks import unknown_choice
-from segfw.core.verb_settings import (
+from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.verbs import (
     DownloadSettings,
     EvaluateSettings,
     ExportSettings,
@@ -21,6 +20,7 @@ from segfw.core.verb_settings import (
     PredictSettings,
     VerificationSettings,
 )
+from segfw.core.support.references import escape_references
 
 ARGUMENTS = re.compile(r"^\+{0,2}(?=network\.arguments\.)")
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}

@@ -1,8 +1,8 @@
 """From a composed configuration to typed settings; the only module that knows OmegaConf.
 
 OmegaConf can merge neither into nested frozen dataclasses nor into `Literal` and tuples, so that Hydra composes onto
-mutable twins of `segfw.core.settings`, made here. They only hold keys and defaults: what a value may be is decided
-once, in `load`, after composition.
+mutable twins of `segfw.core.settings.schema`, made here. They only hold keys and defaults: what a value may be is
+decided once, in `load`, after composition.
 """
 
 import copy
@@ -18,9 +18,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import UsageError
-from segfw.core.settings_checks import check_settings
+from segfw.core.settings.checks import check_settings
+from segfw.core.support.conversion import from_plain, to_plain
 
 T = TypeVar("T")
 CompositionError = OmegaConfBaseException

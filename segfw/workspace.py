@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from segfw.core.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError
-from segfw.core.files import write_text
+from segfw.core.support.conversion import changed_keys, to_plain
+from segfw.core.support.files import write_text
 
 RECORD = "# record: "
 MadeFrom = dict[str, str]

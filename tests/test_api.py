@@ -6,7 +6,7 @@ import pytest
 
 from segfw import Predictor
 from segfw.core.errors import UsageError
-from segfw.core.verb_settings import InferenceOverrides
+from segfw.core.settings.verbs import InferenceOverrides
 
 
 def test_a_format_of_files_is_refused_where_none_are_written(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 from segfw import config
 from segfw.core.errors import UsageError
-from segfw.core.settings import ExperimentSettings, TaskSettings
-from segfw.core.settings_checks import parse_configurations, parse_folds, parse_stages
-from segfw.core.verb_settings import (
+from segfw.core.settings.checks import parse_configurations, parse_folds, parse_stages
+from segfw.core.settings.schema import ExperimentSettings, TaskSettings
+from segfw.core.settings.verbs import (
     DownloadSettings,
     EvaluateSettings,
     PredictSettings,

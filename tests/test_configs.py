@@ -12,8 +12,8 @@ from segfw import config
 from segfw.__main__ import config_folder, register_schemas
 from segfw.command_line import VERBS
 from segfw.core.errors import UsageError
-from segfw.core.settings import STAGES, ExperimentSettings, TaskSettings
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.schema import STAGES, ExperimentSettings, TaskSettings
+from segfw.core.settings.training import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = ("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment")

@@ -12,8 +12,8 @@ import pytest
 import segfw.__main__ as program
 from segfw.command_line import VERBS
 from segfw.core.errors import DataError
-from segfw.core.settings import ExperimentSettings
-from segfw.core.verb_settings import EvaluateSettings, PredictSettings
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.verbs import EvaluateSettings, PredictSettings
 
 MISSPELT = "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"
 ROOT = Path(__file__).parents[1]

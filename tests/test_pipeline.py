@@ -63,7 +63,9 @@ def segfw(
 ) -> Callable[..., tuple[int, str]]:
     """Run the program in this process with changed settings; return its exit status and what it said."""
 
-    monkeypatch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)  # of whole datasets: ten seconds a fingerprint
+    monkeypatch.setattr(
+        "segfw.core.planning.fingerprint.TOTAL_SAMPLES", 20_000
+    )  # of whole datasets: ten seconds a fingerprint
 
     def run(*changes: str) -> tuple[int, str]:
         keys = {change.split("=")[0] for change in changes}

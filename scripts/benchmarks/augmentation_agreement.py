@@ -22,7 +22,7 @@ import torch
 from augmentation_changes import AT_ONCE, CASES, TRANSFORMS, Draw, Image, Label, center, make_patch, note_changes
 from common import Peer, arguments, child, machine, told_command, versions
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.augmentation import Augmentation
 from segfw.data.cutting import cut_on_host
 from segfw.data.drawing import PatchDraws, PatchSpec

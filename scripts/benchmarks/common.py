@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 
 SAMPLING = 0.05  # seconds between two looks at a child's memory
 TICKS = os.sysconf("SC_CLK_TCK")

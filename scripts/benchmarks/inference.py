@@ -30,7 +30,7 @@ from common import Peer, Turns, Usage, arguments, child, machine, take_turns, te
 from numpy.typing import NDArray
 
 from segfw import load_dataset, make_plan
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics
 from segfw.interop.nnunet import write_plans

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segfw.core.preprocessing import CropRecord
+from segfw.core.imaging.preprocessing import CropRecord
 from segfw.inference.restoring import restore_segmentation
 from segfw.interop.nnunet import read_plans
 

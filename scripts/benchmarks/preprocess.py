@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from common import Peer, Turns, Usage, arguments, child, lay_out, machine, ratio, take_turns, tell, versions
 
 from segfw import load_dataset, make_plan
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics
 from segfw.data.store import Store

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from segfw.core.preprocessing import preprocess_case
+from segfw.core.imaging.preprocessing import preprocess_case
 from segfw.data.case_files import save_case
 from segfw.interop.nnunet import read_plans
 from segfw.io.formats.readers import read_image, read_label

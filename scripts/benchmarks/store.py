@@ -25,8 +25,8 @@ import numpy as np
 from common import Turns, Usage, machine, ratio, tell, timed, versions
 from numpy.typing import NDArray
 
+from segfw.core.imaging.resampling import resample_channel
 from segfw.core.plan import Resampling
-from segfw.core.resampling import resample_channel
 from segfw.data.store import map_array
 
 Array = NDArray[Any]

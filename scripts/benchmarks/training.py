@@ -33,11 +33,11 @@ from common import Peer, Turns, Usage, arguments, lay_out, machine, ratio, take_
 from pytorch_lightning import Callback, Trainer
 
 from segfw import load_dataset, make_plan
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics, Plan
-from segfw.core.settings import InferenceSettings
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.training import TrainerSettings
 from segfw.data.case_files import commit_store
 from segfw.data.store import Store
 from segfw.interop.nnunet import write_plans

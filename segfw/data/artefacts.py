@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.core.types import FloatArray
 
 ORDER, COEFFICIENTS = 3, 20  # of a polynomial in three variables

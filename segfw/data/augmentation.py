@@ -18,7 +18,7 @@ from torch import Tensor
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.core.types import BoolArray, FloatArray
 from segfw.data import intensity
 from segfw.data.randomness import sample_generators

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import Dataset
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.core.types import BoolArray, IntArray, Shape
 from segfw.data.next_stage import PreviousStage
 from segfw.data.randomness import sample_generator

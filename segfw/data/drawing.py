@@ -9,7 +9,7 @@ import numpy as np
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelKey, LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.training_settings import AugmentationSettings, SamplingSettings
+from segfw.core.settings.training import AugmentationSettings, SamplingSettings
 from segfw.core.types import FloatArray, IntArray, Shape
 from segfw.data.spatial import SpatialDraws, count_spatial, draw_spatial, loader_patch_size
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.files import atomic_path
+from segfw.core.support.files import atomic_path
 
 FOLDER = "logits"
 ENDING = ".npz"

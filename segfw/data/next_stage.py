@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segfw.core.conversion import changed_keys, to_plain
+from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.files import sha256, write_text
+from segfw.core.support.files import sha256, write_text
 from segfw.core.types import IntArray, Shape
 from segfw.data.case_files import FORMAT, MANIFEST, Member, find_faults, load_manifest, write_member
 from segfw.data.store import map_array

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.core.types import FloatArray, IntArray, Shape
 
 OUTSIDE = -1  # the label of what lies outside the image or its nonzero region

@@ -20,15 +20,15 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
-from segfw.core.files import atomic_path, sha256, write_text
 from segfw.core.plan import Plan
-from segfw.core.plan_checks import check_values
-from segfw.core.postprocessing import Step, check_steps
-from segfw.core.settings import InferenceSettings, NetworkSettings
-from segfw.core.settings_checks import check_numbers
-from segfw.core.strict_yaml import dump_yaml, load_strict_yaml
+from segfw.core.planning.checks import check_values
+from segfw.core.scoring.postprocessing import Step, check_steps
+from segfw.core.settings.checks import check_numbers
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import atomic_path, sha256, write_text
+from segfw.core.support.strict_yaml import dump_yaml, load_strict_yaml
 from segfw.inference.model_card import model_card
 from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
 from segfw.inference.provenance import Provenance

@@ -8,9 +8,9 @@ from math import prod
 import torch
 from torch import nn
 
+from segfw.core.imaging.preprocessing import PreprocessedCase
 from segfw.core.plan import Configuration, Plan
-from segfw.core.preprocessing import PreprocessedCase
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.inference.allocations import small_tile
 from segfw.inference.fallbacks import Attempts
 from segfw.inference.memory import Budget, memory_budget, restoring_places

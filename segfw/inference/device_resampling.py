@@ -1,4 +1,4 @@
-"""Resampling of images on a GPU: the matrices of `segfw.core.resampling`, multiplied there.
+"""Resampling of images on a GPU: the matrices of `segfw.core.imaging.resampling`, multiplied there.
 
 Prediction has the card at hand anyway. Label maps and the preprocessing of whole datasets stay on the CPU: their
 workers load no PyTorch, and several of them would crowd one card.
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfw.core.axis_operators import axis_operator, nearest_indices
+from segfw.core.imaging.axis_operators import axis_operator, nearest_indices
+from segfw.core.imaging.preprocessing import Resample
+from segfw.core.imaging.resampling import AxisChange, GridChange, resample_channel
 from segfw.core.plan import Resampling
-from segfw.core.preprocessing import Resample
-from segfw.core.resampling import AxisChange, GridChange, resample_channel
 from segfw.core.types import FloatArray, Shape, Spacing
 
 log = logging.getLogger(__name__)

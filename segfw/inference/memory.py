@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from segfw.core.host_memory import available_memory
+from segfw.core.support.host_memory import available_memory
 from segfw.core.types import Shape
 from segfw.inference.fallbacks import Way, halvings
 from segfw.inference.restoring_planes import BAND_BYTES, Place

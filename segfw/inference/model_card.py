@@ -6,7 +6,7 @@ It is made from the manifest alone, so it says nothing that the package does not
 from collections.abc import Iterable, Iterator, Sequence
 
 from segfw.core.plan import Configuration, Plan
-from segfw.core.postprocessing import Step, step_in_words
+from segfw.core.scoring.postprocessing import Step, step_in_words
 from segfw.inference.provenance import Provenance
 
 NOT_STATED = "not stated"

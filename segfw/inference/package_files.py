@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import atomic_path
-from segfw.core.zip_reading import explaining_damage, leads_elsewhere
+from segfw.core.support.files import atomic_path
+from segfw.core.support.zip_reading import explaining_damage, leads_elsewhere
 
 MANIFEST = "model.yaml"
 MAX_MANIFEST = 2**22

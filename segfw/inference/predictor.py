@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.imaging.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.plan import Plan
-from segfw.core.postprocessing import apply_steps
-from segfw.core.preprocessing import PreprocessedCase, preprocess_case
-from segfw.core.settings import InferenceSettings
+from segfw.core.scoring.postprocessing import apply_steps
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
+from segfw.core.cases.places import place_in
 from segfw.core.errors import DataError
-from segfw.core.places import place_in
 
 MAX_TEXT = 500
 

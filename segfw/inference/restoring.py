@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segfw.core.cropping import box_slices
 from segfw.core.errors import JobError
-from segfw.core.files import atomic_path
+from segfw.core.imaging.cropping import box_slices
+from segfw.core.imaging.preprocessing import CropRecord, configuration_spacing, uncrop
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Plan
-from segfw.core.preprocessing import CropRecord, configuration_spacing, uncrop
+from segfw.core.support.files import atomic_path
 from segfw.core.types import IntArray, Shape
 from segfw.inference.restoring_planes import (
     ON_CPU,

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfw.core.axis_operators import linear_axis, nearest_indices
 from segfw.core.errors import UsageError
+from segfw.core.imaging.axis_operators import linear_axis, nearest_indices
+from segfw.core.imaging.preprocessing import CropRecord, configuration_spacing
+from segfw.core.imaging.resampling import separate_axis
 from segfw.core.plan import Configuration, Plan
-from segfw.core.preprocessing import CropRecord, configuration_spacing
-from segfw.core.resampling import separate_axis
 
 BAND_BYTES = 48 * 2**20
 MIN_BAND_ROWS = 8

@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Shape
 from segfw.inference.allocations import autocast, bytes_per_voxel
 from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.nn.build import draw_dropout, has_dropout
 
 SMALLEST = 1e-7

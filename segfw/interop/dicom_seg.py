@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import atomic_path
 from segfw.core.labels import LabelSet
+from segfw.core.support.files import atomic_path
 from segfw.core.types import Geometry, IntArray
 from segfw.core.version import __version__
 from segfw.inference.bundle import Bundle

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from segfw.core.errors import ArtefactError
-from segfw.core.zip_reading import explaining_damage, leads_elsewhere
+from segfw.core.support.zip_reading import explaining_damage, leads_elsewhere
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON file; a fingerprint of 10,000 cases takes 2 million."""

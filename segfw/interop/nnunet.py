@@ -8,13 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from segfw.core.conversion import from_plain, to_plain
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
-from segfw.core.files import write_text
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, Plan
-from segfw.core.plan_checks import check_plan
+from segfw.core.planning.checks import check_plan
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import write_text
 from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json, entry_of
 
 PLANS_NAMES = {

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from segfw.core.errors import ArtefactError
-from segfw.core.zip_reading import ZIP_DAMAGE, explaining_damage
+from segfw.core.support.zip_reading import ZIP_DAMAGE, explaining_damage
 from segfw.interop.nnunet_weights import weights_from_nnunet
 
 _PLAIN_KINDS = "biuf"

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.patch_size import MAX_FEATURES
 from segfw.core.plan import Configuration, Resampling
+from segfw.core.planning.patch_size import MAX_FEATURES
+from segfw.core.support.conversion import to_plain
 
 NORMALIZATION_CLASSES = {
     "ct": "CTNormalization",

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError
 from segfw.core.plan import Plan
+from segfw.core.support.conversion import to_plain
 from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.interop.nnunet import plans_to_json
 from segfw.interop.nnunet_configurations import NETWORK_CLASSES

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
 from segfw.core.errors import ArtefactError, DataError
-from segfw.core.files import sha256
 from segfw.core.plan import Plan
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.support.files import sha256
 from segfw.core.version import __version__
 from segfw.inference.bundle import Bundle, Fold, Member
 from segfw.inference.provenance import Provenance, stated

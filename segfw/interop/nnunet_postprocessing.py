@@ -11,7 +11,7 @@ from typing import Any
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.labels import LabelKey, LabelSet
-from segfw.core.postprocessing import Step, check_steps, step_in_words
+from segfw.core.scoring.postprocessing import Step, check_steps, step_in_words
 from segfw.inference.bundle import Fold
 from segfw.interop.model_files import ModelFiles
 from segfw.interop.nnunet import parse_object

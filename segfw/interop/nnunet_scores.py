@@ -8,7 +8,7 @@ from typing import Any
 
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelKey, LabelSet
-from segfw.core.metrics import Summary
+from segfw.core.scoring.metrics import Summary
 from segfw.core.version import __version__
 
 _THEIR_NAMES = {

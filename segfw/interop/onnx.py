@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError, UsageError
-from segfw.core.files import sha256, write_text
+from segfw.core.imaging.resampling import separate_axis
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
-from segfw.core.resampling import separate_axis
+from segfw.core.support.conversion import to_plain
+from segfw.core.support.files import sha256, write_text
 from segfw.core.version import __version__
 from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.inference.predictor import check_trust, load_network

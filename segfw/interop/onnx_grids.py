@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from segfw.core.imaging.normalization import EPSILON
 from segfw.core.labels import LabelSet
-from segfw.core.normalization import EPSILON
 from segfw.core.plan import Configuration, IntensityStatistics
 
 HEADER = """<ir_version: 8, opset_import: ["" : 18, "segfw" : 1], producer_name: "segfw">"""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
 from segfw.core.types import Shape
 from segfw.nn.bayesian_unet import ChannelDropout, build_bayesian_unet, check_dropout
 from segfw.nn.blocks import CONVOLUTIONS, NEGATIVE_SLOPE, TRANSPOSED, ResidualBlock

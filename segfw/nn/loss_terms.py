@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.training import LossSettings
 from segfw.nn.components import label_components
 from segfw.nn.ranks import SMALLEST_DENOMINATOR, mean_over_ranks, sum_over_ranks
 from segfw.nn.skeleton import soft_skeleton

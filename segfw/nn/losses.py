@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segfw.core.class_weights import weight_per_class
 from segfw.core.labels import LabelSet
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.class_weights import weight_per_class
+from segfw.core.settings.training import LossSettings
 from segfw.core.types import Shape
 from segfw.nn.loss_terms import DISTRIBUTIONS, mean_cldice, mean_component_dice, mean_overlap
 from segfw.nn.voxel_scores import sigmoid_scores, softmax_scores

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from segfw.core.cases.places import places_in
 from segfw.core.errors import UsageError
-from segfw.core.importing import FOREIGN, TARGET, explained, import_object
-from segfw.core.places import places_in
 from segfw.core.plan import Configuration
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.support.importing import FOREIGN, TARGET, explained, import_object
 
 KEY = f"network.{TARGET}"
 BATCH = 2

@@ -7,7 +7,7 @@ stretches the curve.
 import math
 
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import ScheduleSettings
+from segfw.core.settings.training import ScheduleSettings
 
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = ONE_CYCLE_START / 1e4

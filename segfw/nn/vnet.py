@@ -11,7 +11,7 @@ without which the published learning rates of nnU-Net do not train it: instance 
 from torch import Tensor, nn
 
 from segfw.core.plan import Configuration
-from segfw.core.topology import widened_kernel
+from segfw.core.planning.topology import widened_kernel
 from segfw.core.types import Shape
 from segfw.nn.blocks import CONVOLUTIONS, TRANSPOSED, ConvBlock
 from segfw.nn.norm import InstanceNorm

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segfw.core.dataset import Case, Dataset
-from segfw.core.errors import SegfwError
-from segfw.core.faults import Fault
-from segfw.core.types import FloatArray, Volume
-from segfw.core.verification import (
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.faults import Fault
+from segfw.core.cases.verification import (
     CaseCheck,
     CaseContent,
     FileVolume,
@@ -24,6 +22,8 @@ from segfw.core.verification import (
     content_digest,
     value_counts,
 )
+from segfw.core.errors import SegfwError
+from segfw.core.types import FloatArray, Volume
 from segfw.io.formats.alpha import lost_alpha
 from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS
 from segfw.io.formats.nifti_floats import find_not_finite

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import atomic_path
-from segfw.core.metrics import CaseMetrics, case_metrics
 from segfw.core.plan import Plan
-from segfw.core.postprocessing import Step, apply_steps, secondary_volumes
+from segfw.core.scoring.metrics import CaseMetrics, case_metrics
+from segfw.core.scoring.postprocessing import Step, apply_steps, secondary_volumes
+from segfw.core.support.files import atomic_path
 from segfw.core.types import FloatArray, IntArray, Spacing
 from segfw.data.case_files import read_record
 from segfw.data.kept_logits import load_logits

@@ -7,15 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from segfw.core.bootstrap import LEVEL, RESAMPLES, SEED, paired_difference
-from segfw.core.cross_fitting import CrossFitted, cross_fit
+from segfw.core.cases.groups import join_groups
 from segfw.core.errors import ArtefactError
-from segfw.core.groups import join_groups
-from segfw.core.metrics import CaseMetrics
-from segfw.core.postprocessing import Step
-from segfw.core.postprocessing_choice import Choice, determine
-from segfw.core.selection import Candidate, Selection, select
-from segfw.core.selection_record import SelectionRecord
+from segfw.core.scoring.bootstrap import LEVEL, RESAMPLES, SEED, paired_difference
+from segfw.core.scoring.cross_fitting import CrossFitted, cross_fit
+from segfw.core.scoring.metrics import CaseMetrics
+from segfw.core.scoring.postprocessing import Step
+from segfw.core.scoring.postprocessing_choice import Choice, determine
+from segfw.core.scoring.selection import Candidate, Selection, select
+from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.stages.contestants import Contestant, ensemble_contestants, single_contestants
 from segfw.stages.groups import find_groups, identical_images
 from segfw.stages.job import Job

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Plan
-from segfw.core.settings import ConfigurationChoice
+from segfw.core.settings.schema import ConfigurationChoice
 
 log = logging.getLogger(__name__)
 

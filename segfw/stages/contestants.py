@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from segfw.core.conversion import changed_keys, to_plain
-from segfw.core.ensembles import EnsembleChoice, ensembles_of, name_of
 from segfw.core.errors import ArtefactError
-from segfw.core.selection import Key
+from segfw.core.scoring.ensembles import EnsembleChoice, ensembles_of, name_of
+from segfw.core.scoring.selection import Key
+from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.stages.cascade import with_first_stages
 from segfw.stages.runs import FinishedFold
 from segfw.training.run import validated_with

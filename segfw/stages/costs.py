@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.cost import training_flops
-from segfw.core.durations import parse_duration
 from segfw.core.errors import ArtefactError
-from segfw.core.footprint import (
+from segfw.core.plan import Fingerprint
+from segfw.core.planning.cost import training_flops
+from segfw.core.planning.footprint import (
     TrainingMachine,
     checkpoint_bytes,
     once_per_store,
@@ -17,10 +17,10 @@ from segfw.core.footprint import (
     store_bytes,
     training_bytes,
 )
-from segfw.core.network_fit import plan_as_built
-from segfw.core.plan import Fingerprint
-from segfw.core.planners import estimated_gpu_memory_gb
-from segfw.core.words import DAY, counted, in_words, readable_size
+from segfw.core.planning.network_fit import plan_as_built
+from segfw.core.planning.planners import estimated_gpu_memory_gb
+from segfw.core.support.durations import parse_duration
+from segfw.core.support.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.networks import NetworkCost, network_cost
 from segfw.stages.runs import run_folder

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from segfw.core.errors import UsageError
-from segfw.core.verb_settings import DownloadSettings
+from segfw.core.settings.verbs import DownloadSettings
 from segfw.io.datasets.layouts import dataset_folder
 from segfw.io.fetching.download import download_task, part_of
 from segfw.io.fetching.fetch import Report

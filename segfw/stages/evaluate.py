@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import write_text
 from segfw.core.labels import IGNORE, LabelKey, members
-from segfw.core.metrics import (
+from segfw.core.scoring.metrics import (
     TOLERANCE_MM,
     CaseMetrics,
     Summary,
@@ -20,7 +19,8 @@ from segfw.core.metrics import (
     summary_to_csv,
     summary_to_json,
 )
-from segfw.core.verb_settings import EvaluateSettings
+from segfw.core.settings.verbs import EvaluateSettings
+from segfw.core.support.files import write_text
 from segfw.interop.nnunet_scores import is_ours, summary_text
 from segfw.io.datasets.listing import UNCERTAINTY, image_files
 from segfw.io.formats.readers import read_label
@@ -33,8 +33,8 @@ Values = Mapping[str, int | LabelKey]
 Pair = tuple[str, Path, Path]
 
 _BYTES_PER_VOXEL = 30
-"""Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.surface` needs for a box as large
-as the image."""
+"""Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.scoring.surface` needs for a box
+as large as the image."""
 
 
 def run(settings: EvaluateSettings) -> None:

@@ -23,9 +23,9 @@ from pebble import ProcessExpired, ProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segfw.core.cpu import available_cores
 from segfw.core.errors import JobError, SegfwError
-from segfw.core.host_memory import available_memory, peak_memory
+from segfw.core.support.cpu import available_cores
+from segfw.core.support.host_memory import available_memory, peak_memory
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")

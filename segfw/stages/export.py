@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from segfw.core.errors import UsageError
-from segfw.core.files import discard, sha256
-from segfw.core.postprocessing import step_in_words
-from segfw.core.verb_settings import ExportSettings
+from segfw.core.scoring.postprocessing import step_in_words
+from segfw.core.settings.verbs import ExportSettings
+from segfw.core.support.files import discard, sha256
 from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.interop.nnunet_folder import DATASET, PLANS

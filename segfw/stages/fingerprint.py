@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from segfw.core.conversion import to_plain
-from segfw.core.dataset import Case, Dataset
-from segfw.core.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
-from segfw.core.locks import hold
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.verification import CaseCheck
 from segfw.core.plan import Fingerprint
-from segfw.core.settings import VerifySettings
+from segfw.core.planning.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
+from segfw.core.settings.schema import VerifySettings
+from segfw.core.support.conversion import to_plain
+from segfw.core.support.locks import hold
 from segfw.core.types import FloatArray
-from segfw.core.verification import CaseCheck
 from segfw.stages.case_check import check_files, read_case
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job

@@ -15,13 +15,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import JobError
-from segfw.core.files import write_text
-from segfw.core.metrics import summary_from_plain
-from segfw.core.parents import EXIT_AFTER_SIGTERM, leave_with_parent
-from segfw.core.ranks import Ranks, launched_ranks
-from segfw.core.settings import ExperimentSettings
+from segfw.core.scoring.metrics import summary_from_plain
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import write_text
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
+from segfw.core.support.ranks import Ranks, launched_ranks
 from segfw.stages.fold_files import FoldFiles, fold_io
 from segfw.stages.pretrained import read_pretrained
 from segfw.stages.rank_calls import Call, call_ranks, calls, session_folder

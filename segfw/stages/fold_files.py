@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.errors import DataError
-from segfw.core.locks import Lock
+from segfw.core.support.locks import Lock
 from segfw.core.types import IntArray, Volume
 from segfw.io.formats.readers import read_geometry, read_label, write_label
 from segfw.stages.job import Job

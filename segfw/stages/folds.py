@@ -11,12 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from segfw.core.conversion import from_plain
-from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
-from segfw.core.files import write_text
-from segfw.core.groups import join_groups
-from segfw.core.settings import ExperimentSettings, SplitKind, SplitSettings
-from segfw.core.splits import (
+from segfw.core.cases.groups import join_groups
+from segfw.core.cases.splits import (
     Fold,
     check_splits,
     group_splits,
@@ -25,6 +21,10 @@ from segfw.core.splits import (
     random_splits,
     stratified_splits,
 )
+from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
+from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.files import write_text
 from segfw.stages.groups import FoldCases, LabelPresence, gather_cases, how_to_group, refuse_leaks, warn_of_names
 from segfw.stages.raw import DatasetRecord
 from segfw.workspace import Workspace

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
+from segfw.core.cases.groups import groups_by_column, groups_by_pattern, guess_group_pattern
+from segfw.core.cases.splits import Fold, find_leak
 from segfw.core.errors import DataError, UsageError
-from segfw.core.groups import groups_by_column, groups_by_pattern, guess_group_pattern
-from segfw.core.settings import SplitSettings
-from segfw.core.splits import Fold, find_leak
+from segfw.core.settings.schema import SplitSettings
 from segfw.io.datasets.case_table import CASE, read_case_table
 from segfw.stages.raw import DatasetRecord
 

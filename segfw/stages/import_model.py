@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import UsageError
-from segfw.core.verb_settings import ImportSettings
+from segfw.core.settings.verbs import ImportSettings
 from segfw.inference.bundle import MANIFEST, Bundle, Fold, save_bundle
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_folder import Choice

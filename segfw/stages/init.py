@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from segfw.config import config_folder
-from segfw.core.dataset import Case
+from segfw.core.cases.dataset import Case
+from segfw.core.cases.groups import guess_group_pattern
+from segfw.core.cases.modality import find_modality
+from segfw.core.cases.task_file import TaskDraft, consecutive, task_text
+from segfw.core.cases.verification import value_counts
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import write_text
-from segfw.core.groups import guess_group_pattern
-from segfw.core.modality import find_modality
-from segfw.core.normalization import scheme_for_channel
-from segfw.core.task_file import TaskDraft, consecutive, task_text
+from segfw.core.imaging.normalization import scheme_for_channel
+from segfw.core.settings.verbs import InitSettings
+from segfw.core.support.files import write_text
+from segfw.core.support.words import by, counted
 from segfw.core.types import Shape, Spacing, Volume
-from segfw.core.verb_settings import InitSettings
-from segfw.core.verification import value_counts
-from segfw.core.words import by, counted
 from segfw.io.datasets.file_list import write_file_list
 from segfw.io.datasets.pairing import Pairing, find_files, pair
 from segfw.io.formats.images import SLICE_SPACING

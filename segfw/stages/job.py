@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segfw.core.conversion import from_plain, to_plain
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.network_fit import fit_to_network
-from segfw.core.overrides import RefitGivens, apply_overrides
 from segfw.core.plan import Configuration, Fingerprint, Plan
-from segfw.core.plan_checks import check_fits
-from segfw.core.plan_yaml import plan_from_yaml
-from segfw.core.planners import PLANNERS
-from segfw.core.settings import ExperimentSettings, PlannerSettings
-from segfw.core.splits import Fold
+from segfw.core.planning.checks import check_fits
+from segfw.core.planning.network_fit import fit_to_network
+from segfw.core.planning.overrides import RefitGivens, apply_overrides
+from segfw.core.planning.plan_yaml import plan_from_yaml
+from segfw.core.planning.planners import PLANNERS
+from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
+from segfw.core.support.conversion import from_plain, to_plain
 from segfw.stages.configurations import choose_configurations
 from segfw.stages.folds import prepare_splits, read_own_splits
 from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of

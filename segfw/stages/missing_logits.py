@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from segfw.core.training_settings import TrainerSettings
-from segfw.core.words import counted
+from segfw.core.settings.training import TrainerSettings
+from segfw.core.support.words import counted
 from segfw.data.kept_logits import logits_path
 from segfw.stages.runs import FinishedFold
 from segfw.training.devices import choose_device, set_threads

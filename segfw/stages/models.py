@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import sha256
-from segfw.core.locks import hold
+from segfw.core.support.files import sha256
+from segfw.core.support.locks import hold
 from segfw.io.fetching.connection import MODEL, checked_url
 from segfw.io.fetching.fetch import discard, fetch
 from segfw.stages.download import show_progress

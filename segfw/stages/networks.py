@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segfw.core.cost import forward_flops, parameter_count
-from segfw.core.network_fit import as_built, plan_as_built
 from segfw.core.plan import ARCHITECTURES, Configuration, Plan
-from segfw.core.planners import estimated_gpu_memory_gb
-from segfw.core.settings import NetworkSettings
+from segfw.core.planning.cost import forward_flops, parameter_count
+from segfw.core.planning.network_fit import as_built, plan_as_built
+from segfw.core.planning.planners import estimated_gpu_memory_gb
+from segfw.core.settings.schema import NetworkSettings
 from segfw.nn.build import build_network
 from segfw.nn.own_network import try_own_network
 from segfw.tracking.network_table import NetworkRow

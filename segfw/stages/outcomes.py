@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import write_text
-from segfw.core.metrics import CaseMetrics, Counts
-from segfw.core.postprocessing import Step
-from segfw.core.selection import Candidate, Key
+from segfw.core.scoring.metrics import CaseMetrics, Counts
+from segfw.core.scoring.postprocessing import Step
+from segfw.core.scoring.selection import Candidate, Key
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import write_text
 from segfw.core.types import FloatArray
 from segfw.data.kept_logits import logits_path
 from segfw.stages.cascade import joint_plan

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from segfw.core.selection_record import SelectionRecord
+from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.data.augmentation import mirror_axes
 from segfw.inference.bundle import Bundle, Member, load_provenance, save_bundle
 from segfw.stages.cascade import joint_plan

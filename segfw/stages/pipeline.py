@@ -6,10 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from segfw.core.class_weights import weight_per_class
-from segfw.core.ranks import launched_ranks
-from segfw.core.settings import ExperimentSettings
-from segfw.core.words import in_words
+from segfw.core.settings.class_weights import weight_per_class
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.ranks import launched_ranks
+from segfw.core.support.words import in_words
 from segfw.inference.provenance import check_texts
 from segfw.stages.job import Job, prepare
 from segfw.stages.rank_calls import leading, session_folder

@@ -2,15 +2,15 @@
 
 import logging
 
+from segfw.core.cases.modality import describe_scheme
 from segfw.core.errors import UsageError
-from segfw.core.locks import hold
-from segfw.core.modality import describe_scheme
-from segfw.core.overrides import describe_overrides
 from segfw.core.plan import Plan
-from segfw.core.plan_checks import check_plan
-from segfw.core.plan_reasons import plan_reasons
-from segfw.core.plan_yaml import plan_to_yaml
-from segfw.core.planning import make_plan
+from segfw.core.planning.checks import check_plan
+from segfw.core.planning.overrides import describe_overrides
+from segfw.core.planning.plan_yaml import plan_to_yaml
+from segfw.core.planning.planning import make_plan
+from segfw.core.planning.reasons import plan_reasons
+from segfw.core.support.locks import hold
 from segfw.stages.job import Job
 from segfw.stages.plan_table import show_plan
 from segfw.workspace import State, save_artefact, standing

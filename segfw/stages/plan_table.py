@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segfw.core.advice import planner_advice
 from segfw.core.errors import DeviceError
-from segfw.core.host_memory import available_memory
 from segfw.core.plan import Configuration, Plan
-from segfw.core.ranks import launched_ranks
-from segfw.core.words import by, counted, in_words, readable_size
+from segfw.core.planning.advice import planner_advice
+from segfw.core.support.host_memory import available_memory
+from segfw.core.support.ranks import launched_ranks
+from segfw.core.support.words import by, counted, in_words, readable_size
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,

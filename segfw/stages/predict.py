@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings import InferenceSettings
-from segfw.core.settings_checks import parse_members
-from segfw.core.verb_settings import PredictSettings
-from segfw.core.words import counted
+from segfw.core.settings.checks import parse_members
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.verbs import PredictSettings
+from segfw.core.support.words import counted
 from segfw.inference.bundle import Bundle, load_bundle
 from segfw.inference.predictor import check_trust
 from segfw.stages.models import find_model

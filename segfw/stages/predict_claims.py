@@ -14,8 +14,8 @@ from enum import Enum
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import remove_remains
-from segfw.core.locks import Lock, hold
+from segfw.core.support.files import remove_remains
+from segfw.core.support.locks import Lock, hold
 from segfw.stages.predict_outputs import PredictionCase
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from segfw.core import errors
-from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, JobError, SegfwError
-from segfw.core.parents import leave_with_parent
-from segfw.core.settings import InferenceSettings
-from segfw.core.settings_checks import parse_members
-from segfw.core.verb_settings import InferenceOverrides
-from segfw.core.words import counted
+from segfw.core.settings.checks import parse_members
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.verbs import InferenceOverrides
+from segfw.core.support.cpu import available_cores
+from segfw.core.support.parents import leave_with_parent
+from segfw.core.support.words import counted
 from segfw.inference.bundle import Bundle, load_bundle
 from segfw.inference.predictor import CasePredictor
 from segfw.stages.executor import THREADS

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segfw.core.cases.verification import FileVolume
 from segfw.core.errors import DataError
+from segfw.core.support.words import counted
 from segfw.core.types import Volume
-from segfw.core.verification import FileVolume
-from segfw.core.words import counted
 from segfw.io.datasets.case_table import read_case_table
 from segfw.io.datasets.listing import image_files, split_ending
 from segfw.io.formats.dicom import is_dicom_folder, series_folders

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Geometry
 from segfw.inference.bundle import Bundle
 from segfw.inference.predictor import Prediction

@@ -6,9 +6,9 @@ A module of its own, so that a process that only preprocesses loads neither PyTo
 from collections.abc import Mapping
 from pathlib import Path
 
-from segfw.core.dataset import Case
+from segfw.core.cases.dataset import Case
+from segfw.core.imaging.preprocessing import preprocess_case
 from segfw.core.plan import Plan
-from segfw.core.preprocessing import preprocess_case
 from segfw.data.case_files import save_case
 from segfw.io.formats.readers import read_image, read_label
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
-from segfw.core.locks import Lock, hold
+from segfw.core.support.locks import Lock, hold
 from segfw.data.case_files import MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
 from segfw.data.store import Store
 from segfw.data.store_check import ABSENT, Wanted, find_lacking, note_saved

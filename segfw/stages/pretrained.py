@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.training_settings import PretrainedSettings
+from segfw.core.settings.training import PretrainedSettings
 from segfw.inference.bundle import Bundle, Member, load_bundle
 from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from segfw.core.conversion import to_plain
-from segfw.core.selection import Score
+from segfw.core.scoring.selection import Score
+from segfw.core.support.conversion import to_plain
 from segfw.core.version import __version__
 from segfw.inference.model_card import OURS
 from segfw.inference.provenance import Provenance, stated

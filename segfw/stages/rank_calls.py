@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import JobError
-from segfw.core.files import write_text
-from segfw.core.ranks import Ranks
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import write_text
+from segfw.core.support.ranks import Ranks
 from segfw.stages.fold_files import FoldFiles
 from segfw.workspace import Workspace
 

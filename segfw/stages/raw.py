@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segfw.core.conversion import from_plain
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.errors import ArtefactError, DataError, UsageError
-from segfw.core.files import sha256, write_text
-from segfw.core.settings import ExperimentSettings, TaskSettings
+from segfw.core.settings.schema import ExperimentSettings, TaskSettings
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.files import sha256, write_text
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.workspace import Workspace, digest, load_yaml, to_yaml

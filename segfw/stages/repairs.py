@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.faults import Fault
+from segfw.core.cases.verification import Verification
 from segfw.core.errors import DataError, JobError
-from segfw.core.faults import Fault
-from segfw.core.grids import GRID_KINDS
-from segfw.core.settings import ExperimentSettings
-from segfw.core.verification import Verification
+from segfw.core.imaging.grids import GRID_KINDS
+from segfw.core.settings.schema import ExperimentSettings
 from segfw.io.datasets.file_list import read_file_list, write_task_list
 from segfw.io.datasets.layouts import REPAIRED, dataset_folder
 from segfw.io.formats.repair import Fix, copy_path, repair_file

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-from segfw.core.cost import parameter_count
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
-from segfw.core.files import write_text
 from segfw.core.labels import LabelSet
-from segfw.core.locks import hold
-from segfw.core.network_fit import as_built
 from segfw.core.plan import Configuration, Plan
-from segfw.core.postprocessing import step_in_words
-from segfw.core.selection import Score
-from segfw.core.selection_record import SelectionRecord
-from segfw.core.settings import ExperimentSettings, NetworkSettings
+from segfw.core.planning.cost import parameter_count
+from segfw.core.planning.network_fit import as_built
+from segfw.core.scoring.postprocessing import step_in_words
+from segfw.core.scoring.selection import Score
+from segfw.core.scoring.selection_record import SelectionRecord
+from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
+from segfw.core.support.files import write_text
+from segfw.core.support.locks import hold
 from segfw.core.version import __version__
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending

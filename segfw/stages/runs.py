@@ -6,13 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segfw.core.conversion import changed_keys, from_plain, to_plain
-from segfw.core.durations import parse_duration
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
-from segfw.core.files import sha256
-from segfw.core.metrics import Summary, summary_from_plain
 from segfw.core.plan import Plan
-from segfw.core.training_settings import PretrainedSettings, ScheduleSettings, TrainerSettings
+from segfw.core.scoring.metrics import Summary, summary_from_plain
+from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
+from segfw.core.support.conversion import changed_keys, from_plain, to_plain
+from segfw.core.support.durations import parse_duration
+from segfw.core.support.files import sha256
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import Job
 from segfw.training.ending import EndKind

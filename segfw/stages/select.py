@@ -6,13 +6,13 @@ fold has been added.
 
 import logging
 
-from segfw.core.conversion import from_plain
+from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, SegfwError
-from segfw.core.locks import hold
-from segfw.core.selection import Score
-from segfw.core.selection_record import SelectionRecord
-from segfw.core.splits import Fold
-from segfw.core.words import counted
+from segfw.core.scoring.selection import Score
+from segfw.core.scoring.selection_record import SelectionRecord
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.locks import hold
+from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, groups_of, winner_of
 from segfw.stages.contestants import model_members

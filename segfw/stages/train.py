@@ -11,14 +11,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.durations import parse_duration
 from segfw.core.errors import ArtefactError
-from segfw.core.files import discard, remove_remains, sha256, write_text
-from segfw.core.importing import TARGET, import_object
-from segfw.core.locks import Lock, hold
-from segfw.core.ranks import launched_ranks
-from segfw.core.settings import ExperimentSettings
-from segfw.core.words import counted
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.durations import parse_duration
+from segfw.core.support.files import discard, remove_remains, sha256, write_text
+from segfw.core.support.importing import TARGET, import_object
+from segfw.core.support.locks import Lock, hold
+from segfw.core.support.ranks import launched_ranks
+from segfw.core.support.words import counted
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous

@@ -10,16 +10,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segfw.core.conversion import from_plain, to_plain
-from segfw.core.dataset import Dataset
+from segfw.core.cases.dataset import Dataset
+from segfw.core.cases.fault_table import count_words, in_order, table
+from segfw.core.cases.faults import Fault
+from segfw.core.cases.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
 from segfw.core.errors import DataError, JobError, SegfwError
-from segfw.core.fault_table import count_words, in_order, table
-from segfw.core.faults import Fault
-from segfw.core.files import write_text
-from segfw.core.grids import GRID_KINDS
-from segfw.core.settings import ExperimentSettings
-from segfw.core.verb_settings import VerificationSettings
-from segfw.core.verification import CaseCheck, Verification, check_across, propose_ignore, propose_remap
+from segfw.core.imaging.grids import GRID_KINDS
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.verbs import VerificationSettings
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import write_text
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case
 from segfw.stages.executor import run_cases

@@ -17,7 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segfw.core.files import atomic_path
+from segfw.core.support.files import atomic_path
 
 GOLDEN_RATIO = 0.6180339887
 DPI = 140

@@ -7,11 +7,11 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segfw.core.memory import stage_sizes
 from segfw.core.plan import Configuration
-from segfw.core.topology import widened_kernel
+from segfw.core.planning.memory import stage_sizes
+from segfw.core.planning.topology import widened_kernel
+from segfw.core.support.words import by, counted
 from segfw.core.types import Shape
-from segfw.core.words import by, counted
 from segfw.tracking.figures import Palette
 
 WIDTH, PITCH, TOP, BOTTOM = 10.0, 0.8, 0.42, 0.32

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.footprint import FLOAT, MAPS_KEPT
-from segfw.core.memory import configuration_memory
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.planning.footprint import FLOAT, MAPS_KEPT
+from segfw.core.planning.memory import configuration_memory
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.artefacts import has_artefacts
 from segfw.data.store import Store
 from segfw.training.devices import Device

@@ -23,7 +23,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from segfw.core.errors import ArtefactError, JobError
-from segfw.core.files import atomic_path, remove_remains
+from segfw.core.support.files import atomic_path, remove_remains
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
 

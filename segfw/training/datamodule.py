@@ -14,9 +14,9 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from segfw.core.conversion import nearest
-from segfw.core.footprint import FLOAT
-from segfw.core.ranks import ALONE, Ranks
+from segfw.core.planning.footprint import FLOAT
+from segfw.core.support.conversion import nearest
+from segfw.core.support.ranks import ALONE, Ranks
 from segfw.data.augmentation import build_augmentation
 from segfw.data.device_store import DeviceStore, load_on_device
 from segfw.data.drawing import check_weights, make_patch_spec, unknown_names

@@ -14,10 +14,10 @@ from typing import Literal
 
 import torch
 
-from segfw.core.conversion import nearest
-from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
-from segfw.core.training_settings import ACCELERATORS
+from segfw.core.settings.training import ACCELERATORS
+from segfw.core.support.conversion import nearest
+from segfw.core.support.cpu import available_cores
 
 _DRIVER_FOR_CUDA = {11: 450, 12: 525, 13: 580}  # oldest Linux driver of each major version (NVIDIA, CUDA compatibility)
 _UNKNOWN_VERSION = "unknown"

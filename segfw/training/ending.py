@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pytorch_lightning import Trainer
 
-from segfw.core.conversion import from_plain, to_plain
-from segfw.core.words import in_words
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.words import in_words
 from segfw.training.run import FoldRun
 
 EndKind = Literal["epochs", "time", "early"]

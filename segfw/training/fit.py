@@ -20,10 +20,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from segfw.core.metrics import Summary
-from segfw.core.parents import EXIT_AFTER_SIGTERM
-from segfw.core.ranks import ALONE, Ranks
-from segfw.core.words import in_words
+from segfw.core.scoring.metrics import Summary
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM
+from segfw.core.support.ranks import ALONE, Ranks
+from segfw.core.support.words import in_words
 from segfw.nn.schedules import learning_rate_factor
 from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation

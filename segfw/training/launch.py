@@ -24,9 +24,9 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from segfw.core import errors
-from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError, SegfwError
-from segfw.core.parents import EXIT_AFTER_SIGTERM, leave_with_parent
+from segfw.core.support.conversion import to_plain
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import sha256
+from segfw.core.support.files import sha256
 from segfw.data.kept_logits import has_logits, logits_path, save_logits
 from segfw.inference.bundle import Member
 from segfw.inference.predictor import load_network

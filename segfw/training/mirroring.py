@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.mirroring import Order, consistent_orders, find_places, side_pairs
+from segfw.core.imaging.mirroring import Order, consistent_orders, find_places, side_pairs
 from segfw.data.augmentation import mirror_axes
 from segfw.data.store import Store
 from segfw.training.run import FoldRun

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segfw.core.training_settings import OptimizerSettings
+from segfw.core.settings.training import OptimizerSettings
 
 FUSED = ("sgd", "adam", "adamw")
 """Those that PyTorch has as one kernel, on CUDA and on the CPU."""

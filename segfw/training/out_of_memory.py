@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 
 from segfw.core.errors import JobError
-from segfw.core.network_fit import plan_as_built
-from segfw.core.planners import estimated_gpu_memory_gb
+from segfw.core.planning.network_fit import plan_as_built
+from segfw.core.planning.planners import estimated_gpu_memory_gb
 from segfw.inference.fallbacks import is_out_of_memory
 from segfw.training.devices import Device
 from segfw.training.run import FoldRun

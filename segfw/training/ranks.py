@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from segfw.core.ranks import Ranks
+from segfw.core.support.ranks import Ranks
 from segfw.nn.ranks import is_distributed
 
 T = TypeVar("T")

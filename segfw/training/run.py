@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from segfw.core.class_weights import weight_per_class
-from segfw.core.durations import parse_duration
 from segfw.core.errors import UsageError
+from segfw.core.imaging.preprocessing import CropRecord
+from segfw.core.imaging.resampling import resampled_shape
 from segfw.core.plan import Configuration, Plan
-from segfw.core.preprocessing import CropRecord
-from segfw.core.resampling import resampled_shape
-from segfw.core.settings import InferenceSettings, NetworkSettings
-from segfw.core.training_settings import (
+from segfw.core.settings.class_weights import weight_per_class
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
+from segfw.core.settings.training import (
     AugmentationSettings,
     DataSettings,
     LossSettings,
@@ -20,6 +19,7 @@ from segfw.core.training_settings import (
     ScheduleSettings,
     TrainerSettings,
 )
+from segfw.core.support.durations import parse_duration
 from segfw.core.types import Shape, Spacing
 
 # Names in a run's folder.

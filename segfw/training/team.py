@@ -9,10 +9,10 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from segfw.core.cpu import available_cores
 from segfw.core.errors import DeviceError, UsageError
-from segfw.core.ranks import ALONE, Ranks
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.training import TrainerSettings
+from segfw.core.support.cpu import available_cores
+from segfw.core.support.ranks import ALONE, Ranks
 from segfw.training.devices import Device, choose_device
 from segfw.training.throughput import measure_flops_per_second
 

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import nn
 
-from segfw.core.cost import PASSES
+from segfw.core.planning.cost import PASSES
 from segfw.training.devices import Device, set_threads
 
 CHANNELS, KERNEL, CONVOLUTIONS, BATCH = 32, 3, 2, 1

@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import ArtefactError
-from segfw.core.files import sha256, write_text
-from segfw.core.metrics import (
+from segfw.core.scoring.metrics import (
     CaseMetrics,
     Summary,
     case_metrics,
@@ -31,9 +29,11 @@ from segfw.core.metrics import (
     summary_to_json,
     summary_to_plain,
 )
-from segfw.core.ranks import ALONE, Ranks
+from segfw.core.support.conversion import to_plain
+from segfw.core.support.files import sha256, write_text
+from segfw.core.support.ranks import ALONE, Ranks
+from segfw.core.support.words import readable_size
 from segfw.core.types import IntArray, Volume
-from segfw.core.words import readable_size
 from segfw.data.augmentation import mirror_axes
 from segfw.data.kept_logits import FOLDER, logits_path, save_logits
 from segfw.data.next_stage import commit_segmentations, has_segmentation, save_segmentation

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader, Dataset
 
 from segfw.core.errors import JobError, SegfwError
-from segfw.core.host_memory import available_memory
+from segfw.core.support.host_memory import available_memory
 from segfw.data.sampling import Batch, Key, Sample
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segfw.core.labels import LabelSet
-from segfw.core.preprocessing import CropRecord, PreprocessedCase
+from segfw.core.imaging.preprocessing import CropRecord, PreprocessedCase
 from segfw.data.case_files import commit_store, save_case
 from segfw.data.store import Store
 

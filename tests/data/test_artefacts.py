@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.artefacts import add_artefacts, draw_artefacts, has_artefacts
 from segfw.data.drawing import PatchSpec
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, collate

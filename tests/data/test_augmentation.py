@@ -14,7 +14,7 @@ from scipy.stats import kstest
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data import augmentation as augmentation_module
 from segfw.data import intensity
 from segfw.data.augmentation import (

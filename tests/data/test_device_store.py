@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.data.conftest import LABELS
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.device_store import load_on_device
 from segfw.data.drawing import PatchSpec
 from segfw.data.sampling import PatchDataset

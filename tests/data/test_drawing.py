@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.drawing import (
     PatchSpec,
     Targets,

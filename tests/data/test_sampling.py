@@ -11,7 +11,7 @@ from tests.data.conftest import LABELS
 from torch.utils.data import DataLoader
 
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.drawing import PatchSpec, is_forced
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, collate
 from segfw.data.store import Store

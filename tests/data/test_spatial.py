@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.cutting import cut_on_host, paste
 from segfw.data.device_store import load_on_device
 from segfw.data.drawing import PatchDraws

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step
 from segfw.inference.bundle import Member, load_bundle, save_bundle, save_zip
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segfw.core.errors import UsageError
-from segfw.core.preprocessing import preprocess_case
+from segfw.core.imaging.preprocessing import preprocess_case
 from segfw.core.types import Volume
 from segfw.inference.bundle import Member, load_bundle, refuse_cascade, save_bundle
 from segfw.inference.cascade import FedNetwork, append_one_hot

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import JobError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Volume
 from segfw.inference import case_memory
 from segfw.inference.memory import Budget
@@ -56,7 +56,7 @@ def test_a_bound_that_suffices_changes_nothing(bundle, volume):
 MEASURE = """
 import dataclasses, sys
 import numpy as np
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Volume
 from segfw.inference import case_memory
 from segfw.inference.predictor import CasePredictor

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segfw.core.imaging.resampling import resample_channel
 from segfw.core.plan import Resampling
-from segfw.core.resampling import resample_channel
 from segfw.inference import device_resampling
 from segfw.inference.device_resampling import resample_channel_on, resampling_on
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
 from segfw.core.types import Volume
 from segfw.inference.bundle import Member, Provenance, load_bundle, save_bundle
 from segfw.inference.predictor import CasePredictor

@@ -3,7 +3,7 @@
 import dataclasses
 
 from segfw.core.labels import LabelSet
-from segfw.core.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step
 from segfw.inference.model_card import model_card
 from segfw.inference.provenance import Provenance, TrainingData
 

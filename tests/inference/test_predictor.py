@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError, DataError
-from segfw.core.postprocessing import Step, apply_steps
-from segfw.core.preprocessing import preprocess_case
-from segfw.core.settings import InferenceSettings
+from segfw.core.imaging.preprocessing import preprocess_case
+from segfw.core.scoring.postprocessing import Step, apply_steps
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Volume
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.inference.predictor import CasePredictor, logit_map

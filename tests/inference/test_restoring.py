@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from segfw.core.errors import JobError, UsageError
+from segfw.core.imaging.preprocessing import CropRecord
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan, Resampling
-from segfw.core.preprocessing import CropRecord
 from segfw.inference import restoring, restoring_planes
 from segfw.inference.restoring import (
     LogitMap,

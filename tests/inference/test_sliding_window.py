@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.inference import sliding_window
 from segfw.inference.fallbacks import Attempts, Way
 from segfw.inference.memory import Budget

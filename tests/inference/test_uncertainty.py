@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
 from segfw.core.types import Volume
 from segfw.inference.bundle import Member
 from segfw.inference.predictor import AveragedNetwork, CasePredictor

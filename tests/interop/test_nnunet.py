@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
-from segfw.core.planning import make_plan
+from segfw.core.planning.planning import make_plan
 from segfw.interop.nnunet import (
     plans_to_json,
     read_dataset_json,

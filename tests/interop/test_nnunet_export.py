@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.inference.bundle import Bundle, Member, Provenance, load_bundle, save_bundle
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_export import write_trained_model

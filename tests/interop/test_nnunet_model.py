@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError, DataError, UsageError
-from segfw.core.files import sha256
-from segfw.core.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step
+from segfw.core.support.files import sha256
 from segfw.core.types import Volume
 from segfw.core.version import __version__
 from segfw.inference.bundle import save_bundle

@@ -7,7 +7,7 @@ import pytest
 
 from segfw.core.errors import ArtefactError
 from segfw.core.labels import LabelSet
-from segfw.core.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step
 from segfw.interop.nnunet_postprocessing import KEEP_LARGEST, steps_from_json
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "postprocessing_choice"

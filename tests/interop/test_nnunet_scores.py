@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segfw.core.labels import LabelSet
-from segfw.core.metrics import case_metrics, score_case, summarize
+from segfw.core.scoring.metrics import case_metrics, score_case, summarize
 from segfw.interop.nnunet_scores import count_cases, is_ours, summary_text, validation_scores
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"

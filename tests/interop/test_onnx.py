@@ -13,7 +13,7 @@ import torch
 from segfw.core.errors import JobError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Resampling
-from segfw.core.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step
 from segfw.inference.bundle import Member
 from segfw.inference.predictor import load_network
 from segfw.interop import onnx as export

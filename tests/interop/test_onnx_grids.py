@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segfw.core.imaging.normalization import normalize_channel
+from segfw.core.imaging.resampling import resample_channel, resampled_shape
 from segfw.core.labels import LabelSet
-from segfw.core.normalization import normalize_channel
 from segfw.core.plan import IntensityStatistics, Resampling
-from segfw.core.resampling import resample_channel, resampled_shape
 from segfw.interop.onnx_grids import write_after, write_before
 from tests.inference.tiny_model import tiny_configuration
 

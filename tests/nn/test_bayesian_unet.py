@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
 from segfw.nn.bayesian_unet import ChannelDropout
 from segfw.nn.build import build_network, draw_dropout, fresh_network, has_dropout
 from tests.nn.configurations import PLAIN_3D

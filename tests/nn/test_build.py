@@ -12,8 +12,8 @@ from torch import nn
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import ARCHITECTURES, Configuration
-from segfw.core.settings import NetworkSettings
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.settings.training import LossSettings
 from segfw.nn.build import NETWORKS, build_network, check_arguments, fresh_network, initialize
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from tests.nn.configurations import ANISOTROPIC_3D, ONE_STAGE_2D, PLAIN_3D, RESIDUAL_2D, make_configuration

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from segfw.core.cost import forward_flops, parameter_count
-from segfw.core.memory import configuration_memory
 from segfw.core.plan import ARCHITECTURES, Configuration
+from segfw.core.planning.cost import forward_flops, parameter_count
+from segfw.core.planning.memory import configuration_memory
 from segfw.nn.build import build_network
 from tests.nn.configurations import ANISOTROPIC_3D, ONE_STAGE_2D, PLAIN_3D, RESIDUAL_2D, make_configuration
 

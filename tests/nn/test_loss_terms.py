@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.training import LossSettings
 from segfw.nn.losses import build_loss
 
 BINARY = LabelSet({"background": 0, "organ": 1})

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from segfw.core.conversion import from_plain
 from segfw.core.labels import LabelSet
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.training import LossSettings
+from segfw.core.support.conversion import from_plain
 from segfw.nn.losses import (
     DeepSupervisionLoss,
     build_loss,

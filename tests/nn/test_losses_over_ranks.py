@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
-from segfw.core.training_settings import LossSettings
+from segfw.core.settings.training import LossSettings
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 
 LABELS = {"background": 0, "a": 1, "b": 2}

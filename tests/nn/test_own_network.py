@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
 from segfw.nn.build import build_network, fresh_network
 from segfw.nn.own_network import check_portable, try_own_network, without_values
 from tests.nn.configurations import PLAIN_3D, RESIDUAL_2D

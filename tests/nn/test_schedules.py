@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import ScheduleSettings
+from segfw.core.settings.training import ScheduleSettings
 from segfw.nn.schedules import learning_rate_factor
 
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from scripts.benchmarks import common
 from scripts.benchmarks.common import Peer, Turns, Usage, child, lay_out, ratio, take_turns, tell, timed
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.labels import LabelSet
 from segfw.interop.nnunet import read_plans
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from scripts.examples import predict_onnx
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.inference.predictor import CasePredictor
 from segfw.interop.onnx import export_onnx
 from segfw.io.formats.readers import read_image

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from segfw.core.settings import ExperimentSettings
-from segfw.core.splits import Fold
+from segfw.core.cases.splits import Fold
+from segfw.core.settings.schema import ExperimentSettings
 from segfw.interop.nnunet import read_dataset_json, read_fingerprint, read_plans
 from segfw.stages.job import Job
 from segfw.stages.raw import DatasetRecord

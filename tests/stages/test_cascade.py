@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from segfw.__main__ import main
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
-from segfw.core.selection import Candidate, Selection, select
-from segfw.core.settings import ExperimentSettings
+from segfw.core.planning.plan_yaml import plan_from_yaml, plan_to_yaml
+from segfw.core.scoring.selection import Candidate, Selection, select
+from segfw.core.settings.schema import ExperimentSettings
 from segfw.inference.bundle import load_bundle
 from segfw.stages import pipeline
 from segfw.stages.cascade import require_previous, with_first_stages
@@ -46,7 +46,7 @@ Said = Callable[[], str]
 def cheap() -> None:
     """Leave out what costs more than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)
+        patch.setattr("segfw.core.planning.fingerprint.TOTAL_SAMPLES", 20_000)
         patch.setattr(curves_log, "draw_curves", lambda rows, path: path.write_bytes(b""))
         yield
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.labels import LabelSet
 from segfw.stages.case_check import check_case
 from tests.stages.tiny_dataset import write

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import ArtefactError
-from segfw.core.postprocessing import Step
-from segfw.core.preprocessing import CropRecord, PreprocessedCase
+from segfw.core.imaging.preprocessing import CropRecord, PreprocessedCase
+from segfw.core.scoring.postprocessing import Step
 from segfw.data.case_files import save_case
 from segfw.data.kept_logits import save_logits
 from segfw.io.formats.readers import read_label

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from segfw.core.metrics import CaseMetrics, Counts, summarize
-from segfw.core.settings import InferenceSettings
+from segfw.core.scoring.metrics import CaseMetrics, Counts, summarize
+from segfw.core.settings.schema import InferenceSettings
 from segfw.stages.contestants import ensemble_contestants, model_members, single_contestants
 from segfw.stages.runs import Done, FinishedFold
 from segfw.training.run import FULL, FoldRun

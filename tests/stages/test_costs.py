@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from segfw.core.plan import Plan
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.training import TrainerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import announce_cost, estimate_seconds
 from segfw.training.devices import Device

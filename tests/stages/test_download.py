@@ -15,8 +15,8 @@ from rich.console import Console
 
 import segfw.__main__ as program
 from segfw.core.errors import UsageError
-from segfw.core.settings import TaskSettings
-from segfw.core.verb_settings import DownloadSettings
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.verbs import DownloadSettings
 from segfw.io.fetching import fetch
 from segfw.stages import download
 from tests.io.fetching.archive_site import archive, drop, give, serving

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import DataError, UsageError
+from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.types import Geometry
-from segfw.core.verb_settings import EvaluateSettings
 from segfw.io.formats.readers import write_label
 from segfw.stages.evaluate import evaluate, run
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from segfw.core.errors import UsageError
-from segfw.core.postprocessing import Step
-from segfw.core.verb_settings import ExportSettings
+from segfw.core.scoring.postprocessing import Step
+from segfw.core.settings.verbs import ExportSettings
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.stages import export
 from tests.inference.tiny_model import make_bundle, make_plan

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError
-from segfw.core.ranks import Ranks
+from segfw.core.support.conversion import to_plain
+from segfw.core.support.ranks import Ranks
 from segfw.stages import fit
 from segfw.stages.fold_files import FoldFiles
 from segfw.stages.rank_calls import Call

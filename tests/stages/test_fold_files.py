@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import ArtefactError, DataError
-from segfw.core.locks import hold
+from segfw.core.support.locks import hold
 from segfw.io.formats.readers import read_geometry, read_label
 from segfw.stages.fold_files import CaseFiles, FoldFiles, fold_io
 from tests.stages.tiny_dataset import SHAPE, image_file, label_file, label_of, make

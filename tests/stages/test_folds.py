@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.splits import Fold, find_leak, random_splits
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import ExperimentSettings, SplitSettings, TaskSettings
-from segfw.core.splits import Fold, find_leak, random_splits
+from segfw.core.settings.schema import ExperimentSettings, SplitSettings, TaskSettings
 from segfw.stages.folds import prepare_splits, read_own_splits, read_splits, write_splits
 from segfw.stages.job import Job, prepare
 from segfw.stages.raw import DatasetRecord, FileRecord

@@ -2,10 +2,10 @@
 
 import pytest
 
-from segfw.core.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import SplitSettings
+from segfw.core.settings.schema import SplitSettings
 from segfw.stages.groups import find_groups, gather_cases, identical_images
 from segfw.stages.raw import DatasetRecord, FileRecord
 

@@ -6,7 +6,7 @@ import pytest
 
 from segfw.__main__ import main
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.verb_settings import ImportSettings
+from segfw.core.settings.verbs import ImportSettings
 from segfw.inference.bundle import load_bundle
 from segfw.stages.import_model import run
 from tests.interop.nnunet_files import write_model

@@ -14,10 +14,10 @@ import yaml
 
 import segfw.__main__ as program
 from segfw.config import config_folder
-from segfw.core.dataset import Case
+from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, JobError, UsageError
-from segfw.core.settings import TaskSettings
-from segfw.core.verb_settings import InitSettings
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.verbs import InitSettings
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.formats.images import same_locale
 from segfw.stages import init

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from segfw.core.errors import DataError, JobError, UsageError
-from segfw.core.training_settings import PretrainedSettings
-from segfw.core.verb_settings import ExportSettings, ImportSettings
+from segfw.core.settings.training import PretrainedSettings
+from segfw.core.settings.verbs import ExportSettings, ImportSettings
 from segfw.io.fetching import fetch
 from segfw.stages import export, import_model
 from segfw.stages.models import find_model

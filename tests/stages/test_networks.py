@@ -6,7 +6,7 @@ import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
-from segfw.core.settings import ExperimentSettings, NetworkSettings
+from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import plan_costs
 from segfw.stages.networks import compared_networks, network_cost

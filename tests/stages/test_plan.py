@@ -9,8 +9,8 @@ import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
-from segfw.core.settings import ExperimentSettings, PlannerSettings
+from segfw.core.planning.plan_yaml import plan_from_yaml, plan_to_yaml
+from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages import plan as stage
 from segfw.stages.job import Job

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import ArtefactError, DeviceError
-from segfw.core.settings import ExperimentSettings, NetworkSettings
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
+from segfw.core.settings.training import TrainerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import DONE, ConfigurationCost, disk_still_needed, plan_costs, run_folder
 from segfw.stages.job import Job

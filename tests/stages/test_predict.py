@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.verb_settings import InferenceOverrides, PredictSettings
+from segfw.core.settings.verbs import InferenceOverrides, PredictSettings
 from segfw.stages import predict
 from tests.stages.tiny_cases import save_images, save_tiny_model
 

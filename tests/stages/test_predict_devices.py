@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from segfw.core.errors import DeviceError, UsageError
-from segfw.core.settings import InferenceSettings
-from segfw.core.verb_settings import InferenceOverrides
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.verbs import InferenceOverrides
 from segfw.inference.bundle import save_bundle
 from segfw.stages import predict_devices
 from segfw.stages.predict_claims import CaseList

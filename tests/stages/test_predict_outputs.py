@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from segfw.core.errors import UsageError
-from segfw.core.settings import InferenceSettings
+from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Geometry
 from segfw.inference.predictor import Prediction
 from segfw.stages.predict_outputs import PredictionCase, files_beside, plan_outputs, write_case

@@ -12,8 +12,8 @@ import pytest
 from segfw.core.errors import ArtefactError, DataError, JobError
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
-from segfw.core.plan_yaml import plan_to_yaml
-from segfw.core.settings import PlannerSettings
+from segfw.core.planning.plan_yaml import plan_to_yaml
+from segfw.core.settings.schema import PlannerSettings
 from segfw.data.store import Store
 from segfw.data.store_check import CHECKED
 from segfw.stages import preprocess

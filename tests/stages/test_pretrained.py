@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.files import write_text
-from segfw.core.training_settings import PretrainedSettings
+from segfw.core.settings.training import PretrainedSettings
+from segfw.core.support.files import write_text
 from segfw.inference.bundle import save_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.stages.pretrained import check_pretrained, read_pretrained

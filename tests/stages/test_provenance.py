@@ -11,9 +11,9 @@ import torch
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.selection import Score
-from segfw.core.settings import STAGES, ExperimentSettings, NetworkSettings, TaskSettings
-from segfw.core.training_settings import PretrainedSettings
+from segfw.core.scoring.selection import Score
+from segfw.core.settings.schema import STAGES, ExperimentSettings, NetworkSettings, TaskSettings
+from segfw.core.settings.training import PretrainedSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.provenance import check_texts
 from segfw.stages import pipeline, train

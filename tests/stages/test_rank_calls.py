@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import JobError
-from segfw.core.ranks import Ranks
+from segfw.core.support.ranks import Ranks
 from segfw.stages import rank_calls
 from segfw.stages.fold_files import CaseFiles, FoldFiles
 from segfw.stages.rank_calls import SESSION, Call, call_ranks, calls, leading, session_folder

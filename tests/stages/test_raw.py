@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from segfw.core.errors import DataError
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.stages.fingerprint import make_fingerprint
 from segfw.stages.raw import find_dataset, scan
@@ -84,7 +84,7 @@ def test_renumbering_changes_the_content_and_normalization_does_not(phantom, tmp
 
 
 def test_files_are_read_as_remap_says(phantom, tmp_path, monkeypatch):
-    monkeypatch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)
+    monkeypatch.setattr("segfw.core.planning.fingerprint.TOTAL_SAMPLES", 20_000)
     labels = {"background": 1, "core": 3, "rest": 0}
     task = dataclasses.replace(TASK, labels=labels, remap={"1": 0, "2": 0, "3": 1, "0": 2})
     dataset = load_or_scan(task, phantom, Workspace(tmp_path)).dataset

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from segfw.core.errors import DataError
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.file_list import write_file_list
 from segfw.io.datasets.layouts import read_dataset
 from tests.stages.tiny_dataset import label_file, label_of, make, verdict, write

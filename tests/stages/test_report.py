@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segfw.core.settings import ExperimentSettings, NetworkSettings
+from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.report import networks_to_draw, predict_command
 from segfw.stages.runs import Done, FinishedFold

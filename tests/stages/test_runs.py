@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from segfw.core.conversion import from_plain, to_plain
-from segfw.core.settings import ExperimentSettings, InferenceSettings
-from segfw.core.training_settings import (
+from segfw.core.settings.schema import ExperimentSettings, InferenceSettings
+from segfw.core.settings.training import (
     AugmentationSettings,
     DataSettings,
     OptimizerSettings,
     ScheduleSettings,
     TrainerSettings,
 )
+from segfw.core.support.conversion import from_plain, to_plain
 from segfw.interop.nnunet import read_plans
 from segfw.stages.runs import Done, relevant
 from segfw.stages.train import _deadline

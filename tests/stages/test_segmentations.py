@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.settings.verbs import InferenceOverrides, PredictSettings
 from segfw.core.types import Geometry, Volume
-from segfw.core.verb_settings import InferenceOverrides, PredictSettings
 from segfw.inference.bundle import save_bundle
 from segfw.io.formats.readers import read_image, read_label
 from segfw.stages.evaluate import evaluate

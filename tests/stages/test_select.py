@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segfw.core import selection
-from segfw.core.plan_yaml import plan_from_yaml, plan_to_yaml
-from segfw.core.postprocessing import apply_steps
-from segfw.core.selection import Candidate, Selection
-from segfw.core.settings import (
+from segfw.core.planning.plan_yaml import plan_from_yaml, plan_to_yaml
+from segfw.core.scoring import selection
+from segfw.core.scoring.postprocessing import apply_steps
+from segfw.core.scoring.selection import Candidate, Selection
+from segfw.core.settings.checks import check_settings
+from segfw.core.settings.schema import (
     ExecutorSettings,
     ExperimentSettings,
     InferenceSettings,
@@ -22,8 +23,7 @@ from segfw.core.settings import (
     SplitSettings,
     TaskSettings,
 )
-from segfw.core.settings_checks import check_settings
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.training import TrainerSettings
 from segfw.data.kept_logits import load_logits
 from segfw.inference.bundle import load_bundle
 from segfw.inference.predictor import CasePredictor
@@ -69,7 +69,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExperimentSet
         executor=ExecutorSettings(workers=0),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segfw.core.fingerprint.TOTAL_SAMPLES", 20_000)
+        patch.setattr("segfw.core.planning.fingerprint.TOTAL_SAMPLES", 20_000)
         patch.setattr(curves_log, "draw_curves", lambda rows, path: path.write_bytes(b""))
         pipeline.run(check_settings(given))
         plan_file = root / "plan.yaml"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfw.core import fingerprint as core_fingerprint
 from segfw.core.errors import DataError, JobError
-from segfw.core.settings import ExecutorSettings, SplitSettings
+from segfw.core.planning import fingerprint as core_fingerprint
+from segfw.core.settings.schema import ExecutorSettings, SplitSettings
 from segfw.io.formats.readers import read_image, read_label
 from segfw.stages import case_check, fingerprint, pipeline, verify
 from segfw.stages.job import prepare

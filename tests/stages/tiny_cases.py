@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import SimpleITK as sitk
 
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
 from segfw.inference.bundle import Member, save_bundle
 from segfw.nn.build import build_network
 from tests.inference.tiny_model import make_bundle, make_plan

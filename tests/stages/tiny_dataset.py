@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from segfw.core.errors import SegfwError
-from segfw.core.settings import ExecutorSettings, ExperimentSettings, SplitSettings, TaskSettings, VerifySettings
+from segfw.core.settings.schema import ExecutorSettings, ExperimentSettings, SplitSettings, TaskSettings, VerifySettings
 from segfw.stages import verify
 
 SPACING = (0.5, 0.5, 2.0)  # x, y, z in mm

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segfw.core.imaging.preprocessing import preprocess_case
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
-from segfw.core.preprocessing import preprocess_case
-from segfw.core.settings import InferenceSettings
-from segfw.core.training_settings import DataSettings, TrainerSettings
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.training import DataSettings, TrainerSettings
 from segfw.core.types import IntArray, Volume
 from segfw.data.case_files import commit_store, save_case
 from segfw.training.callbacks import curves_log

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from segfw.core.conversion import from_plain
 from segfw.core.errors import SegfwError
-from segfw.core.parents import leave_with_parent
-from segfw.core.ranks import Ranks, launched_ranks
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.parents import leave_with_parent
+from segfw.core.support.ranks import Ranks, launched_ranks
 from segfw.training.fit import fit_fold
 from segfw.training.launch import record_failure
 from segfw.training.run import FoldRun

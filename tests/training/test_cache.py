@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.memory import configuration_memory
-from segfw.core.training_settings import AugmentationSettings, DataSettings
+from segfw.core.planning.memory import configuration_memory
+from segfw.core.settings.training import AugmentationSettings, DataSettings
 from segfw.data.store import Store
 from segfw.training.cache import (
     Choice,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.cascade import CascadeStore, ChangedPreviousStage
 from segfw.data.drawing import PatchSpec
 from segfw.data.next_stage import commit_segmentations, hash_of, save_segmentation

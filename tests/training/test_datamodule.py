@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import AugmentationSettings, DataSettings, SamplingSettings
+from segfw.core.settings.training import AugmentationSettings, DataSettings, SamplingSettings
 from segfw.training.datamodule import SegmentationDataModule, check_input, warn_of_unknown_names
 from tests.training.conftest import CPU
 

@@ -13,7 +13,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.training_settings import ScheduleSettings
+from segfw.core.settings.training import ScheduleSettings
 from segfw.training import clock
 from segfw.training import fit as fitting
 from segfw.training.callbacks import fold_validation

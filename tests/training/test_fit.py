@@ -15,8 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
 from segfw.core.errors import JobError
-from segfw.core.settings import NetworkSettings
-from segfw.core.training_settings import AugmentationSettings, LossSettings
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.settings.training import AugmentationSettings, LossSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights

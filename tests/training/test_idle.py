@@ -1,7 +1,7 @@
 import pytest
 from torch import Tensor, nn
 
-from segfw.core.settings import NetworkSettings
+from segfw.core.settings.schema import NetworkSettings
 from segfw.nn.build import fresh_network
 from segfw.training.idle import freeze_idle_parameters, idle_parameters
 from tests.training.conftest import make_plan

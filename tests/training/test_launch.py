@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segfw.core.conversion import to_plain
 from segfw.core.errors import JobError
 from segfw.core.plan import Plan
+from segfw.core.support.conversion import to_plain
 from segfw.training.checkpoints import network_weights
 from segfw.training.fit import FoldResult
 from segfw.training.launch import Failure, _explained, launch

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segfw.core.errors import ArtefactError
-from segfw.core.files import sha256
+from segfw.core.support.files import sha256
 from segfw.data.kept_logits import load_logits, logits_path
 from segfw.training.fit import FoldResult
 from segfw.training.logits import make_logits, missing_logits

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import UsageError
+from segfw.core.imaging.mirroring import Order
+from segfw.core.imaging.preprocessing import CropRecord, PreprocessedCase
 from segfw.core.labels import LabelSet
-from segfw.core.mirroring import Order
-from segfw.core.preprocessing import CropRecord, PreprocessedCase
-from segfw.core.training_settings import AugmentationSettings
+from segfw.core.settings.training import AugmentationSettings
 from segfw.data.augmentation import mirror_axes
 from segfw.data.case_files import commit_store, save_case
 from segfw.training.mirroring import pair_warning, warn_of_pairs, with_mirror_axes

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from segfw.core.conversion import from_plain, to_plain
 from segfw.core.errors import UsageError
-from segfw.core.training_settings import LossSettings, ScheduleSettings
+from segfw.core.settings.training import LossSettings, ScheduleSettings
+from segfw.core.support.conversion import from_plain, to_plain
 from segfw.training.devices import Device
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.run import FoldRun

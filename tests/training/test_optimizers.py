@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from segfw.core.footprint import OPTIMIZER_SLOTS
-from segfw.core.training_settings import OptimizerSettings
+from segfw.core.planning.footprint import OPTIMIZER_SLOTS
+from segfw.core.settings.training import OptimizerSettings
 from segfw.training.optimizers import FUSED, OPTIMIZERS, build_optimizer
 
 

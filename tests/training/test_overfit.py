@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from segfw.core.imaging.preprocessing import preprocess_case
 from segfw.core.labels import LabelSet
-from segfw.core.preprocessing import preprocess_case
-from segfw.core.settings import InferenceSettings, NetworkSettings
-from segfw.core.training_settings import AugmentationSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
+from segfw.core.settings.training import (
+    AugmentationSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainerSettings,
+)
 from segfw.data.case_files import commit_store, save_case
 from segfw.data.store import Store
 from segfw.inference.sliding_window import predict_logits

@@ -11,8 +11,8 @@ import torch
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import NetworkSettings
-from segfw.core.training_settings import OptimizerSettings, PretrainedSettings
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.settings.training import OptimizerSettings, PretrainedSettings
 from segfw.nn.build import build_network
 from segfw.training.checkpoints import network_weights
 from segfw.training.fit import fit_fold

@@ -11,8 +11,8 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from segfw.core.settings import NetworkSettings
-from segfw.core.training_settings import OptimizerSettings, ScheduleSettings, TrainerSettings
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.settings.training import OptimizerSettings, ScheduleSettings, TrainerSettings
 from segfw.training.checkpoints import load_checkpoint
 from segfw.training.fit import FoldResult
 from segfw.training.run import FoldRun

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from segfw.core.errors import DeviceError, UsageError
-from segfw.core.ranks import Ranks
-from segfw.core.training_settings import TrainerSettings
+from segfw.core.settings.training import TrainerSettings
+from segfw.core.support.ranks import Ranks
 from segfw.training import team as team_module
 from segfw.training.devices import Device
 from segfw.training.team import Team, apart, choose_team

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from segfw.core.errors import UsageError
-from segfw.core.files import sha256
-from segfw.core.preprocessing import CropRecord
-from segfw.core.ranks import Ranks
-from segfw.core.settings import InferenceSettings, NetworkSettings
+from segfw.core.imaging.preprocessing import CropRecord
+from segfw.core.settings.schema import InferenceSettings, NetworkSettings
+from segfw.core.support.files import sha256
+from segfw.core.support.ranks import Ranks
 from segfw.core.types import IntArray, Volume
 from segfw.data.kept_logits import has_logits, load_logits, logits_path
 from segfw.data.next_stage import PreviousStage, is_committed

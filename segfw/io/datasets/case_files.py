@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segfw.core.dataset import Case
+from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError
 from segfw.io.datasets.listing import is_image
 from segfw.io.formats.dicom import is_dicom_folder

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from segfw.core.conversion import nearest, to_plain
-from segfw.core.dataset import Case, Dataset, has_controls, is_unicode
+from segfw.core.cases.dataset import Case, Dataset, has_controls, is_unicode
 from segfw.core.errors import DataError
-from segfw.core.files import write_text
+from segfw.core.support.conversion import nearest, to_plain
+from segfw.core.support.files import write_text
 from segfw.io.datasets.tables import Table, read_table, table_text
 from segfw.io.datasets.yaml_text import load_typed_and_text
 from segfw.io.formats.endings import ending_of, is_known

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segfw.core.dataset import Case, Dataset
-from segfw.core.description import (
+from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.description import (
     Description,
     stated_channels,
     stated_labels,
@@ -25,9 +25,9 @@ from segfw.core.description import (
     stated_window,
     unused_modality,
 )
+from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
-from segfw.core.modality import channel_schemes
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.case_files import (
     INDENTED,
     check_counts,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.affixes import NameRule, find_rule
-from segfw.core.dataset import Case, is_unicode
+from segfw.core.cases.affixes import NameRule, find_rule
+from segfw.core.cases.dataset import Case, is_unicode
 from segfw.core.errors import DataError
 from segfw.io.datasets.listing import image_files
 from segfw.io.formats.dicom import MAX_DEPTH, series_folders

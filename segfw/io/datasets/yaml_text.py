@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from segfw.core.errors import DataError
-from segfw.core.strict_yaml import refuse_twice
+from segfw.core.support.strict_yaml import refuse_twice
 
 
 def load_typed_and_text(path: Path) -> tuple[Any, Any]:

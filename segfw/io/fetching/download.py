@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import remove_remains
-from segfw.core.locks import Lock, hold
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.files import remove_remains
+from segfw.core.support.locks import Lock, hold
 from segfw.io.datasets.layouts import dataset_folder
 from segfw.io.fetching.archives import DamagedArchive, archive_kind
 from segfw.io.fetching.connection import DATASET, checked_url

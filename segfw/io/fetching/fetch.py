@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import JobError
-from segfw.core.files import write_text
+from segfw.core.support.files import write_text
 from segfw.io.fetching.connection import (
     BLOCK,
     DATASET,

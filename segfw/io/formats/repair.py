@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from segfw.core.errors import DataError
-from segfw.core.grids import compare_grids
+from segfw.core.imaging.grids import compare_grids
 from segfw.core.types import Geometry, Volume
 from segfw.io.formats.images import image_on_grid
 from segfw.io.formats.readers import NATURAL_ENDINGS, ending_of, read_image, read_label, write_label

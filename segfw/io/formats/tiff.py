@@ -24,7 +24,7 @@ import tifffile
 from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
-from segfw.core.files import atomic_path
+from segfw.core.support.files import atomic_path
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
 from segfw.io.formats.endings import OME_ENDINGS, ending_of
 from segfw.io.formats.images import NATURAL_SPACING, FileImage, label_values, plain_geometry, reason

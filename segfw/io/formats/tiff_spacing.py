@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from segfw.core.errors import DataError
-from segfw.core.files import write_text
+from segfw.core.support.files import write_text
 from segfw.core.types import Spacing
 from segfw.io.formats.endings import ending_of
 

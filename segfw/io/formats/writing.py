@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.files import atomic_path
+from segfw.core.support.files import atomic_path
 from segfw.core.types import Geometry, IntArray, Shape
 from segfw.io.formats.endings import (
     INPUT_ONLY_ENDINGS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from segfw.core.files import write_text
+from segfw.core.support.files import write_text
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks.epoch_metrics import epoch_metrics
 

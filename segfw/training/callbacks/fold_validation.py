@@ -6,8 +6,8 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from segfw.core.metrics import Summary
-from segfw.core.ranks import ALONE, Ranks
+from segfw.core.scoring.metrics import Summary
+from segfw.core.support.ranks import ALONE, Ranks
 from segfw.training.ranks import LongWait
 from segfw.training.run import FoldRun
 from segfw.training.validation import FoldIO, Share, validate_fold

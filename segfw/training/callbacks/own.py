@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from segfw.core.errors import UsageError
-from segfw.core.importing import FOREIGN, TARGET, explained, import_object
+from segfw.core.support.importing import FOREIGN, TARGET, explained, import_object
 
 
 def build_callbacks(callbacks: Mapping[str, Any]) -> tuple[Callback, ...]:

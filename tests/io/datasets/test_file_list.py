@@ -11,11 +11,11 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from segfw.core.dataset import Case, Dataset, Window
-from segfw.core.description import Description, stated_labels
+from segfw.core.cases.dataset import Case, Dataset, Window
+from segfw.core.cases.description import Description, stated_labels
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelSet
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.file_list import read_file_list, write_file_list, write_task_list
 from segfw.io.datasets.layouts import read_dataset
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.layouts import missing_files, orphan_labels, read_dataset, require_files
 from tests.io.formats.dicom_files import write_slice
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.core.dataset import Case
+from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError
 from segfw.io.datasets.pairing import find_files, pair
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets import phantom
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.formats.readers import read_image, read_label

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from segfw.core.errors import ArtefactError, DataError, JobError, UsageError
-from segfw.core.locks import hold
-from segfw.core.settings import TaskSettings
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.locks import hold
 from segfw.io.fetching import download, fetch
 from segfw.io.fetching.download import download_task
 from tests.io.fetching.archive_site import archive, drop, give, ignore, refuse, serving

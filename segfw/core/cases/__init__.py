@@ -1,0 +1,1 @@
+"""What a dataset is: its description, its cases and their faults, and the folds they are divided into."""

@@ -1,0 +1,1 @@
+"""Arithmetic on images and label maps: cropping, normalization, resampling, and their order."""

@@ -1,0 +1,1 @@
+"""From a fingerprint to a plan: the method's rules, their checks, reasons and costs."""

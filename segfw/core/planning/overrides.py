@@ -1,0 +1,137 @@
+"""Values that a user puts in the place of planned ones, and what is derived from them on request."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segfw.core.errors import UsageError
+from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.checks import check_configuration
+from segfw.core.planning.planners import estimated_gpu_memory_gb
+from segfw.core.planning.refit import at_spacing, refit_batch_size, refit_topology
+from segfw.core.settings.schema import PlanOverrides
+from segfw.core.support.words import by
+
+_PER_AXIS = ("spacing", "patch_size")
+_ROWS_PER_AXIS = ("kernel_sizes", "strides")
+_PER_STAGE = ("features_per_stage", "kernel_sizes", "n_conv_per_stage")
+_REFIT_BY = {"strides": "topology", "kernel_sizes": "topology", "batch_size": "batch_size"}
+
+
+@dataclass(frozen=True)
+class RefitGivens:
+    """What deriving anew needs beside the plan: the dataset's size, and the memory target (None: the planner's own)."""
+
+    num_training: int
+    gpu_memory_gb: float | None = None
+
+
+def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[str, ...], givens: RefitGivens) -> Plan:
+    """Return `plan` with the given values in the named configurations; everything else stays.
+
+    Nothing is derived again but what `overrides.refit` names; the median image keeps its extent in millimetres. Raises
+    `UsageError` where a value does not fit a named configuration: numbers of axes, stages or channels, or a patch that
+    the strides do not divide.
+    """
+    given = _given(overrides)
+    chosen = {name: plan.configuration(name) for name in configurations}
+    if not given and not overrides.refit:
+        return plan
+    for key, value in given.items():
+        _check_axes(key, value, plan, configurations)
+        if _REFIT_BY.get(key) in overrides.refit:
+            raise UsageError(f"plan.{key}={value} and plan.refit=[{_REFIT_BY[key]}] contradict one another; give one")
+    changed = {name: _override(plan, name, given, overrides.refit, givens) for name in chosen}
+    return replace(plan, configurations={**plan.configurations, **changed})
+
+
+def _given(overrides: PlanOverrides) -> dict[str, Any]:
+    """Return the values that replace planned ones, by key."""
+    values = {field.name: getattr(overrides, field.name) for field in dataclasses.fields(overrides)}
+    return {key: value for key, value in values.items() if key != "refit" and value is not None}
+
+
+def _check_axes(key: str, value: Any, plan: Plan, chosen: tuple[str, ...]) -> None:
+    """Refuse a value that has other axes than a chosen configuration, naming those of the plan that it fits."""
+    rows: Sequence[Sequence[float]] = (value,) if key in _PER_AXIS else value if key in _ROWS_PER_AXIS else ()
+    for row in rows:
+        offered = plan.configurations.items()
+        fitting = [name for name, planned in offered if len(planned.spacing) == len(row)]
+        misfit = next((name for name in chosen if name not in fitting), None)
+        if misfit is not None:
+            among = [name for name in fitting if name in chosen]  # else all, but for cascades, which are chosen by name
+            among = among or [name for name in fitting if plan.configuration(name).previous_stage is None]
+            choice = f"; choose configurations=[{','.join(among)}]" if among else ""
+            axes = len(plan.configuration(misfit).spacing)
+            raise UsageError(f"plan.{key}: {misfit} has {axes} axes, got {len(row)} values: {list(value)}{choice}")
+
+
+def _override(
+    plan: Plan, name: str, given: dict[str, Any], refit: tuple[str, ...], givens: RefitGivens
+) -> Configuration:
+    configuration = plan.configuration(name)
+    if "topology" in refit:
+        spacing, patch = (given.get(key, getattr(configuration, key)) for key in _PER_AXIS)
+        configuration = refit_topology(plan, configuration, spacing, patch)
+        given = {key: value for key, value in given.items() if key not in _PER_AXIS}
+    _check_stages(name, configuration, given, refit)
+    try:
+        changed = _replaced(configuration, given)
+        check_configuration(changed, len(plan.channel_names), "plan")
+    except UsageError as error:
+        patch, steps = given.get("patch_size", ()), configuration.divisor
+        misfit = "strides" not in given and any(n % step for n, step in zip(patch, steps, strict=False))
+        hint = "; plan.refit=[topology] derives strides for the patch and pads it" if misfit else ""
+        raise UsageError(f"the overrides of plan.* do not fit {name}: {error}{hint}") from error
+    if "batch_size" in refit:
+        changed = refit_batch_size(plan, changed, givens.num_training, givens.gpu_memory_gb)
+    return changed
+
+
+def _replaced(configuration: Configuration, given: dict[str, Any]) -> Configuration:
+    """Put the given values in; what is refused is named as it was given, `plan.KEY`."""
+    try:
+        spaced = at_spacing(configuration, given.get("spacing", configuration.spacing))
+        return replace(spaced, **given)
+    except UsageError as error:
+        raise UsageError(f"plan.{error}") from error
+
+
+def _check_stages(name: str, configuration: Configuration, given: dict[str, Any], refit: tuple[str, ...]) -> None:
+    """Refuse lists that have not one entry per stage, which other given values may have changed."""
+    stages = len(given.get("strides", configuration.strides))
+    source = "plan.refit=[topology]" if "topology" in refit else "plan.strides"
+    for key, wanted in (*((key, stages) for key in _PER_STAGE), ("n_conv_per_stage_decoder", stages - 1)):
+        value = given.get(key, getattr(configuration, key))
+        if len(value) != wanted:
+            kind = "decoder stages" if wanted < stages else "stages"
+            cause = f" (because {source} changes their number{'' if key in given else ': give both'})"
+            if key in given and "topology" not in refit:
+                cause = ""
+            raise UsageError(f"plan.{key}: {name} has {wanted} {kind}, got {len(value)} values{cause}: {list(value)}")
+
+
+def describe_overrides(
+    planned: Plan, changed: Plan, overrides: PlanOverrides, configurations: tuple[str, ...]
+) -> list[str]:
+    """Say in a line each what `overrides` made of the named configurations beyond the values given: memory, padding."""
+    lines = []
+    given = _given(overrides)
+    keys = ", ".join(f"plan.{key}" for key in given) or "plan.refit"
+    for name in configurations:
+        before, after = planned.configuration(name), changed.configuration(name)
+        wanted = given.get("patch_size", after.patch_size)
+        if after.patch_size != wanted:
+            padded, multiples = by(after.patch_size), by(after.divisor)
+            lines.append(f"plan.patch_size: {name} takes {padded}, {by(wanted)} padded to multiples of {multiples}")
+        if overrides.refit:
+            lines.append(
+                f"plan.refit: {name} has {len(after.strides)} stages (planned: {len(before.strides)}), "
+                f"strides' product {by(after.divisor)} ({by(before.divisor)}), "
+                f"batch {after.batch_size} ({before.batch_size})"
+            )
+        needs, needed = (estimated_gpu_memory_gb(plan, name) for plan in (changed, planned))
+        if needs != needed:
+            lines.append(f"{keys}: {name} now needs about {needs:.2g} GB (planned: {needed:.2g})")
+    return lines

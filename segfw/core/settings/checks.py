@@ -1,0 +1,294 @@
+"""What the types of the settings cannot say: ranges of numbers, words that are allowed, and the forms that
+`stages`, `configurations` and `folds` may take on a command line.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+from segfw.core.cases.groups import group_regex
+from segfw.core.errors import UsageError
+from segfw.core.plan import ARCHITECTURES
+from segfw.core.scoring.ensembles import parse_ensembles
+from segfw.core.settings.loss_checks import check_loss
+from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
+from segfw.core.settings.optimizer_checks import check_optimizer
+from segfw.core.settings.schema import (
+    STAGES,
+    ConfigurationChoice,
+    ExperimentSettings,
+    FoldChoice,
+    NetworkSettings,
+    PlannerSettings,
+    PlanOverrides,
+    SplitSettings,
+    TaskSettings,
+)
+from segfw.core.settings.verbs import PredictSettings
+from segfw.core.support.conversion import nearest
+from segfw.core.support.durations import parse_duration
+
+T = TypeVar("T")
+
+
+def check_settings(settings: T) -> T:
+    """Return `settings` with stages, configurations and folds as values; `UsageError` for what is not allowed."""
+    for key, value in _leaves(settings, ""):
+        _check_value(key, value)
+    task = getattr(settings, "task", None)
+    if isinstance(task, TaskSettings):
+        task = _checked_task(task)
+        settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
+    if isinstance(settings, ExperimentSettings):
+        _check_folder_name("name", settings.name)
+        _check_split(settings.split)
+        _check_planner(settings.planner, settings.plan)
+        _check_network(settings.network)
+        _check_inference(settings)
+        check_loss(settings.loss)
+        check_optimizer(settings.optimizer, settings.schedule)
+        _check_time(settings)
+        devices = parse_devices(settings.trainer.devices, "trainer.devices")
+        return dataclasses.replace(
+            settings,
+            trainer=dataclasses.replace(settings.trainer, devices=devices),
+            selection=dataclasses.replace(settings.selection, ensembles=parse_ensembles(settings.selection.ensembles)),
+            stages=parse_stages(settings.stages),
+            configurations=parse_configurations(settings.configurations),
+            folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
+        )
+    if isinstance(settings, PredictSettings):
+        _check_sha256(settings.model_sha256)
+        inference = dataclasses.replace(settings.inference, folds=parse_members(settings.inference.folds))
+        devices = parse_devices(settings.devices, "devices")
+        return dataclasses.replace(settings, inference=inference, devices=devices)
+    return settings
+
+
+def check_numbers(settings: Any, place: str) -> None:
+    """Raise `UsageError` that names the first of the `settings`, those below the key `place`, that is out of range."""
+    for key, value in _leaves(settings, f"{place}."):
+        _check_value(key, value)
+
+
+def unknown_choice(what: str, word: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a `word` that is not among the `known` ones, naming the nearest and all."""
+    known = list(known)
+    return UsageError(f"unknown {what} {word!r}{nearest(word, known) or '.'} There are {', '.join(known)}")
+
+
+def parse_stages(value: Any) -> tuple[str, ...]:
+    """Return the named stages in the order in which they run: `all`, one name, or a list of names."""
+    if value == "all":
+        return STAGES
+    names = _as_list(value)
+    if not names:
+        raise UsageError(f"stages must be all or some of {list(STAGES)}, got {value!r}")
+    for name in names:
+        if name not in STAGES:
+            raise unknown_choice("stage", str(name), STAGES)
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+def parse_configurations(value: Any) -> ConfigurationChoice:
+    """Return `auto` or the named configurations, each once. Whether the plan offers them is known only later."""
+    if value == "auto":
+        return "auto"
+    names = _as_list(value)
+    if not names or not all(isinstance(name, str) and name for name in names) or "auto" in names:
+        raise UsageError(f"configurations must be auto or names such as [2d,3d_fullres], got {value!r}")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
+    """Return `cv`, `full` or fold numbers, each once. `num_folds`: how many there are, None where only data tell."""
+    if value in ("cv", "full"):
+        return value  # type: ignore[no-any-return]
+    if value == "all" or value == ["all"]:
+        raise UsageError(
+            "folds=all is ambiguous here: folds=full trains one model on every case, without a validation score "
+            "(nnU-Net's `all`); folds=cv, the default, trains every fold of the split"
+        )
+    allowed = "cv, full, one fold or a list of folds"
+    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
+    if not folds or not all(isinstance(fold, int) and not isinstance(fold, bool) and fold >= 0 for fold in folds):
+        raise UsageError(f"folds must be {allowed} such as [0,1], got {value!r}")
+    if num_folds is not None and max(folds) >= num_folds:
+        raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
+    return tuple(dict.fromkeys(folds))
+
+
+def parse_devices(value: Any, key: str) -> int | Literal["auto"] | tuple[int, ...]:
+    """Return `auto`, how many devices of a node are used, or the numbers of those that are."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    listed = tuple(value) if isinstance(value, list | tuple) else None
+    if listed and len(set(listed)) == len(listed):
+        return listed
+    if listed is None and (number == "auto" or (isinstance(number, int) and number >= 1)):
+        return number
+    raise UsageError(
+        f"{key} must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
+    )
+
+
+def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:
+    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later."""
+    if value is None:
+        return None
+    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
+    wrong = [fold for fold in folds if fold != "full" and (not isinstance(fold, int) or isinstance(fold, bool))]
+    if wrong or not folds or any(isinstance(fold, int) and fold < 0 for fold in folds):
+        raise UsageError(f"inference.folds must be a fold, a list of folds such as [0,1], or full, got {value!r}")
+    return tuple(dict.fromkeys(folds))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _leaves(settings: Any, place: str) -> Iterator[tuple[str, Any]]:
+    for declared in dataclasses.fields(settings):
+        value, key = getattr(settings, declared.name), f"{place}{declared.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _check_value(key: str, value: Any) -> None:
+    words = WORDS.get(key)
+    if words and value not in words:
+        raise UsageError(f"{key} must be one of {list(words)}, got {value!r}{nearest(str(value), words)}")
+    rule = NUMBER_RULES.get(key) or NUMBER_RULES.get(f"{key.split('.')[0]}.*")
+    if rule is None:
+        return
+    holds, allowed = rule
+    named = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+    for place, item in named.items():
+        if not all(math.isfinite(number) and holds(number) for number in _numbers(item)):
+            raise UsageError(f"{place} must be {allowed}, got {_shown(item)}")
+    if key.startswith("augmentation.") and key.endswith("_range") and isinstance(value, tuple) and value[0] > value[1]:
+        raise UsageError(f"{key} must be [low, high], got {_shown(value)}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _checked_task(task: TaskSettings) -> TaskSettings:
+    if not task.name:
+        raise UsageError(
+            "no task given: name a file of configs/task with +task=, such as +task=Task04, "
+            "or describe a folder of your own with task.name=Mine task.folder=Mine"
+        )
+    _check_folder_name("task.name", task.name)
+    if task.md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", task.md5):
+        raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {task.md5!r}")
+    return dataclasses.replace(task, folder=task.folder or task.name)
+
+
+def _check_sha256(value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise UsageError(f"model_sha256 must be 64 hexadecimal digits, got {value!r}")
+
+
+def _number_of_folds(split: SplitSettings) -> int | None:
+    """Return how many folds there will be, None where a file or the data decide."""
+    return None if split.file is not None or split.kind == "leave_one_out" else split.num_folds
+
+
+def _check_split(split: SplitSettings) -> None:
+    """Refuse keys of `split.*` that contradict each other."""
+    if split.group_pattern is not None and split.group_key is not None:
+        raise UsageError(
+            "split.group_pattern and split.group_key both name the groups; give one of them, got "
+            f"split.group_pattern={split.group_pattern} split.group_key={split.group_key}"
+        )
+    if split.group_pattern is not None:
+        group_regex(split.group_pattern)
+    if split.table is not None and split.group_key is None:
+        raise UsageError(f"split.table={split.table} needs split.group_key=COLUMN, the column that names the groups")
+    if split.file is not None and split.kind != "random":
+        raise UsageError(
+            f"split.file={split.file} gives the folds as they are, so there is nothing to make by "
+            f"split.kind={split.kind}; leave one of them out"
+        )
+
+
+def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
+    """Refuse a target spacing of other than three axes, and what would have no effect beside a given plan."""
+    target = planner.target_spacing
+    if target is not None and len(target) != 3:
+        raise UsageError(
+            f"planner.target_spacing needs 3 values in mm, (Z, Y, X) of the images, got {len(target)}: {_shown(target)}"
+        )
+    if planner.plan_file is None:
+        return
+    refits_batch = "batch_size" in overrides.refit
+    idle = {
+        "planner.gpu_memory_gb": None if refits_batch else planner.gpu_memory_gb,
+        "planner.target_spacing": target,
+        "planner.transpose": None if planner.transpose else "false",
+    }
+    given = [f"{key}={_shown(value)}" for key, value in idle.items() if value is not None]
+    if given:
+        hint = "; planner.gpu_memory_gb takes plan.refit=[batch_size]" if idle["planner.gpu_memory_gb"] else ""
+        raise UsageError(
+            f"{' '.join(given)} would have no effect, since planner.plan_file={planner.plan_file} is used as it is; "
+            f"leave one of them out{hint}"
+        )
+
+
+def _check_network(network: NetworkSettings) -> None:
+    """Refuse a name that is unknown, and one for an own network that is taken or cannot name a folder."""
+    known = ("planned", *ARCHITECTURES)
+    if network.target is None:
+        if network.name not in known:
+            own = " A network of your own needs network._target_=my_package.MyNet"
+            raise UsageError(f"{unknown_choice('network', network.name, known)}.{own}")
+        return
+    if network.name in known:
+        raise UsageError(
+            f"network._target_={network.target} needs a name of its own for its runs, network.name=mine; "
+            f"got {network.name!r}, which is taken"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9]\w*", network.name, re.ASCII):
+        raise UsageError(f"network.name names a folder: letters, digits and _, got {network.name!r}")
+    taken = sorted({"topology", "num_channels", "num_outputs"} & set(network.arguments))
+    if taken:
+        raise UsageError(f"network.arguments must not hold {taken}, which every network is given")
+
+
+def _check_inference(settings: ExperimentSettings) -> None:
+    """Refuse what the chosen network cannot do in prediction."""
+    depth, network = settings.inference.depth, settings.network.name
+    if depth is not None and network != "unet_plus_plus":
+        raise UsageError(f"inference.depth={depth} cuts network=unet_plus_plus, got network={network}")
+    if depth is not None and not settings.loss.deep_supervision:
+        raise UsageError(
+            f"inference.depth={depth} needs loss.deep_supervision=true: only then is the network trained at every depth"
+        )
+
+
+def _check_time(settings: ExperimentSettings) -> None:
+    """Refuse a budget of time that cannot be read, and a schedule over time without one."""
+    limit = settings.trainer.max_time
+    if limit is not None:
+        parse_duration(limit, "trainer.max_time")
+    if settings.schedule.horizon == "time" and limit is None:
+        raise UsageError("schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null")
+
+
+def _check_folder_name(key: str, value: str) -> None:
+    if value != value.strip() or value in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", value):
+        raise UsageError(f"{key} names a folder, so it must be a word without slashes, got {value!r}")

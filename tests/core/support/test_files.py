@@ -1,0 +1,43 @@
+"""Files are whole or absent."""
+
+import hashlib
+
+import pytest
+
+from segfw.core.support.files import atomic_path, remove_remains, sha256, write_text
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "before")
+
+    def fail():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_temporary_name_keeps_the_ending(tmp_path):
+    with atomic_path(tmp_path / "deep" / "case.nii.gz") as temporary:
+        assert temporary.name.endswith("case.nii.gz")
+        assert temporary.name.startswith(".")
+        temporary.write_text("x")
+    assert (tmp_path / "deep" / "case.nii.gz").read_text() == "x"
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    assert sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_remains_of_a_killed_command_are_removed(tmp_path):
+    for name in (".tmp-0123abcd-[1]", ".tmp-0123abcd-1", "[1]"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+    (tmp_path / ".tmp-89abcdef-[1]").write_text("half")
+    remove_remains(tmp_path / "[1]")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-1", "[1]"]
