@@ -6,6 +6,8 @@ A shell lets what it starts in the background ignore Ctrl-C, and the commands th
 
 import signal
 
+import pytest
+import torch
 from hypothesis import settings
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -13,3 +15,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def one_thread():
+    """Let PyTorch compute on a single thread, so that a batch goes through a network in one piece."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -51,7 +51,7 @@ class Bench:
     root: Path
     peer: Peer | None
     threads: int
-    repeats: int
+    repeats: int  # of predictions; exports, told by processor seconds, run once
 
     def theirs(self, *words: str | Path | int) -> Callable[[], Usage]:
         """Return a run of nnU-Net's side."""
@@ -151,7 +151,7 @@ def measure_export(bench: Bench, heads: int, compared: bool) -> Turns:
     write_plan(folder / str(heads), heads)
     command = [sys.executable, str(HERE / "inference_case.py"), str(folder), str(heads), str(bench.threads)]
     rival = bench.theirs("export", folder, heads) if compared else None
-    turns = take_turns(child(command), rival, 1 if rival else bench.repeats)
+    turns = take_turns(child(command), rival, 1)
     size = heads * int(np.prod(GRID)) * 2
     return Turns(*(tuple(replace(use, peak=use.peak - size) for use in side) for side in (turns.ours, turns.theirs)))
 
@@ -232,7 +232,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="segfw-benchmark-") as temporary:
         root = Path(temporary)
         peer = Peer(options.peer_python.absolute(), root) if options.peer_python else None
-        bench = Bench(root, peer, threads, 1 if options.quick else 3)
+        bench = Bench(root, peer, threads, 2 if options.quick else 4)
         if options.model is not None and options.data is not None and (options.data / TASK).is_dir():
             works = measure_prediction(bench, options.data, options.model)
         else:

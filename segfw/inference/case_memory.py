@@ -78,10 +78,10 @@ def open_memory(
 
 
 def network_means(
-    plan: Plan, configuration: Configuration, network: nn.Module, foreign: bool, batch_size: int
+    plan: Plan, configuration: Configuration, network: nn.Module, foreign: bool, batch_size: int | None
 ) -> Means:
     """Return the means for one network of a configuration; a second stage takes the previous label map as well."""
     patch = configuration.patch_size
     tile = patch if foreign else small_tile(patch, configuration.strides)
     channels = len(plan.channel_names) + (configuration.previous_stage is not None)
-    return prepare_means(network, channels, patch, tile, batch_size)
+    return prepare_means(network, channels, patch, tile, batch_size, foreign)

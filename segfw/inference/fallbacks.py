@@ -10,11 +10,13 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Generic, TypeVar
 
 import torch
 
 from segfw.core.errors import JobError
+from segfw.core.types import Shape
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ SIGNS = (
     "unable to find an engine",  # cuDNN, when no algorithm's workspace can be had
 )
 """Words of the errors that PyTorch raises for want of memory without a class of their own."""
+
+FULL_WINDOW = 128**3
+MOST_WINDOWS = 8
+"""The mirrored copies of one 3D window."""
 
 W = TypeVar("W")
 T = TypeVar("T")
@@ -48,6 +54,16 @@ class Way:
         """Name what sets it apart, for a log line."""
         windows = f"{self.batch_size} window{'s' if self.batch_size > 1 else ''} at once"
         return f"{windows} on {self.device.type}{', sums on the host' if self.sums_on_host else ''}"
+
+
+def windows_at_once(device: torch.device, patch_size: Shape) -> int:
+    """Return how many windows are computed at once unless something else is said or memory does not suffice.
+
+    On the CPU one per thread, each in a thread of its own. Elsewhere as many as have the voxels of one of 128^3: more
+    do not keep a GPU any busier.
+    """
+    wanted = torch.get_num_threads() if device.type == "cpu" else FULL_WINDOW // prod(patch_size)
+    return min(max(1, wanted), MOST_WINDOWS)
 
 
 def window_ways(device: torch.device, batch_size: int) -> tuple[Way, ...]:

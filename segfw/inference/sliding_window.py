@@ -27,7 +27,8 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.types import Shape
 from segfw.inference.allocations import autocast, bytes_per_voxel
-from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways
+from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways, windows_at_once
+from segfw.inference.lanes import Compute, side_by_side
 from segfw.inference.memory import Budget, Course, WindowDemand, choose_course, memory_budget
 
 PEAK_WEIGHT = 10.0
@@ -75,25 +76,36 @@ def mirrorings(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 class Means:
     """What the cases of one command go through a network with: the ways that are left, and what a window takes.
 
-    `network_bytes`: of feature maps that live at once for one window; 0 leaves them out of the choice.
+    `network_bytes`: of feature maps that live at once for one window; 0 leaves them out of the choice. `foreign`: the
+    network is code of others, which may not bear being used by several threads at once.
     """
 
     attempts: Attempts[Way]
     network_bytes: float = 0.0
+    foreign: bool = False
 
 
-def prepare_means(network: nn.Module, num_channels: int, patch_size: Shape, tile: Shape, batch_size: int) -> Means:
+def prepare_means(
+    network: nn.Module,
+    num_channels: int,
+    patch_size: Shape,
+    tile: Shape,
+    batch_size: int | None = None,
+    foreign: bool = False,
+) -> Means:
     """Return the means for a network where it lies; it computes one window of zeros `(num_channels, *tile)`.
 
-    The network is in evaluation mode. One that lacks memory even for this is tried when there is a case.
+    `batch_size`: None leaves it to `windows_at_once`. The network is in evaluation mode. One that lacks memory even for
+    this is tried when there is a case.
     """
-    attempts = Attempts("sliding window", window_ways(_device(network), batch_size))
+    device = _device(network)
+    attempts = Attempts("sliding window", window_ways(device, batch_size or windows_at_once(device, patch_size)))
     try:
-        return Means(attempts, bytes_per_voxel(network, num_channels, tile) * prod(patch_size))
+        return Means(attempts, bytes_per_voxel(network, num_channels, tile) * prod(patch_size), foreign)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    return Means(attempts)
+    return Means(attempts, foreign=foreign)
 
 
 @torch.inference_mode()
@@ -120,11 +132,14 @@ def predict_logits(
     """
     if any(not 0 <= axis < len(patch_size) for axis in mirror_axes):
         raise UsageError(f"mirror_axes must be axes of the window, 0 to {len(patch_size) - 1} here, got {mirror_axes}")
-    if settings.window_batch_size < 1:
-        raise UsageError(f"inference.window_batch_size must be at least 1, got {settings.window_batch_size}")
+    batch_size = settings.window_batch_size
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"inference.window_batch_size must be at least 1, got {batch_size}")
     network.eval()
-    ways = window_ways(_device(network), settings.window_batch_size)
-    means = means or Means(Attempts("sliding window", ways))
+    if means is None:
+        device = _device(network)
+        ways = window_ways(device, batch_size or windows_at_once(device, patch_size))
+        means = Means(Attempts("sliding window", ways))
     subsets = mirrorings(mirror_axes if settings.mirror else ())
     shape = tuple(image.shape[1:])
     demand = WindowDemand.of(len(image), shape, patch_size, num_heads, means.network_bytes)
@@ -135,7 +150,9 @@ def predict_logits(
             means.attempts.say(f"windows are added up on the host: they do not fit into the memory of {way.device}")
         move(network, way.device)
         passes = _Passes(subsets, course.batch_size, num_heads, way.device)
-        return _predict(network, image, patch_size, settings.step_size, passes, course)
+        lanes = 1 if means.foreign or way.device.type != "cpu" else course.batch_size
+        with side_by_side(network, lanes) as compute:
+            return _predict(compute, image, patch_size, settings.step_size, passes, course)
 
     return means.attempts.run(attempt)
 
@@ -162,7 +179,7 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _predict(
-    network: nn.Module, image: Tensor, patch_size: Shape, step_size: float, passes: _Passes, course: Course
+    network: Compute, image: Tensor, patch_size: Shape, step_size: float, passes: _Passes, course: Course
 ) -> Tensor:
     """Take one course over the image; see `predict_logits`."""
     place = torch.device("cpu") if course.sums_on_host else passes.device
@@ -203,7 +220,7 @@ def _window(corner: Sequence[int], tile: Shape) -> Window:
     return tuple(slice(start, start + size) for start, size in zip(corner, tile, strict=True))
 
 
-def _fill(logits: Tensor, network: nn.Module, image: Tensor, layers: Sequence[Layer], passes: _Passes) -> None:
+def _fill(logits: Tensor, network: Compute, image: Tensor, layers: Sequence[Layer], passes: _Passes) -> None:
     """Write the logits `(heads, d0, d1, d2)` of an image, plane by plane; sums lie where the image does."""
     if len(layers) == 1 and len(layers[0].windows) == 1:
         ((_, single),) = _window_logits(network, image, layers[0], passes)
@@ -226,7 +243,7 @@ def _fill(logits: Tensor, network: nn.Module, image: Tensor, layers: Sequence[La
                 volume[depth - final :] = 0
 
 
-def _window_logits(network: nn.Module, image: Tensor, layer: Layer, passes: _Passes) -> Iterator[tuple[Window, Tensor]]:
+def _window_logits(network: Compute, image: Tensor, layer: Layer, passes: _Passes) -> Iterator[tuple[Window, Tensor]]:
     """Yield each window of the layer with its float32 logits, averaged over the mirrored passes."""
     planes = image[:, layer.start : layer.start + layer.depth]
     for first in range(0, len(layer.windows), passes.batch_size):
@@ -235,7 +252,7 @@ def _window_logits(network: nn.Module, image: Tensor, layer: Layer, passes: _Pas
         yield from zip(group, _mirrored(network, batch, passes), strict=True)
 
 
-def _mirrored(network: nn.Module, batch: Tensor, passes: _Passes) -> Tensor:
+def _mirrored(network: Compute, batch: Tensor, passes: _Passes) -> Tensor:
     """Average the network's logits over mirrored copies of `batch`, as many copies at once as the batch size allows."""
     at_once = max(1, passes.batch_size // len(batch))
     total = batch.new_zeros((len(batch), passes.num_heads, *batch.shape[2:]))

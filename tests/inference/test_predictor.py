@@ -133,7 +133,7 @@ def test_probabilities_are_written_band_by_band(bundle, volume, tmp_path):
     np.testing.assert_allclose(np.load(file), prediction.probabilities, atol=5e-4)
 
 
-def test_a_network_short_of_memory_loses_no_case(bundle, volume, monkeypatch, caplog):
+def test_a_network_short_of_memory_loses_no_case(one_thread, bundle, volume, monkeypatch, caplog):
     """Networks that take one window at most, of four: the first case finds out, the second begins so."""
     predictor = CasePredictor(bundle, "cpu", InferenceSettings(window_batch_size=4))
     expected = CasePredictor(bundle, "cpu").predict(volume).segmentation

@@ -131,7 +131,7 @@ def test_logits_equal_a_plain_implementation(shapes, batch_size, mirror):
     assert max(network.batches) <= batch_size
 
 
-def test_batches_are_filled():
+def test_batches_are_filled(one_thread):
     network = Stand(2)
     inference = InferenceSettings(mirror=True, window_batch_size=8)
     predict_logits(network, torch.zeros(2, 6, 4, 4), (4, 4), inference, (0, 1), 3)
@@ -237,7 +237,7 @@ def predicted(network, batch_size, means=None, budget=None):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")])
-def test_fewer_windows_at_once_where_memory_lacks(error, caplog):
+def test_fewer_windows_at_once_where_memory_lacks(one_thread, error, caplog):
     network = Crowded(2, error)
     logits = predicted(network, 8)
     assert [count for _, count in network.tried[:3]] == [
@@ -249,7 +249,7 @@ def test_fewer_windows_at_once_where_memory_lacks(error, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
-def test_the_next_case_begins_with_what_worked(caplog):
+def test_the_next_case_begins_with_what_worked(one_thread, caplog):
     network, means = Crowded(2), Means(Attempts("sliding window", [Way(torch.device("cpu"), n) for n in (8, 4, 2, 1)]))
     for _ in range(3):
         predicted(network, 8, means)

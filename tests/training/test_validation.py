@@ -78,7 +78,7 @@ def test_a_nested_network_is_validated_at_its_depth(make_run: MakeRun, io: FoldI
 
 
 def test_a_network_short_of_memory_loses_no_case(
-    make_run: MakeRun, io: FoldIO, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    one_thread, make_run: MakeRun, io: FoldIO, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two windows at once are too many; the scores are those of one at once, and the network trains as before."""
 

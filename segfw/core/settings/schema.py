@@ -135,7 +135,9 @@ class InferenceSettings:
 
     step_size: float = setting(0.5, "distance of windows, share of the window; above 0, at most 1")
     mirror: bool = setting(True, "average over mirrored passes along the axes mirrored in training")
-    window_batch_size: int = setting(1, "windows computed at once")
+    window_batch_size: int | None = setting(
+        None, "windows computed at once, where memory allows; None: one per CPU thread, on a GPU those of 128^3 voxels"
+    )
     depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth, 1 the fastest; None: the deepest")
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
