@@ -15,6 +15,7 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.files import remove_remains
+from segfw.core.support.interruption import uninterrupted
 from segfw.core.support.locks import Lock, hold
 from segfw.stages.predict_outputs import PredictionCase
 
@@ -61,7 +62,8 @@ class CaseList:
         """Claim a case, the next in order that nobody works on."""
         for _ in range(len(self._waiting)):
             case = self._waiting.popleft()
-            claimed = None if self._is_done(case) else self._claim(case)
+            with uninterrupted():  # a claim that nobody knows of would stay behind
+                claimed = None if self._is_done(case) else self._claim(case)
             if self._is_done(case):  # by another command, perhaps between those two
                 self.skipped += 1
                 self.give_back(case.name)
@@ -76,11 +78,12 @@ class CaseList:
 
     def give_back(self, name: str, interrupted: bool = False) -> None:
         """Free a case, whatever has become of it; what an interrupted one has left of its files is removed."""
-        if name in self._claims:
-            claimed, release = self._claims.pop(name)
-            if interrupted:
-                _remove_remains(claimed.case)
-            release.close()
+        with uninterrupted():
+            if name in self._claims:
+                claimed, release = self._claims.pop(name)
+                if interrupted:
+                    _remove_remains(claimed.case)
+                release.close()
 
     def close(self) -> None:
         """Free all cases, as interrupted ones."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.interruption import uninterrupted
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,15 @@ class Lock:
             "pid": os.getpid(),
             "started": _started(os.getpid()),
         }
-        try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            return False
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with uninterrupted():  # a file without an owner would have to expire
+            try:
+                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                return False
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
         return True
 
     def _renew(self, stop: threading.Event) -> None:
@@ -87,10 +89,11 @@ def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
         heartbeat.start()
         yield lock
     finally:  # an interruption may come when the file was just made
-        stop.set()
-        if heartbeat.is_alive():
-            heartbeat.join()
-        lock._release()
+        with uninterrupted():
+            stop.set()
+            if heartbeat.is_alive():
+                heartbeat.join()
+            lock._release()
 
 
 def _acquire(lock: Lock, what: str, wait: bool) -> None:
