@@ -363,7 +363,7 @@ def test_any_edit_is_read_or_refused(tmp_path_factory, name, data):
         parent[place[-1]] = data.draw(odd_values)
     (folder / name).write_text(json.dumps(content))
     with contextlib.suppress(DataError, ArtefactError):
-        READ[name](folder / name)
+        assert type(READ[name](folder / name)) is type(READ[name](CASE / name))
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

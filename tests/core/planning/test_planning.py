@@ -307,9 +307,10 @@ odd_values = st.recursive(anything, lambda inner: st.lists(inner, max_size=3).ma
 @given(st.sampled_from([field.name for field in fields(Fingerprint)]), odd_values, odd_values, odd_values)
 def test_any_fingerprint_is_planned_or_refused(key, value, gpu_memory_gb, target_spacing):
     with contextlib.suppress(UsageError, DataError):
-        make_plan(dataset(), replace(fingerprint(CASES), **{key: value}))
+        assert make_plan(dataset(), replace(fingerprint(CASES), **{key: value})).configurations
     with contextlib.suppress(UsageError, DataError):
-        make_plan(dataset(), fingerprint(CASES), gpu_memory_gb=gpu_memory_gb, target_spacing=target_spacing)
+        plan = make_plan(dataset(), fingerprint(CASES), gpu_memory_gb=gpu_memory_gb, target_spacing=target_spacing)
+        assert plan.configurations
 
 
 millimetres = st.floats(SMALLEST_SPACING, LARGEST_SPACING) | st.sampled_from([SMALLEST_SPACING, 1.0, LARGEST_SPACING])

@@ -184,7 +184,7 @@ def chunked(handler, start, until=102400, end=b"0\r\n\r\n"):
 
 
 def test_chunked_answers(serve, part):
-    get(serve(CONTENT, answers=[chunked]), part)
+    assert not get(serve(CONTENT, answers=[chunked]), part)
 
 
 def test_chunked_answer_that_is_cut(serve, part):

@@ -47,7 +47,7 @@ def unpacked(tmp_path, content):
     return {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
 
 
-def refused(tmp_path, content, kind, message):
+def check_refused(tmp_path, content, kind, message):
     """Check that `content` is refused and that nothing is left."""
     with pytest.raises(kind, match=message):
         unpacked(tmp_path, content)
@@ -98,7 +98,7 @@ def test_old_tar_without_signature(tmp_path):
 )
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_members_that_are_no_files(tmp_path, member, mode):
-    refused(
+    check_refused(
         tmp_path,
         archive(extra=[member], mode=mode),
         DataError,
@@ -112,7 +112,7 @@ def test_link_in_a_zip(tmp_path):
         info = zipfile.ZipInfo("Toy/link")
         info.external_attr = 0o120777 << 16
         file.writestr(info, "/etc/passwd")
-    refused(tmp_path, buffer.getvalue(), DataError, "'Toy/link', which is neither a file nor a folder")
+    check_refused(tmp_path, buffer.getvalue(), DataError, "'Toy/link', which is neither a file nor a folder")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_link_in_a_zip(tmp_path):
 )
 @pytest.mark.parametrize("kind", ["tar", "gz", "zip"])
 def test_names_that_lead_elsewhere(tmp_path, name, why, kind):
-    refused(tmp_path, packed({**GOOD, name: b"bad"}, kind), DataError, f"the archive holds .*{why}")
+    check_refused(tmp_path, packed({**GOOD, name: b"bad"}, kind), DataError, f"the archive holds .*{why}")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -157,7 +157,7 @@ def test_no_name_leaves_the_folder(tmp_path, name):
 )
 def test_one_name_for_two(tmp_path, first, second, kind):
     members = {"Toy/dataset.json": b"{}", first: b"1", second: b"2"}
-    refused(tmp_path, packed(members, kind), DataError, "twice, or both as a file and as a folder")
+    check_refused(tmp_path, packed(members, kind), DataError, "twice, or both as a file and as a folder")
 
 
 def test_folders_may_come_twice(tmp_path):
@@ -169,52 +169,52 @@ def test_folders_may_come_twice(tmp_path):
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_archives_that_are_cut(tmp_path, kind, share):
     content = packed({"Toy/dataset.json": b"{}", "Toy/a": os.urandom(30000), "Toy/b": os.urandom(30000)}, kind)
-    refused(tmp_path, content[: int(share * len(content))], DamagedArchive, "the archive is not whole")
+    check_refused(tmp_path, content[: int(share * len(content))], DamagedArchive, "the archive is not whole")
 
 
 def test_tar_that_is_cut_between_two_members(tmp_path):
     content = archive({"Toy/dataset.json": b"{}", "Toy/a": b"a" * 512, "Toy/b": b"b"})
-    refused(tmp_path, content[: 2 * 512 + 2 * 512], DamagedArchive, "not whole: its end is missing")
+    check_refused(tmp_path, content[: 2 * 512 + 2 * 512], DamagedArchive, "not whole: its end is missing")
 
 
 def test_tar_with_a_broken_header_inside(tmp_path):
     content = bytearray(archive({"Toy/dataset.json": b"{}", "Toy/a": b"a"}))
     content[1024 + 5] ^= 255
-    refused(tmp_path, bytes(content), DamagedArchive, "not whole")
+    check_refused(tmp_path, bytes(content), DamagedArchive, "not whole")
 
 
 @pytest.mark.parametrize("kind", ["gz", "xz", "zip"])
 def test_a_flipped_bit_is_noticed(tmp_path, kind):
     content = bytearray(packed({"Toy/dataset.json": b"{}", "Toy/a": os.urandom(30000)}, kind))
     content[len(content) // 2] ^= 1
-    refused(tmp_path, bytes(content), DamagedArchive, "not whole")
+    check_refused(tmp_path, bytes(content), DamagedArchive, "not whole")
 
 
 @pytest.mark.parametrize("kind", ["gz", "zip"])
 def test_bombs_are_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(unpack, "ALWAYS_ALLOWED", 0)
     bomb = packed({"Toy/dataset.json": b"{}", "Toy/zeros": bytes(10**7)}, kind)
-    refused(tmp_path, bomb, DataError, "would unpack to more than 0.00 GB")
+    check_refused(tmp_path, bomb, DataError, "would unpack to more than 0.00 GB")
 
 
 def test_bomb_of_empty_files(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "ALWAYS_ALLOWED", 10 * unpack.CLUSTER)
     bomb = packed({f"Toy/{i}": b"" for i in range(500)}, "gz")
-    refused(tmp_path, bomb, DataError, "would unpack to more than")
+    check_refused(tmp_path, bomb, DataError, "would unpack to more than")
 
 
 def test_bomb_in_a_header(tmp_path):
     size = archives.MAX_READ + 1
     info = special("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=size)
     bomb = gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + b"n" * size, 1)
-    refused(tmp_path, bomb, DataError, r"a header of \d+ bytes, at most 4194304 are read")
+    check_refused(tmp_path, bomb, DataError, r"a header of \d+ bytes, at most 4194304 are read")
 
 
 def test_encrypted_zip(tmp_path):
     content = bytearray(packed({"Toy/dataset.json": b"{}"}, "zip"))
     for signature, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         content[content.index(signature) + offset] |= 1
-    refused(tmp_path, bytes(content), DataError, "is encrypted .'Toy/dataset.json'")
+    check_refused(tmp_path, bytes(content), DataError, "is encrypted .'Toy/dataset.json'")
 
 
 @pytest.mark.parametrize(
@@ -236,18 +236,18 @@ def test_encrypted_zip(tmp_path):
     ],
 )
 def test_something_else_than_an_archive(tmp_path, content, message):
-    refused(tmp_path, content, DamagedArchive, message)
+    check_refused(tmp_path, content, DamagedArchive, message)
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_archive_without_a_dataset(tmp_path, kind):
     names = {"x/readme": b"", "y": b""}
-    refused(tmp_path, packed(names, kind), DataError, r"neither dataset\.json nor imagesTr in \['x', 'y'\]")
+    check_refused(tmp_path, packed(names, kind), DataError, r"neither dataset\.json nor imagesTr in \['x', 'y'\]")
 
 
 def test_space_is_looked_at_before_unpacking(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": fetch.SPARE + 1000}))
-    refused(tmp_path, packed(kind="zip"), JobError, r"GB free; what the archive holds needs 0\.00 GB")
+    check_refused(tmp_path, packed(kind="zip"), JobError, r"GB free; what the archive holds needs 0\.00 GB")
 
 
 def test_disk_that_fills_while_unpacking(tmp_path, monkeypatch):
@@ -255,7 +255,9 @@ def test_disk_that_fills_while_unpacking(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(unpack.os, "fsync", full)
-    refused(tmp_path, packed(), JobError, r"cannot write .*dataset\.json: No space left on device; the archive is kept")
+    check_refused(
+        tmp_path, packed(), JobError, r"cannot write .*dataset\.json: No space left on device; the archive is kept"
+    )
 
 
 def test_a_lost_lock_forbids_the_renaming(tmp_path):
