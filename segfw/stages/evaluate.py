@@ -21,6 +21,7 @@ from segfw.core.scoring.metrics import (
 )
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.support.files import write_text
+from segfw.core.types import Geometry
 from segfw.interop.nnunet_scores import is_ours, summary_text
 from segfw.io.datasets.listing import UNCERTAINTY, image_files
 from segfw.io.formats.readers import read_label
@@ -32,6 +33,10 @@ Labels = Mapping[str, Any]
 Values = Mapping[str, int | LabelKey]
 Pair = tuple[str, Path, Path]
 
+VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
+"""What a run's files are called: `segfw.training.run` and `segfw.stages.runs` say so, but load PyTorch."""
+SAME = 1e-3
+"""How far the numbers of two headers may lie apart: formats and programs round them."""
 _BYTES_PER_VOXEL = 30
 """Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.scoring.surface` needs for a box
 as large as the image."""
@@ -41,12 +46,12 @@ def run(settings: EvaluateSettings) -> None:
     """Write per-case and mean metrics as JSON, as nnU-Net's JSON and as CSV, and log the means."""
     if settings.predictions is None or settings.references is None:
         raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
+    output = Path(settings.output) if settings.output else _beside(Path(settings.predictions))
     pairs = _pairs(Path(settings.predictions), Path(settings.references))
     values = _values(pairs, settings.labels, settings.workers)
     ignore = (settings.labels or {}).get(IGNORE)
     tolerance = settings.tolerance_mm if settings.metrics == "all" else None
     summary = _evaluate(pairs, values, ignore, settings.workers, tolerance)
-    output = Path(settings.output) if settings.output else Path(settings.predictions) / "metrics.json"
     output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
     write_text(output, summary_to_json(summary))
     write_text(output.with_suffix(".csv"), summary_to_csv(summary))
@@ -111,6 +116,16 @@ def _write_theirs(output: Path, text: str) -> None:
     write_text(beside, text)
 
 
+def _beside(predictions: Path) -> Path:
+    """Return where metrics go unless the user says where; a run's own, which selection reads, are not written over."""
+    if predictions.name == VALIDATION and (predictions.parent / CONFIG).is_file():
+        raise UsageError(
+            f"{predictions} is the validation of a run, whose {METRICS_JSON} must stay as it is; "
+            "output=FILE.json writes elsewhere"
+        )
+    return predictions / METRICS_JSON
+
+
 def _case_bytes(pairs: list[Pair]) -> float:
     """Estimate the memory that a case takes, by the reference whose file is largest."""
     path = max((reference for _, _, reference in pairs), key=lambda reference: reference.stat().st_size)
@@ -158,7 +173,23 @@ def _score(
     keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
 ) -> CaseMetrics:
     name, prediction, reference = pair
-    truth = read_label(reference)
+    truth, found = read_label(reference), read_label(prediction)
+    _check_same_grid(prediction, found.geometry, truth.geometry)
     spacing = None if tolerance_mm is None else truth.spacing
-    maps = truth.array[0], read_label(prediction).array[0]
-    return score_case(name, *maps, keys, ignore_value, spacing, tolerance_mm or 0.0)
+    return score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+
+
+def _check_same_grid(path: Path, found: Geometry | None, wanted: Geometry | None) -> None:
+    """Raise `DataError` for a file whose voxels are of another size or lie along other axes than the reference's."""
+    if found is None or wanted is None or found.ndim != wanted.ndim:
+        return
+    for what, mine, theirs in (
+        ("spacing (slowest axis first)", found.spacing, wanted.spacing),
+        ("direction (slowest axis first)", found.direction, wanted.direction),
+    ):
+        if not np.allclose(mine, theirs, rtol=SAME, atol=SAME):
+            raise DataError(f"{path} has {what} {_digits(mine)}, its reference {_digits(theirs)}")
+
+
+def _digits(values: Any) -> str:
+    return str(np.round(values, 4).tolist())

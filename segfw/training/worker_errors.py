@@ -85,7 +85,8 @@ class PatchLoader(DataLoader[Sample]):
                 yield batch
         except Exception as error:
             try:
-                ended = find_ended(getattr(batches, "_workers", [])) if isinstance(error, BROKEN) else None
+                unclear = isinstance(error, BROKEN) or _GONE.search(str(error))
+                ended = find_ended(getattr(batches, "_workers", [])) if unclear else None
             finally:
                 # PyTorch would raise anew, wherever the main process is, at every further process that ends.
                 getattr(batches, "_shutdown_workers", lambda: None)()
@@ -97,7 +98,8 @@ class PatchLoader(DataLoader[Sample]):
 def find_ended(workers: Sequence[BaseProcess], patience: float = 5.0) -> str | None:
     """Say in PyTorch's words which worker has ended, None if none does within `patience` seconds.
 
-    A worker that ends while it hands over a batch breaks the connection before PyTorch sees that it has ended.
+    A worker that ends while it hands over a batch breaks the connection before PyTorch sees that it has ended, and one
+    that is found gone before the system has told PyTorch of its end is not asked what ended it.
     """
     ending = wait([worker.sentinel for worker in workers], patience)
     for worker in (worker for worker in workers if worker.sentinel in ending):

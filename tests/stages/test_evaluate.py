@@ -4,12 +4,14 @@ import csv
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segfw.core.errors import DataError, UsageError
+from segfw import stages, training
+from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.types import Geometry
 from segfw.io.formats.readers import write_label
@@ -18,9 +20,9 @@ from segfw.stages.evaluate import evaluate, run
 GRID = Geometry((1.0, 1.0, 2.0), (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 
 
-def write(folder, name, row):
+def write(folder, name, row, grid=GRID):
     folder.mkdir(exist_ok=True)
-    write_label(folder / f"{name}.nii.gz", np.array(row, np.uint8).reshape(1, 1, -1), GRID)
+    write_label(folder / f"{name}.nii.gz", np.array(row, np.uint8).reshape(1, 1, -1), grid)
 
 
 def test_dice_by_hand(tmp_path):
@@ -119,3 +121,44 @@ def test_labels_that_are_no_numbers_are_refused(tmp_path):
     two_cases(tmp_path)
     with pytest.raises(UsageError, match=r"not so: \['b', 'c'\]"):
         evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": [], "c": ["x"]}, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (
+            replace(GRID, spacing=(1.0, 1.0, 2.1)),
+            r"a\.nii\.gz has spacing .* 2\.1\], .*\[1\.0, 1\.0, 2\.0\]",
+        ),
+        (replace(GRID, direction=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))), r"has direction .*\[-1\.0, "),
+    ],
+)
+def test_another_grid_than_the_references_is_refused(tmp_path, grid, message):
+    write(tmp_path / "p", "a", [1, 0], grid)
+    write(tmp_path / "r", "a", [1, 0])
+    with pytest.raises(JobError, match=message):
+        evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+
+
+def test_rounding_of_headers_is_forgiven(tmp_path):
+    write(tmp_path / "p", "a", [1, 0], replace(GRID, spacing=(1.0, 1.0, 2.0004)))
+    write(tmp_path / "r", "a", [1, 0])
+    assert evaluate(tmp_path / "p", tmp_path / "r", workers=0).mean["1"]["dice"] == 1
+
+
+def test_a_runs_files_are_called_as_they_are_there():
+    there = stages.runs.CONFIG, training.run.VALIDATION, training.run.METRICS_JSON
+    assert there == (stages.evaluate.CONFIG, stages.evaluate.VALIDATION, stages.evaluate.METRICS_JSON)
+
+
+def test_the_metrics_of_a_run_are_not_written_over(tmp_path):
+    folder = tmp_path / "fold_0" / "validation"
+    folder.mkdir(parents=True)
+    (folder.parent / "config.yaml").write_text("name: main")
+    write(folder, "a", [1, 0])
+    write(tmp_path / "r", "a", [1, 0])
+    with pytest.raises(UsageError, match=r"is the validation of a run, whose metrics\.json must stay"):
+        run(EvaluateSettings(str(folder), str(tmp_path / "r"), workers=0))
+    run(EvaluateSettings(str(folder), str(tmp_path / "r"), output=str(tmp_path / "mine.json"), workers=0))
+    assert (tmp_path / "mine.json").exists()
+    assert not (folder / "metrics.json").exists()

@@ -84,13 +84,14 @@ def test_a_killed_worker() -> None:
 
 
 class BrokenBatches:
-    """What a loader iterates over, whose worker hangs up."""
+    """What a loader iterates over, whose worker hangs up, or is gone without PyTorch knowing why."""
 
-    def __init__(self, workers) -> None:
+    def __init__(self, workers, error: Exception | None = None) -> None:
         self._workers, self.shut_down = workers, False
+        self.error = error or ConnectionResetError("Connection reset by peer")
 
     def __iter__(self):
-        raise ConnectionResetError("Connection reset by peer")
+        raise self.error
 
     def _shutdown_workers(self) -> None:
         self.shut_down = True
@@ -99,10 +100,14 @@ class BrokenBatches:
 @pytest.mark.parametrize(
     ("end", "told"), [(kill, r"pid \d+\) was ended by the signal Killed"), (sys.exit, r"pid \d+\) ended by itself")]
 )
-def test_a_worker_that_ends_while_it_hands_over_a_batch(end, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_worker_that_ends_while_it_hands_over_a_batch(
+    end, told: str, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = multiprocessing.get_context("fork").Process(target=end)
     worker.start()
-    batches = BrokenBatches([worker])
+    error = RuntimeError(f"DataLoader worker (pid(s) {worker.pid}) exited unexpectedly") if gone else None
+    batches = BrokenBatches([worker], error)
     monkeypatch.setattr(DataLoader, "__iter__", lambda self: batches)
     with pytest.raises(JobError, match=told), explained_worker_deaths():
         list(loader())

@@ -173,7 +173,7 @@ def _take_best(
     passed = [trial for trial in judged if trial.examined[-1].accepted]
     best = max(passed, key=lambda trial: _means(trial.cases).labels[name]) if passed else state
     records = [
-        replace(trial.examined[-1], accepted=False, why="another minimum raises it more")
+        replace(trial.examined[-1], accepted=False, why="another minimum raises it at least as much")
         if trial in passed and trial is not best
         else trial.examined[-1]
         for trial in judged
