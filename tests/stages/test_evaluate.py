@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfw import stages, training
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.types import Geometry
 from segfw.io.formats.readers import write_label
+from segfw.stages import evaluate as module
+from segfw.stages import runs
 from segfw.stages.evaluate import evaluate, run
+from segfw.training import run as fold
 
 GRID = Geometry((1.0, 1.0, 2.0), (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 
@@ -147,8 +149,8 @@ def test_rounding_of_headers_is_forgiven(tmp_path):
 
 
 def test_a_runs_files_are_called_as_they_are_there():
-    there = stages.runs.CONFIG, training.run.VALIDATION, training.run.METRICS_JSON
-    assert there == (stages.evaluate.CONFIG, stages.evaluate.VALIDATION, stages.evaluate.METRICS_JSON)
+    there = runs.CONFIG, fold.VALIDATION, fold.METRICS_JSON
+    assert there == (module.CONFIG, module.VALIDATION, module.METRICS_JSON)
 
 
 def test_the_metrics_of_a_run_are_not_written_over(tmp_path):
