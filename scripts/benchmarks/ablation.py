@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import datetime
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import yaml
 from scripts.benchmarks.ablation_sets import LABELS, write_dataset
 from scripts.benchmarks.common import child, versions
 
+TOPOLOGY = ("kernel_sizes", "strides", "n_conv_per_stage", "n_conv_per_stage_decoder")
 TABLE = Path(__file__).parent / "results" / "ablation.csv"
 SETS: dict[str, tuple[str, tuple[str, ...]]] = {  # configuration, and what the task needs beside name and folder
     "Dataset027_ACDC": ("2d", ("split.kind=group", r"split.group_pattern=patient\d+")),
@@ -48,6 +50,28 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "weight_decay_0.05": ("optimizer.weight_decay=0.05",),
     "mirror_all": ("augmentation.mirror_axes=null",),
     "no_augmentation": ("augmentation=none",),
+    "growing_patches": (),
+    "synthetic_weights": (),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstPart:
+    """A training before the one that is scored, which begins with its weights; both parts' time is counted.
+
+    Shares are of the iterations asked for. `shrink` divides the planned patch; `synthetic` trains on the synthetic set
+    that the scored training does not use.
+    """
+
+    share: float
+    share_after: float
+    shrink: int = 1
+    synthetic: bool = False
+
+
+FIRST_PARTS = {  # half a patch costs an eighth (3D) or a quarter (2D) of a whole one: all cost about what `base` does
+    "growing_patches": FirstPart(0.5, 0.9, shrink=2),
+    "synthetic_weights": FirstPart(1 / 3, 2 / 3, synthetic=True),
 }
 
 
@@ -94,10 +118,10 @@ def append(table: Path, row: Row) -> None:
 
 def task(name: str, data: Path, output: Path) -> list[str]:
     """Return the part of the command line that all trainings of a set share."""
-    configuration, further = SETS[name]
+    further = SETS[name][1]
     return [
         *(sys.executable, "-m", "segfw", f"task.name={name}", f"task.folder={name}", f"data_root={data}"),
-        *(f"output_root={output}", f"configurations=[{configuration}]", "folds=0", *further),
+        *(f"output_root={output}", "folds=0", *further),
     ]
 
 
@@ -106,35 +130,74 @@ def quarter(features: list[int]) -> list[int]:
     return [max(8, count // 4) for count in features]
 
 
-def train(options: argparse.Namespace, name: str, variant: str, seed: int) -> Row:
-    """Train one variant on one set and return its row."""
-    configuration, data = SETS[name][0], options.work / "data" if name in LABELS else options.data
+def shrunk(patch: list[int], strides: list[list[int]], shrink: int) -> list[int]:
+    """Return the patch divided by `shrink`, rounded up to what the strides divide into two voxels or more."""
+    divisors = [math.prod(along) for along in zip(*strides, strict=True)]
+    small = [max(math.ceil(size / shrink / by), 2) * by for size, by in zip(patch, divisors, strict=True)]
+    return [min(pair) for pair in zip(small, patch, strict=True)]
+
+
+def listed(key: str, values: object) -> str:
+    """Return the override `key=values` without blanks, as the command line wants lists."""
+    return f"{key}={values}".replace(" ", "")
+
+
+def prepare(options: argparse.Namespace, name: str) -> tuple[list[str], dict[str, typing.Any]]:
+    """Return what all commands of a set begin with, and its planned configuration; make what is missing."""
+    data = options.work / "data" if name in LABELS else options.data
     output = options.work / "outputs"
     if name in LABELS and not (data / name / "dataset.json").is_file():
         write_dataset(name, data / name)
     plan = output / name / "plans" / "default.yaml"
+    command = task(name, data, output)
     if not plan.is_file():
-        subprocess.run([*task(name, data, output), "stages=[fingerprint,plan,preprocess]"], check=True)
-    planned = yaml.safe_load(plan.read_text(encoding="utf-8"))["configurations"][configuration]["features_per_stage"]
-    epochs = options.iterations // 30
-    run = f"{options.round}_{variant}_{epochs}_{seed}"
+        subprocess.run([*command, "stages=[fingerprint,plan,preprocess]"], check=True)
+    return command, yaml.safe_load(plan.read_text(encoding="utf-8"))["configurations"][SETS[name][0]]
+
+
+def fit(
+    options: argparse.Namespace, name: str, run: str, iterations: int, overrides: list[str], configuration: str
+) -> tuple[Path, float]:
+    """Train fold 0 of a set with the recipe and these overrides; return its folder and the processor seconds."""
     usage = child(
         [
-            *(*task(name, data, output), "stages=train", "experiment=fast", f"name={run}", f"seed={seed}"),
-            *("plan.batch_size=2", f"plan.features_per_stage={quarter(planned)}".replace(" ", "")),
-            *(f"trainer.max_epochs={epochs}", "trainer.limit_train_batches=30", "trainer.threads=1"),
-            *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "overwrite=true", *VARIANTS[variant]),
+            *(*prepare(options, name)[0], f"configurations=[{configuration}]", "stages=train", "experiment=fast"),
+            *(f"name={run}", "plan.batch_size=2", f"trainer.max_epochs={round(iterations / 30)}"),
+            *("trainer.limit_train_batches=30", "trainer.threads=1", "trainer.enable_progress_bar=false"),
+            *("trainer.accelerator=cpu", "overwrite=true", *overrides),
         ],
         sampling=2.0,  # only processor time is wanted, and looking takes some
     )()
-    (folder,) = (output / name / "runs" / run / "default").glob(f"*/{configuration}/fold_0")
+    (folder,) = (options.work / "outputs" / name / "runs" / run / "default").glob(f"*/{configuration}/fold_0")
+    return folder, usage.cpu
+
+
+def train(options: argparse.Namespace, name: str, variant: str, seed: int) -> Row:
+    """Train one variant on one set and return its row."""
+    configuration, planned = SETS[name][0], prepare(options, name)[1]
+    iterations, seconds = options.iterations, 0.0
+    run = f"{options.round}_{variant}_{iterations // 30}_{seed}"
+    shared = [f"seed={seed}", listed("plan.features_per_stage", quarter(planned["features_per_stage"]))]
+    overrides = [*shared, *VARIANTS[variant]]
+    first = FIRST_PARTS.get(variant)
+    if first is not None:
+        where, shrink, before = name, first.shrink, shared
+        if first.synthetic:  # whose slices are a fifth as wide as the real ones
+            where, shrink = "Lesions" if name == "Twins" else "Twins", 4 if configuration == "2d" else 1
+            before = [*shared, *(listed(f"plan.{key}", planned[key]) for key in TOPOLOGY)]
+        patch = shrunk(planned["patch_size"], planned["strides"], shrink)
+        before = [*before, listed("plan.patch_size", patch)]
+        folder, seconds = fit(options, where, f"{run}_{name}", int(iterations * first.share), before, configuration)
+        overrides += [f"pretrained.path={folder / 'checkpoints' / 'last.ckpt'}", "pretrained.on_mismatch=adapt"]
+        iterations = int(iterations * first.share_after)
+    folder, after = fit(options, name, run, iterations, overrides, configuration)
     mean = json.loads((folder / "validation" / "metrics.json").read_text(encoding="utf-8"))
     labels = {label: round(values["dice"], 5) for label, values in mean["mean"].items()}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return Row(
-        *(options.round, name, variant, " ".join(VARIANTS[variant]), 30 * epochs, seed),
-        *(round(mean["foreground_mean"]["dice"], 5), json.dumps(labels), round(usage.cpu), commit.strip(), today),
+        *(options.round, name, variant, " ".join(VARIANTS[variant]), options.iterations // 30 * 30, seed),
+        *(round(mean["foreground_mean"]["dice"], 5), json.dumps(labels), round(seconds + after), commit.strip(), today),
     )
 
 

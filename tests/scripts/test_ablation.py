@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scripts.benchmarks.ablation import Row, append, load_rows, quarter
+from scripts.benchmarks.ablation import Row, append, load_rows, quarter, shrunk
 from scripts.benchmarks.ablation_sets import CASES, LABELS, SHAPE, write_dataset
 
 ROW = Row(
@@ -28,6 +28,14 @@ def test_a_table_gives_back_its_rows(tmp_path: Path) -> None:
 def test_a_quarter_of_the_features_is_at_least_eight() -> None:
     assert quarter([32, 64, 320]) == [8, 16, 80]
     assert quarter([16, 32]) == [8, 8]
+
+
+def test_a_shrunk_patch_still_suits_its_strides() -> None:
+    strides = [[1, 1], [2, 2], [2, 2], [2, 1]]
+    assert shrunk([64, 32], strides, 1) == [64, 32]
+    assert shrunk([64, 24], strides, 2) == [32, 12]
+    assert shrunk([40, 24], strides, 2) == [24, 12]  # 20 is no multiple of 8
+    assert shrunk([16, 8], strides, 4) == [16, 8]  # the deepest stage keeps two voxels
 
 
 @pytest.mark.parametrize("name", sorted(LABELS))
