@@ -161,8 +161,9 @@ def fit(
     """Train fold 0 of a set with the recipe and these overrides; return its folder and the processor seconds."""
     usage = child(
         [
-            *(*prepare(options, name)[0], f"configurations=[{configuration}]", "stages=train", "experiment=fast"),
-            *(f"name={run}", "plan.batch_size=2", f"trainer.max_epochs={round(iterations / 30)}"),
+            *(*prepare(options, name)[0], f"configurations=[{configuration}]", "experiment=fast"),
+            *("stages=[fingerprint,plan,preprocess,train]", f"name={run}", "plan.batch_size=2"),
+            f"trainer.max_epochs={round(iterations / 30)}",
             *("trainer.limit_train_batches=30", "trainer.threads=1", "trainer.enable_progress_bar=false"),
             *("trainer.accelerator=cpu", "overwrite=true", *overrides),
         ],
