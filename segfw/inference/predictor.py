@@ -8,6 +8,7 @@ probabilities on the image's.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,13 @@ class CasePredictor:
             raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
         resample = resampling_on(self.device)
         return {name: preprocess_case(volume, None, plan, plan.configuration(name), resample) for name in self._members}
+
+    def relative_size(self, image: PreparedImage) -> float:
+        """Return how many times as many voxels an image has, as its networks see it, as the median planned for."""
+        return max(
+            prod(case.image.shape[1:]) / prod(self.bundle.plan.configuration(name).median_image_size_in_voxels)
+            for name, case in image.items()
+        )
 
     def compute(self, image: PreparedImage, uncertainty: bool | None = None) -> CaseLogits:
         """Compute the logits of every configuration that counts, and how far samples disagree if that is asked for.

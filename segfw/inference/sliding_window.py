@@ -30,6 +30,7 @@ from segfw.inference.allocations import autocast, bytes_per_voxel
 from segfw.inference.fallbacks import Attempts, Way, is_out_of_memory, window_ways, windows_at_once
 from segfw.inference.lanes import Compute, side_by_side
 from segfw.inference.memory import Budget, Course, WindowDemand, choose_course, memory_budget
+from segfw.inference.pace import Pace
 
 PEAK_WEIGHT = 10.0
 Window = tuple[slice | int, ...]
@@ -230,10 +231,12 @@ def _fill(logits: Tensor, network: Compute, image: Tensor, layers: Sequence[Laye
     weights = torch.from_numpy(gaussian_weights(tile).astype(np.float32)).to(image.device)
     depth, in_plane = layers[0].depth, image.shape[2:]
     sums, norm = image.new_zeros((passes.num_heads, depth, *in_plane)), image.new_zeros((depth, *in_plane))
+    pace = Pace(sum(len(layer.windows) for layer in layers), tuple(image.shape[1:]))
     for layer, following in itertools.zip_longest(layers, layers[1:]):
         for window, part in _window_logits(network, image, layer, passes):
             sums[(slice(None), *window)].addcmul_(part.to(image.device), weights)
             norm[window].add_(weights)
+            pace.advance(1)
         final = (following.start if following else layer.start + layer.depth) - layer.start
         for head, sum_of_head in enumerate(sums):  # one by one, so that no copy of all is made
             logits[head, layer.start : layer.start + final] = _checked(sum_of_head[:final] / norm[:final])

@@ -30,9 +30,12 @@ from segfw.stages.predict_inputs import read_input
 from segfw.stages.predict_outputs import PROBABILITIES, write_case
 from segfw.stages.segmentations import grid_for
 
+log = logging.getLogger(__name__)
+
 R = TypeVar("R")
 
 PAUSE = 1.0  # seconds between two looks at what other commands have begun
+LARGE = 20.0  # times the voxels of the median case: worth a word before it keeps the others waiting
 GRACE = 1.0  # seconds that a case which is being written has when the command is interrupted
 STATUS_OF_CTRL_C = 130
 
@@ -105,6 +108,13 @@ class _Steps:
             volume = read_input(claimed.case.images)
             grid = grid_for(claimed.case.segmentations, volume, claimed.case.images)
             image = self._predictor.prepare(volume)
+            if (times := self._predictor.relative_size(image)) >= LARGE:
+                log.warning(
+                    "%s: resampled to the model's spacing it has %.0f times the voxels of the median case planned for, "
+                    "and will take about as many times as long; are its spacings right?",
+                    claimed.case.name,
+                    times,
+                )
             return _Piece(claimed, image, grid, time.monotonic() - begun)
         return None
 

@@ -153,3 +153,14 @@ def test_a_network_short_of_memory_loses_no_case(one_thread, bundle, volume, mon
         np.testing.assert_array_equal(predictor.predict(volume).segmentation, expected)
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warned) == 4  # to two and to one, for 3d_fullres and for 2d
+
+
+def test_the_relative_size_counts_voxels_as_the_networks_see_them(bundle, volume):
+    predictor = CasePredictor(with_members(bundle, 2), "cpu")
+    image = predictor.prepare(volume)
+    ((name, case),) = image.items()
+    median = bundle.plan.configuration(name).median_image_size_in_voxels
+    expected = np.prod(case.image.shape[1:]) / np.prod(median)
+    assert predictor.relative_size(image) == pytest.approx(expected)
+    coarse = predictor.prepare(dataclasses.replace(volume, spacing=tuple(2 * each for each in volume.spacing)))
+    assert predictor.relative_size(coarse) > 3 * expected

@@ -13,7 +13,7 @@ from torch import nn
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.schema import InferenceSettings
-from segfw.inference import sliding_window
+from segfw.inference import pace, sliding_window
 from segfw.inference.fallbacks import Attempts, Way
 from segfw.inference.memory import Budget
 from segfw.inference.sliding_window import (
@@ -316,3 +316,14 @@ def test_means_tell_what_a_window_takes_or_nothing_where_there_is_no_room():
     assert means.network_bytes == 4 * 3 * 96  # three heads in float32
     assert means.attempts.current == Way(torch.device("cpu"), 4)
     assert prepare_means(Crowded(0), 2, (4, 6, 4), (2, 2, 2), 4).network_bytes == 0
+
+
+def test_a_long_image_tells_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr(pace, "PERIOD", 0.0)
+    image = torch.zeros(1, 8, 4, 4)  # windows at 0, 2 and 4
+    with caplog.at_level("INFO", logger=pace.__name__):
+        predict_logits(nn.Conv3d(1, 2, 1), image, (4, 4, 4), InferenceSettings(), (), 2)
+    assert [line.split(" windows")[0] for line in caplog.messages] == [
+        "an image of 8 x 4 x 4 voxels: 1 of 3",
+        "an image of 8 x 4 x 4 voxels: 2 of 3",
+    ]

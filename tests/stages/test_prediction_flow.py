@@ -28,6 +28,7 @@ class Steps:
 
     def __init__(self):
         self.begun = {}
+        self.sizes = {}
         self.held = self.most_held = 0
 
     def event(self, step, number):
@@ -42,6 +43,9 @@ class Steps:
         self.most_held = max(self.most_held, self.held)
         self.event("prepare", number).set()
         return number
+
+    def relative_size(self, number):
+        return self.sizes.get(number, 1.0)
 
     def compute(self, number):
         self.event("compute", number).set()
@@ -81,6 +85,15 @@ def test_every_case_is_written(tmp_path):
     for number, case in enumerate(cases):
         assert (sitk.GetArrayFromImage(sitk.ReadImage(str(case.target))) == number).all()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_an_immense_case_is_named_before_it_is_computed(tmp_path, caplog):
+    steps = Steps()
+    steps.sizes = {1: 19.9, 2: 250.2}
+    segment(steps, numbered_cases(tmp_path, 3))
+    assert [record.getMessage().split(" the voxels")[0] for record in caplog.records] == [
+        "case2: resampled to the model's spacing it has 250 times"
+    ]
 
 
 def test_the_next_is_read_and_the_last_restored_while_one_is_computed(tmp_path):
