@@ -48,12 +48,13 @@ LAYERS = {
         "workspace",
         "config",
     },
+    "sweeps": {"core"},
     "__init__": {"api", "core"},
-    "__main__": {"stages", "api", "config", "command_line", "core"},
+    "__main__": {"stages", "api", "config", "command_line", "sweeps", "core"},
 }
 TORCH_USERS = {"nn", "data", "inference", "training", "interop", "stages", "api"}
 HOMES = {
-    "hydra": {"__main__"},
+    "hydra": {"__main__", "sweeps"},
     "omegaconf": {"config"},
     "pytorch_lightning": {"training"},
     "lightning_fabric": {"training"},
@@ -64,6 +65,11 @@ HOMES = {
     "torch": TORCH_USERS,
     "torchio": {"data", "api"},
     "wandb": {"tracking"},
+    "tensorboard": {"tracking"},
+    "mlflow": {"tracking"},
+    "optuna": {"sweeps"},
+    "joblib": set(),
+    "submitit": set(),
     "matplotlib": {"tracking"},
     "onnx": {"interop"},
     "onnxscript": {"interop"},
@@ -79,6 +85,10 @@ OPTIONAL = {
     "onnxruntime",
     "highdicom",
     "pydicom",
+    "optuna",
+    "tensorboard",
+    "mlflow",
+    "wandb",
 }  # imported where they are used: slow to load, or perhaps absent
 
 
