@@ -14,7 +14,8 @@ from segfw.tracking.trackers import Cell, Picture
 
 def to_markdown(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Return a table as Markdown; what is missing or no number is left empty, a path is shown by its name."""
-    lines = [columns, ["---"] * len(columns), *([_written(cell) for cell in row] for row in rows)]
+    head, *body = ([_written(cell) for cell in row] for row in (columns, *rows))
+    lines = [head, ["---"] * len(columns), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -32,7 +33,7 @@ def pairs_to_markdown(pairs: Mapping[str, object]) -> str:
 def to_png_bytes(picture: Picture, caption: str = "") -> bytes:
     """Return a picture as a PNG file, which carries the caption as its description."""
     buffer = io.BytesIO()
-    imsave(buffer, picture, format="png", metadata={"Software": None, **({"Description": caption} if caption else {})})
+    imsave(buffer, picture, format="png", metadata={"Description": caption} if caption else None)
     return buffer.getvalue()
 
 
