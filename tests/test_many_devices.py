@@ -56,6 +56,9 @@ def test_a_run_goes_from_nodes_to_devices_to_one_process(tmp_path: Path, capfd: 
     assert main([*command, "trainer.devices=2"]) == 0
     assert "1 of 2 epochs done, on 2 x CPU" in capfd.readouterr().out
     assert len((runs[0] / "metrics.csv").read_text().splitlines()) == 3
-    assert not list(runs[0].glob(".fold_files*"))
+    assert not [*runs[0].glob(".fold_files*"), *runs[0].glob(".call*"), *runs[0].glob(".answer*")]
+    done = yaml.safe_load((runs[0] / "done.yaml").read_text())
+    assert done["machine"].startswith("2 x CPU")
+    assert 0.05 < done["peak_memory_gb"] < 64
     assert main(command) == 0
     assert "nothing to do, it is finished" in capfd.readouterr().out

@@ -4,8 +4,10 @@ import csv
 import getpass
 import json
 import os
+import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ import yaml
 from segfw import Predictor
 from segfw.__main__ import main
 from segfw.core.errors import DataError
+from segfw.core.version import __version__
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +101,20 @@ def test_everything_the_contract_names_is_there(output):
     assert (output / "selection" / "main.yaml").is_file()
     assert list((output / "models" / "main").glob("*.safetensors"))
     assert list((output / "report").glob("example_main_demo_*.nii.gz"))
+
+
+def test_a_finished_fold_tells_what_made_it_and_no_host(output):
+    text = (run_folder(output) / "done.yaml").read_text()
+    done = yaml.safe_load(text)
+    assert done["machine"].startswith("CPU, ")
+    assert 0.05 < done["peak_memory_gb"] < 64
+    assert done["peak_device_memory_gb"] is None
+    assert done["versions"] == {
+        "segfw": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+    assert socket.gethostname() not in text
 
 
 def test_splits_are_in_nnunets_form(output):

@@ -31,6 +31,7 @@ from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on, load_checkpoint
 from segfw.training.devices import choose_device
 from segfw.training.ending import standing_of
+from segfw.training.epoch_cost import Machine
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.launch import is_consequence, launch, record_failure
 from segfw.training.module import EMA_KEY
@@ -39,7 +40,7 @@ from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
 from segfw.training.team import threads_per_process
 from segfw.workspace import Workspace, load_yaml
 
-CALL = ".call.json"
+CALL, ANSWER = ".call.json", ".answer.json"
 MEETING = ("TORCHELASTIC_USE_AGENT_STORE", "MASTER_ADDR", "MASTER_PORT")
 """What Lightning and PyTorch read and write of the environment to let ranks meet."""
 
@@ -50,9 +51,10 @@ def fit_in_children(folder: Path, files: FoldFiles, processes: int, deadline: fl
     write_text(path, json.dumps(to_plain(Call(str(folder.absolute()), files, _seconds_to(deadline)))))
     try:
         launch(__name__, [str(folder)], processes)
+        return _result(folder)
     finally:
         path.unlink(missing_ok=True)
-    return _result(folder)
+        (folder / ANSWER).unlink(missing_ok=True)
 
 
 def fit_with_called(folder: Path, files: FoldFiles, workspace: Workspace, ranks: Ranks, deadline: float) -> FoldResult:
@@ -113,7 +115,8 @@ def _result(folder: Path) -> FoldResult:
     run, checkpoint = load_run(folder), load_checkpoint(last)
     scores = summary_from_plain(load_yaml(metrics)) if run.val_cases else None
     end = standing_of(checkpoint)
-    return FoldResult(last, end.epochs, checkpoint.get(EMA_KEY), scores, end.end(run), end.seconds)
+    machine = from_plain(Machine, json.loads((folder / ANSWER).read_text(encoding="utf-8")), ANSWER)
+    return FoldResult(last, end.epochs, checkpoint.get(EMA_KEY), scores, end.end(run), end.seconds, machine)
 
 
 def _seconds_to(deadline: float) -> float | None:
@@ -129,8 +132,11 @@ def _free_port() -> int:
 @record_failure
 def _run_rank(folder: Path) -> None:
     call = from_plain(Call, json.loads((folder / CALL).read_text(encoding="utf-8")), CALL)
+    ranks = launched_ranks()
     try:
-        join(call, launched_ranks())
+        result = join(call, ranks)
+        if ranks.leads:
+            write_text(folder / ANSWER, json.dumps(to_plain(result.machine)))
     except SystemExit as error:
         if error.code == EXIT_AFTER_SIGTERM:
             raise

@@ -1,7 +1,7 @@
 """What determines a run, where it lies, and the rule that one name means one set of settings."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,9 @@ class Done:
 
     `weights`: SHA-256 of the last checkpoint; `inference`: hash of the settings it was validated with; `seconds`: of
     the command that finished it; `training_seconds`: of training, over all commands; `ended`: all `epochs` done, the
-    `time` used, or `early`, with the `reason`.
+    `time` used, or `early`, with the `reason`. `machine`: the device that trained last, in words; `peak_memory_gb` and
+    `peak_device_memory_gb`: most memory that the process and the tensors on its device took, in 10^9 bytes, None where
+    that is not known; `versions`: of what finished it.
     """
 
     epochs: int
@@ -165,6 +167,10 @@ class Done:
     ended: EndKind = "epochs"
     reason: str = ""
     training_seconds: float = 0.0
+    machine: str = ""
+    peak_memory_gb: float | None = None
+    peak_device_memory_gb: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
     def suffices(self, schedule: ScheduleSettings, trainer: TrainerSettings) -> bool:
         """Whether the training is as long as asked for; one that stopped early would not go on with a longer one."""

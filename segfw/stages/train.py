@@ -6,10 +6,13 @@ with other training-relevant settings is never touched: another `name` keeps bot
 
 import logging
 import math
+import platform
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from segfw.core.errors import ArtefactError
 from segfw.core.settings.schema import ExperimentSettings
@@ -19,6 +22,7 @@ from segfw.core.support.importing import TARGET, import_object
 from segfw.core.support.locks import Lock, hold
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import counted
+from segfw.core.version import __version__
 from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
@@ -215,6 +219,14 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
         ended=result.ended.kind,
         reason=result.ended.reason,
         training_seconds=round(result.seconds, 1),
+        machine=result.machine.description,
+        peak_memory_gb=_rounded(result.machine.memory_gb),
+        peak_device_memory_gb=_rounded(result.machine.device_memory_gb),
+        versions={"segfw": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
     )
     lock.check()
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
+
+
+def _rounded(memory_gb: float | None) -> float | None:
+    return None if memory_gb is None else round(memory_gb, 3)

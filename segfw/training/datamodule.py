@@ -25,6 +25,7 @@ from segfw.data.store import Store
 from segfw.training.cache import Cache, cache_of, find_hindrance, hold_in_memory, refuse_hindered
 from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
+from segfw.training.epoch_cost import EpochCost
 from segfw.training.run import FoldRun
 from segfw.training.worker_errors import PREFETCH, Guarded, PatchLoader, collate_or_fail, workers_that_fit
 
@@ -34,17 +35,21 @@ log = logging.getLogger(__name__)
 class SegmentationDataModule(LightningDataModule):
     """Serve a run's training and on-line validation batches, or a rank's share of each, from its store."""
 
-    def __init__(self, run: FoldRun, store: Store, device: Device, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, run: FoldRun, store: Store, device: Device, ranks: Ranks = ALONE, cost: EpochCost | None = None
+    ) -> None:
         super().__init__()
-        self.run, self.store, self.device, self.ranks = run, store, device, ranks
+        self.run, self.store, self.device, self.ranks, self.cost = run, store, device, ranks, cost
         self._cache: Cache | None = None
         self._held: DeviceStore | None = None
 
     @classmethod
-    def of_run(cls, run: FoldRun, device: Device, ranks: Ranks = ALONE) -> "SegmentationDataModule":
+    def of_run(
+        cls, run: FoldRun, device: Device, ranks: Ranks = ALONE, cost: EpochCost | None = None
+    ) -> "SegmentationDataModule":
         """Open the run's store; `ArtefactError` when it is not complete."""
         warn_of_unknown_names(run)
-        return cls(run, open_store(run), device, ranks)
+        return cls(run, open_store(run), device, ranks, cost)
 
     def train_dataloader(self) -> "DataLoader[Sample]":
         """Serve `trainer.limit_train_batches` augmented batches per epoch."""
@@ -80,7 +85,7 @@ class SegmentationDataModule(LightningDataModule):
         whole = PatchDataset(self.store, cases, spec, run.plan.labels, run.seed, purpose, cut)
         patches = with_changes(whole, run) if training else whole
         workers = 0 if held is not None else workers_that_fit(run.data.workers, workers, self._batch_bytes())
-        return PatchLoader(
+        loader = PatchLoader(
             Guarded(patches) if workers else patches,
             batch_sampler=sampler,
             collate_fn=partial(collate_or_fail, self._collate(training)),
@@ -89,6 +94,9 @@ class SegmentationDataModule(LightningDataModule):
             prefetch_factor=PREFETCH if workers else None,
             pin_memory=self.device.accelerator == "cuda" and held is None,
         )
+        if self.cost is not None:
+            loader.waits = self.cost.training if training else self.cost.validation
+        return loader
 
     def _hold(self) -> DeviceStore | None:
         """Bring the cases to where they are held, once; return them if that is the device."""

@@ -11,7 +11,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import ALONE, Ranks
 from segfw.core.support.words import in_words
 from segfw.nn.schedules import learning_rate_factor
-from segfw.training.callbacks.curves_log import CurvesLog
+from segfw.training.callbacks.curves_log import METRICS_FILE, CurvesLog, read_rows
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.callbacks.progress import TrainingProgress
 from segfw.training.callbacks.weight_average import WeightAverage
@@ -33,6 +33,7 @@ from segfw.training.checkpoints import AtomicCheckpointIO, Checkpoints, checkpoi
 from segfw.training.datamodule import SegmentationDataModule
 from segfw.training.devices import Device, set_threads
 from segfw.training.ending import Ended, Standing, standing_of
+from segfw.training.epoch_cost import EpochCost, Machine
 from segfw.training.idle import freeze_idle_parameters
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.out_of_memory import explained_out_of_memory
@@ -60,7 +61,7 @@ LIGHTNING_ADVICE = (
 class FoldResult:
     """What a finished fold leaves: its last weights, the on-line estimate and, unless it is "full", its scores.
 
-    `seconds`: of training, over all commands.
+    `seconds`: of training, over all commands; `machine`: what it was trained on.
     """
 
     checkpoint: Path
@@ -69,6 +70,7 @@ class FoldResult:
     scores: Summary | None
     ended: Ended
     seconds: float
+    machine: Machine = field(default_factory=Machine)
 
 
 def fit_fold(
@@ -109,18 +111,26 @@ def fit_fold(
         average = () if half_life is None else (WeightAverage(half_life),)
         checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
         shown = (progress,) if ranks.leads else ()
-        ours = (CurvesLog(folder), *shown, *average, validation, checkpoints)
+        cost = EpochCost(device, run.configuration.batch_size)
+        ours = (CurvesLog(folder, cost), *shown, *average, validation, checkpoints)
         trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks), ranks)
         with explained_out_of_memory(run, device, lambda: validation.began):
-            _fit(trainer, module, SegmentationDataModule.of_run(run, device, ranks), last if standing else None)
+            data = SegmentationDataModule.of_run(run, device, ranks, cost)
+            _fit(trainer, module, data, last if standing else None)
         if ranks.leads:
             last.with_name(PREVIOUS).unlink(missing_ok=True)
         end = standing_of(load_checkpoint(last))
-        return FoldResult(last, end.epochs, module.patch_dice_ema, validation.summary, end.end(run), end.seconds)
+        machine = cost.machine(_where(device, ranks), read_rows(folder / METRICS_FILE))
+        ended, ema = end.end(run), module.patch_dice_ema
+        return FoldResult(last, end.epochs, ema, validation.summary, ended, end.seconds, machine)
 
 
 def _title(run: FoldRun) -> str:
     return f"{run.plan.dataset_name} {run.configuration_name} fold {run.fold}"
+
+
+def _where(device: Device, ranks: Ranks) -> str:
+    return f"{ranks.world_size} x {device.description}" if ranks.together else device.description
 
 
 def _announce(
@@ -131,8 +141,7 @@ def _announce(
     if run.time_budget is not None:
         whole = f"{in_words(run.time_budget)} of training"
     state = whole if standing is None else f"{standing.done(run)} of {whole} done"
-    where = f"{ranks.world_size} x {device.description}" if ranks.together else device.description
-    log.info("%s: %s, %s, on %s", _title(run), cases, state, where)
+    log.info("%s: %s, %s, on %s", _title(run), cases, state, _where(device, ranks))
     if standing is not None:
         _announce_horizon(run, standing)
     if not run.val_batches and any(isinstance(callback, EarlyStopping) for callback in callbacks):

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.support.host_memory import available_memory
 from segfw.data.sampling import Batch, Key, Sample
+from segfw.training.epoch_cost import Waits
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,14 @@ def collate_or_fail(collate: Callable[[Any], Batch], samples: Any) -> Batch | Fa
 
 
 class PatchLoader(DataLoader[Sample]):
-    """A loader that raises what a worker returned as its failure."""
+    """A loader that raises what a worker returned as its failure, and notes in `waits` how long batches take."""
+
+    waits: Waits | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         batches = super().__iter__()
         try:
-            for batch in batches:
+            for batch in batches if self.waits is None else self.waits.timed(batches):
                 if isinstance(batch, Failure):
                     raise_failure(batch)
                 yield batch

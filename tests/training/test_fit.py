@@ -20,6 +20,7 @@ from segfw.core.settings.training import AugmentationSettings, LossSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
+from segfw.training.epoch_cost import MEASURED
 from segfw.training.fit import FoldResult, _announce
 from segfw.training.run import FoldRun
 from tests.training.conftest import CPU
@@ -45,7 +46,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def without_seconds(folder: Path) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows(folder)]
+    return [{key: value for key, value in row.items() if key not in (*MEASURED, "seconds")} for row in rows(folder)]
 
 
 def assert_same_weights(one: Path, two: Path) -> None:
@@ -65,7 +66,8 @@ def test_a_fold_leaves_its_files(make_run: MakeRun, fit: Fit, tmp_path: Path, mo
     assert (result.epochs, result.checkpoint) == (2, tmp_path / "checkpoints/last.ckpt")
     header = list(rows(tmp_path)[0])
     assert header[:6] == ["epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema"]
-    assert header[6:] == ["val/patch_dice/core", "val/patch_dice/shell", "seconds"]
+    measured = ["time/epoch", "time/data", "time/patches_per_second", "device/use", "host/memory_gb"]
+    assert header[6:] == ["val/patch_dice/core", "val/patch_dice/shell", *measured, "seconds"]
     assert [row["epoch"] for row in rows(tmp_path)] == ["0", "1"]
     metrics = json.loads((tmp_path / "validation/metrics.json").read_text())
     assert result.scores is not None

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from segfw.core.support.files import write_text
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks.epoch_metrics import epoch_metrics
+from segfw.training.epoch_cost import EpochCost
 
 METRICS_FILE, CURVES_FILE = "metrics.csv", "training.png"
 FIRST_COLUMNS = ("epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema")
@@ -40,6 +42,8 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 
 def _text(key: str, value: float) -> str:
+    if math.isnan(value):
+        return ""
     return str(int(value)) if key == "epoch" else f"{value:.8g}"
 
 
@@ -49,8 +53,8 @@ class CurvesLog(Callback):
     After an interruption the rows of epochs that are done again are dropped, so the file always reads as one training.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.metrics, self.drawing = folder / METRICS_FILE, folder / CURVES_FILE
+    def __init__(self, folder: Path, cost: EpochCost) -> None:
+        self.metrics, self.drawing, self.cost = folder / METRICS_FILE, folder / CURVES_FILE, cost
         self.rows: list[Row] = []
         self._epoch, self._epoch_start, self._next_drawing = 0, 0.0, 0.0
 
@@ -64,6 +68,7 @@ class CurvesLog(Callback):
         """Note the epoch's number and start its clock."""
         self._epoch = trainer.current_epoch
         self._epoch_start = time.monotonic()
+        self.cost.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add this epoch's row (Lightning calls this before checkpoints are saved).
@@ -73,7 +78,8 @@ class CurvesLog(Callback):
         logged = {key: float(value) for key, value in epoch_metrics(trainer).items() if "/" in key}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         seconds = time.monotonic() - self._epoch_start
-        self.rows.append({"epoch": self._epoch, "lr": rate, **logged, LAST_COLUMN: seconds})
+        measured = {**self.cost.measured(seconds), LAST_COLUMN: seconds}
+        self.rows.append({"epoch": self._epoch, "lr": rate, **logged, **measured})
         if not trainer.is_global_zero:
             return
         write_rows(self.metrics, self.rows)

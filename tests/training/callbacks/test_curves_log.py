@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 from segfw.training.callbacks.curves_log import read_rows, write_rows
@@ -14,3 +15,10 @@ def test_rows_survive_being_written(tmp_path: Path) -> None:
     assert read_rows(path) == rows
     header = "epoch,lr,train/loss,val/loss,val/patch_dice,val/patch_dice_ema,val/patch_dice/a,seconds"
     assert path.read_text().splitlines()[0] == header
+
+
+def test_what_is_no_number_is_left_empty(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    write_rows(path, [{"epoch": 0.0, "val/loss": math.nan, "lr": 0.5}])
+    assert path.read_text().splitlines()[1] == "0,0.5,,,,,"
+    assert read_rows(path) == [{"epoch": 0.0, "lr": 0.5}]
