@@ -307,6 +307,8 @@ def _first_value(override: Override) -> str:
 def _explained(verb: Verb, error: Exception) -> UsageError:
     """Say in the user's words what does not compose: a file's unknown key by the nearest one, a file of no keys."""
     text = " ".join(str(error).split())
+    if text.startswith("Error merging override ") and error.__cause__ is not None:  # of Hydra's own keys
+        text = f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
     if unknown:
         try:

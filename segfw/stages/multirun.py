@@ -12,7 +12,8 @@ import torch
 from segfw.core.settings.multirun import Multirun
 from segfw.core.settings.schema import ConfigurationChoice, ExperimentSettings
 from segfw.core.support.cpu import available_cores, sharing_cores
-from segfw.core.support.job_board import is_younger
+from segfw.core.support.files import write_text
+from segfw.core.support.job_board import BEGAN
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.stages.job import Job
@@ -23,6 +24,7 @@ from segfw.training.run import DONE, FoldName
 log = logging.getLogger(__name__)
 
 CLAIMS = ".devices"
+SELECTED = "selected_"
 
 
 @contextmanager
@@ -51,30 +53,41 @@ def sharing_the_computer(settings: ExperimentSettings, multirun: Multirun) -> It
 
 @contextmanager
 def turn_to_select(job: Job, multirun: Multirun) -> Iterator[bool]:
-    """Yield whether every run of the multirun's jobs of this name is finished: the last job to ask is told so.
+    """Yield whether the block shall select: every run of the multirun's jobs of this name is finished, and no other
+    job has selected since.
 
     Each asks when its own runs are finished, and one after the other, so that at least the last one sees all. Nobody
     else asks while the block runs.
     """
     name = job.settings.name
+    selected = Path(multirun.board) / f"{SELECTED}{name}"
     with hold(job.workspace.lock(f"multirun {name}"), f"the selection of the jobs of name={name}"):
-        missing = unfinished(job, multirun)
+        runs = runs_of_all(job, multirun)
+        missing = [run for run in runs if not _is_finished(job, *run, multirun)]
         if missing:
-            runs = ", ".join(f"{configuration} fold {fold}" for configuration, fold in missing)
-            log.info(
-                "select and report: left to the last of the jobs of name=%s, %s not finished yet: %s",
-                *(name, f"{counted(len(missing), 'run')} {'is' if len(missing) == 1 else 'are'}", runs),
-            )
-        yield not missing
+            _say_what_is_missing(name, missing)
+            yield False
+        elif selected.exists() and not any(_is_younger(run_folder(job, *run) / DONE, selected) for run in runs):
+            log.info("select and report: nothing to do, another job of name=%s has done both", name)
+            yield False
+        else:
+            yield True
+            write_text(selected, "")
 
 
-def unfinished(job: Job, multirun: Multirun) -> list[tuple[str, FoldName]]:
-    """Return the runs of the multirun's jobs of this name that are not finished."""
-    wanted: dict[tuple[str, FoldName], None] = {}
+def _say_what_is_missing(name: str, missing: list[tuple[str, FoldName]]) -> None:
+    runs = ", ".join(f"{configuration} fold {fold}" for configuration, fold in missing)
+    count = f"{counted(len(missing), 'run')} {'is' if len(missing) == 1 else 'are'}"
+    log.info("select and report: left to the last of the jobs of name=%s, %s not finished yet: %s", name, count, runs)
+
+
+def runs_of_all(job: Job, multirun: Multirun) -> list[tuple[str, FoldName]]:
+    """Return (configuration, fold) of every run that the multirun's jobs of this name train."""
+    runs: dict[tuple[str, FoldName], None] = {}
     for configurations, folds in product(multirun.configurations, multirun.folds):
         of_job = Job(replace(job.settings, folds=folds), job.workspace, job.record)
-        wanted |= dict.fromkeys(product(_surely_trained(job, configurations), of_job.folds))
-    return [run for run in wanted if not _is_finished(job, *run, multirun)]
+        runs |= dict.fromkeys(product(_surely_trained(job, configurations), of_job.folds))
+    return list(runs)
 
 
 def _surely_trained(job: Job, choice: ConfigurationChoice) -> tuple[str, ...]:
@@ -96,5 +109,10 @@ def _is_finished(job: Job, configuration: str, fold: FoldName, multirun: Multiru
     if not present:  # that a file is not there, but lists a folder anew
         return False
     if job.settings.overwrite:
-        return is_younger(done, Path(multirun.board))
+        return _is_younger(done, Path(multirun.board) / BEGAN)
     return is_trained(job, configuration, fold)
+
+
+def _is_younger(path: Path, other: Path) -> bool:
+    """Whether a file was written after the `other`, by the clock of the file system that has both."""
+    return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns

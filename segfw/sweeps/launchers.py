@@ -64,7 +64,7 @@ def check_launcher_key(launcher: str, key: str) -> None:
     known = sorted(str(name) for name in store.load(f"{GROUP}/{launcher}.yaml").node)
     if key.split(".")[0] not in known:
         raise UsageError(
-            f"unknown key 'hydra.launcher.{key}'{nearest(key, known)}. {GROUP}={launcher} has "
+            f"unknown key 'hydra.launcher.{key}'{nearest(key, known) or '.'} {GROUP}={launcher} has "
             f"{', '.join(name for name in known if name != '_target_')}"
         )
 

@@ -49,12 +49,6 @@ def make_board(board: Path) -> None:
     write_text(board / BEGAN, "")
 
 
-def is_younger(path: Path, board: Path) -> bool:
-    """Whether the file `path` was written after the board was made, by the clock of the file system that has both."""
-    began = board / BEGAN
-    return not began.exists() or path.stat().st_mtime >= began.stat().st_mtime
-
-
 def post(board: Path, posting: Posting) -> None:
     """Put up how a job stands, in place of what it said before."""
     write_text(board / f"{posting.number}.json", json.dumps(to_plain(posting)))
