@@ -45,9 +45,10 @@ def register_defaults() -> None:
     there = store.list(GROUP)
     for launcher, values in DEFAULTS.items():
         if f"{launcher}.yaml" in there:
-            node = store.load(f"{GROUP}/{launcher}.yaml").node
+            registered = store.load(f"{GROUP}/{launcher}.yaml")
             for key, value in values.items():
-                node[key] = value
+                registered.node[key] = value
+            store.store(launcher, registered.node, GROUP, registered.package, registered.provider)
 
 
 def check_launcher_is_there(name: str, options: list[str]) -> None:
