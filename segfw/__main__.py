@@ -6,7 +6,6 @@ runs, so that help and mistakes are answered without loading PyTorch.
 """
 
 import functools
-import hashlib
 import importlib
 import logging
 import os
@@ -16,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -39,6 +38,9 @@ from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import unknown_choice
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
+from segfw.sweeps.jobs import SHARED, Swept, swept_values, variant
+from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
+from segfw.sweeps.multirun import ELSEWHERE, AnsweringFor, Jobs, Part, plan_jobs
 
 INTERRUPTED = 130
 failures = logging.getLogger("segfw.failures")
@@ -123,12 +125,12 @@ def _run(command: Command) -> int:
     verb, page = VERBS[name], command.config_name or name
     register_schemas()
     if command.informs:
-        _hand_over(page, _job(verb, ()), list(command.flags))
+        _hand_over(page, _job(verb, {}), list(command.flags))
         return 0
     try:
         own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
         overrides = [*own, *_search_path(command)]
-        composed, swept = _compose(verb, page, overrides, command.multirun)
+        composed, swept, node = _compose(verb, page, overrides, command.multirun)
     except OverrideParseException as error:
         raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
     except (HydraException, config.CompositionError) as error:
@@ -150,13 +152,20 @@ def _run(command: Command) -> int:
     if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
         _call(verb, settings)
         return 0
-    _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
+    arguments = [*command.flags, *overrides]
+    if not command.multirun or name != "experiment":
+        _hand_over(page, _job(verb, swept), arguments)
+        return 0
+    jobs = plan_jobs(settings, swept, node)
+    with AnsweringFor(jobs):
+        _hand_over(page, _job(verb, swept, jobs), arguments)
     return 0
 
 
 @functools.cache
 def register_schemas() -> None:
-    """Let Hydra find the schema of each verb, on which its YAML page is laid."""
+    """Let Hydra find the schema of each verb, on which its YAML page is laid, and our defaults of its launchers."""
+    register_defaults()
     for name, verb in VERBS.items():
         node = config.schema(verb.page or verb.settings)
         ConfigStore.instance().store(name, node, group="schema", package="_global_")
@@ -177,33 +186,45 @@ def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[st
             os.environ["HYDRA_FULL_ERROR"] = before[1]
 
 
-def _job(verb: Verb, swept: tuple[str, ...]) -> Callable[[Any], float | None]:
+def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], float | None]:
+    """Return what Hydra runs, once or for each job of a multirun, whose processes are given it by value."""
+
     def job(composed: Any) -> float | None:
-        with _Reporting():
-            settings: Any = config.load(verb.settings, composed, verb.page)
-            if isinstance(settings, ExperimentSettings):
-                settings = _named_variant(settings, swept)
-            result = _call(verb, settings)
-            return None if result is None else float(result)
+        part = None if jobs is None else Part(jobs)
+        with _leaving_on_sigterm() if jobs is None or jobs.launcher != ELSEWHERE else nullcontext():
+            try:
+                with _Reporting():
+                    settings: Any = config.load(verb.settings, composed, verb.page)
+                    if isinstance(settings, ExperimentSettings):
+                        settings = _named_variant(settings, swept)
+                    if part is None or jobs is None:
+                        result = _call(verb, settings)
+                    else:
+                        part.named(settings.name)
+                        result = _call(verb, settings, jobs.multirun)
+            except JobFailed as error:
+                if part is not None:
+                    part.failed(*error.args)
+                raise
+        if part is not None:
+            part.done()
+        return None if result is None else float(result)
 
     return job
 
 
-def _call(verb: Verb, settings: Any) -> Any:
+def _call(verb: Verb, *arguments: Any) -> Any:
     module, function = verb.job.split(":")
-    return getattr(importlib.import_module(module), function)(settings)
+    return getattr(importlib.import_module(module), function)(*arguments)
 
 
-def _named_variant(settings: ExperimentSettings, swept: tuple[str, ...]) -> ExperimentSettings:
+def _named_variant(settings: ExperimentSettings, swept: Swept) -> ExperimentSettings:
     """Give each job of a sweep a name of its own, unless only folds and configurations vary, which share one."""
     job = HydraConfig.get()
-    searched = {*swept, *(job.sweeper.get("params") or {})} - {"folds", "configurations"}
+    searched = {*swept, *(job.sweeper.get("params") or {})} - {*SHARED}
     if job.mode != RunMode.MULTIRUN or not searched or "name" in searched:
         return settings
-    parsed = OverridesParser.create().parse_overrides(list(job.overrides.task))
-    varied = sorted(each.input_line or "" for each in parsed if each.key_or_group in searched)
-    digest = hashlib.sha256("\n".join(varied).encode()).hexdigest()[:8]
-    return replace(settings, name=f"{settings.name}_{digest}")
+    return replace(settings, name=f"{settings.name}_{variant(job.overrides.task, searched)}")
 
 
 def _search_path(command: Command) -> list[str]:
@@ -221,8 +242,8 @@ def _search_path(command: Command) -> list[str]:
     return [f"hydra.searchpath=[{','.join(map(quote, folders))}]"] if folders else []
 
 
-def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, tuple[str, ...]]:
-    """Compose the configuration (of a sweep: its first job) and return it with the keys that are swept."""
+def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, Swept, Any]:
+    """Compose the configuration (of a sweep: its first job); return it, what is swept and, of a sweep, Hydra's own."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -230,20 +251,26 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
         paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
         defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
         chosen = {each.override_key for each in defaults}
+        launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
         for override in parsed:
             group = override.key_or_group
             options = loader.get_group_options(group, overrides=paths)
             if options and group != "schema":
                 _check_choice(override, options, group in chosen, verb)
+            elif group.startswith("hydra.launcher."):
+                check_launcher_key(launcher, group.removeprefix("hydra.launcher."))
             elif not override.is_hydra_override():
                 config.check_key(verb.page or verb.settings, group)
-        swept = tuple(each.key_or_group for each in parsed if each.is_sweep_override())
+        swept = swept_values(parsed)
         if swept and not multirun:
+            first = next(iter(swept))
             raise UsageError(
-                f"{swept[0]} is given several values; add -m to run once for each of them, "
-                f"or put them in brackets, {swept[0]}=[...], if they are one list"
+                f"{first} is given several values; add -m to run once for each of them, "
+                f"or put them in brackets, {first}=[...], if they are one list"
             )
-        return hydra.compose(name, [_first_value(each) for each in parsed]), swept
+        of_first = [_first_value(each) for each in parsed]
+        node = hydra.compose(name, of_first, return_hydra_config=True).hydra if multirun else None
+        return hydra.compose(name, of_first), swept, node
 
 
 def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
@@ -252,6 +279,8 @@ def _check_choice(override: Override, options: list[str], chosen: bool, verb: Ve
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
     names = [name for value in values for name in (value if isinstance(value, list) else [value])]
     for name in names:
+        if group == GROUP:
+            check_launcher_is_there(str(name), options)
         if name is not None and not override.is_delete() and str(name) not in options:
             raise unknown_choice(group, str(name), options)
     line = str(override.input_line).lstrip("+")
@@ -278,6 +307,8 @@ def _first_value(override: Override) -> str:
 def _explained(verb: Verb, error: Exception) -> UsageError:
     """Say in the user's words what does not compose: a file's unknown key by the nearest one, a file of no keys."""
     text = " ".join(str(error).split())
+    if text.startswith("Error merging override ") and error.__cause__ is not None:  # of Hydra's own keys
+        text = f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
     if unknown:
         try:

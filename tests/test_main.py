@@ -11,12 +11,13 @@ import pytest
 
 import segfw.__main__ as program
 from segfw.command_line import VERBS
-from segfw.core.errors import DataError
+from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.verbs import EvaluateSettings, PredictSettings
 
 MISSPELT = "unknown key 'trainer.max_epoch', did you mean 'trainer.max_epochs'?"
 ROOT = Path(__file__).parents[1]
+SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +34,16 @@ def _surroundings(tmp_path, monkeypatch):
 @pytest.fixture
 def jobs(monkeypatch):
     """Put one class in the place of every stage; return the settings it was called with, and it (`act` is its work)."""
-    calls = []
+    calls, told = [], []
 
     class Stage:
         act = staticmethod(lambda settings: None)
+        multiruns = told
 
         @classmethod
-        def run(cls, settings):
+        def run(cls, settings, multirun=None):
             calls.append(settings)
+            cls.multiruns.append(multirun)
             return cls.act(settings)
 
     for verb in VERBS.values():
@@ -90,6 +93,11 @@ def run(capsys, *words):
         (["export", "model=a"], "export needs format= and output="),
         (["+task=Task04", "pretrained.on_mismatch=warn"], "must be one of ['error', 'adapt', 'skip'], got 'warn'"),
         (["evaluate"], "evaluate needs predictions= and references="),
+        (["-m", *SLURM, "hydra.launcher.partitoin=gpu"], "unknown key 'hydra.launcher.partitoin', did you mean 'parti"),
+        (["-m", *SLURM, "+hydra.launcher.gpu=1"], "unknown key 'hydra.launcher.gpu'"),
+        (["-m", *SLURM, "hydra.launcher.timeout_min=long"], "hydra.launcher.timeout_min=long: Value 'long' of type"),
+        (["-m", *SLURM, "hydra.launcher.array_parallelism=0"], "array_parallelism must be 1 or more, got 0"),
+        (["-m", "+task=Task04", "folds=0,9,nine"], "got 'nine'"),
     ],
 )
 def test_a_wrong_command_line_is_explained_in_one_line_with_status_2(capsys, jobs, tmp_path, words, message):
@@ -190,6 +198,35 @@ def test_a_failed_job_of_a_sweep_does_not_stop_the_others(capsys, jobs):
     assert "segfw: fold 0 is broken\n" in err
     assert "Traceback" not in err
     assert len(jobs[0]) == 2
+    assert "segfw: 1 of 2 jobs are not done:\n  job 0 (folds=0): fold 0 is broken; log " in err
+    assert "name=main: python -m segfw +task=Task04 name=main 'stages=[select,report]'" in err
+
+
+def test_jobs_that_are_all_wrong_have_status_2(capsys, jobs):
+    def refuse(settings):
+        raise UsageError(f"there is no fold {settings.folds[0]}")
+
+    jobs[1].act = refuse
+    status, _, err = run(capsys, "-m", "+task=Task04", "folds=1,2")
+    assert status == 2
+    assert "  job 1 (folds=2): there is no fold 2; log " in err
+
+
+@pytest.mark.parametrize(
+    ("words", "folds", "configurations"),
+    [
+        (("folds=0,1",), ((0,), (1,)), ("auto",)),
+        (("folds=[0,1]", "configurations=2d,[3d_fullres]"), ((0, 1),), (("2d",), ("3d_fullres",))),
+        (("seed=1,2",), ("cv",), ("auto",)),
+    ],
+)
+def test_a_job_of_a_sweep_knows_what_the_others_train(capsys, jobs, tmp_path, words, folds, configurations):
+    assert run(capsys, "-m", "+task=Task04", *words)[0] == 0
+    told = jobs[1].multiruns
+    assert [(each.folds, each.configurations, each.at_once) for each in told] == [(folds, configurations, 1)] * 2
+    assert not list(tmp_path.glob("outputs/*/.locks/*"))
+    assert run(capsys, "+task=Task04")[0] == 0
+    assert told[-1] is None
 
 
 def test_jobs_of_a_sweep_have_names_of_their_own_unless_only_folds_vary(capsys, jobs):

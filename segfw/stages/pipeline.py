@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 from segfw.core.settings.class_weights import weight_per_class
+from segfw.core.settings.multirun import Multirun
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import in_words
@@ -22,6 +24,8 @@ SHOW_PLAN = "plan_table:show_plan"
 FOLLOW = "fit:follow"
 CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
+SHARE = "multirun:sharing_the_computer"
+TURN = "multirun:turn_to_select"
 RUN = {
     "fingerprint": "fingerprint:run",
     "plan": "plan:run",
@@ -30,24 +34,30 @@ RUN = {
     "select": "select:run",
     "report": "report:build",
 }
+OF_ALL_RUNS = ("select", "report")
+"""Stages that what every job has trained goes into."""
 
 
-def run(settings: ExperimentSettings) -> float | None:
+def run(settings: ExperimentSettings, multirun: Multirun | None = None) -> float | None:
     """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored).
 
-    Of processes that torchrun or srun has started together, the first does so and calls the others to its fits.
+    Of processes that torchrun or srun has started together, the first does so and calls the others to its fits. Of the
+    jobs of a `multirun` the last one selects; the others return None.
     """
     ranks = launched_ranks()
     if not ranks.leads:
         _function(FOLLOW)(settings)
         return None
-    if not ranks.together:
+    if ranks.together:
+        with leading(session_folder(workspace_of(settings), ranks), ranks):
+            return _run_stages(settings, multirun)
+    if multirun is None:
         return _run_stages(settings)
-    with leading(session_folder(workspace_of(settings), ranks), ranks):
-        return _run_stages(settings)
+    with _function(SHARE)(settings, multirun) as own:
+        return _run_stages(own, multirun)
 
 
-def _run_stages(settings: ExperimentSettings) -> float | None:
+def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) -> float | None:
     started = time.monotonic()
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
@@ -55,15 +65,26 @@ def _run_stages(settings: ExperimentSettings) -> float | None:
     if "train" in settings.stages:
         check_texts(job.dataset)
         weight_per_class(settings.loss.class_weights, job.dataset.labels)
-    for stage in settings.stages:
+    for stage in (each for each in settings.stages if each not in OF_ALL_RUNS):
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
         _function(RUN[stage])(job)
+    selects = _run_stages_of_all(job, multirun)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
-    if not job.workspace.selection(settings.name).exists():
+    if not selects or not job.workspace.selection(settings.name).exists():
         return None
     score: float | None = _function(BEST_SCORE)(job)
     return score
+
+
+def _run_stages_of_all(job: Job, multirun: Multirun | None) -> bool:
+    """Run the stages that all runs go into, unless another job of the multirun will; return whether it is this one."""
+    stages = [stage for stage in OF_ALL_RUNS if stage in job.settings.stages]
+    asks = stages and multirun is not None and "train" in job.settings.stages
+    with _function(TURN)(job, multirun) if asks else nullcontext(True) as is_ours:
+        for stage in stages if is_ours else ():
+            _function(RUN[stage])(job)
+    return bool(is_ours)
 
 
 def _make_fingerprint(job: Job) -> None:

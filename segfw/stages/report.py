@@ -219,8 +219,9 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
     volume = read_image(case.images)
     settings = job.settings.trainer
     own_code = job.settings.network.target is not None  # which this command has run anyway
+    card = settings.devices[0] if isinstance(settings.devices, tuple) else 0
     try:
-        predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code)
+        predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code, number=card)
     except UsageError as error:
         log.warning("report: without an example prediction: %s", error)
         return

@@ -56,6 +56,7 @@ class Team:
 def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
     """Return the devices that `settings` mean for a process at this place.
 
+    A single card that is named by its number becomes the process's current one, so that nothing lands on the first.
     Raises `DeviceError` when there are not so many, `UsageError` when a launcher has started another number of
     processes or `trainer.num_nodes` asks for nodes without one.
     """
@@ -78,6 +79,8 @@ def choose_team(settings: TrainerSettings, ranks: Ranks = ALONE) -> Team:
     chooses = wanted is None and not ranks.together
     count = (found if chooses else per_node) * settings.num_nodes
     threads = threads_per_process(settings, count // settings.num_nodes)
+    if isinstance(settings.devices, tuple) and count == 1:
+        torch.cuda.set_device(settings.devices[0])
     device = apart(count, choose_device, settings.accelerator, settings.precision, threads)
     return Team(device, count, ranks, fewer=chooses)
 

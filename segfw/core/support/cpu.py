@@ -2,11 +2,31 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_sharing = [1]  # how many processes divide the cores, the innermost block's number last
+
+
+@contextmanager
+def sharing_cores(processes: int) -> Iterator[None]:
+    """Let this process, while the block runs, count its part of the cores only: so many like it share them."""
+    _sharing.append(processes)
+    try:
+        yield
+    finally:
+        _sharing.pop()
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the processor cores this process may use: affinity, and the quota of its control group (v2 and v1)."""
+    """Return the processor cores this process may use: affinity, the quota of its control group (v2 and v1), and what
+    it leaves to the processes that it shares them with.
+    """
+    return max(1, _cores(cgroup) // _sharing[-1])
+
+
+def _cores(cgroup: Path) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota(cgroup)
     return max(1, min(cores, math.floor(quota) if quota else cores))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.interruption import uninterrupted
+from segfw.core.support.parents import started_at
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Lock:
             "token": self.token,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "started": _started(os.getpid()),
+            "started": started_at(os.getpid()),
         }
         with uninterrupted():  # a file without an owner would have to expire
             try:
@@ -135,7 +136,7 @@ def _dead_owner(path: Path) -> dict[str, object] | None:
         return owner
     if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
         return None
-    return owner if _started(int(str(owner["pid"]))) != owner.get("started") else None
+    return owner if started_at(int(str(owner["pid"]))) != owner.get("started") else None
 
 
 def _break(path: Path, dead: dict[str, object]) -> None:
@@ -151,18 +152,3 @@ def _break(path: Path, dead: dict[str, object]) -> None:
         except FileExistsError:
             log.warning("the lock %s changed hands twice at once; its first owner will not commit", path)
     grave.unlink(missing_ok=True)
-
-
-def _started(pid: int) -> str:
-    """When process `pid` started, in the kernel's ticks; tells a reused number from the owner. '' if none runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        return "running"
-    return "running"
