@@ -25,6 +25,8 @@ from segfw.core.support.conversion import from_plain, to_plain
 T = TypeVar("T")
 CompositionError = OmegaConfBaseException
 
+OmegaConf.register_new_resolver("same", lambda one, other: one == other, replace=True)  # ${same:${name},main}
+
 
 @dataclasses.dataclass(frozen=True)
 class Key:
