@@ -174,7 +174,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
         overrides=tuple(ARGUMENTS.sub("++", word, count=1) for word in quote_literals(rest, literal, listed)),
         help=known.help,
         multirun=known.multirun,
-        informs=any(flag in ("--version", "--hydra-help", "--shell-completion") for flag in flags),
+        informs=any(flag in ("--version", "--hydra-help") for flag in flags),
         config_dir=folder,
         config_name=page,
     )

@@ -1,7 +1,7 @@
 """Where a fold's time goes: Lightning's profilers, whose reports come to lie in the run's folder.
 
 profile.txt: a table of actions (simple), of functions for each action (advanced) or of operators (pytorch, also as
-profile.json, a trace of single steps for chrome://tracing or ui.perfetto.dev). Ranks other than 0: profile_rank1.txt, ...
+profile.json, a trace of single steps for chrome://tracing or ui.perfetto.dev). Of other ranks: profile_rank1.txt, ...
 """
 
 import logging

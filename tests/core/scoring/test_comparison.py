@@ -65,7 +65,7 @@ def test_ranks_of_six_with_the_two_smallest_against():
 
 
 def test_ties_share_their_ranks():
-    """Six equal gains and one equal loss: seven ranks of 4. At least six of seven are positive in 7 + 1 of 128 choices."""
+    """Six equal gains and one equal loss, all of rank 4: six of seven or more are positive in 7 + 1 of 128 choices."""
     assert signed_rank_p(np.array([0.1, 0.1, 0.1, -0.1, 0.1, 0.1, 0.1])) == pytest.approx(2 * 8 / 128)
 
 
