@@ -1,7 +1,7 @@
 """Completion of command lines by the Tab key: verbs, keys, groups of YAML files and the words that a key allows.
 
 `eval "$(segfw -sc install=bash)"` lets bash ask `segfw -sc query=bash` for each word, with the line so far in
-COMP_LINE and the place in it in COMP_POINT. Nothing is composed and no stage is loaded, so that an answer comes at once.
+COMP_LINE and the place in it in COMP_POINT. Nothing is composed and no stage is loaded: an answer comes at once.
 """
 
 import re

@@ -81,13 +81,11 @@ def bash(line, setup):
     words = [part for word in line.split(" ") for part in word.replace("=", " = ").split(" ")]
     script = f"""
         {setup}
-        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({' '.join(map(repr, words))}) COMP_CWORD={len(words) - 1}
+        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({" ".join(map(repr, words))}) COMP_CWORD={len(words) - 1}
         _segfw_complete
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script], capture_output=True, encoding="utf-8", cwd=ROOT, check=True
-    )
+    done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, encoding="utf-8", cwd=ROOT, check=True)
     return done.stdout.split()
 
 

@@ -322,7 +322,10 @@ def test_every_setting_is_kept_beside_the_log_and_the_configuration_composes_aga
     assert "├── tags: [a,b]\n" in tree
     assert "│   ├── max_epochs: 1\n" in tree
     assert "├── overwrite: true\n" in tree
-    assert run(capsys, "--config-dir", str(log / ".hydra"), "--config-name", "config")[0] == 0
+    again = tmp_path / "configs" / "experiment" / "again.yaml"
+    again.parent.mkdir(parents=True)
+    again.write_text("# @package _global_\n" + (log / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    assert run(capsys, "experiment=again")[0] == 0
     assert jobs[0][0] == jobs[0][1]
 
 

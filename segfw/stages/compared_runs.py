@@ -28,8 +28,8 @@ class ComparedRun:
     """One side of a comparison.
 
     `config`: dotted key -> value; lists of cases as their number and a hash. `cases`: of all `folds`, none where
-    nothing was validated. `epochs`: least and most of its folds; `seconds`: of training, all folds together; `parameters`: of
-    the network, None where they cannot be counted.
+    nothing was validated. `epochs`: least and most of its folds; `seconds`: of training, all folds together;
+    `parameters`: of the network, None where they cannot be counted.
     """
 
     name: str

@@ -5,14 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from segfw.core.settings.training import SamplingSettings
 from segfw.core.support.ranks import Ranks
 from segfw.training import profiling
-from segfw.training.datamodule import SegmentationDataModule
-from tests.training.conftest import CPU
-from tests.training.test_fit import Fit, MakeRun, rows
+from tests.training.test_fit import Fit, MakeRun
 
 
 def profiled_run(make_run: MakeRun, profiler: str | None):
@@ -44,22 +40,3 @@ def test_reports_of_other_ranks_have_names_of_their_own(tmp_path: Path) -> None:
     draft.write_text("")
     profiling._keep(draft, tmp_path, Ranks(rank=1, world_size=2))
     assert [path.name for path in tmp_path.iterdir()] == ["profile_rank1.txt"]
-
-
-def test_a_repeated_batch_is_the_same_to_the_bit(make_run: MakeRun) -> None:
-    run = make_run(sampling=SamplingSettings(repeat_batches=1))
-    loader = SegmentationDataModule.of_run(run, CPU).train_dataloader()
-    batches = []
-    for epoch in range(2):
-        loader.batch_sampler.set_epoch(epoch)
-        batches += list(loader)
-    assert len(batches) == 4
-    assert all(torch.equal(batch["image"], batches[0]["image"]) for batch in batches)
-    assert all(torch.equal(batch["label"], batches[0]["label"]) for batch in batches)
-
-
-def test_the_loss_of_a_repeated_batch_falls(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
-    run = make_run(max_epochs=6, sampling=SamplingSettings(repeat_batches=1))
-    fit(run, tmp_path)
-    losses = [float(row["train/loss"]) for row in rows(tmp_path)]
-    assert losses[-1] < losses[0]
