@@ -31,18 +31,22 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 
-from segfw import config
+from segfw import completion, config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
-from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.checks import check_settings, unknown_choice
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.tree import changed_text, tree_text
+from segfw.core.support.files import write_text
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, swept_values, variant
 from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
 from segfw.sweeps.multirun import ELSEWHERE, AnsweringFor, Jobs, Part, plan_jobs
 
 INTERRUPTED = 130
+MAIN, CONFIG_TREE = "experiment", "config_tree.log"
+log = logging.getLogger(__name__)
 failures = logging.getLogger("segfw.failures")
 
 
@@ -121,9 +125,14 @@ def _run(command: Command) -> int:
     if command.help and command.verb is None:
         sys.stdout.write(overview() + "\n")
         return 0
-    name = command.verb or "experiment"
+    name = command.verb or MAIN
     verb, page = VERBS[name], command.config_name or name
     register_schemas()
+    if "--shell-completion" in command.flags:
+        python = Path(sys.executable).name if Path(sys.argv[0]).name == "__main__.py" else None
+        folders = [config_folder(), Path.cwd() / "configs"]
+        sys.stdout.write(completion.answer(command.overrides, folders, os.environ, python))
+        return 0
     if command.informs:
         _hand_over(page, _job(verb, {}), list(command.flags))
         return 0
@@ -197,6 +206,7 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
                     settings: Any = config.load(verb.settings, composed, verb.page)
                     if isinstance(settings, ExperimentSettings):
                         settings = _named_variant(settings, swept)
+                    _tell_settings(verb, settings)
                     if part is None or jobs is None:
                         result = _call(verb, settings)
                     else:
@@ -211,6 +221,19 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
         return None if result is None else float(result)
 
     return job
+
+
+def _tell_settings(verb: Verb, settings: Any) -> None:
+    """Write every setting of the command beside its log; of the main job say which are not the defaults."""
+    tree = tree_text(settings)
+    write_text(Path(HydraConfig.get().runtime.output_dir) / CONFIG_TREE, tree)
+    if verb is not VERBS[MAIN]:
+        return
+    changed = changed_text(settings, check_settings(replace(ExperimentSettings(), task=settings.task)))
+    if settings.print_config:
+        log.info("%s", tree.rstrip())
+    elif changed:
+        log.info("settings: %s", changed)
 
 
 def _call(verb: Verb, *arguments: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -12,6 +12,7 @@ from segfw.core.errors import UsageError
 from segfw.core.settings.checks import unknown_choice
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.verbs import (
+    CompareSettings,
     DownloadSettings,
     EvaluateSettings,
     ExportSettings,
@@ -82,6 +83,13 @@ VERBS = {
         "segfw.stages.evaluate:run",
         "python -m segfw evaluate predictions=DIR references=DIR",
         ("predictions", "references"),
+    ),
+    "compare": Verb(
+        "set finished runs side by side: settings that differ, metrics, a paired test per case",
+        CompareSettings,
+        "segfw.stages.compare:run",
+        "python -m segfw compare runs=[RUN,RUN,...]",
+        ("runs",),
     ),
     "init": Verb(
         "describe two folders of images and label maps as a task",
@@ -157,32 +165,53 @@ def parse_command(arguments: Sequence[str]) -> Command:
     valued = dict(known.valued or ())
     folder, page = valued.pop("--config-dir", None), valued.pop("--config-name", None)
     flags = [*(known.switches or ()), *(f"{name}={value}" for name, value in valued.items())]
-    literal = [key.dotted for key in VERBS[verb or "experiment"].keys if key.literal]
+    keys = VERBS[verb or "experiment"].keys
+    literal = [key.dotted for key in keys if key.literal]
+    listed = [key.dotted for key in keys if key.literal and key.listed]
     return Command(
         verb=verb,
         flags=(*flags, *(["--multirun"] if known.multirun else [])),
-        overrides=tuple(ARGUMENTS.sub("++", word, count=1) for word in quote_literals(rest, literal)),
+        overrides=tuple(ARGUMENTS.sub("++", word, count=1) for word in quote_literals(rest, literal, listed)),
         help=known.help,
         multirun=known.multirun,
-        informs=any(flag in ("--version", "--hydra-help", "--shell-completion") for flag in flags),
+        informs=any(flag in ("--version", "--hydra-help") for flag in flags),
         config_dir=folder,
         config_name=page,
     )
 
 
-def quote_literals(overrides: Iterable[str], literal_keys: Iterable[str]) -> list[str]:
+def quote_literals(
+    overrides: Iterable[str], literal_keys: Iterable[str], listed_keys: Collection[str] = ()
+) -> list[str]:
     """Quote the values of `literal_keys` for Hydra, so that every character of them means itself.
 
-    `null` stays Hydra's null; a file of that name is `./null`.
+    `null` stays Hydra's null; a file of that name is `./null`. Of `listed_keys` the value is a list (see `split_list`).
     """
     pattern = re.compile(rf"((?:\+\+?)?(?:{'|'.join(map(re.escape, literal_keys))}))=(.*)", re.DOTALL)
     quoted = []
     for override in overrides:
         match = pattern.fullmatch(override)
         if match and match[2] != "null":
-            override = f"{match[1]}={quote(match[2])}"
+            key, value = match[1], match[2]
+            is_list = key.lstrip("+") in listed_keys
+            override = f"{key}=[{','.join(map(quote, split_list(value)))}]" if is_list else f"{key}={quote(value)}"
         quoted.append(override)
     return quoted
+
+
+def split_list(text: str) -> list[str]:
+    """Take `[A,B,...]` apart into its texts; what has no such brackets is one text.
+
+    A comma ends a text, and blanks around it mean nothing. A text that is quoted as a whole, '...' or "...", may hold
+    commas and begin or end with blanks; else quotes, brackets and backslashes mean themselves.
+    """
+    inside = re.fullmatch(r"\[(.*)\]", text, re.DOTALL)
+    if inside is None:
+        return [text]
+    if not inside[1].strip():
+        return []
+    found = re.findall(r"""\s*(?:'([^']*)'|"([^"]*)"|([^,]*?))\s*,""", inside[1] + ",")
+    return ["".join(texts) for texts in found]
 
 
 def quote(text: str) -> str:

@@ -13,28 +13,36 @@ import types
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segfw.core.errors import UsageError
 from segfw.core.settings.checks import check_settings
+from segfw.core.settings.number_rules import WORDS
 from segfw.core.support.conversion import from_plain, to_plain
 
 T = TypeVar("T")
 CompositionError = OmegaConfBaseException
 
+OmegaConf.register_new_resolver("same", lambda one, other: one == other, replace=True)  # ${same:${name},main}
+
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One key of a verb's configuration. `node`: it holds further keys; `free`: what lies below it is the user's."""
+    """One key of a verb's configuration. `node`: it holds further keys; `free`: what lies below it is the user's.
+
+    `literal`: its value is taken as it is typed; `listed`: it is a list; `words`: those that it allows, if it says so.
+    """
 
     dotted: str
     help: str
-    node: bool
-    free: bool
-    literal: bool
+    node: bool = False
+    free: bool = False
+    literal: bool = False
+    listed: bool = False
+    words: tuple[str, ...] = ()
 
 
 def schema(kind: type) -> Any:
@@ -49,11 +57,17 @@ def keys(kind: type, place: str = "") -> Iterator[Key]:
         hint, dotted = hints[declared.name], f"{place}{declared.name}"
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             summary = (hint.__doc__ or "").splitlines()[0]
-            yield Key(dotted, summary, node=True, free=False, literal=False)
+            yield Key(dotted, summary, node=True)
             yield from keys(hint, f"{dotted}.")
         else:
-            metadata = declared.metadata
-            yield Key(dotted, metadata["help"], False, _is_mapping(hint), bool(metadata.get("literal")))
+            yield Key(
+                dotted,
+                declared.metadata["help"],
+                free=_is_mapping(hint),
+                literal=bool(declared.metadata.get("literal")),
+                listed=any(get_origin(each) is tuple for each in _alternatives(hint)),
+                words=WORDS.get(dotted) or tuple(_words(hint)),
+            )
 
 
 def check_key(kind: type, dotted: str) -> None:
@@ -128,9 +142,25 @@ def _twin(kind: type) -> type:
 
 
 def _is_mapping(hint: Any) -> bool:
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_is_mapping(argument) for argument in get_args(hint))
-    return get_origin(hint) is dict
+    return any(get_origin(each) is dict for each in _alternatives(hint))
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """Return the types of a union, or the one that `hint` is."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return [hint]
+    return [each for argument in get_args(hint) for each in _alternatives(argument)]
+
+
+def _words(hint: Any) -> Iterator[str]:
+    """Yield the words that a type spells out."""
+    for each in _alternatives(hint):
+        if each is bool:
+            yield from ("true", "false")
+        elif each is type(None):
+            yield "null"
+        elif get_origin(each) is Literal:
+            yield from map(str, get_args(each))
 
 
 def _check_keys(root: type, plain: dict[Any, Any], place: str, kind: type) -> None:

@@ -17,6 +17,7 @@ LAYERS = {
     "workspace": {"core"},
     "config": {"core"},
     "command_line": {"config", "core"},
+    "completion": {"command_line", "config", "core"},
     "nn": {"core"},
     "data": {"core"},
     "tracking": {"core"},
@@ -50,7 +51,7 @@ LAYERS = {
     },
     "sweeps": {"core"},
     "__init__": {"api", "core"},
-    "__main__": {"stages", "api", "config", "command_line", "sweeps", "core"},
+    "__main__": {"stages", "api", "config", "command_line", "completion", "sweeps", "core"},
 }
 TORCH_USERS = {"nn", "data", "inference", "training", "interop", "stages", "api"}
 HOMES = {

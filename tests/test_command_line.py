@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from segfw.command_line import VERBS, overview, parse_command, quote, quote_literals
+from segfw.command_line import VERBS, overview, parse_command, quote, quote_literals, split_list
 from segfw.core.errors import UsageError
 
 PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=30)
@@ -102,3 +102,33 @@ def test_a_path_comes_out_of_composition_as_it_was_typed(path):
 
 def test_a_file_that_is_called_like_a_missing_value_is_the_same_file():
     assert hydra.compose("page", [f"model={quote('???')}"]).model == "./???"
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("[a,b]", ["a", "b"]),
+        ("[ a b , c=d ]", ["a b", "c=d"]),
+        ("['a,b',\"c's, d \"]", ["a,b", "c's, d "]),
+        ("[it's,b]", ["it's", "b"]),
+        ("['a'b,c]", ["'a'b", "c"]),
+        ("[a]b,[c]]", ["a]b", "[c]"]),
+        ("a,b", ["a,b"]),
+        ("[]", []),
+        ("[a,]", ["a", ""]),
+    ],
+)
+def test_a_list_of_paths_is_split_at_commas_outside_quotes(text, texts):
+    assert split_list(text) == texts
+
+
+@given(st.lists(PATHS.filter(lambda path: "'" not in path)))
+def test_a_quoted_text_of_a_list_may_hold_anything_else(paths):
+    quoted = ",".join(f"'{path}'" for path in paths)
+    assert split_list(f"[{quoted}]") == paths
+
+
+@pytest.mark.parametrize("path", [path for path in ODD if "'" not in path and path.strip() == path and "," not in path])
+def test_paths_of_a_list_come_out_of_composition_as_they_were_typed(path):
+    (word,) = quote_literals([f"model=[{path},b c]"], ["model"], ["model"])
+    assert list(hydra.compose("page", [word]).model) == [path, "b c"]

@@ -16,7 +16,18 @@ from segfw.core.settings.schema import STAGES, ExperimentSettings, TaskSettings
 from segfw.core.settings.training import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-GROUPS = ("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment")
+GROUPS = (
+    "planner",
+    "network",
+    "augmentation",
+    "loss",
+    "optimizer",
+    "schedule",
+    "callbacks",
+    "executor",
+    "experiment",
+    "debug",
+)
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 
@@ -39,7 +50,7 @@ def test_the_plain_command_is_the_published_recipe_as_declared():
     assert composed("report", "task.name=Mine") == declared
 
 
-@pytest.mark.parametrize("verb", ["predict", "export", "import", "evaluate", "init"])
+@pytest.mark.parametrize("verb", ["predict", "export", "import", "evaluate", "compare", "init"])
 def test_the_page_of_a_verb_repeats_the_declared_defaults(verb):
     assert composed(verb) == VERBS[verb].settings()
 
@@ -148,3 +159,30 @@ def test_a_task_needs_no_file():
     )
     assert settings.task.labels == {"background": 0, "liver": 1}
     assert settings.task.folder == "/data/mine"
+
+
+@pytest.mark.parametrize("choice", ["fdr", "overfit", "profile"])
+def test_a_debugging_recipe_replaces_its_own_runs_only(choice):
+    words = ("experiment", "+task=Demo", "experiment=fast", f"debug={choice}")
+    settings = composed(*words)
+    assert (settings.name, settings.overwrite, settings.folds) == (f"debug_{choice}", True, (0,))
+    assert settings.optimizer.name == "adamw"  # of the recipe that is debugged
+    named = composed(*words, "name=main")
+    assert (named.name, named.overwrite) == ("main", False)
+
+
+def test_debugging_has_the_last_word_over_a_recipe_and_the_command_line_over_both():
+    overfit = composed("experiment", "+task=Task04", "experiment=fast", "debug=overfit")
+    assert (overfit.augmentation.name, overfit.sampling.repeat_batches, overfit.trainer.max_epochs) == ("none", 1, 20)
+    assert composed("experiment", "+task=Task04", "debug=overfit", "trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+def test_recipes_can_be_laid_over_one_another():
+    settings = composed("experiment", "+task=Task04", "experiment=[fast,smoke]")
+    assert (settings.name, settings.optimizer.name, settings.trainer.max_epochs) == ("smoke", "adamw", 2)
+
+
+def test_every_recipe_says_what_it_is_for():
+    recipes = [path for group in ("experiment", "debug") for path in (CONFIGS / group).glob("*.yaml")]
+    heads = [path.read_text(encoding="utf-8").splitlines()[:2] for path in recipes]
+    assert [(first, second[:2]) for first, second in heads] == [("# @package _global_", "# ")] * len(recipes)

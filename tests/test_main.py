@@ -117,7 +117,7 @@ def test_the_job_gets_typed_settings_and_a_folder_for_its_log(capsys, jobs, tmp_
 
     jobs[1].act = talk
     status, out, err = run(capsys, "+task=Task04", "folds=[0,1]", "stages=plan")
-    assert (status, out, err) == (0, "working\n", "")
+    assert (status, out, err) == (0, "settings: stages=[plan] folds=[0,1]\nworking\n", "")
     (settings,) = jobs[0]
     assert isinstance(settings, ExperimentSettings)
     assert (settings.folds, settings.stages, settings.name) == ((0, 1), ("plan",), "main")
@@ -349,3 +349,39 @@ def test_only_the_main_job_is_for_several_processes(jobs, capsys, monkeypatch, w
     assert status == 2
     assert "2 processes were started together, which the main job alone can use, without -m" in err
     assert not jobs[0]
+
+
+def test_every_setting_is_kept_beside_the_log_and_the_configuration_composes_again(capsys, jobs, tmp_path):
+    words = ("+task=Task04", "experiment=fast", "debug=fdr", "tags=[a, b]")
+    assert run(capsys, *words)[0] == 0
+    (log,) = tmp_path.glob("outputs/Task04_Hippocampus/logs/*")
+    tree = (log / "config_tree.log").read_text(encoding="utf-8")
+    assert "├── tags: [a,b]\n" in tree
+    assert "│   ├── max_epochs: 1\n" in tree
+    assert "├── overwrite: true\n" in tree
+    again = tmp_path / "configs" / "experiment" / "again.yaml"
+    again.parent.mkdir(parents=True)
+    again.write_text("# @package _global_\n" + (log / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    assert run(capsys, "experiment=again")[0] == 0
+    assert jobs[0][0] == jobs[0][1]
+
+
+def test_every_setting_is_printed_on_request(capsys, jobs):
+    status, out, _ = run(capsys, "+task=Task04", "print_config=true", "experiment=smoke")
+    assert (status, out.startswith("settings\n├── task\n│   ├── name: Task04_Hippocampus\n")) == (0, True)
+    assert "settings: " not in out
+    assert run(capsys, "+task=Task04")[1] == ""
+    assert run(capsys, "evaluate", "predictions=a", "references=b")[1] == ""
+
+
+@pytest.mark.parametrize("tags", ["[a,a]", "['']", "['a,b']", "[1]", "word"])
+def test_tags_are_words(capsys, jobs, tags):
+    status, _, err = run(capsys, "+task=Task04", f"tags={tags}")
+    assert (status, "tags" in err) == (2, True)
+
+
+def test_paths_of_runs_are_taken_as_they_are_typed(capsys, jobs):
+    assert run(capsys, "compare", "runs=[a b, 'c,d', e=$f]", "output=x,y.json")[0] == 0
+    assert (jobs[0][0].runs, jobs[0][0].output) == (("a b", "c,d", "e=$f"), "x,y.json")
+    status, _, err = run(capsys, "compare")
+    assert (status, "compare needs runs=" in err) == (2, True)

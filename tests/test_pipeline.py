@@ -165,6 +165,26 @@ def test_a_second_run_redoes_nothing(output, segfw):
     assert state(output) == before
 
 
+def test_a_debugging_recipe_goes_the_whole_way_and_replaces_nothing_but_itself(output, segfw):
+    before = state(run_folder(output))
+    for again in (False, True):
+        status, said = segfw("debug=fdr", "trainer.max_epochs=1")
+        assert status == 0, said
+        assert "validation 1/1" in said
+        assert ("is replaced (overwrite=true)" in said) == again
+    assert (output / "models" / "debug_fdr" / "model.yaml").is_file()
+    assert state(run_folder(output)) == before
+
+
+def test_one_batch_is_learnt_by_heart(output, segfw):
+    status, said = segfw("debug=overfit", "trainer.max_epochs=2", "trainer.limit_train_batches=15")
+    assert status == 0, said
+    with (run_folder(output, "debug_overfit") / "metrics.csv").open(newline="") as file:
+        first, second = (float(row["train/loss"]) for row in csv.DictReader(file))
+    assert second < first
+    assert not (output / "models" / "debug_overfit").exists()
+
+
 def test_a_training_relevant_key_needs_another_name(output, segfw):
     before = state(output / "runs")
     status, said = segfw("optimizer.lr=0.5", "sampling.foreground_fraction=0.5")

@@ -178,13 +178,16 @@ class EpochBatchSampler(Sampler[list[Key]]):
 
     Every batch of `batch_size` is cut into runs, one per rank, the first `batch_size % world_size` of them longer by 1:
     the samples of all ranks together are those of one device. `UsageError` when there are more ranks than samples.
+    `repeated`: yield only the first so many batches of epoch 0, over and over; None: every batch once.
     """
 
-    def __init__(self, num_batches: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, num_batches: int, batch_size: int, rank: int = 0, world_size: int = 1, repeated: int | None = None
+    ) -> None:
         if batch_size < world_size:
             raise UsageError(f"a batch of {batch_size} cannot be shared by {world_size} devices")
         self.num_batches, self.batch_size, self.epoch = num_batches, batch_size, 0
-        self._first_batch = 0
+        self._first_batch, self._repeated = 0, repeated
         share, longer = divmod(batch_size, world_size)
         self.first = rank * share + min(rank, longer)
         self.count = share + (rank < longer)
@@ -208,5 +211,6 @@ class EpochBatchSampler(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         first_batch, self._first_batch = self._first_batch, 0
         for batch in range(first_batch, self.num_batches):
-            begin = batch * self.batch_size + self.first
-            yield [(self.epoch, index) for index in range(begin, begin + self.count)]
+            epoch, number = (self.epoch, batch) if self._repeated is None else (0, batch % self._repeated)
+            begin = number * self.batch_size + self.first
+            yield [(epoch, index) for index in range(begin, begin + self.count)]

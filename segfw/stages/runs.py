@@ -28,6 +28,7 @@ CONTINUES = (
     "trainer.max_time",
     "trainer.checkpoint_minutes",
     "trainer.detect_anomaly",
+    "trainer.profiler",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -53,6 +54,7 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
     """Collect everything that determines one fold's training."""
     settings = job.settings
     train_cases, val_cases = job.cases_of(fold)
+    val_cases = val_cases[: settings.trainer.limit_val_cases]
     planned = job.plan.configuration(configuration)
     return FoldRun(
         plan=replace(job.plan, configurations={configuration: planned}),  # the others do not matter to a run

@@ -147,4 +147,7 @@ def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
     """Whether the run's fold is one of `splits`, with the same cases; `full` is of any."""
     if isinstance(run.fold, str):
         return True
-    return run.fold < len(splits) and (run.train_cases, run.val_cases) == (splits[run.fold].train, splits[run.fold].val)
+    if run.fold >= len(splits):
+        return False
+    fold = splits[run.fold]
+    return (run.train_cases, run.val_cases) == (fold.train, fold.val[: run.trainer.limit_val_cases])

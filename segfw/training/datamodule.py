@@ -74,7 +74,8 @@ class SegmentationDataModule(LightningDataModule):
         run, training = self.run, purpose == "training"
         spec = make_patch_spec(run.configuration, run.sampling, run.augmentation if training else None)
         cases = run.train_cases if training else run.val_cases
-        sampler = EpochBatchSampler(num_batches, spec.batch_size, self.ranks.rank, self.ranks.world_size)
+        repeated = run.sampling.repeat_batches if training else None
+        sampler = EpochBatchSampler(num_batches, spec.batch_size, self.ranks.rank, self.ranks.world_size, repeated)
         if self.trainer is not None:  # Lightning names the epoch only after workers have begun to fetch
             loop: Any = self.trainer.fit_loop
             sampler.set_epoch(loop.epoch_progress.current.processed)

@@ -38,6 +38,7 @@ from segfw.training.idle import freeze_idle_parameters
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
+from segfw.training.profiling import profiled
 from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
 from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, FoldRun
 from segfw.training.validation import FoldIO
@@ -114,7 +115,7 @@ def fit_fold(
         cost = EpochCost(device, run.configuration.batch_size)
         ours = (CurvesLog(folder, cost), *shown, *average, validation, checkpoints)
         trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks), ranks)
-        with explained_out_of_memory(run, device, lambda: validation.began):
+        with explained_out_of_memory(run, device, lambda: validation.began), profiled(trainer, run, folder, ranks):
             data = SegmentationDataModule.of_run(run, device, ranks, cost)
             _fit(trainer, module, data, last if standing else None)
         if ranks.leads:

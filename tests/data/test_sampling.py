@@ -159,3 +159,13 @@ def test_an_epoch_that_was_begun_is_gone_on_with_once():
     assert len(sampler) == 3
     assert list(sampler) == whole[2:]
     assert list(sampler) == whole
+
+
+def test_repeated_batches_are_the_first_of_the_first_epoch() -> None:
+    sampler = EpochBatchSampler(3, 2, repeated=2)
+    sampler.set_epoch(5)
+    assert list(sampler) == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 0), (0, 1)]]
+    second = EpochBatchSampler(3, 3, rank=1, world_size=2, repeated=1)
+    assert list(second) == [[(0, 2)]] * 3
+    sampler.begin_with(2)
+    assert list(sampler) == [[(0, 0), (0, 1)]]

@@ -11,6 +11,7 @@ from segfw.core.settings.training import (
     AugmentationSettings,
     DataSettings,
     OptimizerSettings,
+    SamplingSettings,
     ScheduleSettings,
     TrainerSettings,
 )
@@ -60,7 +61,7 @@ def test_other_data_are_another_training():
 
 
 def test_what_only_says_how_long_and_how_safely_continues_a_run():
-    trainer = TrainerSettings(max_time="00:01:00:00", checkpoint_minutes=1.0, detect_anomaly=True)
+    trainer = TrainerSettings(max_time="00:01:00:00", checkpoint_minutes=1.0, detect_anomaly=True, profiler="simple")
     assert changed(trainer=trainer) == []
 
 
@@ -71,6 +72,7 @@ def test_what_shapes_the_training_makes_another():
         "trainer.check_val_every_n_epoch",
         "trainer.ema_half_life",
     ]
+    assert changed(sampling=SamplingSettings(repeat_batches=1)) == ["sampling.repeat_batches"]
     timed = ScheduleSettings(horizon="time")
     assert changed(schedule=timed, trainer=TrainerSettings(max_time="00:01:00:00")) == ["schedule.horizon"]
 

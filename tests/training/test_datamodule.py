@@ -52,3 +52,16 @@ def test_a_run_that_could_not_be_fed_is_refused(make_run) -> None:
         check_input(make_run(sampling=SamplingSettings(class_weights={"core": 0.0, "shell": 0.0})))
     with pytest.raises(UsageError, match=r"data\.cache=device is not possible where artefacts of scanners"):
         check_input(make_run(data=DataSettings("device"), augmentation=AugmentationSettings(motion_probability=0.1)))
+
+
+def test_a_repeated_batch_is_the_same_to_the_bit(make_run) -> None:
+    run = make_run(sampling=SamplingSettings(repeat_batches=1))
+    loader = SegmentationDataModule.of_run(run, CPU).train_dataloader()
+    found = []
+    for epoch in range(2):
+        loader.batch_sampler.set_epoch(epoch)
+        found += list(loader)
+    assert len(found) == 4
+    assert all(torch.equal(batch["image"], found[0]["image"]) for batch in found)
+    assert all(torch.equal(batch["label"], found[0]["label"]) for batch in found)
+    assert len(set(batches(run)[-1]["indices"].tolist()) & {0, 1}) == 0  # validation goes on

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from segfw.core.errors import JobError
 from segfw.core.settings.schema import NetworkSettings
-from segfw.core.settings.training import AugmentationSettings, LossSettings
+from segfw.core.settings.training import AugmentationSettings, LossSettings, SamplingSettings
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks import curves_log
 from segfw.training.checkpoints import network_weights
@@ -236,3 +236,10 @@ def test_early_stopping_without_validation_says_that_it_does_nothing(
     run = make_run() if validated else make_run(fold="full", val_cases=())
     _announce(run, CPU, None, [EarlyStopping("val/patch_dice_ema")])
     assert ("never stops" in caplog.text) is not validated
+
+
+def test_the_loss_of_a_repeated_batch_falls(make_run: MakeRun, fit: Fit, tmp_path: Path) -> None:
+    run = make_run(max_epochs=6, sampling=SamplingSettings(repeat_batches=1))
+    fit(run, tmp_path)
+    losses = [float(row["train/loss"]) for row in rows(tmp_path)]
+    assert losses[-1] < losses[0]

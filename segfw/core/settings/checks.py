@@ -43,6 +43,7 @@ def check_settings(settings: T) -> T:
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
+        _check_tags(settings.tags)
         _check_split(settings.split)
         _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
@@ -287,6 +288,11 @@ def _check_time(settings: ExperimentSettings) -> None:
         parse_duration(limit, "trainer.max_time")
     if settings.schedule.horizon == "time" and limit is None:
         raise UsageError("schedule.horizon=time needs a budget, trainer.max_time=DD:HH:MM:SS, got null")
+
+
+def _check_tags(tags: tuple[str, ...]) -> None:
+    if len(set(tags)) < len(tags) or not all(tag.strip() and re.fullmatch(r"[^\x00-\x1f,]+", tag) for tag in tags):
+        raise UsageError(f"tags must be words such as [baseline,paper], each once, got {list(tags)}")
 
 
 def _check_folder_name(key: str, value: str) -> None:

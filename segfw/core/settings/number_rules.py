@@ -63,6 +63,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "sampling.foreground_fraction": SHARE,
     "sampling.class_weights": AT_LEAST_0,
     "sampling.case_weights": AT_LEAST_0,
+    "sampling.repeat_batches": AT_LEAST_1,
     "data.workers": AT_LEAST_0,
     "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,

@@ -215,3 +215,4 @@ class ExperimentSettings:
     deterministic: bool = setting(False, "refuse operations that differ from run to run")
     overwrite: bool = setting(False, "allow trained weights to be replaced")
     tags: tuple[str, ...] = setting((), "words to find this run by")
+    print_config: bool = setting(False, "print every setting; else those that differ from the defaults, in one line")

@@ -145,6 +145,9 @@ class SamplingSettings:
     case_weights: dict[str, float] | None = setting(
         None, "name of a training case -> how often it is drawn; None or not named: 1"
     )
+    repeat_batches: int | None = setting(
+        None, "draw only so many training batches and show them again and again, in every epoch; None: always new ones"
+    )
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,9 @@ class TrainerSettings:
     )
     limit_train_batches: int = setting(250, "training iterations per epoch")
     limit_val_batches: int = setting(50, "on-line validation iterations per epoch")
+    limit_val_cases: int | None = setting(
+        None, "validate on so many cases of a fold only, its first, to see whether everything runs; None: on all"
+    )
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
     devices: int | str | tuple[int, ...] = setting(1, "how many per node, [0, 2] for these, auto for all of them")
     num_nodes: int = setting(1, "computers; each runs the command under srun or torchrun")
@@ -203,6 +209,9 @@ class TrainerSettings:
     check_val_every_n_epoch: int = setting(1, "epochs from one on-line validation to the next")
     checkpoint_minutes: float = setting(10.0, "last.ckpt is written every epoch, and within one after so many minutes")
     detect_anomaly: bool = setting(False, "name the operation whose gradient is not a number; slow")
+    profiler: Literal["simple", "advanced", "pytorch"] | None = setting(
+        None, "measure where a fold's time goes, with Lightning's profiler; profile.txt in the run's folder tells"
+    )
     compile: bool = setting(False, "compile the network (CUDA only)")
     threads: int | None = setting(None, "CPU threads of each process; None shares out every available core")
     enable_progress_bar: bool = setting(True, "show progress bars")

@@ -75,6 +75,21 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class CompareSettings:
+    """Set finished trainings side by side."""
+
+    runs: tuple[str, ...] | None = setting(
+        None,
+        "two or more folders: a fold's, a configuration's (its finished folds together), or runs/NAME if it holds one",
+        literal=True,
+    )
+    output: str | None = setting(None, "also write all of it: FILE.json or FILE.csv", literal=True)
+    group_pattern: str | None = setting(
+        None, "regular expression that finds the patient in case names: a patient's cases are one pair", literal=True
+    )
+
+
+@dataclass(frozen=True)
 class VerificationSettings:
     """Check a dataset by itself."""
 
