@@ -41,6 +41,8 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
 
 INTERRUPTED = 130
+READ_ONLY = ("status",)
+"""Verbs that write nothing, not even the log of a command."""
 failures = logging.getLogger("segfw.failures")
 
 
@@ -150,6 +152,10 @@ def _run(command: Command) -> int:
     if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
         _call(verb, settings)
         return 0
+    if name in READ_ONLY:
+        with _plain_messages():
+            _call(verb, settings)
+        return 0
     _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
     return 0
 
@@ -175,6 +181,20 @@ def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[st
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+@contextmanager
+def _plain_messages() -> Iterator[None]:
+    """Show what is logged on the screen alone, as a command with a log of its own does."""
+    root = logging.getLogger()
+    screen, level = logging.StreamHandler(sys.stdout), root.level
+    root.addHandler(screen)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(screen)
+        root.setLevel(level)
 
 
 def _job(verb: Verb, swept: tuple[str, ...]) -> Callable[[Any], float | None]:

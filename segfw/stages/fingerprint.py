@@ -26,7 +26,7 @@ from segfw.stages.case_check import check_files, read_case
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.verify import conclude, ensure_verified, fresh_verification, refuse_errors, settle
-from segfw.workspace import State, save_artefact, standing, to_yaml
+from segfw.workspace import State, digest, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def run(job: Job) -> None:
             to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X)."
         )
         lock.check()
-        save_artefact(path, text, job.fingerprint_inputs)
+        save_artefact(path, text, job.fingerprint_inputs, digest(fingerprint))
         log.info("fingerprint: wrote %s (%d cases)", path, len(fingerprint.cases))
 
 

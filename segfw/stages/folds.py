@@ -25,8 +25,8 @@ from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.files import write_text
+from segfw.stages.dataset_record import DatasetRecord
 from segfw.stages.groups import FoldCases, LabelPresence, gather_cases, how_to_group, refuse_leaks, warn_of_names
-from segfw.stages.raw import DatasetRecord
 from segfw.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ def _generate(job: Job) -> None:
     settings = job.settings.planner
     path = job.workspace.plan(settings.name)
     with hold(job.workspace.lock(f"plan {settings.name}"), f"the plan {settings.name}") as lock:
-        inputs = job.plan_inputs(job.fingerprint)
+        inputs = job.plan_inputs
         found = standing(path, inputs)
         if found.state is State.FRESH:
             log.info("plan: nothing to do, %s is up to date", path)

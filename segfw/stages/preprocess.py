@@ -12,19 +12,17 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.locks import Lock, hold
-from segfw.data.case_files import MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
+from segfw.data.case_files import DATASET, MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
 from segfw.data.store import Store
-from segfw.data.store_check import ABSENT, Wanted, find_lacking, note_saved
+from segfw.data.store_check import ABSENT, find_lacking, note_saved
 from segfw.stages.costs import preprocessing_memory
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.runs import check_names
+from segfw.stages.store_needs import in_reasons, listed_cases, wanted_cases
 
 log = logging.getLogger(__name__)
-
-SHOWN = 3
-"""Reasons that are spelled out: on a failing disk each case has one of its own."""
 
 
 def run(job: Job) -> None:
@@ -56,9 +54,9 @@ def require_store(job: Job, configuration: str) -> None:
     remedy = "add the stage that makes it: stages=[preprocess,...] or stages=all"
     if not path.exists():
         raise ArtefactError(f"{path} is missing; {remedy}")
-    wanted = _wanted(job)
+    wanted = wanted_cases(job)
     if lacking := find_lacking(path, wanted):
-        reasons = "; ".join(_reasons(lacking))
+        reasons = "; ".join(in_reasons(lacking))
         raise ArtefactError(f"{path} lacks {len(lacking)} of {len(wanted)} cases ({reasons}); {remedy}")
     if set(Store.open(path).cases) != set(wanted):
         raise ArtefactError(f"{path} does not list the cases of the dataset; {remedy}")
@@ -66,26 +64,22 @@ def require_store(job: Job, configuration: str) -> None:
 
 def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
     """Return what each case has yet to be saved in; cases that lack nothing are left out."""
-    wanted = _wanted(job)
+    wanted = wanted_cases(job)
     targets: dict[str, dict[str, Path]] = {name: {} for name in wanted}
     for name, store in stores.items():
         store.mkdir(parents=True, exist_ok=True)
         remove_unfinished(store)
         if gone := remove_other_cases(store, wanted):
-            log.info("preprocess %s: removed cases that the dataset has no more: %s", name, _listing(sorted(gone)))
+            log.info("preprocess %s: removed cases that the dataset has no more: %s", name, listed_cases(sorted(gone)))
         lacking = find_lacking(store, wanted)
         for case in lacking:
             targets[case][name] = store
         if 0 < len(lacking) < len(wanted):
             log.info("preprocess %s: %d of %d cases are there already", name, len(wanted) - len(lacking), len(wanted))
-        for line in _reasons({case: reason for case, reason in lacking.items() if reason != ABSENT}):
+        for line in in_reasons({case: reason for case, reason in lacking.items() if reason != ABSENT}):
             log.info("preprocess %s: made anew, %s", name, line)
     chosen = {case.name: case for case in job.dataset.cases if targets[case.name]}
     return {name: (case, targets[name], wanted[name].made_from) for name, case in chosen.items()}
-
-
-def _wanted(job: Job) -> dict[str, Wanted]:
-    return {case.name: Wanted(job.case_inputs(case), case.label is not None) for case in job.dataset.cases}
 
 
 def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
@@ -96,7 +90,7 @@ def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
         return
     lock.check()
     note_saved(store, saved_cases(store))
-    commit_store(store, {"spacing": list(job.plan.configuration(name).spacing)})
+    commit_store(store, {"spacing": list(job.plan.configuration(name).spacing), DATASET: job.record.content})
     log.info("preprocess %s: wrote %s (%d cases)", name, store, len(expected))
 
 
@@ -108,18 +102,3 @@ def _is_whole(store: Path, expected: set[str]) -> bool:
     if not whole and (store / MANIFEST).is_file():
         log.info("preprocess: %s is damaged or lists other cases; it is written anew", store / MANIFEST)
     return whole
-
-
-def _reasons(lacking: Mapping[str, str]) -> list[str]:
-    """Say why cases are lacking: each reason with its cases, and of many reasons the first ones."""
-    cases: dict[str, list[str]] = {}
-    for name, reason in lacking.items():
-        cases.setdefault(reason, []).append(name)
-    lines = [f"{_listing(names)}: {reason}" for reason, names in cases.items()]
-    if len(lines) <= SHOWN:
-        return lines
-    return [*lines[:SHOWN], f"{_listing([name for names in list(cases.values())[SHOWN:] for name in names])} likewise"]
-
-
-def _listing(cases: list[str]) -> str:
-    return f"{len(cases)} cases such as {', '.join(cases[:3])}" if len(cases) > 3 else ", ".join(cases)

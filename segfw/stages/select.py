@@ -16,9 +16,9 @@ from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, groups_of, winner_of
 from segfw.stages.contestants import model_members
-from segfw.stages.job import ALGORITHMS, Job
+from segfw.stages.job import Job
 from segfw.stages.packaging import package
-from segfw.stages.runs import FinishedFold, load_finished
+from segfw.stages.runs import FinishedFold, load_finished, selection_inputs
 from segfw.training.run import DONE, FoldRun
 from segfw.workspace import State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
@@ -78,11 +78,8 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
     """Return the table on disk where it is up to date, else make and save it."""
     path = job.workspace.selection(job.settings.name)
     inputs = {
-        "folds": digest([[fold.candidate, fold.done] for fold in scored]),
-        "selection.ensembles": digest(job.settings.selection.ensembles),
-        "postprocessing": digest(job.settings.postprocessing),
+        **selection_inputs(job.settings, [(fold.candidate, fold.done) for fold in scored]),
         "groups": digest(groups_of(job)),
-        "algorithm": ALGORITHMS["select"],
     }
     if standing(path, inputs).state is State.FRESH:
         try:

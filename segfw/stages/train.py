@@ -23,6 +23,7 @@ from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
+from segfw.stages.failures import forget_failure, noting_failure
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
 from segfw.stages.job import Job
@@ -31,6 +32,7 @@ from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
     REMEDY,
+    TRAINING,
     Done,
     check_names,
     config_of,
@@ -38,6 +40,7 @@ from segfw.stages.runs import (
     make_run,
     next_stage,
     run_folder,
+    training_hash,
 )
 from segfw.training.cache import hindrance_of, refuse_hindered
 from segfw.training.callbacks.own import build_callbacks
@@ -46,9 +49,19 @@ from segfw.training.datamodule import check_input
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun, validated_with
+from segfw.training.run import (
+    CHECKPOINTS,
+    DONE,
+    LAST,
+    NEXT_STAGE,
+    PROGRESS,
+    VALIDATION,
+    FoldName,
+    FoldRun,
+    validated_with,
+)
 from segfw.training.team import Team, choose_team
-from segfw.workspace import digest, to_yaml
+from segfw.workspace import digest, save_artefact, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +160,9 @@ def _train(job: Job, fold_run: FoldRun, team: Team, deadline: float) -> None:
         pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
-        _finish(job, folder, lock, result, time.time() - started)
+        with noting_failure(folder, lock):
+            result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
+            _finish(job, folder, lock, result, time.time() - started)
         how = f" early, since {result.ended.reason}" if result.ended.kind == "early" else ""
         log.info("train %s: finished after %s%s, %s", what, counted(result.epochs, "epoch"), how, folder)
 
@@ -186,7 +200,10 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
         (folder / DONE).unlink()
         for made in (VALIDATION, NEXT_STAGE):
             shutil.rmtree(folder / made, ignore_errors=True)
-    write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
+    forget_failure(folder)
+    config = config_of(job, fold_run)
+    text = to_yaml(config, "Everything that determined this run.")
+    save_artefact(folder / CONFIG, text, {TRAINING: training_hash(config)})
 
 
 def _pretrained(job: Job, folder: Path, fold_run: FoldRun) -> Pretrained | None:
@@ -218,3 +235,4 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
     )
     lock.check()
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
+    (folder / PROGRESS).unlink(missing_ok=True)
