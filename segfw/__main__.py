@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -152,9 +153,14 @@ def _run(command: Command) -> int:
     if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
         _call(verb, settings)
         return 0
-    if name in READ_ONLY:
+    dry = getattr(settings, "dry_run", False)
+    if name in READ_ONLY or (dry and not command.multirun):
         with _plain_messages():
             _call(verb, settings)
+        return 0
+    if dry:
+        with tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
+            _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)])
         return 0
     _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
     return 0
@@ -181,6 +187,12 @@ def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[st
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+def _elsewhere(overrides: list[str], folder: str) -> list[str]:
+    """Return the overrides of a sweep that runs here, one job after the other, and keeps its logs in `folder`."""
+    kept = [each for each in overrides if not re.match(r"\+{0,2}hydra([/.]launcher|\.(sweep|output_subdir))\b", each)]
+    return [*kept, f"hydra.sweep.dir={quote(folder)}", "hydra.output_subdir=null", "hydra/launcher=basic"]
 
 
 @contextmanager

@@ -36,12 +36,21 @@ ALGORITHMS = {"fingerprint": "1", "plan": "2", "store": "1", "select": "2", "rep
 
 
 @dataclass(frozen=True)
+class Assumed:
+    """What a dry run works with in the place of files that it does not write: the folds, and the generated plan."""
+
+    splits: tuple[Fold, ...] | None = None
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One command: settings, workspace and dataset, and the artefacts that stages load through it."""
 
     settings: ExperimentSettings
     workspace: Workspace
     record: DatasetRecord
+    assumed: Assumed = Assumed()
 
     @property
     def dataset(self) -> Dataset:
@@ -116,6 +125,8 @@ class Job:
     @cached_property
     def generated_plan(self) -> Plan:
         """The plan on disk, as generated, edited by hand, or given by `planner.plan_file`, without overrides."""
+        if self.assumed.plan is not None:
+            return self.assumed.plan
         chosen, given = self.settings.planner.name, self.settings.planner.plan_file
         if given is not None:
             path, place = Path(given), given
@@ -182,6 +193,8 @@ class Job:
     @cached_property
     def splits(self) -> tuple[Fold, ...]:
         """The folds of splits.json."""
+        if self.assumed.splits is not None:
+            return self.assumed.splits
         return read_own_splits(self.workspace.splits, [case.name for case in self.dataset.cases])
 
     @cached_property

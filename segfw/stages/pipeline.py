@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +12,7 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import in_words
 from segfw.inference.provenance import check_texts
+from segfw.stages.ending import tell_end
 from segfw.stages.job import Job, prepare
 from segfw.stages.rank_calls import leading, session_folder
 from segfw.stages.raw import workspace_of
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 STAGES = "segfw.stages"
 SHOW_PLAN = "plan_table:show_plan"
 FOLLOW = "fit:follow"
+DRY_RUN = "dry_run:run"
 CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
 RUN = {
@@ -38,6 +41,10 @@ def run(settings: ExperimentSettings) -> float | None:
     Of processes that torchrun or srun has started together, the first does so and calls the others to its fits.
     """
     ranks = launched_ranks()
+    if settings.dry_run:
+        if ranks.leads:
+            _function(DRY_RUN)(settings)
+        return None
     if not ranks.leads:
         _function(FOLLOW)(settings)
         return None
@@ -51,23 +58,28 @@ def _run_stages(settings: ExperimentSettings) -> float | None:
     started = time.monotonic()
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
-    job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
+    told: set[str] = set()
+
+    def run_stage(stage: str, job: Job) -> None:
+        begun = time.monotonic()
+        tell_end(stage, _function(RUN[stage])(job), time.monotonic() - begun)
+        told.add(stage)
+
+    make_fingerprint = partial(run_stage, "fingerprint") if "fingerprint" in settings.stages else None
+    job = prepare(settings, make_fingerprint)
     if "train" in settings.stages:
         check_texts(job.dataset)
         weight_per_class(settings.loss.class_weights, job.dataset.labels)
     for stage in settings.stages:
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
-        _function(RUN[stage])(job)
+        if stage not in told:  # of the fingerprint, which folds may have needed first
+            run_stage(stage, job)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
     if not job.workspace.selection(settings.name).exists():
         return None
     score: float | None = _function(BEST_SCORE)(job)
     return score
-
-
-def _make_fingerprint(job: Job) -> None:
-    _function(RUN["fingerprint"])(job)
 
 
 def _function(place: str) -> Callable[..., Any]:

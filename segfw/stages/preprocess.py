@@ -12,27 +12,29 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.locks import Lock, hold
+from segfw.core.support.words import counted
 from segfw.data.case_files import DATASET, MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
 from segfw.data.store import Store
 from segfw.data.store_check import ABSENT, find_lacking, note_saved
 from segfw.stages.costs import preprocessing_memory
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.runs import check_names
-from segfw.stages.store_needs import in_reasons, listed_cases, wanted_cases
+from segfw.stages.store_needs import REMEDY, in_reasons, listed_cases, refuse_lacking, store_folder, wanted_cases
 
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Fill the store of every chosen configuration; refuse first what training under this name would refuse.
 
     Configurations that want the same have one store; a case that several stores lack is read once.
     """
     check_names(job)
     planned = {name: job.plan.configuration(name) for name in job.configurations}
-    stores = {name: job.workspace.store(job.store_name(job.plan, planned[name])) for name in planned}
+    stores = {name: store_folder(job, name) for name in planned}
     makers = {store: name for name, store in sorted(stores.items(), reverse=True)}
     with ExitStack() as held:
         locks = {
@@ -44,22 +46,20 @@ def run(job: Job) -> None:
             memory = max(preprocessing_memory(job, name) for name in makers.values())
             work = partial(prepare_case, job.plan, job.dataset.remap)
             run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
-        for store, name in makers.items():
-            _commit(job, name, store, locks[store])
+        committed = [store for store, name in makers.items() if _commit(job, name, store, locks[store])]
+        if not committed:
+            return nothing_to_do(*makers)
+        names = ", ".join(name for name in planned if stores[name] in committed)
+        return wrote(f"{names}: {counted(len(job.dataset.cases), 'case')}, {len(orders)} made now", *committed)
 
 
 def require_store(job: Job, configuration: str) -> None:
     """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or damaged."""
-    path = job.workspace.store(job.store_name(job.plan, job.plan.configuration(configuration)))
-    remedy = "add the stage that makes it: stages=[preprocess,...] or stages=all"
-    if not path.exists():
-        raise ArtefactError(f"{path} is missing; {remedy}")
+    path = store_folder(job, configuration)
     wanted = wanted_cases(job)
-    if lacking := find_lacking(path, wanted):
-        reasons = "; ".join(in_reasons(lacking))
-        raise ArtefactError(f"{path} lacks {len(lacking)} of {len(wanted)} cases ({reasons}); {remedy}")
+    refuse_lacking(path, find_lacking(path, wanted) if path.exists() else {}, len(wanted))
     if set(Store.open(path).cases) != set(wanted):
-        raise ArtefactError(f"{path} does not list the cases of the dataset; {remedy}")
+        raise ArtefactError(f"{path} does not list the cases of the dataset; {REMEDY}")
 
 
 def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
@@ -82,16 +82,15 @@ def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
     return {name: (case, targets[name], wanted[name].made_from) for name, case in chosen.items()}
 
 
-def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
-    """Declare a filled store complete, unless it was before."""
+def _commit(job: Job, name: str, store: Path, lock: Lock) -> bool:
+    """Declare a filled store complete; return whether it was not so before."""
     expected = {case.name for case in job.dataset.cases}
     if _is_whole(store, expected):
-        log.info("preprocess %s: nothing to do, %s is up to date", name, store)
-        return
+        return False
     lock.check()
     note_saved(store, saved_cases(store))
     commit_store(store, {"spacing": list(job.plan.configuration(name).spacing), DATASET: job.record.content})
-    log.info("preprocess %s: wrote %s (%d cases)", name, store, len(expected))
+    return True
 
 
 def _is_whole(store: Path, expected: set[str]) -> bool:

@@ -16,7 +16,7 @@ from segfw.stages.raw import changed_files
 from segfw.stages.run_signs import RunSigns
 from segfw.stages.run_states import at, describe_owner
 from segfw.stages.runs import selection_inputs
-from segfw.stages.store_needs import in_reasons, listed_cases, wanted_cases
+from segfw.stages.store_needs import in_reasons, listed_cases, store_folder, wanted_cases
 from segfw.training.run import FULL
 from segfw.workspace import MadeFrom, State, recorded_inputs, standing
 
@@ -67,7 +67,7 @@ def store_states(job: Job) -> list[StageState]:
     """Judge the store of each configuration; those on disk, by their names, where no plan says which are wanted."""
     try:
         names = job.configurations
-        stores = {name: job.workspace.store(job.store_name(job.plan, job.plan.configuration(name))) for name in names}
+        stores = {name: store_folder(job, name) for name in names}
     except SegfwError:
         folders = sorted(path for path in job.workspace.store("").glob("*") if path.is_dir())
         if not folders:

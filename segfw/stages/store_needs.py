@@ -1,12 +1,30 @@
 """What a store of preprocessed cases should hold, and in words why cases are lacking."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from segfw.core.errors import ArtefactError
 from segfw.data.store_check import Wanted
 from segfw.stages.job import Job
 
 SHOWN = 3
 """Reasons that are spelled out: on a failing disk each case has one of its own."""
+
+REMEDY = "add the stage that makes it: stages=[preprocess,...] or stages=all"
+
+
+def store_folder(job: Job, configuration: str) -> Path:
+    """Where the cases lie as a configuration wants them."""
+    return job.workspace.store(job.store_name(job.plan, job.plan.configuration(configuration)))
+
+
+def refuse_lacking(folder: Path, lacking: Mapping[str, str], number: int) -> None:
+    """Raise `ArtefactError` for a store that is not there, or lacks cases (each with its reason) of so many."""
+    if not folder.exists():
+        raise ArtefactError(f"{folder} is missing; {REMEDY}")
+    if lacking:
+        reasons = "; ".join(in_reasons(lacking))
+        raise ArtefactError(f"{folder} lacks {len(lacking)} of {number} cases ({reasons}); {REMEDY}")
 
 
 def wanted_cases(job: Job) -> dict[str, Wanted]:

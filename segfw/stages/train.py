@@ -23,6 +23,7 @@ from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.failures import forget_failure, noting_failure
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
@@ -78,17 +79,18 @@ def check(settings: ExperimentSettings) -> None:
         import_object(settings.network.target, f"network.{TARGET}")
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting = _waiting(job)
+    waiting = waiting_runs(job)
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
                 log.info("train %s fold %s: nothing to do, it is finished", configuration, fold)
+    place = job.workspace.runs(settings.name)
     if not waiting:
-        return
+        return nothing_to_do(place)
     team = choose_team(settings.trainer, launched_ranks())
     log.info("train: %s", team.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
@@ -103,6 +105,8 @@ def run(job: Job) -> None:
     deadline = _deadline(settings)
     for fold_run in runs:
         _train(job, fold_run, team, deadline)
+    asked = len(job.configurations) * len(job.folds)
+    return wrote(f"{counted(len(runs), 'run')} of {asked} asked for", place)
 
 
 def _deadline(settings: ExperimentSettings) -> float:
@@ -113,7 +117,7 @@ def _deadline(settings: ExperimentSettings) -> float:
     return time.monotonic() + parse_duration(limit, "trainer.max_time")
 
 
-def _waiting(job: Job) -> list[tuple[str, FoldName]]:
+def waiting_runs(job: Job) -> list[tuple[str, FoldName]]:
     """Return what is not finished, and every stage whose previous one is not: it may become stale."""
     waiting: list[tuple[str, FoldName]] = []
     for configuration in job.configurations:

@@ -215,3 +215,4 @@ class ExperimentSettings:
     deterministic: bool = setting(False, "refuse operations that differ from run to run")
     overwrite: bool = setting(False, "allow trained weights to be replaced")
     tags: tuple[str, ...] = setting((), "words to find this run by")
+    dry_run: bool = setting(False, "say what would run, what would be skipped and what it would cost; write nothing")
