@@ -77,5 +77,7 @@ class SignsOfLife:
             replace_text(self.path, json.dumps(to_plain(replace(progress, updated=time.time()))))
         except OSError as error:
             if not self._told:
-                log.warning("%s cannot be written (%s): `status` will not know how far this is", self.path, error)
+                log.warning(
+                    "%s cannot be written (%s): `status` will not know how far this is", self.path, error.strerror
+                )
             self._told = True
