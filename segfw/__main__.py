@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,8 @@ from segfw.sweeps.multirun import ELSEWHERE, AnsweringFor, Jobs, Part, plan_jobs
 
 INTERRUPTED = 130
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
+READ_ONLY = ("status",)
+"""Verbs that write nothing, not even the log of a command."""
 log = logging.getLogger(__name__)
 failures = logging.getLogger("segfw.failures")
 
@@ -161,13 +164,19 @@ def _run(command: Command) -> int:
     if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
         _call(verb, settings)
         return 0
-    arguments = [*command.flags, *overrides]
-    if not command.multirun or name != "experiment":
+    arguments, dry = [*command.flags, *overrides], getattr(settings, "dry_run", False)
+    if name in READ_ONLY or (dry and not command.multirun):
+        with _plain_messages():
+            _call(verb, settings)
+    elif dry:
+        with tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
+            _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)])
+    elif command.multirun and name == MAIN:
+        jobs = plan_jobs(settings, swept, node)
+        with AnsweringFor(jobs):
+            _hand_over(page, _job(verb, swept, jobs), arguments)
+    else:
         _hand_over(page, _job(verb, swept), arguments)
-        return 0
-    jobs = plan_jobs(settings, swept, node)
-    with AnsweringFor(jobs):
-        _hand_over(page, _job(verb, swept, jobs), arguments)
     return 0
 
 
@@ -193,6 +202,26 @@ def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[st
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+def _elsewhere(overrides: list[str], folder: str) -> list[str]:
+    """Return the overrides of a sweep that runs here, one job after the other, and keeps its logs in `folder`."""
+    kept = [each for each in overrides if not re.match(r"\+{0,2}hydra([/.]launcher|\.(sweep|output_subdir))\b", each)]
+    return [*kept, f"hydra.sweep.dir={quote(folder)}", "hydra.output_subdir=null", "hydra/launcher=basic"]
+
+
+@contextmanager
+def _plain_messages() -> Iterator[None]:
+    """Show what is logged on the screen alone, as a command with a log of its own does."""
+    root = logging.getLogger()
+    screen, level = logging.StreamHandler(sys.stdout), root.level
+    root.addHandler(screen)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(screen)
+        root.setLevel(level)
 
 
 def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], float | None]:

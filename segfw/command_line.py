@@ -112,6 +112,12 @@ VERBS = {
         "python -m segfw download +task=Task04",
         page=ExperimentSettings,
     ),
+    "status": Verb(
+        "tell what is done, running, failed or stale, and why; writes nothing",
+        ExperimentSettings,
+        "segfw.stages.status:run",
+        "python -m segfw status +task=Task04",
+    ),
     "report": Verb(
         "build the HTML report again from what is on disk",
         ExperimentSettings,

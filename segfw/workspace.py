@@ -34,6 +34,11 @@ class Workspace:
         return self.root / "dataset.yaml"
 
     @property
+    def dataset_twin(self) -> Path:
+        """The same as `dataset`, in a form that is read at once."""
+        return self.root / ".cache" / "dataset.json"
+
+    @property
     def splits(self) -> Path:
         """The folds, in nnU-Net's form."""
         return self.root / "splits.json"
@@ -109,10 +114,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def save_artefact(path: Path, text: str, made_from: MadeFrom) -> None:
-    """Write the YAML `text` with its record, at once or not at all."""
+def save_artefact(path: Path, text: str, made_from: MadeFrom, value: str = "") -> None:
+    """Write the YAML `text` with its record, at once or not at all.
+
+    `value`: `digest` of what the text says, for those who need no more of a long file (see `recorded_value`).
+    """
     text = text if text.endswith("\n") else text + "\n"
-    record = {"made_from": made_from, "content": _content(text)}
+    record = {"made_from": made_from, "content": _content(text)} | ({"value": value} if value else {})
     write_text(path, f"{text}{RECORD}{json.dumps(record)}\n")
 
 
@@ -133,6 +141,19 @@ def standing(path: Path, made_from: MadeFrom) -> Standing:
     if record.get("content") != _content(text):
         return Standing(State.EDITED, since)
     return Standing(State.STALE, since) if changed else Standing(State.FRESH)
+
+
+def recorded_value(path: Path) -> str:
+    """Return the digest of what an unchanged artefact says, as its record keeps it; '' where it must be read."""
+    text, record = _split(path)
+    value = record.get("value")
+    return value if isinstance(value, str) and record.get("content") == _content(text) else ""
+
+
+def recorded_inputs(path: Path) -> MadeFrom:
+    """Return what an artefact was made from by its record; nothing where it has none."""
+    made_from = _split(path)[1].get("made_from")
+    return {str(key): str(value) for key, value in made_from.items()} if isinstance(made_from, dict) else {}
 
 
 def to_yaml(value: Any, comment: str = "") -> str:

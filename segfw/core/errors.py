@@ -3,6 +3,7 @@
     SegfwError
     ├── UsageError        the command line or the configuration is wrong        exit 2
     └── JobError          the job could not be done                             exit 1
+        ├── TimeIsOver    the time that the user gave it is used up; nothing is wrong
         ├── DataError     an image, a label map or a dataset folder is at fault
         ├── ArtefactError a generated file is missing, stale, damaged or too new
         └── DeviceError   the hardware asked for cannot be used
@@ -26,6 +27,10 @@ class UsageError(SegfwError):
 
 class JobError(SegfwError):
     """The job could not be done."""
+
+
+class TimeIsOver(JobError):
+    """The time that the user gave the job is used up; what is done is saved, and nothing is wrong."""
 
 
 class DataError(JobError):

@@ -36,6 +36,9 @@ T = TypeVar("T")
 FORMAT = 1
 MANIFEST = "manifest.json"
 RECORD_ENDING = ".record.json"
+DATASET = "dataset"
+"""In a manifest's description: hash of the whole dataset when the store was completed. Where it is the same now, no
+case has to be looked at to know that all are up to date."""
 MEMBER_ENDINGS = (".image.npy", ".label.npy", ".locations.npy")
 REMEDY = "run the preprocess stage again"
 

@@ -53,18 +53,8 @@ def find_lacking(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
 
     Notes in `checked.json` which files it found whole.
     """
-    listed = _listed(folder)
     noted = _noted(folder)
-    lacking: dict[str, str] = {}
-    files: dict[str, dict[str, Member]] = {}
-    for name, want in wanted.items():
-        if not record_path(folder, name).is_file():
-            lacking[name] = ABSENT
-            continue
-        try:
-            files[name] = _sound_members(folder, name, want, listed.get(name))
-        except ArtefactError as error:
-            lacking[name] = str(error)
+    files, lacking = _looked_at(folder, wanted)
     states = {name: _states(folder, members) for name, members in files.items()}
     changed = {name: [f for f, state in found.items() if noted.get(f) != state] for name, found in states.items()}
     if count := sum(map(len, changed.values())):
@@ -79,6 +69,11 @@ def find_lacking(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
     return lacking
 
 
+def glance(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
+    """Return what `find_lacking` would, by records and sizes alone: reads no array and writes nothing."""
+    return _looked_at(folder, wanted)[1]
+
+
 def note_saved(folder: Path, names: Iterable[str]) -> None:
     """Note the files of cases that were just saved; what was noted before stays, so that later changes are seen."""
     noted = _noted(folder)
@@ -87,6 +82,22 @@ def note_saved(folder: Path, names: Iterable[str]) -> None:
         states |= _states(folder, read_record(folder, name).members.files(name))
     if states | noted != noted:
         _note(folder, states | noted)
+
+
+def _looked_at(folder: Path, wanted: Mapping[str, Wanted]) -> tuple[dict[str, dict[str, Member]], dict[str, str]]:
+    """Return the files of cases whose records and sizes are as they should be, and the other cases with the reason."""
+    listed = _listed(folder)
+    lacking: dict[str, str] = {}
+    files: dict[str, dict[str, Member]] = {}
+    for name, want in wanted.items():
+        if not record_path(folder, name).is_file():
+            lacking[name] = ABSENT
+            continue
+        try:
+            files[name] = _sound_members(folder, name, want, listed.get(name))
+        except ArtefactError as error:
+            lacking[name] = str(error)
+    return files, lacking
 
 
 def _sound_members(folder: Path, name: str, want: Wanted, listed: ManifestCase | None) -> dict[str, Member]:

@@ -130,7 +130,8 @@ def disk_still_needed(job: Job, costs: dict[str, ConfigurationCost]) -> tuple[in
 
 def warn_of_small_disk(job: Job, needed: float) -> None:
     """Warn, since an estimate may be wrong, when the output folder's disk has less room than `needed` bytes."""
-    free = shutil.disk_usage(job.workspace.root).free
+    root = job.workspace.root.absolute()
+    free = shutil.disk_usage(next(place for place in (root, *root.parents) if place.exists())).free
     if needed > free:
         log.warning(
             "disk: about %s are needed in %s and %s are free; make room, choose another output_root=, or fewer "

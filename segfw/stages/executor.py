@@ -7,8 +7,8 @@ or whose process is killed, is reported with its own reason at the end; the othe
 import logging
 import multiprocessing
 import os
-import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.support.cpu import available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
+from segfw.core.support.words import in_words
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -38,6 +39,8 @@ MEMORY_SHARE = 0.8
 """Of the free memory, what workers may fill by the estimate."""
 
 WATCH_SECONDS = 0.5
+LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0
+"""Between two lines on how many cases are done."""
 
 LOADED_AT_ONCE = ("segfw.__main__", "segfw.stages.fingerprint", "segfw.stages.preparation")
 """Loading these takes a second of processor time, which each process would take by itself; PyTorch is not among it."""
@@ -202,7 +205,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar with the last case's name on a terminal; elsewhere log a line at each tenth."""
+    """Show a bar with the last case's name on a terminal; elsewhere log a line now and then (see `Lines`)."""
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
@@ -216,13 +219,30 @@ def _progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
             task = bar.add_task(title, total=total, case="")
             yield lambda case: bar.update(task, advance=1, case=case)
         return
-    count = 0
+    yield Lines(title, total).advance
 
-    def advance(case: str) -> None:
-        nonlocal count
-        count += 1
-        if count == total or count % max(1, total // 10) == 0:
-            log.info("%s %d/%d (%s)", title, count, total, case)
-            sys.stderr.flush()
 
-    yield advance
+class Lines:
+    """Logs how many of `total` cases are done and how long the others take, by the speed of those done here.
+
+    A line a minute, or more where a tenth of the cases takes less, but none within `LEAST_SECONDS` of another, and none
+    for the last case: what ends the stage has a line of its own.
+    """
+
+    def __init__(self, title: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._title, self._total, self._clock = title, total, clock
+        self._done = self._told_done = 0
+        self._begun = self._told = clock()
+
+    def advance(self, case: str) -> None:
+        """Take note that `case` is done."""
+        self._done += 1
+        now = self._clock()
+        waited, more = now - self._told, self._done - self._told_done
+        if self._done == self._total or waited < LEAST_SECONDS:
+            return
+        if waited < MOST_SECONDS and 10 * more < self._total:
+            return
+        self._told, self._told_done = now, self._done
+        left = (now - self._begun) / self._done * (self._total - self._done)
+        log.info("%s %d/%d (%s), %s left", self._title, self._done, self._total, case, in_words(left))

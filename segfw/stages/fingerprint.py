@@ -21,12 +21,14 @@ from segfw.core.planning.fingerprint import CaseFingerprint, fingerprint_case, p
 from segfw.core.settings.schema import VerifySettings
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.locks import hold
+from segfw.core.support.words import counted
 from segfw.core.types import FloatArray
 from segfw.stages.case_check import check_files, read_case
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.verify import conclude, ensure_verified, fresh_verification, refuse_errors, settle
-from segfw.workspace import State, save_artefact, standing, to_yaml
+from segfw.workspace import State, digest, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -62,15 +64,14 @@ class SampleFile:
         return (channel * self.total + column) * np.dtype(np.float32).itemsize
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Make fingerprint.yaml and verification.json unless they are fresh; `JobError` for data with errors."""
     path = job.workspace.fingerprint
     with hold(job.workspace.lock("fingerprint"), "the fingerprint") as lock:
         found = standing(path, job.fingerprint_inputs)
         if found.state is State.FRESH:
             ensure_verified(job.record, job.settings)
-            log.info("fingerprint: nothing to do, %s is up to date", path)
-            return
+            return nothing_to_do(path)
         if found.state is not State.MISSING:
             log.info("fingerprint: made anew, %s", found.why or "what is there was changed or damaged")
         for left in path.parent.glob(f"{SAMPLES}*"):  # of a command that was killed; its lock is ours now
@@ -89,8 +90,8 @@ def run(job: Job) -> None:
             to_plain(fingerprint), "What planning knows of the images. Spacings in mm and shapes in voxels, (Z, Y, X)."
         )
         lock.check()
-        save_artefact(path, text, job.fingerprint_inputs)
-        log.info("fingerprint: wrote %s (%d cases)", path, len(fingerprint.cases))
+        save_artefact(path, text, job.fingerprint_inputs, digest(fingerprint))
+        return wrote(counted(len(fingerprint.cases), "case"), path)
 
 
 def make_fingerprint(

@@ -25,8 +25,8 @@ from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.files import write_text
+from segfw.stages.dataset_record import DatasetRecord
 from segfw.stages.groups import FoldCases, LabelPresence, gather_cases, how_to_group, refuse_leaks, warn_of_names
-from segfw.stages.raw import DatasetRecord
 from segfw.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,20 @@ def prepare_splits(
 
     Raises `DataError` for folds that leak (naming two cases), `ArtefactError` where splits.json holds other folds.
     """
+    folds, kept = find_splits(settings, workspace, record, label_presence)
+    if kept:
+        return
+    split = settings.split
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    write_splits(workspace.splits, folds)
+    unused = f"; split.num_folds={split.num_folds} is not used" if split.kind == "leave_one_out" else ""
+    log.info("splits: wrote %s (%d folds, %s%s)", workspace.splits, len(folds), _in_words(split), unused)
+
+
+def find_splits(
+    settings: ExperimentSettings, workspace: Workspace, record: DatasetRecord, label_presence: LabelPresence
+) -> tuple[tuple[Fold, ...], bool]:
+    """Return the folds that `split.*` gives, and whether splits.json holds them; raises as `prepare_splits` does."""
     split = settings.split
     cases = gather_cases(split, record, label_presence)
     if split.file is None:
@@ -54,12 +68,7 @@ def prepare_splits(
         _tell_coverage(folds, cases.names, settings)
     refuse_leaks(split, folds, cases)
     warn_of_names(split, folds, cases)
-    if _is_kept(workspace, split, folds, cases):
-        return
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    write_splits(workspace.splits, folds)
-    unused = f"; split.num_folds={split.num_folds} is not used" if split.kind == "leave_one_out" else ""
-    log.info("splits: wrote %s (%d folds, %s%s)", workspace.splits, len(folds), _in_words(split), unused)
+    return folds, _is_kept(workspace, split, folds, cases)
 
 
 def read_splits(path: Path) -> tuple[Fold, ...]:

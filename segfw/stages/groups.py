@@ -13,7 +13,7 @@ from segfw.core.cases.splits import Fold, find_leak
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import SplitSettings
 from segfw.io.datasets.case_table import CASE, read_case_table
-from segfw.stages.raw import DatasetRecord
+from segfw.stages.dataset_record import DatasetRecord
 
 log = logging.getLogger(__name__)
 

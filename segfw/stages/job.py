@@ -22,16 +22,25 @@ from segfw.core.planning.planners import PLANNERS
 from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.stages.configurations import choose_configurations
+from segfw.stages.dataset_record import DatasetRecord
 from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
+from segfw.stages.raw import find_dataset, scan, workspace_of
 from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import DONE, FULL, FoldName
-from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, standing
+from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, recorded_value, standing
 
 log = logging.getLogger(__name__)
 
 ALGORITHMS = {"fingerprint": "1", "plan": "2", "store": "1", "select": "2", "report": "1"}
 """Version of each stage's result; raised when the same inputs would give another result."""
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What a dry run works with in the place of files that it does not write: the folds, and the generated plan."""
+
+    splits: tuple[Fold, ...] | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Job:
     settings: ExperimentSettings
     workspace: Workspace
     record: DatasetRecord
+    assumed: Assumed = Assumed()
 
     @property
     def dataset(self) -> Dataset:
@@ -54,12 +64,13 @@ class Job:
         """What the fingerprint depends on."""
         return {"dataset": self.record.content, "algorithm": ALGORITHMS["fingerprint"]}
 
-    def plan_inputs(self, fingerprint: Fingerprint) -> MadeFrom:
-        """What the generated plan depends on."""
+    @property
+    def plan_inputs(self) -> MadeFrom:
+        """What the generated plan depends on; `ArtefactError` where the fingerprint cannot be used."""
         description = replace(self.dataset, cases=(), licence="", reference="")
         return {
             "dataset": digest(description),
-            "fingerprint": digest(fingerprint),
+            "fingerprint": self.fingerprint_digest,
             **{f"planner.{key}": digest(value) for key, value in self.planner_options.items()},
             "algorithm": ALGORITHMS["plan"],
         }
@@ -106,8 +117,16 @@ class Job:
         return from_plain(Fingerprint, load_yaml(self.workspace.fingerprint), "fingerprint.yaml")
 
     @cached_property
+    def fingerprint_digest(self) -> str:
+        """Hash of the fingerprint on disk, which of many cases takes a second to read."""
+        self._require(self.workspace.fingerprint, self.fingerprint_inputs, "fingerprint")
+        return recorded_value(self.workspace.fingerprint) or digest(self.fingerprint)
+
+    @cached_property
     def generated_plan(self) -> Plan:
         """The plan on disk, as generated, edited by hand, or given by `planner.plan_file`, without overrides."""
+        if self.assumed.plan is not None:
+            return self.assumed.plan
         chosen, given = self.settings.planner.name, self.settings.planner.plan_file
         if given is not None:
             path, place = Path(given), given
@@ -117,7 +136,7 @@ class Job:
             planners = tuple(PLANNERS) if chosen == PlannerSettings().name else (chosen,)
         else:
             path = self.workspace.plan(chosen)
-            self._require(path, self.plan_inputs(self.fingerprint), "plan", edited_is_fine=True)
+            self._require(path, self.plan_inputs, "plan", edited_is_fine=True)
             place, planners = self.workspace.relative(path), (chosen,)
         try:
             plan = plan_from_yaml(read_artefact(path), place)
@@ -174,6 +193,8 @@ class Job:
     @cached_property
     def splits(self) -> tuple[Fold, ...]:
         """The folds of splits.json."""
+        if self.assumed.splits is not None:
+            return self.assumed.splits
         return read_own_splits(self.workspace.splits, [case.name for case in self.dataset.cases])
 
     @cached_property

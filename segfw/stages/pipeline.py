@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,7 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import in_words
 from segfw.inference.provenance import check_texts
+from segfw.stages.ending import tell_end
 from segfw.stages.job import Job, prepare
 from segfw.stages.rank_calls import leading, session_folder
 from segfw.stages.raw import workspace_of
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 STAGES = "segfw.stages"
 SHOW_PLAN = "plan_table:show_plan"
 FOLLOW = "fit:follow"
+DRY_RUN = "dry_run:run"
 CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
 SHARE = "multirun:sharing_the_computer"
@@ -45,6 +48,10 @@ def run(settings: ExperimentSettings, multirun: Multirun | None = None) -> float
     jobs of a `multirun` the last one selects; the others return None.
     """
     ranks = launched_ranks()
+    if settings.dry_run:
+        if ranks.leads:
+            _function(DRY_RUN)(settings)
+        return None
     if not ranks.leads:
         _function(FOLLOW)(settings)
         return None
@@ -61,15 +68,24 @@ def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) 
     started = time.monotonic()
     if "train" in settings.stages:
         _function(CHECK_TRAINING)(settings)
-    job = prepare(settings, _make_fingerprint if "fingerprint" in settings.stages else None)
+    told: set[str] = set()
+
+    def run_stage(stage: str, job: Job) -> None:
+        begun = time.monotonic()
+        tell_end(stage, _function(RUN[stage])(job), time.monotonic() - begun)
+        told.add(stage)
+
+    make_fingerprint = partial(run_stage, "fingerprint") if "fingerprint" in settings.stages else None
+    job = prepare(settings, make_fingerprint)
     if "train" in settings.stages:
         check_texts(job.dataset)
         weight_per_class(settings.loss.class_weights, job.dataset.labels)
     for stage in (each for each in settings.stages if each not in OF_ALL_RUNS):
         if stage == "preprocess" and "plan" not in settings.stages:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
-        _function(RUN[stage])(job)
-    selects = _run_stages_of_all(job, multirun)
+        if stage not in told:  # of the fingerprint, which folds may have needed first
+            run_stage(stage, job)
+    selects = _run_stages_of_all(job, multirun, run_stage)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
     if not selects or not job.workspace.selection(settings.name).exists():
         return None
@@ -77,18 +93,14 @@ def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) 
     return score
 
 
-def _run_stages_of_all(job: Job, multirun: Multirun | None) -> bool:
+def _run_stages_of_all(job: Job, multirun: Multirun | None, run_stage: Callable[[str, Job], None]) -> bool:
     """Run the stages that all runs go into, unless another job of the multirun will; return whether it is this one."""
     stages = [stage for stage in OF_ALL_RUNS if stage in job.settings.stages]
     asks = stages and multirun is not None and "train" in job.settings.stages
     with _function(TURN)(job, multirun) if asks else nullcontext(True) as is_ours:
         for stage in stages if is_ours else ():
-            _function(RUN[stage])(job)
+            run_stage(stage, job)
     return bool(is_ours)
-
-
-def _make_fingerprint(job: Job) -> None:
-    _function(RUN["fingerprint"])(job)
 
 
 def _function(place: str) -> Callable[..., Any]:

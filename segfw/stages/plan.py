@@ -1,6 +1,7 @@
 """Stage `plan`: apply the planner's rules to the fingerprint, or take the plan that a person has written or edited."""
 
 import logging
+from pathlib import Path
 
 from segfw.core.cases.modality import describe_scheme
 from segfw.core.errors import UsageError
@@ -11,6 +12,7 @@ from segfw.core.planning.plan_yaml import plan_to_yaml
 from segfw.core.planning.planning import make_plan
 from segfw.core.planning.reasons import plan_reasons
 from segfw.core.support.locks import hold
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.job import Job
 from segfw.stages.plan_table import show_plan
 from segfw.workspace import State, save_artefact, standing
@@ -18,59 +20,67 @@ from segfw.workspace import State, save_artefact, standing
 log = logging.getLogger(__name__)
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Make plans/<planner>.yaml unless it is fresh, edited or replaced by `planner.plan_file`; show its costs."""
     settings = job.settings.planner
     if settings.plan_file is None:
-        _generate(job)
+        end = _generate(job)
     else:
-        log.info("plan: using %s as it is: %s", settings.plan_file, ", ".join(job.generated_plan.configurations))
+        offered = ", ".join(job.generated_plan.configurations)
+        end = nothing_to_do(Path(settings.plan_file), why=f"is used as it is: {offered}")
     for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
         log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):
         log.info("%s", line)
+    return end
 
 
-def _generate(job: Job) -> None:
+def _generate(job: Job) -> StageEnd:
     settings = job.settings.planner
     path = job.workspace.plan(settings.name)
     with hold(job.workspace.lock(f"plan {settings.name}"), f"the plan {settings.name}") as lock:
-        inputs = job.plan_inputs(job.fingerprint)
+        inputs = job.plan_inputs
         found = standing(path, inputs)
         if found.state is State.FRESH:
-            log.info("plan: nothing to do, %s is up to date", path)
-            return
+            return nothing_to_do(path)
         if found.state is State.EDITED:
             offered = ", ".join(job.generated_plan.configurations)
-            log.info("plan: using %s as edited by hand: %s; delete it to have it generated again", path, offered)
             if found.why:
                 log.warning(
                     "plan: %s, which the edited plan does not know%s; compare it with a generated one",
                     found.why,
                     _ignored(job, found.why),
                 )
-            return
+            return nothing_to_do(path, why=f"is used as edited by hand: {offered}; delete it to have it made again")
         if found.state is State.STALE:
             log.info("plan: made anew, %s", found.why)
-        plan = make_plan(
-            job.dataset,
-            job.fingerprint,
-            planner=settings.name,
-            gpu_memory_gb=settings.gpu_memory_gb,
-            target_spacing=settings.target_spacing,
-            transpose=settings.transpose,
-        )
-        try:
-            check_plan(plan)
-        except UsageError as error:
-            raise UsageError(
-                f"the rules give no plan that can be trained: {error}. The images are too small for this target "
-                f"spacing (planner.target_spacing={settings.target_spacing}); {path} stays as it is"
-            ) from error
+        plan = generate(job)
         lock.check()
         save_artefact(path, plan_to_yaml(plan, plan_reasons(plan, job.dataset, job.fingerprint, settings)), inputs)
-        log.info("plan: wrote %s", path)
+        return wrote(", ".join(plan.configurations), path)
+
+
+def generate(job: Job) -> Plan:
+    """Return the plan that the planner's rules give; `UsageError` where they give none that can be trained."""
+    settings = job.settings.planner
+    plan = make_plan(
+        job.dataset,
+        job.fingerprint,
+        planner=settings.name,
+        gpu_memory_gb=settings.gpu_memory_gb,
+        target_spacing=settings.target_spacing,
+        transpose=settings.transpose,
+    )
+    try:
+        check_plan(plan)
+    except UsageError as error:
+        raise UsageError(
+            f"the rules give no plan that can be trained: {error}. The images are too small for this target "
+            f"spacing (planner.target_spacing={settings.target_spacing}); {job.workspace.plan(settings.name)} stays as "
+            "it is"
+        ) from error
+    return plan
 
 
 def _ignored(job: Job, changed: str) -> str:

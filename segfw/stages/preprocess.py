@@ -12,29 +12,29 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.locks import Lock, hold
-from segfw.data.case_files import MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
+from segfw.core.support.words import counted
+from segfw.data.case_files import DATASET, MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
 from segfw.data.store import Store
-from segfw.data.store_check import ABSENT, Wanted, find_lacking, note_saved
+from segfw.data.store_check import ABSENT, find_lacking, note_saved
 from segfw.stages.costs import preprocessing_memory
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.runs import check_names
+from segfw.stages.store_needs import REMEDY, in_reasons, listed_cases, refuse_lacking, store_folder, wanted_cases
 
 log = logging.getLogger(__name__)
 
-SHOWN = 3
-"""Reasons that are spelled out: on a failing disk each case has one of its own."""
 
-
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Fill the store of every chosen configuration; refuse first what training under this name would refuse.
 
     Configurations that want the same have one store; a case that several stores lack is read once.
     """
     check_names(job)
     planned = {name: job.plan.configuration(name) for name in job.configurations}
-    stores = {name: job.workspace.store(job.store_name(job.plan, planned[name])) for name in planned}
+    stores = {name: store_folder(job, name) for name in planned}
     makers = {store: name for name, store in sorted(stores.items(), reverse=True)}
     with ExitStack() as held:
         locks = {
@@ -46,58 +46,51 @@ def run(job: Job) -> None:
             memory = max(preprocessing_memory(job, name) for name in makers.values())
             work = partial(prepare_case, job.plan, job.dataset.remap)
             run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
-        for store, name in makers.items():
-            _commit(job, name, store, locks[store])
+        committed = [store for store, name in makers.items() if _commit(job, name, store, locks[store])]
+        if not committed:
+            return nothing_to_do(*makers)
+        names = ", ".join(name for name in planned if stores[name] in committed)
+        return wrote(f"{names}: {counted(len(job.dataset.cases), 'case')}, {len(orders)} made now", *committed)
 
 
 def require_store(job: Job, configuration: str) -> None:
     """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or damaged."""
-    path = job.workspace.store(job.store_name(job.plan, job.plan.configuration(configuration)))
-    remedy = "add the stage that makes it: stages=[preprocess,...] or stages=all"
-    if not path.exists():
-        raise ArtefactError(f"{path} is missing; {remedy}")
-    wanted = _wanted(job)
-    if lacking := find_lacking(path, wanted):
-        reasons = "; ".join(_reasons(lacking))
-        raise ArtefactError(f"{path} lacks {len(lacking)} of {len(wanted)} cases ({reasons}); {remedy}")
+    path = store_folder(job, configuration)
+    wanted = wanted_cases(job)
+    refuse_lacking(path, find_lacking(path, wanted) if path.exists() else {}, len(wanted))
     if set(Store.open(path).cases) != set(wanted):
-        raise ArtefactError(f"{path} does not list the cases of the dataset; {remedy}")
+        raise ArtefactError(f"{path} does not list the cases of the dataset; {REMEDY}")
 
 
 def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
     """Return what each case has yet to be saved in; cases that lack nothing are left out."""
-    wanted = _wanted(job)
+    wanted = wanted_cases(job)
     targets: dict[str, dict[str, Path]] = {name: {} for name in wanted}
     for name, store in stores.items():
         store.mkdir(parents=True, exist_ok=True)
         remove_unfinished(store)
         if gone := remove_other_cases(store, wanted):
-            log.info("preprocess %s: removed cases that the dataset has no more: %s", name, _listing(sorted(gone)))
+            log.info("preprocess %s: removed cases that the dataset has no more: %s", name, listed_cases(sorted(gone)))
         lacking = find_lacking(store, wanted)
         for case in lacking:
             targets[case][name] = store
         if 0 < len(lacking) < len(wanted):
             log.info("preprocess %s: %d of %d cases are there already", name, len(wanted) - len(lacking), len(wanted))
-        for line in _reasons({case: reason for case, reason in lacking.items() if reason != ABSENT}):
+        for line in in_reasons({case: reason for case, reason in lacking.items() if reason != ABSENT}):
             log.info("preprocess %s: made anew, %s", name, line)
     chosen = {case.name: case for case in job.dataset.cases if targets[case.name]}
     return {name: (case, targets[name], wanted[name].made_from) for name, case in chosen.items()}
 
 
-def _wanted(job: Job) -> dict[str, Wanted]:
-    return {case.name: Wanted(job.case_inputs(case), case.label is not None) for case in job.dataset.cases}
-
-
-def _commit(job: Job, name: str, store: Path, lock: Lock) -> None:
-    """Declare a filled store complete, unless it was before."""
+def _commit(job: Job, name: str, store: Path, lock: Lock) -> bool:
+    """Declare a filled store complete; return whether it was not so before."""
     expected = {case.name for case in job.dataset.cases}
     if _is_whole(store, expected):
-        log.info("preprocess %s: nothing to do, %s is up to date", name, store)
-        return
+        return False
     lock.check()
     note_saved(store, saved_cases(store))
-    commit_store(store, {"spacing": list(job.plan.configuration(name).spacing)})
-    log.info("preprocess %s: wrote %s (%d cases)", name, store, len(expected))
+    commit_store(store, {"spacing": list(job.plan.configuration(name).spacing), DATASET: job.record.content})
+    return True
 
 
 def _is_whole(store: Path, expected: set[str]) -> bool:
@@ -108,18 +101,3 @@ def _is_whole(store: Path, expected: set[str]) -> bool:
     if not whole and (store / MANIFEST).is_file():
         log.info("preprocess: %s is damaged or lists other cases; it is written anew", store / MANIFEST)
     return whole
-
-
-def _reasons(lacking: Mapping[str, str]) -> list[str]:
-    """Say why cases are lacking: each reason with its cases, and of many reasons the first ones."""
-    cases: dict[str, list[str]] = {}
-    for name, reason in lacking.items():
-        cases.setdefault(reason, []).append(name)
-    lines = [f"{_listing(names)}: {reason}" for reason, names in cases.items()]
-    if len(lines) <= SHOWN:
-        return lines
-    return [*lines[:SHOWN], f"{_listing([name for names in list(cases.values())[SHOWN:] for name in names])} likewise"]
-
-
-def _listing(cases: list[str]) -> str:
-    return f"{len(cases)} cases such as {', '.join(cases[:3])}" if len(cases) > 3 else ", ".join(cases)

@@ -5,54 +5,24 @@ same; only others are hashed, so that a second command on 100 GB of images start
 """
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 
-from segfw.core.cases.dataset import Case, Dataset
-from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.cases.dataset import Dataset
+from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, TaskSettings
-from segfw.core.support.conversion import from_plain
-from segfw.core.support.files import sha256, write_text
+from segfw.core.support.files import sha256
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.datasets.phantom import make_phantom_dataset
-from segfw.workspace import Workspace, digest, load_yaml, to_yaml
+from segfw.stages.dataset_record import DatasetRecord, FileRecord, load_record, save_record
+from segfw.workspace import Workspace, digest
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class FileRecord:
-    """State of one raw file: bytes, modification time in nanoseconds, SHA-256.
-
-    Of a folder that holds a DICOM series: sums over its files, the folder's own time included, and a hash of all.
-    """
-
-    size: int
-    mtime_ns: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """The dataset and its files' states; `content` is a hash of what the files hold, not of where they lie."""
-
-    dataset: Dataset
-    files: dict[str, FileRecord]
-
-    @property
-    def content(self) -> str:
-        """Hash over labels, channels, case names and file contents, independent of folders and times.
-
-        What only planning asks for (normalization, CT window) is left out: the plan's own inputs hold it.
-        """
-        description = replace(self.dataset, cases=(), name="", licence="", reference="", normalization=(), window=None)
-        cases = [[case.name, *(self.files[path].sha256 for path in case.files)] for case in self.dataset.cases]
-        return digest([description, cases])
-
-    def content_of(self, case: Case) -> str:
-        """Hash over one case's file contents, in the order of its channels, the label map last."""
-        return digest([len(case.images), *(self.files[path].sha256 for path in case.files)])
+LOOKS_AT_ONCE = 16
 
 
 def workspace_of(settings: ExperimentSettings) -> Workspace:
@@ -74,24 +44,28 @@ def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 
 def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
     """Hash the dataset's files that changed since the last command, and keep the result in dataset.yaml."""
-    before = _load(workspace.dataset)
-    paths = [path for case in dataset.cases for path in case.files]
-    record = DatasetRecord(dataset, _states(paths, before.files if before else {}))
+    before = load_record(workspace)
+    record = look(dataset, before)
     if record != before:
-        comment = "What the dataset is, as it was read, and the state of its files."
-        write_text(workspace.dataset, to_yaml(record, comment))
+        save_record(workspace, record)
     return record
 
 
-def _load(path: Path) -> DatasetRecord | None:
-    """Return the last command's record; None where there is none that can be used."""
-    if not path.exists():
-        return None
-    try:
-        return from_plain(DatasetRecord, load_yaml(path), path.name)
-    except (ArtefactError, UsageError, DataError) as error:
-        log.warning("%s is read anew: %s", path, error)
-        return None
+def look(dataset: Dataset, before: DatasetRecord | None) -> DatasetRecord:
+    """Return the dataset with its files' states, hashing those that changed since `before`."""
+    paths = [path for case in dataset.cases for path in case.files]
+    return DatasetRecord(dataset, _states(paths, before.files if before else {}))
+
+
+def changed_files(record: DatasetRecord) -> list[str]:
+    """Return the raw files that are gone or have another size or time than in `record`; reads none of them.
+
+    Many are asked for at once, since each answer of a shared file system takes its time.
+    """
+    paths = list(record.files)
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        shares = pool.map(partial(_changed, record.files), (paths[i::LOOKS_AT_ONCE] for i in range(LOOKS_AT_ONCE)))
+        return sorted(path for share in shares for path in share)
 
 
 def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, FileRecord]:
@@ -100,9 +74,7 @@ def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, Fi
     for path in paths:
         try:
             members = _members(Path(path))
-            stats = [member.stat() for member in members]
-            size = sum(stat.st_size for member, stat in zip(members, stats, strict=True) if member.is_file())
-            mtime_ns = sum(stat.st_mtime_ns for stat in stats)
+            size, mtime_ns = _size_and_time(members)
             known = before.get(path)
             if known is None or (known.size, known.mtime_ns) != (size, mtime_ns):
                 known = FileRecord(size, mtime_ns, _hash(members))
@@ -110,6 +82,26 @@ def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, Fi
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
     return states
+
+
+def _changed(files: Mapping[str, FileRecord], paths: Sequence[str]) -> list[str]:
+    """Return those of `paths` that are gone or look otherwise than noted."""
+    changed = []
+    for path in paths:
+        try:
+            size_and_time = _size_and_time(_members(Path(path)))
+        except OSError:
+            changed.append(path)
+            continue
+        if size_and_time != (files[path].size, files[path].mtime_ns):
+            changed.append(path)
+    return changed
+
+
+def _size_and_time(members: list[Path]) -> tuple[int, int]:
+    stats = [member.stat() for member in members]
+    files = [stat for stat in stats if not S_ISDIR(stat.st_mode)]
+    return sum(stat.st_size for stat in files), sum(stat.st_mtime_ns for stat in stats)
 
 
 def _members(path: Path) -> list[Path]:

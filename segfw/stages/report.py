@@ -9,6 +9,7 @@ import logging
 import math
 import platform
 import shlex
+import time
 from pathlib import Path
 
 import torch
@@ -24,9 +25,11 @@ from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import hold
+from segfw.core.support.words import counted
 from segfw.core.version import __version__
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
+from segfw.stages.ending import StageEnd, nothing_to_do, tell_end, wrote
 from segfw.stages.job import Job, prepare
 from segfw.stages.networks import compared_networks
 from segfw.stages.predict_devices import open_predictor
@@ -42,21 +45,23 @@ log = logging.getLogger(__name__)
 
 def run(settings: ExperimentSettings) -> None:
     """Build the page again from what is on disk: the verb."""
-    build(prepare(settings))
+    begun = time.monotonic()
+    end = build(prepare(settings))
+    tell_end("report", end, time.monotonic() - begun)
 
 
-def build(job: Job) -> None:
+def build(job: Job) -> StageEnd:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report"):
         folds = _folds(job)
         text = build_report(_content(job, folds))
-        if not page.exists() or page.read_bytes() != text.encode():
+        changed = not page.exists() or page.read_bytes() != text.encode()
+        if changed:
             write_text(page, text)
-            log.info("report: wrote %s", page)
-        else:
-            log.info("report: nothing to do, %s is up to date", page)
         _example(job, folds.get(job.settings.name, []))
+    number = counted(sum(map(len, folds.values())), "finished fold")
+    return wrote(number, page) if changed else nothing_to_do(page)
 
 
 def _folds(job: Job) -> dict[str, list[FinishedFold]]:
@@ -230,7 +235,7 @@ def _example(job: Job, folds: list[FinishedFold]) -> None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
     write_label(target, segmentation, volume.geometry)
     write_text(stamp, made_from)
-    log.info("report: wrote an example prediction, %s; as a command:", target)
+    log.info("report: an example prediction, %s; as a command:", target)
     source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent
     log.info("  %s", predict_command(model, Path(source), own_code))
 

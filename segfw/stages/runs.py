@@ -1,6 +1,7 @@
 """What determines a run, where it lies, and the rule that one name means one set of settings."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -9,19 +10,32 @@ from typing import Any
 from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.plan import Plan
 from segfw.core.scoring.metrics import Summary, summary_from_plain
+from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
 from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.core.support.durations import parse_duration
 from segfw.core.support.files import sha256
 from segfw.inference.package_files import MANIFEST
-from segfw.stages.job import Job
-from segfw.training.ending import EndKind
-from segfw.training.run import CHECKPOINTS, DONE, FULL, LAST, METRICS_JSON, VALIDATION, FoldName, FoldRun, NextStage
-from segfw.workspace import digest, load_yaml
+from segfw.stages.job import ALGORITHMS, Job
+from segfw.training.run import (
+    CHECKPOINTS,
+    DONE,
+    FULL,
+    LAST,
+    METRICS_JSON,
+    VALIDATION,
+    EndKind,
+    FoldName,
+    FoldRun,
+    NextStage,
+)
+from segfw.workspace import MadeFrom, digest, load_yaml
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
+TRAINING = "training"
+"""What config.yaml's record calls the hash of all that makes a training the training it is."""
 REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
 CONTINUES = (
     "trainer.max_epochs",
@@ -198,6 +212,16 @@ class FinishedFold:
         return "/".join(self.folder.parts[-4:-1])
 
 
+def selection_inputs(settings: ExperimentSettings, scored: Sequence[tuple[str, Done]]) -> MadeFrom:
+    """Return what a selection is made from, but for the groups of cases; `scored`: each fold's candidate and result."""
+    return {
+        "folds": digest(scored),
+        "selection.ensembles": digest(settings.selection.ensembles),
+        "postprocessing": digest(settings.postprocessing),
+        "algorithm": ALGORITHMS["select"],
+    }
+
+
 def is_trained(job: Job, configuration: str, fold: FoldName) -> bool:
     """Whether a run has ended after as much training as is asked for, by what its done.yaml says."""
     path = run_folder(job, configuration, fold) / DONE
@@ -273,6 +297,11 @@ def relevant(config: dict[str, object]) -> dict[str, object]:
     shared = {"dataset": config.get("dataset"), "callbacks": config.get("callbacks") or {}}
     walk({**shared, **(run if isinstance(run, dict) else {})}, "")
     return flat
+
+
+def training_hash(config: dict[str, object]) -> str:
+    """Return a hash that two configurations share exactly if one training may go on as the other."""
+    return digest(relevant(config))
 
 
 def _fold(folder_name: str) -> FoldName:

@@ -16,9 +16,10 @@ from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, groups_of, winner_of
 from segfw.stages.contestants import model_members
-from segfw.stages.job import ALGORITHMS, Job
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
+from segfw.stages.job import Job
 from segfw.stages.packaging import package
-from segfw.stages.runs import FinishedFold, load_finished
+from segfw.stages.runs import FinishedFold, load_finished, selection_inputs
 from segfw.training.run import DONE, FoldRun
 from segfw.workspace import State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
 
@@ -30,7 +31,7 @@ COMMENT = (
 )
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
     name = job.settings.name
     folds = without_stale(finished_folds(job.workspace, name))
@@ -46,14 +47,13 @@ def run(job: Job) -> None:
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
             lock.check()
             alone = (folds[0].run.configuration_name,)
-            package(job, members, alone, None)
-            return
-        record = _selected(job, scored, folds)
+            return _end(job, alone, package(job, members, alone, None), None)
+        record, is_new = _selected(job, scored, folds)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        package(job, members, deciding, record)
+        return _end(job, deciding, package(job, members, deciding, record), is_new)
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
@@ -74,15 +74,21 @@ def best_score(job: Job) -> float | None:
     return selection.selection_score if selection else None
 
 
-def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> SelectionRecord:
-    """Return the table on disk where it is up to date, else make and save it."""
+def _end(job: Job, deciding: tuple[str, ...], packaged: bool, tabled: bool | None) -> StageEnd:
+    """Say which of table and model were written; `tabled` is None where nothing was compared."""
+    table, model = job.workspace.selection(job.settings.name), job.workspace.model(job.settings.name)
+    if packaged or tabled:
+        places = ([table] if tabled else []) + ([model] if packaged else [])
+        return wrote(" + ".join(deciding), *places)
+    return nothing_to_do(*([] if tabled is None else [table]), model)
+
+
+def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> tuple[SelectionRecord, bool]:
+    """Return the table on disk where it is up to date, else make and save it; and whether it was made."""
     path = job.workspace.selection(job.settings.name)
     inputs = {
-        "folds": digest([[fold.candidate, fold.done] for fold in scored]),
-        "selection.ensembles": digest(job.settings.selection.ensembles),
-        "postprocessing": digest(job.settings.postprocessing),
+        **selection_inputs(job.settings, [(fold.candidate, fold.done) for fold in scored]),
         "groups": digest(groups_of(job)),
-        "algorithm": ALGORITHMS["select"],
     }
     if standing(path, inputs).state is State.FRESH:
         try:
@@ -92,13 +98,11 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
         else:
             assert record is not None
             if not record.try_again:
-                log.info("select: nothing to do, %s is up to date", path)
-                return record
+                return record, False
     record = compete(job, scored, folds)
     save_artefact(path, to_yaml(record, COMMENT), inputs)
     _tell(record)
-    log.info("select: wrote %s", path)
-    return record
+    return record, True
 
 
 def _tell(record: SelectionRecord) -> None:

@@ -27,6 +27,8 @@ from segfw.nn.build import check_arguments
 from segfw.nn.own_network import check_portable
 from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previous, require_previous
 from segfw.stages.costs import announce_cost
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
+from segfw.stages.failures import forget_failure, noting_failure
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
 from segfw.stages.job import Job
@@ -35,6 +37,7 @@ from segfw.stages.pretrained import check_pretrained, read_pretrained
 from segfw.stages.runs import (
     CONFIG,
     REMEDY,
+    TRAINING,
     Done,
     check_names,
     config_of,
@@ -42,6 +45,7 @@ from segfw.stages.runs import (
     make_run,
     next_stage,
     run_folder,
+    training_hash,
 )
 from segfw.training.cache import hindrance_of, refuse_hindered
 from segfw.training.callbacks.own import build_callbacks
@@ -50,9 +54,19 @@ from segfw.training.datamodule import check_input
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.mirroring import warn_of_pairs, with_mirror_axes
 from segfw.training.pretrained import Pretrained, match
-from segfw.training.run import CHECKPOINTS, DONE, LAST, NEXT_STAGE, VALIDATION, FoldName, FoldRun, validated_with
+from segfw.training.run import (
+    CHECKPOINTS,
+    DONE,
+    LAST,
+    NEXT_STAGE,
+    PROGRESS,
+    VALIDATION,
+    FoldName,
+    FoldRun,
+    validated_with,
+)
 from segfw.training.team import Team, choose_team
-from segfw.workspace import digest, to_yaml
+from segfw.workspace import digest, save_artefact, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +83,18 @@ def check(settings: ExperimentSettings) -> None:
         import_object(settings.network.target, f"network.{TARGET}")
 
 
-def run(job: Job) -> None:
+def run(job: Job) -> StageEnd:
     """Train what is not trained yet."""
     settings = job.settings
     check_names(job)
-    waiting = _waiting(job)
+    waiting = waiting_runs(job)
     for configuration in job.configurations:
         for fold in job.folds:
             if (configuration, fold) not in waiting:
                 log.info("train %s fold %s: nothing to do, it is finished", configuration, fold)
+    place = job.workspace.runs(settings.name)
     if not waiting:
-        return
+        return nothing_to_do(place)
     team = choose_team(settings.trainer, launched_ranks())
     log.info("train: %s", team.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
@@ -94,6 +109,8 @@ def run(job: Job) -> None:
     deadline = _deadline(settings)
     for fold_run in runs:
         _train(job, fold_run, team, deadline)
+    asked = len(job.configurations) * len(job.folds)
+    return wrote(f"{counted(len(runs), 'run')} of {asked} asked for", place)
 
 
 def _deadline(settings: ExperimentSettings) -> float:
@@ -104,7 +121,7 @@ def _deadline(settings: ExperimentSettings) -> float:
     return time.monotonic() + parse_duration(limit, "trainer.max_time")
 
 
-def _waiting(job: Job) -> list[tuple[str, FoldName]]:
+def waiting_runs(job: Job) -> list[tuple[str, FoldName]]:
     """Return what is not finished, and every stage whose previous one is not: it may become stale."""
     waiting: list[tuple[str, FoldName]] = []
     for configuration in job.configurations:
@@ -151,8 +168,9 @@ def _train(job: Job, fold_run: FoldRun, team: Team, deadline: float) -> None:
         pretrained = _pretrained(job, folder, fold_run)
         _begin(job, folder, fold_run)
         started = time.time()
-        result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
-        _finish(job, folder, lock, result, time.time() - started)
+        with noting_failure(folder, lock):
+            result = _fit(job, fold_run, team, files_of(job, fold_run, lock), pretrained, deadline)
+            _finish(job, folder, lock, result, time.time() - started)
         how = f" early, since {result.ended.reason}" if result.ended.kind == "early" else ""
         log.info("train %s: finished after %s%s, %s", what, counted(result.epochs, "epoch"), how, folder)
 
@@ -190,7 +208,10 @@ def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
         (folder / DONE).unlink()
         for made in (VALIDATION, NEXT_STAGE):
             shutil.rmtree(folder / made, ignore_errors=True)
-    write_text(folder / CONFIG, to_yaml(config_of(job, fold_run), "Everything that determined this run."))
+    forget_failure(folder)
+    config = config_of(job, fold_run)
+    text = to_yaml(config, "Everything that determined this run.")
+    save_artefact(folder / CONFIG, text, {TRAINING: training_hash(config)})
 
 
 def _pretrained(job: Job, folder: Path, fold_run: FoldRun) -> Pretrained | None:
@@ -226,6 +247,7 @@ def _finish(job: Job, folder: Path, lock: Lock, result: FoldResult, seconds: flo
     )
     lock.check()
     write_text(folder / DONE, to_yaml(done, "Written last: this fold is finished."))
+    (folder / PROGRESS).unlink(missing_ok=True)
 
 
 def _rounded(memory_gb: float | None) -> float | None:

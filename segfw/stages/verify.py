@@ -22,8 +22,9 @@ from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.case_check import check_case
+from segfw.stages.dataset_record import DatasetRecord
 from segfw.stages.executor import run_cases
-from segfw.stages.raw import DatasetRecord, find_dataset, scan, workspace_of
+from segfw.stages.raw import find_dataset, scan, workspace_of
 from segfw.stages.repairs import repair
 from segfw.workspace import MadeFrom, Workspace
 

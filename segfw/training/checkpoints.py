@@ -22,7 +22,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from segfw.core.errors import ArtefactError, JobError
+from segfw.core.errors import ArtefactError, TimeIsOver
 from segfw.core.support.files import atomic_path, remove_remains
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
@@ -204,7 +204,7 @@ class Checkpoints(Checkpoint):
 
     def _stop_if_late(self, trainer: Trainer, where: str) -> None:
         if _agreed(trainer, time.monotonic() > self.deadline):
-            raise JobError(f"trainer.max_time is over, {where}; all is saved, and the same command goes on from there")
+            raise TimeIsOver(f"trainer.max_time is over, {where}; all is saved, the same command goes on from there")
 
 
 def _agreed(trainer: Trainer, decision: bool) -> bool:

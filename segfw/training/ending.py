@@ -1,15 +1,14 @@
 """Why a training has ended, and where one stands that goes on."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pytorch_lightning import Trainer
 
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.words import in_words
-from segfw.training.run import FoldRun
+from segfw.training.run import EndKind, FoldRun
 
-EndKind = Literal["epochs", "time", "early"]
 ENDED_KEY, SECONDS_KEY, MAX_EPOCHS_KEY = "ended", "training_seconds", "max_epochs"
 
 

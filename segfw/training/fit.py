@@ -40,7 +40,8 @@ from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
 from segfw.training.profiling import profiled
 from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
-from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, PROGRESS, FoldRun
+from segfw.training.signs import SignsOfLife
 from segfw.training.validation import FoldIO
 from segfw.training.worker_errors import explained_worker_deaths
 
@@ -105,9 +106,11 @@ def fit_fold(
                 record(f"pretrained: {line}")
         if ranks.together:
             freeze_idle_parameters(module.network, (2, run.num_channels, *run.configuration.patch_size))
-        validation = FoldValidation(run, folder, io, last, ranks)
+        signs = SignsOfLife(folder / PROGRESS) if ranks.leads else None
+        validation = FoldValidation(run, folder, io, last, ranks, signs)
         left = None if run.time_budget is None else lambda: max(0.0, (run.time_budget or 0) - module.clock.seconds)
-        progress = TrainingProgress(_title(run), Console(), run.trainer.enable_progress_bar, record, left)
+        bar, whole_cases = run.trainer.enable_progress_bar, bool(run.val_cases)
+        progress = TrainingProgress(_title(run), Console(), bar, record, left, signs, whole_cases)
         half_life = run.trainer.ema_half_life
         average = () if half_life is None else (WeightAverage(half_life),)
         checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)

@@ -27,10 +27,11 @@ CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt",
 VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
 
 NEXT_STAGE = "next_stage"
-DONE = "done.yaml"
+DONE, PROGRESS, FAILED = "done.yaml", "progress.json", "failed.yaml"
 
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]
+EndKind = Literal["epochs", "time", "early"]
 
 
 def validated_with(inference: InferenceSettings) -> InferenceSettings:

@@ -32,7 +32,7 @@ from segfw.core.scoring.metrics import (
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import sha256, write_text
 from segfw.core.support.ranks import ALONE, Ranks
-from segfw.core.support.words import readable_size
+from segfw.core.support.words import in_words, readable_size
 from segfw.core.types import IntArray, Volume
 from segfw.data.augmentation import mirror_axes
 from segfw.data.kept_logits import FOLDER, logits_path, save_logits
@@ -68,10 +68,14 @@ class FoldIO:
 
 @dataclass(frozen=True)
 class Share:
-    """Which of the whole cases are this process's: every `ranks.world_size`-th. `wait` returns when all are done."""
+    """Which of the whole cases are this process's: every `ranks.world_size`-th. `wait` returns when all are done.
+
+    `tell` is told how many of them are done, of how many, and the seconds left (None before one was measured).
+    """
 
     ranks: Ranks = ALONE
     wait: Callable[[], None] = lambda: None
+    tell: Callable[[int, int, float | None], None] = lambda done, total, left: None
 
     def of(self, cases: Sequence[str]) -> Sequence[str]:
         """Return the cases of this rank."""
@@ -107,15 +111,24 @@ def validate_fold(
     cut(network, run.inference.depth)
     try:
         memory = open_memory_of(run, network)
-        for case in share.of(run.val_cases):
-            if case in scored:
-                continue
+        own = share.of(run.val_cases)
+        waiting = [case for case in own if case not in scored]
+        if waiting and len(waiting) < len(own):
+            log.info("validation: %d of %d cases are scored already", len(own) - len(waiting), len(own))
+        share.tell(len(own) - len(waiting), len(own), None)
+        begun = time.monotonic()
+        for number, case in enumerate(waiting, 1):
             start = time.monotonic()
             scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
             _save_scored(target / share.scored_file, made_from, scored)
-            dice, seconds = _dice_text(scored[case]), time.monotonic() - start
-            number = run.val_cases.index(case) + 1
-            log.info("validation %d/%d  %s  Dice %s  %.1f s", number, len(run.val_cases), case, dice, seconds)
+            now = time.monotonic()
+            left = (now - begun) / number * (len(waiting) - number)
+            done = len(own) - len(waiting) + number
+            share.tell(done, len(own), left)
+            log.info(
+                "validation %d/%d  %s  Dice %s  %.1f s  left %s",
+                *(done, len(own), case, _dice_text(scored[case]), now - start, in_words(left)),
+            )
     finally:
         move(network, device)
         network.train(training)

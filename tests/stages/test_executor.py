@@ -129,3 +129,27 @@ def comes_true(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 def test_nothing_to_do_is_fine(tmp_path):
     assert run_cases(leave_a_mark, {}, None, "mark") == {}
+
+
+def test_lines_come_now_and_then_with_the_time_left(caplog):
+    caplog.set_level("INFO")
+    now = 0.0
+    lines = executor.Lines("preprocess", 10_000, lambda: now)
+    for number in range(10_000):
+        now += 1.0
+        lines.advance(f"case_{number}")
+    assert caplog.messages[0] == "preprocess 60/10000 (case_59), 2.8 h left"
+    assert len(caplog.messages) == 166  # one a minute, none for the end
+
+
+def test_a_tenth_that_takes_less_than_a_minute_has_a_line_and_what_is_done_at_once_has_none(caplog):
+    caplog.set_level("INFO")
+    now = 0.0
+    lines = executor.Lines("preprocess", 20, lambda: now)
+    for case in map(str, range(20)):
+        now += 6.0
+        lines.advance(case)
+    assert caplog.messages[:2] == ["preprocess 2/20 (1), 2 min left", "preprocess 4/20 (3), 2 min left"]
+    caplog.clear()
+    run_cases(double, {str(number): 1 for number in range(20)}, 0, "double")
+    assert caplog.messages == []

@@ -13,9 +13,9 @@ from segfw.core.cases.splits import Fold, find_leak, random_splits
 from segfw.core.errors import ArtefactError, DataError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.settings.schema import ExperimentSettings, SplitSettings, TaskSettings
+from segfw.stages.dataset_record import DatasetRecord, FileRecord
 from segfw.stages.folds import prepare_splits, read_own_splits, read_splits, write_splits
 from segfw.stages.job import Job, prepare
-from segfw.stages.raw import DatasetRecord, FileRecord
 from segfw.workspace import Workspace
 
 ACDC = Path(os.environ.get("SEGFW_TEST_DATA", "data")) / "Dataset027_ACDC"

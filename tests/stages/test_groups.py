@@ -6,8 +6,8 @@ from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.settings.schema import SplitSettings
+from segfw.stages.dataset_record import DatasetRecord, FileRecord
 from segfw.stages.groups import find_groups, gather_cases, identical_images
-from segfw.stages.raw import DatasetRecord, FileRecord
 
 
 def dataset_of(*cases: Case, remap: dict[int, int] | None = None) -> Dataset:

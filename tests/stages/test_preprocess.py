@@ -19,6 +19,7 @@ from segfw.data.store_check import CHECKED
 from segfw.stages import preprocess
 from segfw.stages.job import ALGORITHMS, Job, prepare
 from segfw.stages.preparation import Order
+from segfw.stages.store_needs import in_reasons
 from tests.stages import tiny_dataset
 
 NAMES = ("2d", "3d_fullres", "3d_wide")
@@ -261,6 +262,6 @@ def test_remains_of_a_killed_command_are_removed(job: Job) -> None:
 def test_of_many_reasons_the_first_are_spelled_out() -> None:
     lacking = {**dict.fromkeys("abcde", "x changed since"), "f": "f1", "g": "g1", "h": "h1", "i": "i1"}
     expected = ["5 cases such as a, b, c: x changed since", "f: f1", "g: g1"]
-    assert preprocess._reasons(lacking) == [*expected, "h, i likewise"]
+    assert in_reasons(lacking) == [*expected, "h, i likewise"]
     del lacking["h"], lacking["i"]
-    assert preprocess._reasons(lacking) == expected
+    assert in_reasons(lacking) == expected

@@ -216,3 +216,4 @@ class ExperimentSettings:
     overwrite: bool = setting(False, "allow trained weights to be replaced")
     tags: tuple[str, ...] = setting((), "words to find this run by")
     print_config: bool = setting(False, "print every setting; else those that differ from the defaults, in one line")
+    dry_run: bool = setting(False, "say what would run, what would be skipped and what it would cost; write nothing")

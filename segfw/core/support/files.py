@@ -34,6 +34,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` to `path` at once or not at all, without waiting for the disk: after a power cut it may be gone."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
     grave = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")

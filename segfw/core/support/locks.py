@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
@@ -24,6 +25,20 @@ log = logging.getLogger(__name__)
 
 EXPIRY = 120.0
 HEARTBEAT = 15.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock: `host` and `pid` ("?" where the file does not tell), whether that process is `alive`.
+
+    `since` and `seen`, its last sign of life, are seconds since the epoch; `since` is None where it is not known.
+    """
+
+    host: str
+    pid: str
+    since: float | None
+    seen: float
+    alive: bool
 
 
 class Lock:
@@ -49,6 +64,7 @@ class Lock:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": started_at(os.getpid()),
+            "since": time.time(),
         }
         with uninterrupted():  # a file without an owner would have to expire
             try:
@@ -74,6 +90,23 @@ class Lock:
     def _release(self) -> None:
         if _owner(self.path).get("token") == self.token:
             self.path.unlink(missing_ok=True)
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Return who holds the lock file `path`, None where nobody does; changes nothing and never waits."""
+    content = _owner(path)
+    try:
+        seen = path.stat().st_mtime
+    except OSError:
+        return None
+    since = content.get("since")
+    return Owner(
+        host=str(content.get("host", "?")),
+        pid=str(content.get("pid", "?")),
+        since=float(since) if isinstance(since, int | float) else None,
+        seen=seen,
+        alive=_dead_owner(path) is None,
+    )
 
 
 @contextmanager

@@ -10,14 +10,27 @@ from segfw.core.scoring.metrics import Summary
 from segfw.core.support.ranks import ALONE, Ranks
 from segfw.training.ranks import LongWait
 from segfw.training.run import FoldRun
+from segfw.training.signs import SignsOfLife
 from segfw.training.validation import FoldIO, Share, validate_fold
 
 
 class FoldValidation(Callback):
-    """Call `validate_fold` with the final weights; also when a finished training is only resumed for its validation."""
+    """Call `validate_fold` with the final weights; also when a finished training is only resumed for its validation.
 
-    def __init__(self, run: FoldRun, folder: Path, io: FoldIO, checkpoint: Path, ranks: Ranks = ALONE) -> None:
+    `signs` are told how far it is.
+    """
+
+    def __init__(
+        self,
+        run: FoldRun,
+        folder: Path,
+        io: FoldIO,
+        checkpoint: Path,
+        ranks: Ranks = ALONE,
+        signs: SignsOfLife | None = None,
+    ) -> None:
         self.run, self.folder, self.io, self.checkpoint, self.ranks = run, folder, io, checkpoint, ranks
+        self._signs = signs
         self.summary: Summary | None = None
         self.began = False
         self._wait: Callable[[], None] = lambda: None
@@ -31,5 +44,8 @@ class FoldValidation(Callback):
         self.began = True
         network = pl_module.network
         assert isinstance(network, nn.Module)
-        share = Share(self.ranks, self._wait)
+        if self._signs is None:
+            share = Share(self.ranks, self._wait)
+        else:
+            share = Share(self.ranks, self._wait, self._signs.validate)
         self.summary = validate_fold(self.run, network, self.folder, self.io, self.checkpoint, share)

@@ -12,7 +12,7 @@ import pytest
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support import locks
-from segfw.core.support.locks import hold
+from segfw.core.support.locks import hold, owner_of
 
 
 def test_the_lock_is_gone_afterwards(tmp_path):
@@ -104,3 +104,20 @@ def test_an_interruption_right_after_the_file_was_made_leaves_none(tmp_path, mon
     with pytest.raises(KeyboardInterrupt), hold(tmp_path / "x.lock", "x"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_is_told_without_waiting_and_without_a_change(tmp_path):
+    path = tmp_path / "x.lock"
+    assert owner_of(path) is None
+    before = time.time()
+    with hold(path, "x"):
+        content = path.read_bytes()
+        owner = owner_of(path)
+        assert (owner.host, owner.pid, owner.alive) == (socket.gethostname(), str(os.getpid()), True)
+        assert before <= owner.since <= owner.seen + 1
+        assert path.read_bytes() == content
+    path.write_text("")
+    assert owner_of(path) == locks.Owner("?", "?", None, path.stat().st_mtime, alive=True)
+    long_ago = time.time() - locks.EXPIRY - 1
+    os.utime(path, (long_ago, long_ago))
+    assert not owner_of(path).alive
