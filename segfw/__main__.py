@@ -42,8 +42,8 @@ from segfw.core.settings.tree import changed_text, tree_text
 from segfw.core.support.files import write_text
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, swept_values, variant
-from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
-from segfw.sweeps.multirun import ELSEWHERE, AnsweringFor, Jobs, Part, plan_jobs
+from segfw.sweeps.launchers import GROUP, SLURM, check_launcher_is_there, check_launcher_key, register_defaults
+from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
 
 INTERRUPTED = 130
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
@@ -229,7 +229,7 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
 
     def job(composed: Any) -> float | None:
         part = None if jobs is None else Part(jobs)
-        with _leaving_on_sigterm() if jobs is None or jobs.launcher != ELSEWHERE else nullcontext():
+        with _leaving_on_sigterm() if jobs is None or jobs.launcher != SLURM else nullcontext():
             try:
                 with _Reporting():
                     settings: Any = config.load(verb.settings, composed, verb.page)

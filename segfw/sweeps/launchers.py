@@ -17,10 +17,12 @@ from segfw.core.support.conversion import nearest
 from segfw.core.support.cpu import available_cores
 
 GROUP = "hydra/launcher"
-OPTIONAL_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+BASIC, JOBLIB, LOCAL, SLURM = "basic", "joblib", "submitit_local", "submitit_slurm"
+OPTIONAL_LAUNCHERS = (JOBLIB, LOCAL, SLURM)
+KINDS = {"BasicLauncher": BASIC, "JoblibLauncher": JOBLIB, "LocalLauncher": LOCAL, "SlurmLauncher": SLURM}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "submitit_local": {"timeout_min": 525_600},
-    "submitit_slurm": {"timeout_min": 1440, "max_num_timeout": 100},
+    LOCAL: {"timeout_min": 525_600},
+    SLURM: {"timeout_min": 1440, "max_num_timeout": 100},
 }
 """Where the plugins' own do not suit a training: they end it after an hour, and do not submit it again."""
 AT_LEAST_ONE = (
@@ -36,6 +38,7 @@ AT_LEAST_ONE = (
 NOT_NEGATIVE = ("gpus_per_node", "signal_delay_s", "max_num_timeout")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CARDS = "CUDA_VISIBLE_DEVICES"
+GIVE_CARDS = ("gpus_per_node", "gpus_per_task", "gres")
 
 
 def register_defaults() -> None:
@@ -49,6 +52,17 @@ def register_defaults() -> None:
             for key, value in values.items():
                 registered.node[key] = value
             store.store(launcher, registered.node, GROUP, registered.package, registered.provider)
+
+
+def kind_of(target: str) -> str:
+    """Return which launcher the class `target` is, under whatever name a file of the user's has chosen it."""
+    return KINDS.get(target.rpartition(".")[2], target)
+
+
+def lacks_cards(launcher: str, values: Mapping[str, Any]) -> bool:
+    """Whether nobody has asked the cluster for graphics cards."""
+    asked = any(values.get(key) for key in GIVE_CARDS)
+    return launcher == SLURM and not asked and not values.get("additional_parameters")
 
 
 def check_launcher_is_there(name: str, options: list[str]) -> None:
@@ -77,9 +91,9 @@ def check_launcher(launcher: str, values: Mapping[str, Any]) -> None:
             value = values.get(key)
             if value is not None and value < least:
                 raise UsageError(f"hydra.launcher.{key} must be {least} or more, got {value}")
-    if launcher == "joblib" and values["n_jobs"] == 0:
+    if launcher == JOBLIB and values["n_jobs"] == 0:
         raise UsageError("hydra.launcher.n_jobs must be a number of jobs, or -1 for one on each core, got 0")
-    several = [key for key in ("nodes", "tasks_per_node") if launcher == "submitit_local" and values[key] != 1]
+    several = [key for key in ("nodes", "tasks_per_node") if launcher == LOCAL and values[key] != 1]
     if several:
         raise UsageError(
             f"hydra.launcher.{several[0]} must be 1 with {GROUP}={launcher}: a job is one process, which starts "
@@ -89,9 +103,9 @@ def check_launcher(launcher: str, values: Mapping[str, Any]) -> None:
 
 def jobs_at_once(launcher: str, values: Mapping[str, Any], jobs: int | None) -> int:
     """Return how many of `jobs` (None: nobody knows) work on one computer at the same time."""
-    if launcher == "submitit_local":
+    if launcher == LOCAL:
         return jobs or 1
-    if launcher != "joblib":
+    if launcher != JOBLIB:
         return 1  # one after the other, or each with what a cluster gives it
     asked = int(values["n_jobs"])
     most = asked if asked > 0 else max(1, available_cores() + 1 + asked)
@@ -118,7 +132,7 @@ def see_cards_again(launcher: str, values: Mapping[str, Any], cards: str | None)
 
     `cards`: what the command that started the job sees, CUDA_VISIBLE_DEVICES.
     """
-    if launcher != "submitit_local" or values.get("gpus_per_node") is not None:
+    if launcher != LOCAL or values.get("gpus_per_node") is not None:
         return
     if cards is None:
         os.environ.pop(CARDS, None)

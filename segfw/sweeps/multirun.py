@@ -1,5 +1,6 @@
 """The two ends of a multirun: the command that starts jobs and answers for them, and each job, wherever it runs."""
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from segfw.core.settings.multirun import Multirun
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.job_board import Posting, end_jobs, make_board, post, read_board, wait_for_jobs
 from segfw.core.support.parents import started_at, terminate_after
+from segfw.core.support.ranks import launched_ranks
+from segfw.core.support.words import counted
 from segfw.sweeps.jobs import (
     Swept,
     configuration_choices,
@@ -25,10 +28,21 @@ from segfw.sweeps.jobs import (
     swept_values,
     what_failed,
 )
-from segfw.sweeps.launchers import CARDS, GROUP, check_launcher, jobs_at_once, see_cards_again, threads_of_jobs
+from segfw.sweeps.launchers import (
+    CARDS,
+    GIVE_CARDS,
+    JOBLIB,
+    LOCAL,
+    SLURM,
+    check_launcher,
+    jobs_at_once,
+    kind_of,
+    lacks_cards,
+    see_cards_again,
+    threads_of_jobs,
+)
 
-BASIC = "basic"
-ELSEWHERE = "submitit_slurm"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,12 @@ def plan_jobs(settings: ExperimentSettings, swept: Swept, node: Any) -> Jobs:
     Raises `UsageError` for numbers that a launcher cannot start jobs with, and for wrong folds or configurations of
     any job.
     """
-    launcher = str(node.runtime.choices[GROUP])
+    launcher = kind_of(str(node.launcher.get("_target_")))
     values = {str(key): node.launcher.get(key) for key in node.launcher if key not in ("submitit_folder", "name")}
     values = {key: value for key, value in values.items() if isinstance(value, int | str | None)}
     check_launcher(launcher, values)
+    if lacks_cards(launcher, values) and settings.trainer.accelerator != "cpu":
+        log.warning("no graphics card is asked for: hydra.launcher.gpus_per_node=1, or %s", " or ".join(GIVE_CARDS[1:]))
     is_grid = str(node.sweeper.get("_target_")).endswith(".BasicSweeper")
     if is_grid:
         given = [f"{key}={value}" for key, value in (node.sweeper.get("params") or {}).items()]
@@ -104,9 +120,7 @@ class AnsweringFor:
         board = self._jobs.board
         self._threads.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
-            end_jobs(board)
-            if self._jobs.launcher != ELSEWHERE:
-                shutil.rmtree(board, ignore_errors=True)
+            self._leave()
             return
         if error is not None:
             wait_for_jobs(board)
@@ -114,6 +128,17 @@ class AnsweringFor:
         shutil.rmtree(board, ignore_errors=True)
         if error is not None and postings:
             raise self._failure(postings) from error
+        if error is None and self._jobs.launcher in (JOBLIB, LOCAL, SLURM):
+            logs = ", ".join(sorted({str(Path(posting.log).parents[1] / "*") for posting in postings}))
+            log.info("%s done; their logs: %s", counted(len(postings), "job"), logs)
+
+    def _leave(self) -> None:
+        """End what the interrupted command has started; what a cluster has, goes on and still needs its board."""
+        if self._jobs.launcher == SLURM:
+            log.warning("jobs that were submitted go on; scancel ends them")
+            return
+        end_jobs(self._jobs.board)
+        shutil.rmtree(self._jobs.board, ignore_errors=True)
 
     def _failure(self, postings: Sequence[Posting]) -> JobError | UsageError:
         message = what_failed(postings, self._jobs.count, self._jobs.swept)
@@ -129,10 +154,11 @@ class Part:
         log = f"{job.runtime.output_dir}/{job.job.name}.log"
         self._board = jobs.board
         self._posting = Posting(int(job.job.num), tuple(job.overrides.task), "", log)
-        if jobs.launcher not in (BASIC, ELSEWHERE):
+        self._speaks = launched_ranks().leads  # of the processes of one job one does
+        if jobs.launcher in (JOBLIB, LOCAL):
             terminate_after(jobs.parent, jobs.started)
             see_cards_again(jobs.launcher, jobs.values, jobs.cards)
-        post(self._board, self._posting)
+        self._say(self._posting)
 
     def named(self, name: str) -> None:
         """Say under which name its runs lie."""
@@ -148,4 +174,5 @@ class Part:
 
     def _say(self, posting: Posting) -> None:
         self._posting = posting
-        post(self._board, self._posting)
+        if self._speaks:
+            post(self._board, posting)

@@ -12,6 +12,8 @@ from segfw.sweeps.launchers import (
     check_launcher_is_there,
     check_launcher_key,
     jobs_at_once,
+    kind_of,
+    lacks_cards,
     register_defaults,
     see_cards_again,
     threads_of_jobs,
@@ -90,6 +92,25 @@ def test_jobs_find_their_part_of_the_cores_unless_the_user_says_another(monkeypa
     assert "OMP_NUM_THREADS" not in os.environ
     with threads_of_jobs(1):
         assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_launcher_is_known_by_what_it_is_not_by_the_name_of_a_file():
+    assert kind_of("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher") == "submitit_slurm"
+    assert kind_of("hydra._internal.core_plugins.basic_launcher.BasicLauncher") == "basic"
+    assert kind_of("my.Launcher") == "my.Launcher"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "values", "lacks"),
+    [
+        ("submitit_slurm", {"gpus_per_node": None}, True),
+        ("submitit_slurm", {"gpus_per_node": 1}, False),
+        ("submitit_slurm", {"gres": "gpu:a100:1"}, False),
+        ("submitit_local", {"gpus_per_node": None}, False),
+    ],
+)
+def test_a_cluster_gives_cards_only_when_asked(launcher, values, lacks):
+    assert lacks_cards(launcher, values) is lacks
 
 
 @pytest.mark.parametrize(("cards", "seen"), [("2,3", "2,3"), (None, None)])

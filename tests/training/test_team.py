@@ -44,6 +44,14 @@ def test_cards_that_are_not_there(devices: int | tuple[int, ...], four_cards: No
         choose_team(TrainerSettings(devices=devices))
 
 
+@pytest.mark.parametrize(("devices", "current"), [((2,), [2]), ((2, 3), []), (1, [])])
+def test_a_single_card_that_is_named_becomes_the_current_one(devices, current, four_cards: None, monkeypatch) -> None:
+    made_current: list[int] = []
+    monkeypatch.setattr("torch.cuda.set_device", made_current.append)
+    assert choose_team(TrainerSettings(devices=devices)).count == (1 if devices == 1 else len(devices))
+    assert made_current == current
+
+
 def test_nodes_need_a_launcher() -> None:
     with pytest.raises(UsageError, match=r"num_nodes=3 needs a launcher .*srun --nodes=3 --ntasks-per-node=2 "):
         choose_team(replace(ON_CPU, devices=2, num_nodes=3))

@@ -28,7 +28,7 @@ def leave_with_parent(parent: int, leave: Callable[[], object] = lambda: os._exi
 
 
 @functools.cache  # once for a process that does one job after another
-def terminate_after(pid: int, started: str, patience: float = 30.0) -> None:
+def terminate_after(pid: int, started: str, patience: float = 10.0) -> None:
     """Send this process SIGTERM soon after the process `pid` that started at `started` is gone; at last, end it."""
 
     def watch() -> None:
