@@ -35,11 +35,11 @@ class TensorBoardTracker:
 
     def __init__(self, run: TrackedRun) -> None:
         folder = run.folder / FOLDER
-        self._config = pairs_to_markdown(run.config)
-        self._told, config = _read(folder)
+        config = pairs_to_markdown(run.config)
+        self._told, known = _read(folder)
         self._file = _EventFile(folder)
-        if config != self._config:
-            self._text(CONFIG, self._config)
+        if config != known:
+            self._file.text(CONFIG, config, self._epoch)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Keep the metrics of an epoch; what is no number is left out, what is known already is not told twice."""
@@ -51,12 +51,12 @@ class TensorBoardTracker:
         self._told.update({(name, epoch): value for name, value in new.items()})
 
     def picture(self, name: str, picture: Picture, caption: str, epoch: int) -> None:
-        """Keep a picture of an epoch, the caption as its description."""
+        """Keep a picture of an epoch; the first caption describes all of the name."""
         self._file.image(name, to_png_bytes(picture), caption, epoch)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Keep a table as text, and its pictures as images under its name and the first cell of their row."""
-        self._text(name, to_markdown(columns, rows))
+        self._file.text(name, to_markdown(columns, rows), self._epoch)
         for row in rows:
             for column, cell in zip(columns, row, strict=True):
                 if isinstance(cell, Path):
@@ -74,14 +74,9 @@ class TensorBoardTracker:
         """The last one told of."""
         return max((epoch for _, epoch in self._told), default=0)
 
-    def _text(self, name: str, text: str) -> None:
-        self._file.text(name, text, self._epoch if name != CONFIG else 0)
-
     def _forget_from(self, epoch: int) -> None:
         self._file.restart(epoch)
         self._told = {(name, at): value for (name, at), value in self._told.items() if at < epoch}
-        if epoch == 0:
-            self._text(CONFIG, self._config)
 
 
 class _EventFile:
@@ -106,13 +101,15 @@ class _EventFile:
             self._write(step=step, summary=Summary(value=entries))
 
     def image(self, name: str, png: bytes, description: str, step: int) -> None:
-        """Add an image."""
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        """Add an image: width, height and content, as TensorBoard's image plugin keeps them."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.image.metadata import create_summary_metadata
+        from tensorboard.util.tensor_util import make_tensor_proto
 
         height, width = png_size(png)
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-        about = SummaryMetadata(display_name=name, summary_description=description)
-        self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image, metadata=about)]))
+        tensor = make_tensor_proto([str(width).encode(), str(height).encode(), png], dtype=np.object_)
+        about = create_summary_metadata(display_name=None, description=description)
+        self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, tensor=tensor, metadata=about)]))
 
     def text(self, name: str, text: str, step: int) -> None:
         """Add a text, which is shown as Markdown."""
@@ -121,7 +118,7 @@ class _EventFile:
         self._write(step=step, summary=text_pb(name, text))
 
     def restart(self, step: int) -> None:
-        """Say that what was written of `step` and later ones counts no more."""
+        """Say that scalars of `step` and later ones count no more; a picture gives way to another of its step."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         self._write(step=step, session_log=SessionLog(status=SessionLog.START))

@@ -25,6 +25,11 @@ def points(root: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in read(root).Scalars(name)]
 
 
+def images(root: Path, name: str) -> list[tuple[int, bytes, bytes, bytes]]:
+    """Return step, width, height and content of every picture of a name."""
+    return [(event.step, *event.tensor_proto.string_val) for event in read(root).Tensors(name)]
+
+
 def text(root: Path, name: str) -> str:
     return read(root).Tensors(name)[-1].tensor_proto.string_val[0].decode()
 
@@ -57,7 +62,7 @@ def test_an_epoch_told_again_with_further_values_is_one_epoch(tmp_path: Path) ->
     assert points(tmp_path, "train/loss") == [(0, 1 / 64)]
     assert points(tmp_path, "val/dice") == [(0, pytest.approx(0.1))]
     assert points(tmp_path, "val/dice/liver") == [(0, pytest.approx(0.3))]
-    assert len(read(tmp_path).Images("val/cases")) == 1
+    assert len(images(tmp_path, "val/cases")) == 1
 
 
 @pytest.mark.parametrize("again", [0, 2])
@@ -66,12 +71,11 @@ def test_epochs_done_again_replace_the_first_attempt(tmp_path: Path, again: int)
     first = open_tensorboard(run)
     for epoch in range(4):
         first.scalars(values(epoch), epoch)
-        first.picture("val/cases", picture(), "", epoch)
     second = open_tensorboard(run)  # the first was killed
     second.scalars(values(again, shift=100), again)
     expected = [*((epoch, epoch + 1 / 64) for epoch in range(again)), (again, again + 100 + 1 / 64)]
     assert points(tmp_path, "train/loss") == expected
-    assert [event.step for event in read(tmp_path).Images("val/cases")] == list(range(again))
+    assert len(read(tmp_path).Tensors("config")) == 1
     assert "| optimizer.lr | 0.01 |" in text(tmp_path, "config")
 
 
@@ -85,11 +89,12 @@ def test_pictures_tables_and_settings(tmp_path: Path) -> None:
     tracker.table("val/per_case", ("case", "Dice", "lesions", "slice"), rows)
     tracker.files("model", "model", [thumbnail])
     tracker.close(failed=True)
-    (image,) = read(tmp_path).Images("val/cases")
-    assert (image.step, image.height, image.width) == (4, 2, 3)
-    np.testing.assert_allclose(imread(io.BytesIO(image.encoded_image_string))[..., :3] * 255, picture())
-    (slice_,) = read(tmp_path).Images("val/per_case/case 1/slice")
-    assert slice_.encoded_image_string == thumbnail.read_bytes()
+    ((step, width, height, content),) = images(tmp_path, "val/cases")
+    assert (step, width, height) == (4, b"3", b"2")
+    np.testing.assert_allclose(imread(io.BytesIO(content))[..., :3] * 255, picture())
+    assert read(tmp_path).SummaryMetadata("val/cases").plugin_data.plugin_name == "images"
+    assert read(tmp_path).SummaryMetadata("val/cases").summary_description == "true and predicted"
+    assert images(tmp_path, "val/per_case/case 1/slice") == [(4, b"3", b"2", thumbnail.read_bytes())]
     assert text(tmp_path, "val/per_case").splitlines() == [
         "| case | Dice | lesions | slice |",
         "| --- | --- | --- | --- |",
