@@ -22,6 +22,7 @@ SHOW_PLAN = "plan_table:show_plan"
 FOLLOW = "fit:follow"
 CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
+MEAN_SCORE = "train:mean_score"
 RUN = {
     "fingerprint": "fingerprint:run",
     "plan": "plan:run",
@@ -33,7 +34,7 @@ RUN = {
 
 
 def run(settings: ExperimentSettings) -> float | None:
-    """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored).
+    """Run the chosen stages; return the mean validation Dice (None where nothing was scored), see `_objective`.
 
     Of processes that torchrun or srun has started together, the first does so and calls the others to its fits.
     """
@@ -60,9 +61,17 @@ def _run_stages(settings: ExperimentSettings) -> float | None:
             _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
         _function(RUN[stage])(job)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
-    if not job.workspace.selection(settings.name).exists():
-        return None
-    score: float | None = _function(BEST_SCORE)(job)
+    return _objective(job)
+
+
+def _objective(job: Job) -> float | None:
+    """Return `val/dice`: the winner's, else the mean whole-case Dice of the chosen folds."""
+    stages, selection = job.settings.stages, job.workspace.selection(job.settings.name)
+    score: float | None = None
+    if "train" in stages and "select" not in stages:
+        score = _function(MEAN_SCORE)(job)
+    elif selection.exists():
+        score = _function(BEST_SCORE)(job)
     return score
 
 

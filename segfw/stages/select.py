@@ -6,6 +6,7 @@ fold has been added.
 
 import logging
 
+from segfw.core.cases.inner_split import is_inner_split
 from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.scoring.selection import Score
@@ -14,8 +15,9 @@ from segfw.core.support.conversion import from_plain
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
-from segfw.stages.competition import compete, groups_of, winner_of
+from segfw.stages.competition import compete, winner_of
 from segfw.stages.contestants import model_members
+from segfw.stages.groups import groups_of
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.packaging import package
 from segfw.stages.runs import FinishedFold, load_finished
@@ -81,7 +83,7 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
         "folds": digest([[fold.candidate, fold.done] for fold in scored]),
         "selection.ensembles": digest(job.settings.selection.ensembles),
         "postprocessing": digest(job.settings.postprocessing),
-        "groups": digest(groups_of(job)),
+        "groups": digest(groups_of(job.settings.split, job.record)),
         "algorithm": ALGORITHMS["select"],
     }
     if standing(path, inputs).state is State.FRESH:
@@ -144,7 +146,12 @@ def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
 
 
 def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
-    """Whether the run's fold is one of `splits`, with the same cases; `full` is of any."""
+    """Whether the run's fold is one of `splits`, with the same cases or an inner split of them; `full` is of any."""
     if isinstance(run.fold, str):
         return True
-    return run.fold < len(splits) and (run.train_cases, run.val_cases) == (splits[run.fold].train, splits[run.fold].val)
+    if run.fold >= len(splits):
+        return False
+    fold = splits[run.fold]
+    if run.inner_share is not None:
+        return is_inner_split(run.train_cases, run.val_cases, fold)
+    return (run.train_cases, run.val_cases) == (fold.train, fold.val)
