@@ -39,6 +39,8 @@ from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import unknown_choice
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
+from segfw.sweeps.plugin import register_sweeper, searches
+from segfw.sweeps.space import searched_keys
 
 INTERRUPTED = 130
 failures = logging.getLogger("segfw.failures")
@@ -129,6 +131,7 @@ def _run(command: Command) -> int:
         own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
         overrides = [*own, *_search_path(command)]
         composed, swept = _compose(verb, page, overrides, command.multirun)
+        multirun = command.multirun or composed.hydra.mode == RunMode.MULTIRUN
     except OverrideParseException as error:
         raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
     except (HydraException, config.CompositionError) as error:
@@ -142,7 +145,7 @@ def _run(command: Command) -> int:
     settings: Any = config.load(verb.settings, composed, verb.page)
     _check_run_folder(settings)
     ranks = launched_ranks()
-    if ranks.together and (command.multirun or not isinstance(settings, ExperimentSettings)):
+    if ranks.together and (multirun or not isinstance(settings, ExperimentSettings)):
         raise UsageError(
             f"{ranks.world_size} processes were started together, which the main job alone can use, without -m; "
             "start this command once"
@@ -150,13 +153,15 @@ def _run(command: Command) -> int:
     if not ranks.leads:  # the first keeps the job's log; this one takes part in its fits
         _call(verb, settings)
         return 0
-    _hand_over(page, _job(verb, swept), [*command.flags, *overrides])
+    typed = f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]"
+    _hand_over(page, _job(verb, swept), [*command.flags, *overrides, *([typed] if searches(composed.hydra) else [])])
     return 0
 
 
 @functools.cache
 def register_schemas() -> None:
-    """Let Hydra find the schema of each verb, on which its YAML page is laid."""
+    """Let Hydra find the schema of each verb, on which its YAML page is laid, and the sweeper of searches."""
+    register_sweeper()
     for name, verb in VERBS.items():
         node = config.schema(verb.page or verb.settings)
         ConfigStore.instance().store(name, node, group="schema", package="_global_")
@@ -197,7 +202,7 @@ def _call(verb: Verb, settings: Any) -> Any:
 def _named_variant(settings: ExperimentSettings, swept: tuple[str, ...]) -> ExperimentSettings:
     """Give each job of a sweep a name of its own, unless only folds and configurations vary, which share one."""
     job = HydraConfig.get()
-    searched = {*swept, *(job.sweeper.get("params") or {})} - {"folds", "configurations"}
+    searched = {*swept, *searched_keys(job.sweeper.get("params"))} - {"folds", "configurations"}
     if job.mode != RunMode.MULTIRUN or not searched or "name" in searched:
         return settings
     parsed = OverridesParser.create().parse_overrides(list(job.overrides.task))
@@ -238,12 +243,13 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
             elif not override.is_hydra_override():
                 config.check_key(verb.page or verb.settings, group)
         swept = tuple(each.key_or_group for each in parsed if each.is_sweep_override())
-        if swept and not multirun:
+        composed = hydra.compose(name, [_first_value(each) for each in parsed], return_hydra_config=True)
+        if swept and not multirun and composed.hydra.mode != RunMode.MULTIRUN:
             raise UsageError(
                 f"{swept[0]} is given several values; add -m to run once for each of them, "
                 f"or put them in brackets, {swept[0]}=[...], if they are one list"
             )
-        return hydra.compose(name, [_first_value(each) for each in parsed]), swept
+        return composed, swept
 
 
 def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
