@@ -1,7 +1,7 @@
 """What a sweep varies: keys and their ranges, written as Hydra's `choice`, `range` and `interval`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,20 +63,23 @@ def written(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def param_texts(params: Mapping[str, Any] | None, place: str = "") -> dict[str, str]:
+def param_texts(params: Mapping[str, Any] | None) -> dict[str, str]:
     """Return key -> what it may be, nested keys joined by dots; null takes a key out. `UsageError` for a list."""
-    texts: dict[str, str] = {}
-    for name, value in (params or {}).items():
+    texts = dict(_flat(params or {}, ""))  # of a key given dotted in a file and nested on a command line, the latter
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _flat(params: Mapping[str, Any], place: str) -> Iterator[tuple[str, str | None]]:
+    for name, value in params.items():
         key = f"{place}{name}"
         if isinstance(value, Mapping):
-            texts |= param_texts(value, f"{key}.")
+            yield from _flat(value, f"{key}.")
         elif isinstance(value, Sequence) and not isinstance(value, str):
             raise UsageError(f"{PLACE}.{key} must be text such as choice(a,b) or interval(0,1), got a list: {value}")
-        elif value is None:
-            texts.pop(key, None)
+        elif isinstance(value, bool):
+            yield key, str(value).lower()
         else:
-            texts[key] = str(value).lower() if isinstance(value, bool) else str(value)
-    return texts
+            yield key, None if value is None else str(value)
 
 
 def searched_keys(params: Mapping[str, Any] | None) -> set[str]:
