@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 
 from segfw.core.support.files import write_text
 from segfw.core.support.strict_yaml import dump_yaml
-from segfw.sweeps.settings import file_name
+from segfw.sweeps.settings import file_name, groups_of
 from segfw.sweeps.space import Space, Value, written
 from segfw.sweeps.study import Study, Trial
 
@@ -43,11 +43,11 @@ def best_command(words: Sequence[str], space: Space, values: Mapping[str, Value]
 
 
 def best_experiment(
-    loader: ConfigLoader, space: Space, values: Mapping[str, Value], recipe: str | None, name: str, comment: str
+    loader: ConfigLoader, space: Space, best: Mapping[str, Value], config: Any, name: str, comment: str
 ) -> str:
-    """Return an experiment file that gives the settings of a trial: the `recipe` it began with, and its changes."""
-    parser = OverridesParser.create(config_loader=loader)
-    drawn = parser.parse_overrides([f"{space.spelt[key]}={written(value)}" for key, value in values.items()])
+    """Return an experiment file that gives the settings of a trial: the recipe it began with, and its changes."""
+    parser, known = OverridesParser.create(config_loader=loader), groups_of(loader, config)
+    drawn = parser.parse_overrides([f"{space.spelt[key]}={written(value)}" for key, value in best.items()])
     groups: list[dict[str, Any]] = []
     changed: dict[str, Any] = {"name": name}
     lost: list[str] = []
@@ -57,12 +57,13 @@ def best_experiment(
             continue
         if override.is_delete():
             lost.append(str(override.input_line))
-        elif loader.get_group_options(key):
+        elif key in known:
             groups.append(_choice(override))
         else:
             _put(changed, key.split("."), override.value())
     comment += "".join(f"\nNot held here, give it as well: {line}" for line in lost)
     head = "".join(f"# {line}\n" for line in ("@package _global_", *comment.splitlines()))
+    recipe = config.hydra.runtime.choices.get("experiment")
     defaults: list[Any] = [*([recipe] if recipe else []), "_self_", *groups]
     return head + dump_yaml({"defaults": defaults, **changed})
 
@@ -76,7 +77,7 @@ def keep_best(study: Study, best: Trial, space: Space, config: Any, words: Seque
     experiment = f"best_{file_name(study.name)}"
     name = f"{config.name}_best"
     comment = f"The best of {len(study.finished)} finished trials of the study {study.name}: {best.score:.4f}."
-    text = best_experiment(loader, space, best.values, config.hydra.runtime.choices.get("experiment"), name, comment)
+    text = best_experiment(loader, space, best.values, config, name, comment)
     folder = study.path.parent / file_name(study.name)
     file, before = folder / "experiment" / f"{experiment}.yaml", ""
     if file.exists():

@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+
 NEUTRAL = (
     "hydra",
     "name",
@@ -31,6 +34,16 @@ def shared_settings(config: Mapping[str, Any], searched: Sequence[str]) -> dict[
     """Return dotted key -> value of the composed `config` without what is `searched` and what is neutral."""
     left_out = (*NEUTRAL, *searched)
     return dict(_leaves(config, "", left_out))
+
+
+def search_path(config: Any) -> list[str]:
+    """Return the override that adds the user's folders of YAML files, if there is one."""
+    return [str(line) for line in config.hydra.overrides.hydra if str(line).startswith("hydra.searchpath=")]
+
+
+def groups_of(loader: ConfigLoader, config: Any) -> frozenset[str]:
+    """Return the names of the folders of YAML files, of which a key chooses one or more files."""
+    return frozenset(loader.get_group_options("", ObjectType.GROUP, overrides=search_path(config)))
 
 
 def file_name(text: str) -> str:

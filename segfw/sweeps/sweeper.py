@@ -23,7 +23,7 @@ from segfw.core.settings.checks import unknown_choice
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.sweeps.results import keep_best, write_results
-from segfw.sweeps.settings import file_name, shared_settings
+from segfw.sweeps.settings import file_name, groups_of, search_path, shared_settings
 from segfw.sweeps.space import Interval, Space, Value, make_space, written
 from segfw.sweeps.study import Direction, Study, Trial, open_study, require_optuna
 
@@ -108,13 +108,13 @@ class OptunaSweeper(Sweeper):
     def _check_choices(self, space: Space) -> None:
         """Compose the first trial, and refuse a choice that a group of YAML files does not offer."""
         first: dict[str, Value] = {}
-        paths = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath=")]
+        paths, groups = search_path(self.config), groups_of(self._loader, self.config)
         for key, dimension in space.dimensions.items():
             if isinstance(dimension, Interval):
                 first[key] = dimension.low
                 continue
             first[key] = dimension.values[0]
-            offered = self._loader.get_group_options(key, overrides=paths)
+            offered = self._loader.get_group_options(key, overrides=paths) if key in groups else []
             unknown = [value for value in dimension.values if offered and value not in (*offered, "null")]
             if unknown:
                 raise unknown_choice(key, unknown[0], offered)

@@ -83,8 +83,6 @@ def test_the_same_command_runs_an_interrupted_trial_under_its_name_again(capsys,
     assert run(capsys, *SEARCH)[0] == 0
     assert [jobs[2].name, jobs[2].optimizer.lr] == [jobs[1].name, jobs[1].optimizer.lr]
     assert len(jobs) == 3
-    status, out, _ = run(capsys, *SEARCH)
-    assert (status, "2 finished trials, nothing to run" in out, len(jobs)) == (0, True, 3)
 
 
 def test_a_failed_trial_is_told_and_the_sweep_goes_on(capsys, jobs, monkeypatch):
@@ -101,18 +99,14 @@ def test_a_failed_trial_is_told_and_the_sweep_goes_on(capsys, jobs, monkeypatch)
     assert (reasons[0], reasons[1][:26], reasons[2]) == ("case 7: no label", "the job returned no val/di", "")
 
 
-def test_the_schedule_of_folds_and_the_ranges_are_the_users(capsys, jobs):
-    ranges = ("hydra.sweeper.params.optimizer.lr=interval(5,6)", "network=vnet")
-    assert run(capsys, *SEARCH, "hydra.sweeper.n_trials=1", "folds=[1,2]", "split.inner_share=0.5", *ranges)[0] == 0
+def test_folds_and_ranges_are_the_users_and_dash_m_may_be_left_out(capsys, jobs):
+    ranges = ("hydra.sweeper.params.optimizer.lr=interval(5,6)", "network=vnet", "seed=1,2")
+    assert run(capsys, *SEARCH[1:], "hydra.sweeper.n_trials=1", "folds=[1,2]", "split.inner_share=0.5", *ranges)[0] == 0
     (settings,) = jobs
     assert (settings.folds, settings.split.inner_share, settings.network.name) == ((1, 2), 0.5, "vnet")
     assert 5 <= settings.optimizer.lr <= 6
+    assert settings.seed in (1, 2)
     assert "network" not in results()["best_params"]
-
-
-def test_dash_m_may_be_left_out(capsys, jobs):
-    assert run(capsys, *SEARCH[1:], "hydra.sweeper.n_trials=1", "seed=1,2")[0] == 0
-    assert jobs[0].seed in (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +114,7 @@ def test_dash_m_may_be_left_out(capsys, jobs):
     [
         (["hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be at least 1, got 0"),
-        (["hydra.sweeper.n_trials=many"], "many"),
-        (["hydra.sweeper.params.optimizer.lr=interval(2,1)"], "optimizer.lr must be an interval(low,high)"),
         (["hydra.sweeper.params.optimiser.lr=interval(1,2)"], "optimiser"),
-        (["hydra.sweeper.params.augmentation=choice(light,lite)"], "unknown augmentation 'lite'"),
-        (["folds=0,1"], "folds=[0,1]"),
         (["folds=full"], "split.inner_share=0.2 holds cases out of a fold, got folds=full"),
         (["hparams_search=optunas"], "unknown hparams_search 'optunas', did you mean 'optuna'?"),
     ],

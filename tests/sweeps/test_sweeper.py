@@ -16,7 +16,12 @@ from omegaconf import OmegaConf
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.sweeps.sweeper import OptunaSweeper, why_unusable
 
-GROUPS = {"network": ["planned", "unet", "vnet"], "task": ["Task04"], "experiment": ["fast"]}
+GROUPS = {
+    "": ["network", "task", "experiment"],
+    "network": ["planned", "unet", "vnet"],
+    "task": ["Task04"],
+    "experiment": ["fast"],
+}
 PARAMS = {"optimizer.lr": "tag(log, interval(1e-3, 1e-1))", "network": "choice(unet, vnet)"}
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +82,7 @@ def sweeper(folder, launcher, command=(), **changes):
         }
     )
     loader = SimpleNamespace(
-        get_group_options=lambda group, **_: GROUPS.get(group, []), load_sweep_config=lambda **_: None
+        get_group_options=lambda group, *_, **__: GROUPS.get(group, []), load_sweep_config=lambda **_: None
     )
     made.hydra_context, made.launcher = SimpleNamespace(config_loader=loader), launcher
     return made
