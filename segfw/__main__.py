@@ -44,6 +44,8 @@ from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, swept_values, variant
 from segfw.sweeps.launchers import GROUP, SLURM, check_launcher_is_there, check_launcher_key, register_defaults
 from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
+from segfw.sweeps.plugin import register_sweeper, searches
+from segfw.sweeps.space import searched_keys
 
 INTERRUPTED = 130
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
@@ -142,7 +144,8 @@ def _run(command: Command) -> int:
     try:
         own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
         overrides = [*own, *_search_path(command)]
-        composed, swept, node = _compose(verb, page, overrides, command.multirun)
+        composed, swept = _compose(verb, page, overrides, command.multirun)
+        multirun = command.multirun or composed.hydra.mode == RunMode.MULTIRUN
     except OverrideParseException as error:
         raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
     except (HydraException, config.CompositionError) as error:
@@ -156,7 +159,7 @@ def _run(command: Command) -> int:
     settings: Any = config.load(verb.settings, composed, verb.page)
     _check_run_folder(settings)
     ranks = launched_ranks()
-    if ranks.together and (command.multirun or not isinstance(settings, ExperimentSettings)):
+    if ranks.together and (multirun or not isinstance(settings, ExperimentSettings)):
         raise UsageError(
             f"{ranks.world_size} processes were started together, which the main job alone can use, without -m; "
             "start this command once"
@@ -165,14 +168,16 @@ def _run(command: Command) -> int:
         _call(verb, settings)
         return 0
     arguments, dry = [*command.flags, *overrides], getattr(settings, "dry_run", False)
-    if name in READ_ONLY or (dry and not command.multirun):
+    if searches(composed.hydra):
+        arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
+    if name in READ_ONLY or (dry and not multirun):
         with _plain_messages():
             _call(verb, settings)
     elif dry:
         with tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
             _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)])
-    elif command.multirun and name == MAIN:
-        jobs = plan_jobs(settings, swept, node)
+    elif multirun and name == MAIN:
+        jobs = plan_jobs(settings, swept, composed.hydra)
         with AnsweringFor(jobs):
             _hand_over(page, _job(verb, swept, jobs), arguments)
     else:
@@ -182,8 +187,9 @@ def _run(command: Command) -> int:
 
 @functools.cache
 def register_schemas() -> None:
-    """Let Hydra find the schema of each verb, on which its YAML page is laid, and our defaults of its launchers."""
+    """Let Hydra find each verb's schema, on which its YAML page is laid, our defaults of launchers, and our sweeper."""
     register_defaults()
+    register_sweeper()
     for name, verb in VERBS.items():
         node = config.schema(verb.page or verb.settings)
         ConfigStore.instance().store(name, node, group="schema", package="_global_")
@@ -273,7 +279,7 @@ def _call(verb: Verb, *arguments: Any) -> Any:
 def _named_variant(settings: ExperimentSettings, swept: Swept) -> ExperimentSettings:
     """Give each job of a sweep a name of its own, unless only folds and configurations vary, which share one."""
     job = HydraConfig.get()
-    searched = {*swept, *(job.sweeper.get("params") or {})} - {*SHARED}
+    searched = {*swept, *searched_keys(job.sweeper.get("params"))} - {*SHARED}
     if job.mode != RunMode.MULTIRUN or not searched or "name" in searched:
         return settings
     return replace(settings, name=f"{settings.name}_{variant(job.overrides.task, searched)}")
@@ -294,8 +300,8 @@ def _search_path(command: Command) -> list[str]:
     return [f"hydra.searchpath=[{','.join(map(quote, folders))}]"] if folders else []
 
 
-def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, Swept, Any]:
-    """Compose the configuration (of a sweep: its first job); return it, what is swept and, of a sweep, Hydra's own."""
+def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, Swept]:
+    """Compose the configuration, Hydra's own node included (of a sweep: its first job); return it and what is swept."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -314,15 +320,14 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
             elif not override.is_hydra_override():
                 config.check_key(verb.page or verb.settings, group)
         swept = swept_values(parsed)
-        if swept and not multirun:
+        composed = hydra.compose(name, [_first_value(each) for each in parsed], return_hydra_config=True)
+        if swept and not multirun and composed.hydra.mode != RunMode.MULTIRUN:
             first = next(iter(swept))
             raise UsageError(
                 f"{first} is given several values; add -m to run once for each of them, "
                 f"or put them in brackets, {first}=[...], if they are one list"
             )
-        of_first = [_first_value(each) for each in parsed]
-        node = hydra.compose(name, of_first, return_hydra_config=True).hydra if multirun else None
-        return hydra.compose(name, of_first), swept, node
+        return composed, swept
 
 
 def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:

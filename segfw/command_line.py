@@ -23,7 +23,8 @@ from segfw.core.settings.verbs import (
 )
 from segfw.core.support.references import escape_references
 
-ARGUMENTS = re.compile(r"^\+{0,2}(?=network\.arguments\.)")
+ARGUMENTS = re.compile(r"^\+{0,2}(?=network\.arguments\.|hydra\.sweeper\.params\.)")
+SEARCHED = re.compile(r"\+{0,2}(hydra\.sweeper\.(?:storage|params\.[^=]+))=(?!['\"])")
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 
@@ -132,7 +133,8 @@ class Command:
     """A command line taken apart.
 
     `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra.
-    `network.arguments.x` is there for some networks only; it may be given with or without a plus.
+    `network.arguments.x` is there for some networks only; it may be given with or without a plus, and so may
+    `hydra.sweeper.params.x`. `words`: the command line as it was typed.
     """
 
     verb: str | None
@@ -143,6 +145,7 @@ class Command:
     informs: bool = False
     config_dir: str | None = None
     config_name: str | None = None
+    words: tuple[str, ...] = ()
 
 
 class JobFailed(Exception):
@@ -156,7 +159,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_command(arguments: Sequence[str]) -> Command:
     """Take a command line apart. `verb` is None where it was not given; `UsageError` for one that does not exist."""
-    verb = None
+    verb, words = None, arguments
     if arguments and not re.search(r"[=+]|^[-~]", arguments[0]):
         verb, *arguments = arguments
         if verb not in VERBS:
@@ -173,6 +176,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     flags = [*(known.switches or ()), *(f"{name}={value}" for name, value in valued.items())]
     keys = VERBS[verb or "experiment"].keys
     literal = [key.dotted for key in keys if key.literal]
+    literal += [found[1] for found in map(SEARCHED.match, rest) if found]  # a range is no sweep of Hydra's own keys
     listed = [key.dotted for key in keys if key.literal and key.listed]
     return Command(
         verb=verb,
@@ -183,6 +187,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
         informs=any(flag in ("--version", "--hydra-help") for flag in flags),
         config_dir=folder,
         config_name=page,
+        words=tuple(words),
     )
 
 

@@ -86,12 +86,13 @@ def load(kind: type[T], container: Any, page: type | None = None) -> T:
     Raises `UsageError` for an unknown key, a value of the wrong type or out of range, or a reference to nothing.
     """
     try:
+        if OmegaConf.is_dict(container) and "hydra" in container:  # refers to values that exist only while a job runs
+            container = OmegaConf.masked_copy(container, [str(key) for key in container if key != "hydra"])
         plain = OmegaConf.to_container(container, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {(error.msg or str(error)).splitlines()[0]}") from error
     if not isinstance(plain, dict):
         raise UsageError(f"a configuration must be a mapping, got {plain!r}")
-    plain.pop("hydra", None)
     _check_keys(page or kind, plain, "", page or kind)
     if page is not None:
         check_settings(from_plain(page, plain))

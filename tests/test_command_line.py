@@ -71,6 +71,18 @@ def test_the_overview_lists_each_verb_once():
     assert all(sum(line.startswith(f"  {name} ") for line in lines) == 1 for name in VERBS)
 
 
+def test_ranges_of_a_search_are_texts_to_hydra_and_need_no_plus():
+    words = ["hydra.sweeper.params.optimizer.lr=interval(1,2)", "+hydra.sweeper.params.network='a,b'"]
+    command = parse_command(["-m", *words, "hydra.sweeper.storage=a b", "hydra.sweeper.params.seed=null"])
+    assert command.overrides == (
+        "++hydra.sweeper.params.optimizer.lr='interval(1,2)'",
+        "++hydra.sweeper.params.network='a,b'",
+        "hydra.sweeper.storage='a b'",
+        "++hydra.sweeper.params.seed=null",
+    )
+    assert command.words == ("-m", *words, "hydra.sweeper.storage=a b", "hydra.sweeper.params.seed=null")
+
+
 def test_only_paths_are_quoted():
     words = ["model=a,b", "++model=a b", "seed=1,2", "other.model=a,b", "~model", "model=null"]
     assert quote_literals(words, ["model"]) == [

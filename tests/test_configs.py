@@ -17,16 +17,8 @@ from segfw.core.settings.training import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = (
-    "planner",
-    "network",
-    "augmentation",
-    "loss",
-    "optimizer",
-    "schedule",
-    "callbacks",
-    "executor",
-    "experiment",
-    "debug",
+    *("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment"),
+    *("debug", "hparams_search"),
 )
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))

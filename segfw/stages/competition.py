@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from segfw.core.cases.groups import join_groups
 from segfw.core.errors import ArtefactError
 from segfw.core.scoring.bootstrap import LEVEL, RESAMPLES, SEED, paired_difference
 from segfw.core.scoring.cross_fitting import CrossFitted, cross_fit
@@ -17,7 +16,7 @@ from segfw.core.scoring.postprocessing_choice import Choice, determine
 from segfw.core.scoring.selection import Candidate, Selection, select
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.stages.contestants import Contestant, ensemble_contestants, single_contestants
-from segfw.stages.groups import find_groups, identical_images
+from segfw.stages.groups import groups_of
 from segfw.stages.job import Job
 from segfw.stages.missing_logits import MissingLogits
 from segfw.stages.outcomes import Outcomes
@@ -59,16 +58,10 @@ def winner_of(record: SelectionRecord, scored: list[FinishedFold]) -> Contestant
     return Contestant(record.winner, {m: [f for f in scored if f.candidate == m] for m in record.best.members})
 
 
-def groups_of(job: Job) -> dict[str, str]:
-    """Return case -> what it belongs to, such as a patient, by `split.*` and by equal images; else the case itself."""
-    groups = find_groups(job.settings.split, job.dataset) or {case.name: case.name for case in job.dataset.cases}
-    return join_groups(groups, identical_images(job.record))
-
-
 def _table(
     job: Job, selection: Selection, candidates: Sequence[Candidate], outcomes: dict[str, Outcomes]
 ) -> SelectionRecord:
-    groups = groups_of(job)
+    groups = groups_of(job.settings.split, job.record)
     best = next(candidate for candidate in candidates if candidate.name == selection.winner)
     leads = {c.name: paired_difference(best, c, groups) for c in candidates if c is not best}
     units = "cases" if len(set(groups.values())) == len(groups) else "groups of cases"

@@ -36,3 +36,20 @@ def choose_configurations(plan: Plan, choice: ConfigurationChoice, lacking: Lack
             raise UsageError(f"configurations: {name} cannot be trained: {needs}; {remedy}")
         log.info("configuration %s is left out: %s; %s", name, needs, remedy)
     return tuple(chosen)
+
+
+def without_second_stages(plan: Plan, names: tuple[str, ...], choice: ConfigurationChoice) -> tuple[str, ...]:
+    """Return the configurations that folds with an inner split can train: all but second stages of cascades.
+
+    Most cases are held out by no fold then, so that the first stage has no segmentation of them to hand on. `auto`
+    leaves a second stage out, a named one raises `UsageError`.
+    """
+    second = [name for name in names if plan.configuration(name).previous_stage is not None]
+    if second and choice != "auto":
+        raise UsageError(
+            f"configurations: {second[0]} takes the segmentation of every case by the fold that left it out, which "
+            f"split.inner_share does not give; leave one of them out"
+        )
+    for name in second:
+        log.info("configuration %s is left out: it cannot be trained with split.inner_share", name)
+    return tuple(name for name in names if name not in second)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from segfw.core.cases.dataset import Dataset
-from segfw.core.cases.groups import groups_by_column, groups_by_pattern, guess_group_pattern
+from segfw.core.cases.groups import groups_by_column, groups_by_pattern, guess_group_pattern, join_groups
 from segfw.core.cases.splits import Fold, find_leak
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import SplitSettings
@@ -62,6 +62,12 @@ def find_groups(split: SplitSettings, dataset: Dataset) -> dict[str, str] | None
     if not path.is_file():
         raise UsageError(f"split.table: there is no file {path}")
     return groups_by_column(read_case_table(path), names, split.group_key, split.table)
+
+
+def groups_of(split: SplitSettings, record: DatasetRecord) -> dict[str, str]:
+    """Return case -> what it belongs to, such as a patient, by `split.*` and by equal images; else the case itself."""
+    groups = find_groups(split, record.dataset) or {case.name: case.name for case in record.dataset.cases}
+    return join_groups(groups, identical_images(record))
 
 
 def identical_images(record: DatasetRecord) -> tuple[tuple[str, ...], ...]:

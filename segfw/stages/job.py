@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.inner_split import inner_split
 from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration, Fingerprint, Plan
@@ -21,9 +22,10 @@ from segfw.core.planning.plan_yaml import plan_from_yaml
 from segfw.core.planning.planners import PLANNERS
 from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.core.support.conversion import from_plain, to_plain
-from segfw.stages.configurations import choose_configurations
+from segfw.stages.configurations import choose_configurations, without_second_stages
 from segfw.stages.dataset_record import DatasetRecord
 from segfw.stages.folds import prepare_splits, read_own_splits
+from segfw.stages.groups import groups_of
 from segfw.stages.raw import find_dataset, scan, workspace_of
 from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import DONE, FULL, FoldName
@@ -179,7 +181,11 @@ class Job:
     @cached_property
     def configurations(self) -> tuple[str, ...]:
         """The configurations to run, in the order in which they are trained (see `choose_configurations`)."""
-        return choose_configurations(self.generated_plan, self.settings.configurations, self._lacking)
+        settings = self.settings
+        chosen = choose_configurations(self.generated_plan, settings.configurations, self._lacking)
+        if settings.split.inner_share is None:
+            return chosen
+        return without_second_stages(self.generated_plan, chosen, settings.configurations)
 
     def _lacking(self, configuration: str, is_chosen: bool) -> list[int]:
         """Return the folds that no run has finished and this command does not train either; none unless it trains."""
@@ -208,12 +214,23 @@ class Job:
         return tuple(chosen)
 
     def cases_of(self, fold: FoldName) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return (training cases, validation cases) of a fold; `full` trains on all and validates none."""
+        """Return (training cases, validation cases) of a fold; `full` trains on all and validates none.
+
+        With `split.inner_share` both are of the fold's training cases, and its validation cases are never read.
+        """
         if isinstance(fold, str):
             return tuple(case.name for case in self.dataset.cases), ()
         if not 0 <= fold < len(self.splits):
             raise UsageError(f"folds: fold {fold} is not among 0 to {len(self.splits) - 1} ({self.workspace.splits})")
-        return self.splits[fold].train, self.splits[fold].val
+        divided = self._divided(fold)
+        return divided.train, divided.val
+
+    def _divided(self, number: int) -> Fold:
+        """Return a fold's cases: as splits.json has them, or its training cases divided by `split.inner_share`."""
+        fold, split = self.splits[number], self.settings.split
+        if split.inner_share is None:
+            return fold
+        return inner_split(fold, split.inner_share, split.seed, number, groups_of(split, self.record))
 
     def _require(self, path: Path, made_from: MadeFrom, stage: str, edited_is_fine: bool = False) -> None:
         found = standing(path, made_from)

@@ -29,6 +29,7 @@ CHECK_TRAINING = "train:check"
 BEST_SCORE = "select:best_score"
 SHARE = "multirun:sharing_the_computer"
 TURN = "multirun:turn_to_select"
+MEAN_SCORE = "train:mean_score"
 RUN = {
     "fingerprint": "fingerprint:run",
     "plan": "plan:run",
@@ -42,7 +43,7 @@ OF_ALL_RUNS = ("select", "report")
 
 
 def run(settings: ExperimentSettings, multirun: Multirun | None = None) -> float | None:
-    """Run the chosen stages; return the winner's mean validation Dice (None where nothing was scored).
+    """Run the chosen stages; return the mean validation Dice (None where nothing was scored), see `_objective`.
 
     Of processes that torchrun or srun has started together, the first does so and calls the others to its fits. Of the
     jobs of a `multirun` the last one selects; the others return None.
@@ -87,9 +88,17 @@ def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) 
             run_stage(stage, job)
     selects = _run_stages_of_all(job, multirun, run_stage)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
-    if not selects or not job.workspace.selection(settings.name).exists():
-        return None
-    score: float | None = _function(BEST_SCORE)(job)
+    return _objective(job) if selects else None
+
+
+def _objective(job: Job) -> float | None:
+    """Return `val/dice`: the winner's, else the mean whole-case Dice of the chosen folds."""
+    stages, selection = job.settings.stages, job.workspace.selection(job.settings.name)
+    score: float | None = None
+    if "train" in stages and "select" not in stages:
+        score = _function(MEAN_SCORE)(job)
+    elif selection.exists():
+        score = _function(BEST_SCORE)(job)
     return score
 
 

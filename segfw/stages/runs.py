@@ -92,6 +92,7 @@ def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
         pretrained_sha256=_pretrained_hash(settings.pretrained),
         next_stage=next_stage(job.plan, configuration),
         keep_logits=settings.selection.keep_logits,
+        inner_share=None if fold == FULL else settings.split.inner_share,
     )
 
 

@@ -6,6 +6,7 @@ fold has been added.
 
 import logging
 
+from segfw.core.cases.inner_split import is_inner_split
 from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.scoring.selection import Score
@@ -14,9 +15,10 @@ from segfw.core.support.conversion import from_plain
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
-from segfw.stages.competition import compete, groups_of, winner_of
+from segfw.stages.competition import compete, winner_of
 from segfw.stages.contestants import model_members
 from segfw.stages.ending import StageEnd, nothing_to_do, wrote
+from segfw.stages.groups import groups_of
 from segfw.stages.job import Job
 from segfw.stages.packaging import package
 from segfw.stages.runs import FinishedFold, load_finished, selection_inputs
@@ -88,7 +90,7 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
     path = job.workspace.selection(job.settings.name)
     inputs = {
         **selection_inputs(job.settings, [(fold.candidate, fold.done) for fold in scored]),
-        "groups": digest(groups_of(job)),
+        "groups": digest(groups_of(job.settings.split, job.record)),
     }
     if standing(path, inputs).state is State.FRESH:
         try:
@@ -148,10 +150,12 @@ def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
 
 
 def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
-    """Whether the run's fold is one of `splits`, with the same cases; `full` is of any."""
+    """Whether the run's fold is one of `splits`, with the same cases or an inner split of them; `full` is of any."""
     if isinstance(run.fold, str):
         return True
     if run.fold >= len(splits):
         return False
     fold = splits[run.fold]
+    if run.inner_share is not None:
+        return is_inner_split(run.train_cases, run.val_cases, fold)
     return (run.train_cases, run.val_cases) == (fold.train, fold.val[: run.trainer.limit_val_cases])

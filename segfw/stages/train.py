@@ -113,6 +113,13 @@ def run(job: Job) -> StageEnd:
     return wrote(f"{counted(len(runs), 'run')} of {asked} asked for", place)
 
 
+def mean_score(job: Job) -> float | None:
+    """Return the mean whole-case Dice over the chosen configurations and folds; None where one has no score."""
+    chosen = [load_finished(run_folder(job, name, fold)) for name in job.configurations for fold in job.folds]
+    dice = [found.done.dice for found in chosen if found is not None and found.done.dice is not None]
+    return sum(dice) / len(dice) if len(dice) == len(chosen) else None
+
+
 def _deadline(settings: ExperimentSettings) -> float:
     """Return when (`time.monotonic`) training has to stop, whatever is done; where time is the horizon, never."""
     limit = settings.trainer.max_time

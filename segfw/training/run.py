@@ -77,7 +77,8 @@ class FoldRun:
     segments its cases once more; `previous` says where the segmentations come from that are a further
     input; None for a configuration that takes none, and until they are there. `mirror_axes`: what
     `augmentation.mirror_axes=auto` found, None where it is not asked. `keep_logits`: whole-case validation leaves what
-    the network said of each case (see `segfw.data.kept_logits`).
+    the network said of each case (see `segfw.data.kept_logits`). `inner_share`: the share of the fold's training cases
+    that was held out to validate on, in place of its validation cases; None where these validate.
     """
 
     plan: Plan
@@ -103,6 +104,7 @@ class FoldRun:
     mirror_axes: tuple[int, ...] | None = None
     previous: PreviousRuns | None = None
     keep_logits: bool = True
+    inner_share: float | None = None
 
     def __post_init__(self) -> None:
         self.plan.configuration(self.configuration_name)

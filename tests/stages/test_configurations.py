@@ -8,7 +8,7 @@ import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Plan
-from segfw.stages.configurations import choose_configurations
+from segfw.stages.configurations import choose_configurations, without_second_stages
 from tests.inference.tiny_model import make_plan
 
 CASCADE = "3d_cascade_fullres"
@@ -56,3 +56,10 @@ def test_a_named_second_stage_needs_all_folds_of_the_first(plan: Plan) -> None:
 def test_unknown_names_are_refused(plan: Plan) -> None:
     with pytest.raises(UsageError, match="no configuration '3d_x'"):
         choose_configurations(plan, ("3d_x",), none)
+
+
+def test_an_inner_split_trains_no_second_stage(plan: Plan) -> None:
+    assert without_second_stages(plan, ("3d_lowres", CASCADE, "2d"), "auto") == ("3d_lowres", "2d")
+    assert without_second_stages(plan, ("2d",), ("2d",)) == ("2d",)
+    with pytest.raises(UsageError, match=f"configurations: {CASCADE} takes .*split.inner_share does not give"):
+        without_second_stages(plan, ("3d_lowres", CASCADE), (CASCADE,))

@@ -306,3 +306,18 @@ def test_a_fold_per_patient_and_none_beyond(tmp_path):
     assert job.cases_of(19)[1] == ("patient084_frame01", "patient084_frame10")
     with pytest.raises(UsageError, match="fold 20 is not among 0 to 19"):
         acdc(tmp_path, folds=(20,), kind="leave_one_out", group_pattern=PATIENT)
+
+
+@pytest.mark.parametrize("split", [{}, {"kind": "group", "group_pattern": PATIENT}])
+def test_an_inner_split_never_reads_the_folds_own_validation_cases(workspace, split):
+    settings = ExperimentSettings(split=SplitSettings(inner_share=0.25, **split))
+    folds = folds_of(workspace, record_of(FRAMES), **split)
+    job = Job(settings, workspace, record_of(FRAMES))
+    for number, fold in enumerate(folds):
+        train, val = job.cases_of(number)
+        assert (sorted((*train, *val)), len(val)) == (sorted(fold.train), 4)
+        if split:
+            assert not {name[:10] for name in train} & {name[:10] for name in val}
+    assert len({job.cases_of(number)[1] for number in range(5)}) == 5
+    assert job.cases_of("full") == (tuple(FRAMES), ())
+    assert Job(ExperimentSettings(), workspace, record_of(FRAMES)).cases_of(0) == (folds[0].train, folds[0].val)

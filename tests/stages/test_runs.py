@@ -42,6 +42,10 @@ def test_axes_that_a_rule_finds_and_where_augmentation_happens_continue_a_run():
     assert changed(augmentation=AugmentationSettings(mirror_axes="auto")) == ["augmentation.mirror_axes"]
 
 
+def test_an_inner_split_makes_another_training():
+    assert changed(inner_share=0.2) == ["inner_share"]
+
+
 def test_a_moved_output_folder_continues_a_run():
     assert changed(store="/two/store_1") == []
     assert changed(store="/one/store_2") == ["store"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segfw.core.cases.splits import Fold
 from segfw.core.planning.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.scoring import selection
 from segfw.core.scoring.postprocessing import apply_steps
@@ -31,7 +32,9 @@ from segfw.io.formats.readers import read_image
 from segfw.stages import pipeline, select
 from segfw.stages.job import Job, prepare
 from segfw.training.callbacks import curves_log
+from segfw.training.run import FoldRun
 from segfw.workspace import read_artefact
+from tests.inference.tiny_model import make_plan
 from tests.stages.tiny_dataset import describe, image_file, label_file, write
 
 SHAPE = (6, 16, 14)
@@ -270,3 +273,15 @@ def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.Lo
         assert "scored on different cases (folds are missing); 2 cases, which all have, decided" in said
     finally:
         moved.rename(done)
+
+
+def test_an_inner_split_is_of_the_folds_it_divides() -> None:
+    splits = (Fold(("b", "c", "d"), ("a",)), Fold(("a", "b"), ("c", "d")))
+    run = FoldRun(make_plan(), "3d_fullres", 0, ("b", "c", "d"), ("a",), "store")
+    inner = replace(run, train_cases=("b", "d"), val_cases=("c",), inner_share=0.3)
+    assert select._is_of(splits, run)
+    assert select._is_of(splits, inner)
+    assert not select._is_of(splits, replace(inner, inner_share=None))
+    assert not select._is_of(splits, replace(run, inner_share=0.3))
+    assert not select._is_of(splits, replace(inner, fold=1))
+    assert not select._is_of(splits, replace(run, fold=2))

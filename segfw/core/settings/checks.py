@@ -45,6 +45,7 @@ def check_settings(settings: T) -> T:
         _check_folder_name("name", settings.name)
         _check_tags(settings.tags)
         _check_split(settings.split)
+        _check_inner_split(settings)
         _check_planner(settings.planner, settings.plan)
         _check_network(settings.network)
         _check_inference(settings)
@@ -223,6 +224,15 @@ def _check_split(split: SplitSettings) -> None:
         raise UsageError(
             f"split.file={split.file} gives the folds as they are, so there is nothing to make by "
             f"split.kind={split.kind}; leave one of them out"
+        )
+
+
+def _check_inner_split(settings: ExperimentSettings) -> None:
+    """Refuse to hold cases out of a fold that has every case for training and validates none."""
+    if settings.split.inner_share is not None and settings.folds == "full":
+        raise UsageError(
+            f"split.inner_share={settings.split.inner_share} holds cases out of a fold, got folds=full, which trains "
+            "on every case; leave one of them out"
         )
 
 

@@ -17,6 +17,7 @@ MILLIMETERS: Rule = (
 )
 SHARE: Rule = (lambda value: 0 <= value <= 1, "between 0 and 1")
 SHARE_BELOW_1: Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
+SHARE_INSIDE: Rule = (lambda value: 0 < value < 1, "above 0 and below 1")
 STEP: Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
 AXIS: Rule = (lambda value: value in (0, 1, 2), "an axis: 0, 1 or 2")
 SEED: Rule = (lambda value: 0 <= value < 2**32, "between 0 and 4294967295")
@@ -25,6 +26,7 @@ SEED: Rule = (lambda value: 0 <= value < 2**32, "between 0 and 4294967295")
 NUMBER_RULES: dict[str, Rule] = {
     "split.num_folds": AT_LEAST_2,
     "split.seed": SEED,
+    "split.inner_share": SHARE_INSIDE,
     "verify.tolerance": AT_LEAST_0,
     "planner.gpu_memory_gb": ABOVE_0,
     "planner.target_spacing": MILLIMETERS,

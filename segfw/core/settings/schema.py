@@ -66,6 +66,9 @@ class SplitSettings:
     group_key: str | None = setting(None, "column of the table that names the patient (or site, ...)")
     table: str | None = setting(None, "CSV with a column case; None: the dataset's own list of files", literal=True)
     file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is", literal=True)
+    inner_share: float | None = setting(
+        None, "share of a fold's training cases that is held out and validates instead of the fold's own cases"
+    )
 
 
 @dataclass(frozen=True)
