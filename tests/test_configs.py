@@ -16,7 +16,10 @@ from segfw.core.settings.schema import STAGES, ExperimentSettings, TaskSettings
 from segfw.core.settings.training import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-GROUPS = ("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "logger", "executor", "experiment")
+GROUPS = (
+    *("planner", "network", "augmentation", "loss", "optimizer", "schedule"),
+    *("callbacks", "logger", "executor", "experiment"),
+)
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
 

@@ -17,8 +17,8 @@ from segfw.workspace import digest
 log = logging.getLogger(__name__)
 
 
-def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], record: SelectionRecord | None) -> None:
-    """Write models/<name>/ from the members' final weights, unless the one on disk was made from the same.
+def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], record: SelectionRecord | None) -> bool:
+    """Write models/<name>/ from the members' final weights unless it is there, made of the same; return whether it did.
 
     `deciding`: the configurations that are averaged; the others feed them. `record`: of the selection that they won,
     None without one.
@@ -33,7 +33,7 @@ def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], re
     there = load_provenance(folder)
     if there is not None and there.made_from == inputs:
         log.info("select: nothing to do, the model %s is up to date", folder)
-        return
+        return False
     inference = replace(  # memory is that of the machine at hand
         members[0].run.inference, memory_gb=None, postprocessing=job.settings.inference.postprocessing
     )
@@ -49,6 +49,7 @@ def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], re
     save_bundle(folder, bundle)
     many = "s" if len(members) > 1 else ""
     log.info("select: wrote %s (%s, %d member%s)", folder, " + ".join(deciding), len(members), many)
+    return True
 
 
 def shared_mirror_axes(members: list[FinishedFold]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from segfw.core.support.words import counted
 from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, groups_of, winner_of
 from segfw.stages.contestants import model_members
+from segfw.stages.followers import tell_selection
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.stages.packaging import package
 from segfw.stages.runs import FinishedFold, load_finished
@@ -46,14 +47,16 @@ def run(job: Job) -> None:
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
             lock.check()
             alone = (folds[0].run.configuration_name,)
-            package(job, members, alone, None)
+            if package(job, members, alone, None):
+                tell_selection(job, None)
             return
-        record = _selected(job, scored, folds)
+        record, is_new = _selected(job, scored, folds)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        package(job, members, deciding, record)
+        if package(job, members, deciding, record) or is_new:
+            tell_selection(job, record)
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
@@ -74,8 +77,8 @@ def best_score(job: Job) -> float | None:
     return selection.selection_score if selection else None
 
 
-def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> SelectionRecord:
-    """Return the table on disk where it is up to date, else make and save it."""
+def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> tuple[SelectionRecord, bool]:
+    """Return the table on disk where it is up to date, else make and save it; and whether it was made."""
     path = job.workspace.selection(job.settings.name)
     inputs = {
         "folds": digest([[fold.candidate, fold.done] for fold in scored]),
@@ -93,12 +96,12 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
             assert record is not None
             if not record.try_again:
                 log.info("select: nothing to do, %s is up to date", path)
-                return record
+                return record, False
     record = compete(job, scored, folds)
     save_artefact(path, to_yaml(record, COMMENT), inputs)
     _tell(record)
     log.info("select: wrote %s", path)
-    return record
+    return record, True
 
 
 def _tell(record: SelectionRecord) -> None:

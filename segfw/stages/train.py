@@ -25,6 +25,7 @@ from segfw.stages.cascade import changed_folds, is_handed_on, refuse_other_previ
 from segfw.stages.costs import announce_cost
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
+from segfw.stages.followers import check_followers, following
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
@@ -57,6 +58,7 @@ def check(settings: ExperimentSettings) -> None:
     """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
     choose_team(settings.trainer, launched_ranks())
     build_callbacks(settings.callbacks)
+    check_followers(settings.logger)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
     check_portable(settings.network)
@@ -163,8 +165,9 @@ def _fit(
     devices = team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
     if devices > 1:
         return fit_in_children(folder, files, devices, deadline)
-    callbacks = build_callbacks(job.settings.callbacks)
-    return fit_fold(fold_run, folder, team.device, fold_io(files), callbacks, pretrained, deadline)
+    callbacks, io = build_callbacks(job.settings.callbacks), fold_io(files)
+    with following(fold_run, folder, io) as followers:
+        return fit_fold(fold_run, folder, team.device, io, (*callbacks, *followers), pretrained, deadline)
 
 
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:

@@ -1,4 +1,4 @@
-"""What a training is tracked by: one Protocol, which W&B, TensorBoard, MLflow and a user's own loggers are fitted to."""
+"""What a training is tracked by: one Protocol, to which W&B, TensorBoard, MLflow and users' own loggers are fitted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
