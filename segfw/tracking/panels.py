@@ -20,7 +20,7 @@ from segfw.tracking.trackers import Picture
 SIDE = 256
 """Pixels that the longer side of a slice has at least."""
 GAP = 4
-DASH = 3
+DASH, WIDTH = 4, 2
 PERCENTILES = (0.5, 99.5)
 _COLORS = tuple(tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in PAPER.series)
 
@@ -38,15 +38,20 @@ def overlay(image: NDArray[np.floating], true: Masks, predicted: Masks) -> Pictu
     picture = np.repeat(_grey(_enlarged(image, factor))[..., None], 3, axis=2)
     for number, name in enumerate(true):
         color = np.array(_COLORS[number % len(_COLORS)])
-        picture[contour(_enlarged(true[name], factor))] = color
-        picture[contour(_enlarged(predicted[name], factor)) & _dashes(picture.shape)] = (color + 2 * 255) // 3
+        picture[contour(_enlarged(true[name], factor), WIDTH)] = color
+        picture[contour(_enlarged(predicted[name], factor), WIDTH) & _dashes(picture.shape)] = (color + 255) // 2
     return picture
 
 
-def contour(mask: BoolArray) -> BoolArray:
-    """Return the pixels of `mask` that have a neighbour (of four) outside it; beyond the edge is outside."""
-    padded = np.pad(mask, 1)
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+def contour(mask: BoolArray, width: int = 1) -> BoolArray:
+    """Return the pixels of `mask` that are at most `width` steps (up, down, left, right) from outside it.
+
+    Beyond the edge is outside.
+    """
+    inside = mask
+    for _ in range(width):
+        padded = np.pad(inside, 1)
+        inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
 
 

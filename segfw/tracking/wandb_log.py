@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.support.files import write_text
 from segfw.tracking.trackers import Cell, Picture, TrackedRun
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 STATE = "wandb.json"
 """In a run's folder: the id that W&B knows it by, and the step that it has reached."""
+LONGEST_CALL = 30.0
+"""Seconds after which a server that does not answer is done without."""
 LONGEST_UPLOAD = 600.0
 """Seconds that the end of a run waits for what is still to be uploaded; what is left stays on disk."""
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -103,18 +107,20 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
     if takes and state.id != agent["WANDB_RUN_ID"]:
         state = State(agent["WANDB_RUN_ID"])
     mode = _choose_mode(wandb, settings.mode)
-    options: dict[str, Any] = {
-        **_options(told, settings, state.id),
-        **({} if not takes else {"sweep_id": agent.get(AGENT[1]), "sweep_param_path": agent.get(AGENT[2])}),
-    }
+    options = _options(told, settings, state.id)
+    config = dict(told.config)
+    if takes:
+        options["sweep_id"] = agent.get(AGENT[1])
+        config |= _swept_values(agent.get(AGENT[2]))
     (told.root / "wandb").mkdir(parents=True, exist_ok=True)
     try:
-        run = wandb.init(config=dict(told.config), settings=wandb.Settings(mode=mode, **options))
+        run = wandb.init(config=config, settings=wandb.Settings(mode=mode, **options))
     except wandb.errors.Error as error:
         if mode != "online":
             raise
-        log.warning("wandb: goes on offline, since it cannot be reached: %s", error)
-        run = wandb.init(config=dict(told.config), settings=wandb.Settings(mode="offline", **options))
+        log.warning("wandb: goes on offline, since it cannot be reached: %s", str(error).splitlines()[0])
+        wandb.teardown()  # which otherwise holds the id in use
+        run = wandb.init(config=config, settings=wandb.Settings(mode="offline", **options))
     run.define_metric("*", step_metric="epoch")
     write_text(told.folder / STATE, json.dumps({"id": state.id, "step": state.step}))
     if run.settings.mode == "online":
@@ -144,6 +150,7 @@ def _options(told: TrackedRun, settings: LoggerSettings, run_id: str) -> dict[st
         "resume": "allow",
         "reinit": "create_new",
         "root_dir": str(told.root),
+        "init_timeout": LONGEST_CALL,
         "finish_timeout": LONGEST_UPLOAD,
         "console": "off",
         "silent": True,
@@ -185,6 +192,15 @@ def _choose_mode(wandb: Any, wished: str) -> Any:
 def _take_agent_run() -> dict[str, str]:
     """Take what `wandb agent` says out of the environment: its run is one, not every one that this command opens."""
     return {name: os.environ.pop(name) for name in AGENT if name in os.environ}
+
+
+def _swept_values(file: str | None) -> dict[str, Any]:
+    """Read what a sweep chose, as the agent wrote it down: W&B's charts of a sweep look for just these keys."""
+    if file is None or not Path(file).is_file():
+        return {}
+    plain = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    entries = plain.items() if isinstance(plain, dict) else ()
+    return {str(key): entry["value"] for key, entry in entries if isinstance(entry, dict) and "value" in entry}
 
 
 def _is_taken(run_id: str, told: TrackedRun) -> bool:
