@@ -66,7 +66,7 @@ class WandbRun:
 
         shown = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
         with _data_in(self._data):
-            self._log({name: wandb.Table(columns=list(columns), data=shown, allow_mixed_types=True)})
+            self._log({name: wandb.Table(columns=list(columns), data=shown)})
 
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Keep files and folders as an artifact, which is copied now and uploaded later."""
@@ -107,7 +107,7 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
     if takes and state.id != agent["WANDB_RUN_ID"]:
         state = State(agent["WANDB_RUN_ID"])
     mode = _choose_mode(wandb, settings.mode)
-    options = _options(told, settings, state.id)
+    options = _options(told, settings, state)
     config = dict(told.config)
     if takes:
         options["sweep_id"] = agent.get(AGENT[1])
@@ -137,12 +137,12 @@ def load_state(path: Path) -> State | None:
         return None
 
 
-def _options(told: TrackedRun, settings: LoggerSettings, run_id: str) -> dict[str, Any]:
-    """Return W&B's settings but for the mode."""
+def _options(told: TrackedRun, settings: LoggerSettings, state: State) -> dict[str, Any]:
+    """Return W&B's settings but for the mode. The parts of a run have folders of their own, also within a second."""
     return {
         "entity": settings.entity,
         "project": told.project,
-        "run_id": run_id,
+        "run_id": state.id,
         "run_name": told.name,
         "run_group": told.group,
         "run_job_type": told.kind,
@@ -150,6 +150,7 @@ def _options(told: TrackedRun, settings: LoggerSettings, run_id: str) -> dict[st
         "resume": "allow",
         "reinit": "create_new",
         "root_dir": str(told.root),
+        "x_sync_dir_suffix": f"from-{state.step}" if state.step else "",
         "init_timeout": LONGEST_CALL,
         "finish_timeout": LONGEST_UPLOAD,
         "console": "off",

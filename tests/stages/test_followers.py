@@ -190,8 +190,8 @@ def test_with_every_permission_pictures_and_cases_are_there(followed):
     )
     folder = offline_runs(followed.outputs, run.id)[1] / "files"
     assert (folder / panel["val/patches"]["path"]).read_bytes()[1:4] == b"PNG"
-    (told,) = [row["val/cases"] for row in run.history if "val/cases" in row]
-    table = json.loads((folder / told["path"]).read_text())
+    (cases,) = [artifact for artifact in run.artifacts.values() if artifact["type"] == "run_table"]
+    table = json.loads(next(path for name, path in cases["files"].items() if name.endswith(".json")).read_text())
     assert table["columns"][:4] == ["case", "dice", "dice/liver", "iou/liver"]
     (row,) = table["data"]
     assert row[0] in CASES
@@ -203,17 +203,18 @@ def test_the_selection_is_a_run_of_its_own_with_what_was_chosen(followed):
     assert (run.group, run.kind, run.name) == ("Tiny", "select", "mine selection")
     assert run.summary["candidates/default/planned/3d_fullres"] == run.summary["val/dice"]
     kinds = {artifact["type"]: artifact["files"] for artifact in run.artifacts.values()}
-    assert kinds["plan"] == ["default.yaml"]
-    assert kinds["fingerprint"] == ["fingerprint.png"]
+    assert list(kinds["plan"]) == ["default.yaml"]
+    assert list(kinds["fingerprint"]) == ["fingerprint.png"]
     assert "mine/model.yaml" in kinds["model"]
     assert [name for name in kinds["model"] if name.endswith(".safetensors")]
-    (table,) = [files for kind, files in kinds.items() if kind == "run_table"]
-    assert table == ["candidates.table.json"]
+    (row,) = json.loads(kinds["run_table"]["candidates.table.json"].read_text())["data"]
+    assert row[:4] == ["default/planned/3d_fullres", 1, 1, "0"]
 
 
 def test_what_is_uploaded_later_lies_beside_the_runs(followed):
-    staged = followed.outputs / "wandb" / "data" / "artifacts" / "staging"
-    assert len(list(staged.iterdir())) >= 4
+    staged = [path for artifact in followed.select.artifacts.values() for path in artifact["files"].values()]
+    assert len(staged) >= 4
+    assert all(path.is_file() and path.is_relative_to(followed.outputs / "wandb") for path in staged)
 
 
 def test_the_log_tells_how_a_run_is_synced(followed):

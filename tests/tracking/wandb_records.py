@@ -6,6 +6,7 @@ a record has one (kind 1) or several (2 first, 3 middle, 4 last). The file itsel
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from wandb.proto import wandb_internal_pb2 as protocol
 
 BLOCK, HEADER = 32768, 7
 WHOLE, LAST = 1, 4
+SECONDS_TO_WRITE = 30
 
 
 @dataclass(frozen=True)
 class OfflineRun:
     """The content of one part of a run: what it is found by, its configuration, history and artifacts.
+
+    `artifacts`: name -> its `type`, and its `files`, each with the place where it waits to be uploaded.
 
     `text`: every string of every record but the places of files on this machine, which are there for `wandb sync`.
     """
@@ -45,7 +49,7 @@ def records(path: Path) -> Iterator[Any]:
     """Yield the records of a `.wandb` file."""
     data, at, part = path.read_bytes(), HEADER, b""
     assert data[:4] == b":W&B"
-    while at + HEADER <= len(data):
+    while at + HEADER <= len(data):  # what is still being written has no last fragment
         if BLOCK - at % BLOCK < HEADER:  # too little of the block is left for a header
             at += BLOCK - at % BLOCK
             continue
@@ -58,17 +62,22 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def read_run(folder: Path) -> OfflineRun:
-    """Read the run in an `offline-run-*` folder."""
+    """Read the run in an `offline-run-*` folder, which W&B's own process has written soon after the run's end."""
     (file,) = folder.glob("*.wandb")
     found = list(records(file))
+    latest = time.monotonic() + SECONDS_TO_WRITE
+    while not (found and found[-1].HasField("exit")) and time.monotonic() < latest:
+        time.sleep(0.05)
+        found = list(records(file))
     run = next(record.run for record in found if record.HasField("run"))
     exits = [record.exit.exit_code for record in found if record.HasField("exit")]
     artifacts: dict[str, dict[str, Any]] = {}
     for record in found:
         if record.HasField("artifact"):
-            contents = [entry.path for entry in record.artifact.manifest.contents]
-            artifacts[record.artifact.name] = {"type": record.artifact.type, "files": contents}
-            for entry in record.artifact.manifest.contents:
+            contents = record.artifact.manifest.contents
+            staged = {entry.path: Path(entry.local_path) for entry in contents}
+            artifacts[record.artifact.name] = {"type": record.artifact.type, "files": staged}
+            for entry in contents:
                 entry.local_path = ""
     summary: dict[str, Any] = {}
     for record in found:
@@ -95,7 +104,7 @@ def read_run(folder: Path) -> OfflineRun:
 
 def offline_runs(outputs: Path, run_id: str) -> list[Path]:
     """Return the folders of the parts of a run, oldest first."""
-    return sorted((outputs / "wandb").glob(f"offline-run-*-{run_id}"))
+    return sorted((outputs / "wandb").glob(f"offline-run-*-{run_id}*"))
 
 
 def _values(items: Any) -> dict[str, Any]:

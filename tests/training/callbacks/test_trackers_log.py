@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segfw.core.scoring.metrics import CaseMetrics, summarize
-from segfw.core.scoring.counts import Counts
 from segfw.core.labels import LabelSet
+from segfw.core.scoring.counts import Counts
+from segfw.core.scoring.metrics import CaseMetrics, summarize
 from segfw.tracking.fan_out import telling
 from segfw.training.callbacks.curves_log import METRICS_FILE, read_rows
 from segfw.training.callbacks.trackers_log import TrackersLog, case_table, draw_case, scores_of
@@ -110,5 +110,3 @@ def test_a_case_is_drawn_where_most_of_it_is():
     assert picture.shape == (256, 256, 3)
     assert picture[64, 64].any()  # the corner of the square, enlarged 32 times
     assert not draw_case(image, np.zeros_like(true), np.zeros_like(true), labels).any()
-
-
