@@ -20,7 +20,10 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from segfw.__main__ import main
 from segfw.core.errors import UsageError
 from segfw.core.settings.tracking import LoggerSettings
-from segfw.stages.followers import check_followers
+from segfw.core.support.ranks import Ranks
+from segfw.stages.followers import check_followers, following
+from segfw.stages.runs import load_run
+from segfw.training.validation import FoldIO
 from tests.stages.tiny_dataset import CASES, make
 from tests.tracking.wandb_records import OfflineRun, offline_runs, read_run
 
@@ -238,10 +241,13 @@ def test_loggers_never_make_another_training(followed):
     assert (fold_folder(followed.outputs, "mine") / "done.yaml").read_text().startswith("# Written last")
 
 
-def test_a_logger_of_ones_own_must_be_lightnings():
-    with pytest.raises(UsageError, match=r"logger.own.mine._target_: builtins.dict is no pytorch_lightning.Logger"):
-        check_followers(LoggerSettings(own={"mine": {"_target_": "builtins.dict"}}))
-    check_followers(LoggerSettings(own={"mine": {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "x"}}))
+def test_the_first_rank_alone_tells(followed):
+    folder = fold_folder(followed.outputs, "mine")
+    before = sorted((followed.outputs / "wandb").iterdir())
+    io = FoldIO(lambda case: pytest.fail(case), lambda case, array, path: pytest.fail(case))
+    with following(load_run(folder), folder, io, Ranks(1, 2, 1, 2)) as followers:
+        assert followers == ()
+    assert sorted((followed.outputs / "wandb").iterdir()) == before
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segfw.core.labels import LabelSet
 from segfw.core.scoring.metrics import CaseMetrics, Summary
-from segfw.core.types import IntArray
+from segfw.core.types import FloatArray, IntArray
 from segfw.data.drawing import make_patch_spec
 from segfw.data.sampling import PatchDataset, collate
 from segfw.tracking.fan_out import FanOut
@@ -27,7 +27,7 @@ from segfw.training.run import VALIDATION, FoldRun
 from segfw.training.validation import ENDING, FoldIO
 
 PATCHES = 3
-"""Validation patches of a picture: the first that the on-line validation of epoch 0 draws, always the same."""
+"""Validation patches of a picture, at most: the first that the on-line validation of epoch 0 draws, always the same."""
 PANEL, CASES = "val/patches", "val/cases"
 THUMBNAILS = "thumbnails"
 
@@ -111,7 +111,7 @@ def case_table(summary: Summary, thumbnails: dict[str, Path]) -> tuple[list[str]
     return columns, [[row.get(column) for column in columns] for row in rows]
 
 
-def draw_case(image: np.ndarray[Any, Any], true: IntArray, predicted: IntArray, labels: LabelSet) -> Picture:
+def draw_case(image: FloatArray, true: IntArray, predicted: IntArray, labels: LabelSet) -> Picture:
     """Draw the slice along axis 0 of a case `(Z, Y, X)` that shows most of what is to be found."""
     masks = [{name: labels.mask(of, key) for name, key in labels.foreground} for of in (true, predicted)]
     anything = np.logical_or.reduce([*masks[0].values()])
@@ -123,26 +123,28 @@ def draw_case(image: np.ndarray[Any, Any], true: IntArray, predicted: IntArray, 
 
 @torch.no_grad()
 def draw_patches(run: FoldRun, module: SegmentationModule) -> Picture:
-    """Draw one slice of each of a few validation patches with what `module`, in evaluation mode, predicts there."""
+    """Draw a few patches of one validation batch with what `module`, in evaluation mode, predicts there."""
     spec = make_patch_spec(run.configuration, run.sampling, None)
     patches = PatchDataset(open_store(run), run.val_cases, spec, run.plan.labels, run.seed, "validation")
-    return side_by_side([_draw_patch(patches, index, module) for index in range(PATCHES)])
-
-
-def _draw_patch(patches: PatchDataset, index: int, module: SegmentationModule) -> Picture:
-    """Draw a patch; of one of three axes the slice along the first that shows most."""
-    batch: Any = collate([patches[0, index]])
-    labels, image, label = module.labels, batch["image"][0, 0].numpy(), batch["label"][0, 0].numpy()
+    batch: Any = collate(patches.__getitems__([(0, index) for index in range(spec.batch_size)]))
     moved = {key: value.to(module.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
     ready = module.on_after_batch_transfer(module.on_before_batch_transfer(moved, 0), 0)
     with module.trainer.precision_plugin.forward_context():
         outputs = module.network(ready["image"])
-    heads = (outputs[0] if isinstance(outputs, list) else outputs)[0].float().cpu().numpy()
+    heads = (outputs[0] if isinstance(outputs, list) else outputs).float().cpu().numpy()
+    images, labels, known = batch["image"].numpy(), batch["label"].numpy(), run.plan.labels
+    return side_by_side(
+        [_draw_patch(images[i, 0], labels[i, 0], heads[i], known) for i in range(len(images))[:PATCHES]]
+    )
+
+
+def _draw_patch(image: FloatArray, label: IntArray, logits: FloatArray, labels: LabelSet) -> Picture:
+    """Draw a patch `(*F)`, of one of three axes the slice along the first that shows most; `logits` `(heads, *F)`."""
     true = {name: labels.mask(label, key) for name, key in labels.foreground}
     if labels.has_regions:
-        predicted = {name: logits > 0 for (name, _), logits in zip(labels.foreground, heads, strict=True)}
+        predicted = {name: head > 0 for (name, _), head in zip(labels.foreground, logits, strict=True)}
     else:
-        decoded = labels.decode(heads)
+        decoded = labels.decode(logits)
         predicted = {name: labels.mask(decoded, key) for name, key in labels.foreground}
     if image.ndim == 2:
         return overlay(image, true, predicted)

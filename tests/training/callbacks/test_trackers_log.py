@@ -10,7 +10,7 @@ from segfw.core.scoring.counts import Counts
 from segfw.core.scoring.metrics import CaseMetrics, summarize
 from segfw.tracking.fan_out import telling
 from segfw.training.callbacks.curves_log import METRICS_FILE, read_rows
-from segfw.training.callbacks.trackers_log import TrackersLog, case_table, draw_case, scores_of
+from segfw.training.callbacks.trackers_log import TrackersLog, _draw_patch, case_table, draw_case, scores_of
 from tests.tracking.recorder import Recorder
 from tests.training.conftest import make_case
 
@@ -50,7 +50,7 @@ def test_a_picture_every_so_many_epochs(tmp_path, make_run, fit, io, every, epoc
     followed(make_run(max_epochs=3), tmp_path, fit, io, recorder, every)
     pictures = [call for call in recorder.told if call[0] == "picture"]
     assert [call[4] for call in pictures] == epochs
-    assert all(call[1:4] == ("val/patches", (256, 3 * 256 + 2 * 4, 3), pictures[0][3]) for call in pictures)
+    assert all(call[1:4] == ("val/patches", (256, 2 * 256 + 4, 3), pictures[0][3]) for call in pictures)
     assert all("blue core, orange shell" in call[3] for call in pictures)
 
 
@@ -91,6 +91,17 @@ def test_worst_and_best_case_are_shown(tmp_path, make_run, fit, io):
     shown = {row[columns.index("case")]: row[columns.index("picture")] for row in rows}
     assert all(shown[case] == tmp_path / "validation" / "thumbnails" / f"{case}.png" for case in "bc")
     assert all(path.read_bytes()[1:4] == b"PNG" for path in shown.values())
+
+
+def test_a_patch_of_two_axes_and_one_of_regions_are_drawn():
+    image, label, logits = np.zeros((8, 8)), np.zeros((8, 8), int), np.full((2, 8, 8), -1.0)
+    label[2:6, 2:6] = 1
+    regions = LabelSet({"background": 0, "whole": (1, 2), "core": 2}, (1, 2))
+    picture = _draw_patch(image, label, logits, regions)
+    assert picture[64, 64].any()
+    logits[1, 0, 0] = 1.0
+    assert _draw_patch(image, label, logits, regions)[:32, :32].any()
+    assert not picture[:32, :32].any()
 
 
 def test_a_case_without_foreground_has_no_dice_and_is_neither_worst_nor_best():
