@@ -18,10 +18,8 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from segfw.__main__ import main
-from segfw.core.errors import UsageError
-from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.support.ranks import Ranks
-from segfw.stages.followers import check_followers, following
+from segfw.stages.followers import following
 from segfw.stages.runs import load_run
 from segfw.training.validation import FoldIO
 from tests.stages.tiny_dataset import CASES, make
@@ -248,9 +246,3 @@ def test_the_first_rank_alone_tells(followed):
     with following(load_run(folder), folder, io, Ranks(1, 2, 1, 2)) as followers:
         assert followers == ()
     assert sorted((followed.outputs / "wandb").iterdir()) == before
-
-
-def test_a_package_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr("segfw.tracking.building.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"logger.mlflow=true needs a package .*pip install"):
-        check_followers(LoggerSettings(mlflow=True))
