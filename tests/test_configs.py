@@ -17,8 +17,8 @@ from segfw.core.settings.training import AugmentationSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = (
-    *("planner", "network", "augmentation", "loss", "optimizer", "schedule", "callbacks", "executor", "experiment"),
-    *("debug", "hparams_search"),
+    *("planner", "network", "augmentation", "loss", "optimizer", "schedule"),
+    *("callbacks", "logger", "executor", "experiment", "debug", "hparams_search"),
 )
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 TASKS = sorted(path.stem for path in (CONFIGS / "task").glob("*.yaml"))
@@ -70,6 +70,12 @@ def test_fast_is_six_hundred_iterations_of_a_simpler_recipe():
     assert (settings.schedule.name, settings.schedule.warmup, settings.schedule.interval) == ("one_cycle", 0.15, "step")
     assert (settings.loss.batch_dice, settings.loss.deep_supervision) == (True, True)
     assert (settings.augmentation.name, settings.augmentation.mirror_axes) == ("light", ())
+
+
+@pytest.mark.parametrize("choice", ["many", "[wandb,tensorboard,mlflow]"])
+def test_several_loggers_at_once(choice):
+    logger = composed("experiment", "+task=Task04", f"logger={choice}", "logger.upload=[images]").logger
+    assert (logger.wandb, logger.tensorboard, logger.mlflow, logger.upload) == (True, True, True, ("images",))
 
 
 def test_weights_of_classes_are_a_list_or_a_mapping():

@@ -23,6 +23,7 @@ from segfw.core.support.files import write_text
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
 from segfw.core.support.ranks import Ranks, launched_ranks
 from segfw.stages.fold_files import FoldFiles, fold_io
+from segfw.stages.followers import following
 from segfw.stages.pretrained import read_pretrained
 from segfw.stages.rank_calls import Call, call_ranks, calls, session_folder
 from segfw.stages.raw import workspace_of
@@ -106,7 +107,9 @@ def join(call: Call, ranks: Ranks) -> FoldResult:
     take_device(ranks, settings.devices)
     threads = threads_per_process(settings, ranks.local_size)
     device = choose_device(settings.accelerator, settings.precision, threads)
-    return fit_fold(run, folder, device, fold_io(call.files), callbacks, pretrained, deadline, ranks)
+    io = fold_io(call.files)
+    with following(run, folder, io, ranks) as followers:
+        return fit_fold(run, folder, device, io, (*callbacks, *followers), pretrained, deadline, ranks)
 
 
 def _result(folder: Path) -> FoldResult:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from segfw.core.errors import DataError
 from segfw.core.support.locks import Lock
-from segfw.core.types import IntArray, Volume
-from segfw.io.formats.readers import read_geometry, read_label, write_label
+from segfw.core.types import FloatArray, IntArray, Volume
+from segfw.io.formats.readers import read_geometry, read_image, read_label, write_label
 from segfw.stages.job import Job
 from segfw.training.run import FoldRun
 from segfw.training.validation import FoldIO
@@ -49,5 +51,9 @@ def fold_io(files: FoldFiles) -> FoldIO:
     def write(name: str, segmentation: IntArray, path: Path) -> None:
         write_label(path, segmentation, read_geometry(files.cases[name].image))
 
+    def case(name: str, path: Path) -> tuple[FloatArray, IntArray, IntArray]:
+        image = read_image([files.cases[name].image]).array[0]
+        return image, np.asarray(reference(name).array[0]), np.asarray(read_label(str(path)).array[0])
+
     lock = Lock(Path(files.lock), files.token)
-    return FoldIO(read_reference=reference, write_segmentation=write, check_ownership=lock.check)
+    return FoldIO(reference, write, lock.check, case)

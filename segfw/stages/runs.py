@@ -11,6 +11,7 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.plan import Plan
 from segfw.core.scoring.metrics import Summary, summary_from_plain
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
 from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.core.support.durations import parse_duration
@@ -62,6 +63,9 @@ CONTINUES = (
 """Keys (and groups of keys) that may differ without making it another training."""
 OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
 """Keys that differ between the runs of one name: each configuration, network and fold has its own."""
+
+NOT_LED_BY = ("tags", "callbacks", "logger", "stages", "configurations", "folds", "overwrite")
+"""Settings that tell nothing of a single run, or stand elsewhere in its config.yaml."""
 
 
 def make_run(job: Job, configuration: str, fold: FoldName) -> FoldRun:
@@ -130,13 +134,19 @@ def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
 
 
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
-    """Return what config.yaml holds: the run, a hash of the dataset's content, and words to find it by."""
+    """Return what config.yaml holds: the run, a hash of the dataset's content, words to find it by, and who follows it.
+
+    `command`: the settings that led to the run, such as how cases were split, which are no part of it.
+    """
     settings = job.settings
+    plain, own = to_plain(settings), to_plain(run)
     return {
         "dataset": job.record.content,
         "tags": list(settings.tags),
         "callbacks": settings.callbacks,
-        "run": to_plain(run),
+        "logger": plain["logger"],
+        "command": {key: value for key, value in plain.items() if key not in {*own, *NOT_LED_BY}},
+        "run": own,
     }
 
 
@@ -150,6 +160,17 @@ def load_callbacks(folder: Path) -> dict[str, Any]:
     """Read which callbacks of the user's the run in `folder` was given."""
     callbacks = _mapping(folder / CONFIG).get("callbacks")
     return callbacks if isinstance(callbacks, dict) else {}
+
+
+def load_logger(folder: Path) -> LoggerSettings:
+    """Read who follows the run in `folder`."""
+    path = folder / CONFIG
+    return from_plain(LoggerSettings, _mapping(path).get("logger") or {}, f"{path}: logger")
+
+
+def load_config(folder: Path) -> dict[str, object]:
+    """Read all of a run's config.yaml."""
+    return _mapping(folder / CONFIG)
 
 
 def _mapping(config: Path) -> dict[str, object]:

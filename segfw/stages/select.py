@@ -18,6 +18,7 @@ from segfw.stages.cascade import with_first_stages, without_stale
 from segfw.stages.competition import compete, winner_of
 from segfw.stages.contestants import model_members
 from segfw.stages.ending import StageEnd, nothing_to_do, wrote
+from segfw.stages.followers import tell_selection
 from segfw.stages.groups import groups_of
 from segfw.stages.job import Job
 from segfw.stages.packaging import package
@@ -49,13 +50,19 @@ def run(job: Job) -> StageEnd:
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
             lock.check()
             alone = (folds[0].run.configuration_name,)
-            return _end(job, alone, package(job, members, alone, None), None)
+            packaged = package(job, members, alone, None)
+            if packaged:
+                tell_selection(job, None)
+            return _end(job, alone, packaged, None)
         record, is_new = _selected(job, scored, folds)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
         lock.check()
-        return _end(job, deciding, package(job, members, deciding, record), is_new)
+        packaged = package(job, members, deciding, record)
+        if packaged or is_new:
+            tell_selection(job, record)
+        return _end(job, deciding, packaged, is_new)
 
 
 def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:

@@ -31,6 +31,7 @@ from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.failures import forget_failure, noting_failure
 from segfw.stages.fit import fit_in_children, fit_with_called
 from segfw.stages.fold_files import FoldFiles, files_of, fold_io
+from segfw.stages.followers import check_followers, following
 from segfw.stages.job import Job
 from segfw.stages.preprocess import require_store
 from segfw.stages.pretrained import check_pretrained, read_pretrained
@@ -75,6 +76,7 @@ def check(settings: ExperimentSettings) -> None:
     """Raise at once, before hours of preprocessing, what training would refuse: device, weights, code of the user's."""
     choose_team(settings.trainer, launched_ranks())
     build_callbacks(settings.callbacks)
+    check_followers(settings.logger)
     check_pretrained(settings.pretrained)
     check_arguments(settings.network)
     check_portable(settings.network)
@@ -192,8 +194,9 @@ def _fit(
     devices = team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
     if devices > 1:
         return fit_in_children(folder, files, devices, deadline)
-    callbacks = build_callbacks(job.settings.callbacks)
-    return fit_fold(fold_run, folder, team.device, fold_io(files), callbacks, pretrained, deadline)
+    callbacks, io = build_callbacks(job.settings.callbacks), fold_io(files)
+    with following(fold_run, folder, io) as followers:
+        return fit_fold(fold_run, folder, team.device, io, (*callbacks, *followers), pretrained, deadline)
 
 
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:

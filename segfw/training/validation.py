@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segfw.core.errors import ArtefactError
@@ -58,12 +59,14 @@ class FoldIO:
 
     `read_reference(case)` returns the label map as it was annotated; `write_segmentation(case, array (Z, Y, X), path)`
     writes a segmentation on that case's grid. `check_ownership()` raises when another command has taken the run over
-    meanwhile; it is called before anything is replaced.
+    meanwhile; it is called before anything is replaced. `read_case(case, path)`, where it is given, returns the image's
+    first channel, the label map and the segmentation at `path` of a case, each (Z, Y, X) on its own grid.
     """
 
     read_reference: Callable[[str], Volume]
     write_segmentation: Callable[[str, IntArray, Path], None]
     check_ownership: Callable[[], None] = lambda: None
+    read_case: Callable[[str, Path], tuple[NDArray[np.floating], IntArray, IntArray]] | None = None
 
 
 @dataclass(frozen=True)

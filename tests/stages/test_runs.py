@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from segfw.core.settings.schema import ExperimentSettings, InferenceSettings
+from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.settings.training import (
     AugmentationSettings,
     DataSettings,
@@ -17,7 +18,7 @@ from segfw.core.settings.training import (
 )
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.interop.nnunet import read_plans
-from segfw.stages.runs import Done, relevant
+from segfw.stages.runs import Done, load_logger, relevant
 from segfw.stages.train import _deadline
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS
@@ -35,6 +36,16 @@ def test_more_epochs_devices_workers_and_windows_continue_a_run():
     assert changed(trainer=TrainerSettings(max_epochs=7, accelerator="cpu", threads=3, compile=True)) == []
     assert changed(trainer=TrainerSettings(devices=(0, 2), num_nodes=2, strategy="ddp")) == []
     assert changed(data=DataSettings(workers=9), inference=InferenceSettings(mirror=False)) == []
+
+
+def test_who_follows_a_run_makes_no_other_one():
+    plain = {"dataset": "hash", "run": to_plain(RUN)}
+    assert relevant({**plain, "logger": {"wandb": True}, "command": {"name": "x"}}) == relevant(plain)
+
+
+def test_a_run_of_an_earlier_version_is_followed_by_nobody(tmp_path):
+    (tmp_path / "config.yaml").write_text("run: {}\n")
+    assert load_logger(tmp_path) == LoggerSettings()
 
 
 def test_axes_that_a_rule_finds_and_where_augmentation_happens_continue_a_run():

@@ -73,6 +73,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "trainer.checkpoint_minutes": ABOVE_0,
     "trainer.devices": AT_LEAST_0,
     "trainer.*": AT_LEAST_1,
+    "logger.pictures_every": AT_LEAST_1,
     "inference.step_size": STEP,
     "inference.window_batch_size": AT_LEAST_1,
     "inference.depth": AT_LEAST_1,

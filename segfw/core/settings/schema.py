@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
+from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.settings.training import (
     AugmentationSettings,
     DataSettings,
@@ -210,6 +211,7 @@ class ExperimentSettings:
     pretrained: PretrainedSettings = field(default_factory=PretrainedSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Any] = setting({}, "further Lightning callbacks, each with _target_")
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
     inference: InferenceSettings = field(default_factory=InferenceSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)

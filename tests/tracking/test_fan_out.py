@@ -1,0 +1,116 @@
+"""What leaves this machine, and that a tracker that fails is left out while everything else goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segfw.tracking.fan_out import FanOut, telling
+from tests.tracking.recorder import Recorder
+
+PICTURE = np.zeros((2, 3, 3), np.uint8)
+PNG = Path("worst.png")
+
+
+def tell_everything(fan_out: FanOut) -> None:
+    fan_out.scalars({"train/loss": 0.5}, 0)
+    fan_out.picture("val/patches", PICTURE, "two patches", 0)
+    fan_out.table("val/cases", ["case", "picture"], [["ann", PNG]])
+    fan_out.files("plan", "plan", [Path("plan.yaml")])
+    fan_out.files("fingerprint", "fingerprint", [PNG])
+    fan_out.files("model", "model", [Path("models/main")])
+
+
+def told(remote: bool, *upload: str) -> list[tuple[object, ...]]:
+    recorder = Recorder(remote)
+    with telling({"one": lambda: recorder}, upload) as fan_out:
+        tell_everything(fan_out)
+    assert recorder.told.pop() == ("close", False)
+    return recorder.told
+
+
+def test_scalars_alone_leave_the_machine_unless_more_is_allowed():
+    assert told(True) == [("scalars", {"train/loss": 0.5}, 0)]
+
+
+@pytest.mark.parametrize(
+    ("upload", "more"),
+    [
+        (("images",), ["picture", "files fingerprint"]),
+        (("tables",), ["table"]),
+        (("model",), ["files plan", "files model"]),
+        (("images", "tables", "model"), ["picture", "table", "files plan", "files fingerprint", "files model"]),
+    ],
+)
+def test_each_word_lets_its_own_kind_go(upload, more):
+    names = [f"{call[0]} {call[2]}" if call[0] == "files" else call[0] for call in told(True, *upload)]
+    assert names == ["scalars", *more]
+
+
+def test_a_local_tracker_is_told_everything_whatever_may_be_uploaded():
+    assert told(False) == told(True, "images", "tables", "model")
+
+
+def test_pictures_in_tables_need_both_words():
+    assert told(True, "tables")[1] == ("table", "val/cases", ["case", "picture"], [["ann", None]])
+    assert told(True, "tables", "images")[2] == ("table", "val/cases", ["case", "picture"], [["ann", PNG]])
+
+
+def test_what_nobody_may_have_need_not_be_made():
+    fan_out = FanOut(["images"])
+    assert not fan_out.shows("images")
+    fan_out.add("remote", lambda: Recorder(remote=True))
+    assert (fan_out.shows("images"), fan_out.shows("tables")) == (True, False)
+    fan_out.add("local", Recorder)
+    assert fan_out.shows("tables")
+
+
+def test_a_tracker_that_fails_is_named_once_and_left_out(caplog):
+    broken, sound = Recorder(fails=("scalars",)), Recorder()
+    with telling({"broken": lambda: broken, "sound": lambda: sound}, ()) as fan_out:
+        fan_out.scalars({"train/loss": 1.0}, 0)
+        fan_out.scalars({"train/loss": 0.5}, 1)
+    assert sound.what() == ["scalars", "scalars", "close"]
+    assert broken.told == [("close", True)]
+    assert [m for m in caplog.messages if "broken" in m] == [
+        "logger broken fails and is left out from here on, the training goes on: OSError: the disk is full"
+    ]
+
+
+def test_a_tracker_that_cannot_be_opened_is_left_out(caplog):
+    def refuse() -> Recorder:
+        raise RuntimeError("no server")
+
+    with telling({"absent": refuse}, ()) as fan_out:
+        fan_out.scalars({"train/loss": 1.0}, 0)
+    assert "logger absent fails" in caplog.text
+    assert "RuntimeError: no server" in caplog.text
+
+
+def test_one_that_cannot_be_closed_keeps_no_other_open(caplog):
+    stuck, sound = Recorder(fails=("close",)), Recorder()
+    with telling({"stuck": lambda: stuck, "sound": lambda: sound}, ()):
+        pass
+    assert sound.told == [("close", False)]
+    assert "logger stuck fails" in caplog.text
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), SystemExit(143), ValueError("bad")], ids=repr)
+def test_all_are_closed_as_failed_when_the_training_is(ending):
+    trackers = {"one": Recorder(), "two": Recorder()}
+    with (
+        pytest.raises(type(ending)),
+        telling({name: lambda tracker=tracker: tracker for name, tracker in trackers.items()}, ()),
+    ):
+        raise ending
+    assert [tracker.told for tracker in trackers.values()] == [[("close", True)]] * 2
+
+
+def test_an_interruption_while_one_closes_leaves_none_open():
+    interrupted, other = Recorder(fails=("close",), error=KeyboardInterrupt()), Recorder()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        telling({"other": lambda: other, "interrupted": lambda: interrupted}, ()),
+    ):
+        pass
+    assert ("close", False) in other.told
