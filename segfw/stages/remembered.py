@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from segfw.core.errors import UsageError
 from segfw.core.support.conversion import from_plain, to_plain
@@ -14,17 +14,29 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def remembered(path: Path, kind: type[T], make: Callable[[], T]) -> T:
-    """Return what `path` holds, or make it and write it there. The file's name tells what it was made from."""
+def recall(path: Path, kind: type[T]) -> T | None:
+    """Return what `path` holds, None where there is nothing of use. The file's name tells what it was made from."""
     try:
         return from_plain(kind, json.loads(path.read_text(encoding="utf-8")), path.name)
     except FileNotFoundError:
-        pass
+        return None
     except (OSError, ValueError, UsageError) as error:
         log.warning("%s is damaged and made again: %s", path, error)
-    made = make()
-    write_text(path, json.dumps(to_plain(made), separators=(",", ":")))
-    return made
+        return None
+
+
+def keep(path: Path, value: Any) -> None:
+    """Write a value to be recalled."""
+    write_text(path, json.dumps(to_plain(value), separators=(",", ":")))
+
+
+def remembered(path: Path, kind: type[T], make: Callable[[], T]) -> T:
+    """Return what `path` holds, or make it and write it there."""
+    found = recall(path, kind)
+    if found is None:
+        found = make()
+        keep(path, found)
+    return found
 
 
 def forget_others(folder: Path, beginning: str, kept: Collection[Path]) -> None:

@@ -13,7 +13,7 @@ from segfw.core.scoring.label_confusion import Pairs, add_pairs, confuse, confus
 from segfw.io.formats.readers import read_label
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
-from segfw.stages.remembered import forget_others, remembered
+from segfw.stages.remembered import forget_others, keep, recall
 from segfw.stages.report_winner import SegmentedCase, Winner
 from segfw.tracking.confusion_figure import ConfusionOf
 from segfw.workspace import digest
@@ -36,21 +36,21 @@ def winner_confusion(job: Job, winner: Winner | None, folder: Path) -> Confusion
     """Count the winner's confusion over all cases at hand; what was counted before is taken from `folder`."""
     if winner is None or not winner.cases:
         return None
-    total: Pairs = {}
-    kept = []
     beginning = f"confusion_{job.settings.name}_"
+    by_fold = {fold: [c for c in winner.cases if c.fold == fold] for fold in sorted({c.fold for c in winner.cases})}
+    paths = {fold: folder / f"{beginning}{digest(_made_from(job, cases))}.json" for fold, cases in by_fold.items()}
+    known = {fold: recall(path, _Counted) for fold, path in paths.items()}
     try:
-        for fold in sorted({case.fold for case in winner.cases}):
-            cases = [case for case in winner.cases if case.fold == fold]
-            made_from = [ALGORITHM, job.dataset.labels, *sorted([c.case.name, c.made_from] for c in cases)]
-            path = folder / f"{beginning}{digest(made_from)}.json"
-            counted = remembered(path, _Counted, lambda cases=cases, fold=fold: _count(job, winner.name, fold, cases))
-            total = add_pairs(total, {(i, j): voxels for i, j, voxels in counted.counts})
-            kept.append(path)
+        counted = _count(job, winner.name, {fold: by_fold[fold] for fold, found in known.items() if found is None})
     except JobError as error:
         log.warning("report: without the confusion of labels: %s", error)
         return ConfusionOf(winner.name, None, 0)
-    forget_others(folder, beginning, kept)
+    for fold, found in counted.items():
+        keep(paths[fold], found)
+    forget_others(folder, beginning, list(paths.values()))
+    total: Pairs = {}
+    for found in (*counted.values(), *known.values()):
+        total = add_pairs(total, {(i, j): voxels for i, j, voxels in found.counts} if found else {})
     names = {case.case.name for case in winner.cases}
     return ConfusionOf(winner.name, confusion_of(total, job.dataset.labels), len(names))
 
@@ -64,14 +64,29 @@ def confuse_case(task: tuple[SegmentedCase, LabelSet, dict[int, int]]) -> Pairs:
     return confuse(reference, segmented.read_prediction(), labels)
 
 
-def _count(job: Job, name: str, fold: int, cases: list[SegmentedCase]) -> _Counted:
-    tasks = {each.case.name: (each, job.dataset.labels, dict(job.dataset.remap)) for each in cases}
-    title = f"compare the labels of {name}, fold {fold},"
-    found = run_cases(confuse_case, tasks, job.settings.executor.workers, title, _bytes_of_a_case(job))
-    total: Pairs = {}
-    for pairs in found.values():
-        total = add_pairs(total, pairs)
-    return _Counted(tuple((i, j, voxels) for (i, j), voxels in sorted(total.items())))
+def _made_from(job: Job, cases: list[SegmentedCase]) -> list[object]:
+    return [ALGORITHM, job.dataset.labels, sorted([case.case.name, case.made_from] for case in cases)]
+
+
+def _count(job: Job, name: str, by_fold: dict[int, list[SegmentedCase]]) -> dict[int, _Counted]:
+    """Count the cases of some folds, all by the same workers."""
+    tasks = {
+        f"{each.case.name} of fold {fold}": (each, job.dataset.labels, dict(job.dataset.remap))
+        for fold, cases in by_fold.items()
+        for each in cases
+    }
+    if not tasks:
+        return {}
+    found = run_cases(
+        confuse_case, tasks, job.settings.executor.workers, f"compare the labels of {name},", _bytes_of_a_case(job)
+    )
+    totals: dict[int, Pairs] = {fold: {} for fold in by_fold}
+    for (each, _, _), pairs in zip(tasks.values(), found.values(), strict=True):
+        totals[each.fold] = add_pairs(totals[each.fold], pairs)
+    return {
+        fold: _Counted(tuple((i, j, voxels) for (i, j), voxels in sorted(total.items())))
+        for fold, total in totals.items()
+    }
 
 
 def _bytes_of_a_case(job: Job) -> float:

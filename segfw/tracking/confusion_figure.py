@@ -17,6 +17,8 @@ MOST_LABELS = 40
 """Of which the matrix is drawn; of more only the list is given."""
 MOST_WITH_NUMBERS = 16
 MOST_LISTED = 8
+LEAST_COLUMNS = 7
+"""For which the width is divided, so that squares of few labels are not drawn out."""
 LEAST_SHARE = 0.0005
 LONGEST_NAME = 24
 
@@ -74,12 +76,12 @@ def confusion_figure(names: Sequence[str], shares: Sequence[Sequence[float]], pa
                 text = "100" if share >= 0.9995 else f"{100 * share:.1f}"
                 panel.text(column, row, text, ha="center", va="center", fontsize=9, color=palette.ink)
     short = [plain(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…") for name in names]
-    turn = 0 if count <= 8 and max(map(len, short)) <= 80 // count else 60
+    turn = 0 if max(map(len, short)) <= 90 // max(count, LEAST_COLUMNS) else 60
     panel.set_xticks(range(count), short, rotation=turn, ha="center" if not turn else "left", color=palette.ink)
     panel.set_yticks(range(count), short, color=palette.ink)
     panel.xaxis.tick_top()
     panel.tick_params(labelsize=9 if count <= MOST_WITH_NUMBERS else 7.5)
-    panel.set_xlim(-0.5, count - 0.5)
+    panel.set_xlim(-0.5, max(count, LEAST_COLUMNS) - 0.5)
     panel.set_ylim(count - 0.5, -0.5)
     for spine in panel.spines.values():
         spine.set_visible(False)

@@ -57,6 +57,16 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     return f"<p{kind}>{escape(text)}</p>\n"
 
 
+def lead(text: str) -> str:
+    """Return the sentence that tells the result, larger than the others."""
+    return f'<p class="lead">{escape(text)}</p>\n'
+
+
+def caption(*sentences: str) -> str:
+    """Return small print under a part of the page."""
+    return f'<p class="quiet caption">{escape(" ".join(sentences))}</p>\n'
+
+
 def section(anchor: str, title: str, *body: str) -> str:
     """Return a card with a heading; `body` is markup."""
     return f'<section id="{escape(anchor)}">\n{heading(title, 2)}{"".join(body)}</section>\n'

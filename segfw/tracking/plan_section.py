@@ -1,5 +1,6 @@
 """The page's part on the plan: what was decided for each configuration, and why."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from segfw.core.labels import LabelSet
@@ -99,9 +100,16 @@ def _decided(c: Configuration) -> dict[str, str]:
 
 def _reason(here: str, comment: str) -> Markup:
     """Return what decided, and the rule in small print."""
-    said = here.removeprefix(HERE)
-    rule = comment.partition(RULE)[2]
+    said = _typeset(here.removeprefix(HERE))
+    rule = _typeset(comment.partition(RULE)[2])
     return explained(said[:1].upper() + said[1:], f"{RULE}{rule}" if rule else "")
+
+
+def _typeset(text: str) -> str:
+    """Return a plan's comment with the signs that a page has."""
+    for sign, better in ((">=", "≥"), ("<=", "≤"), ("->", "→")):
+        text = text.replace(sign, better)
+    return re.sub(r"(?<=\d) x (?=\d)", " × ", text)
 
 
 def _facts(configuration: Configuration, num_parameters: int | None) -> dict[str, str]:

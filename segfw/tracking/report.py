@@ -73,7 +73,11 @@ def build_report(content: ReportContent) -> str:
         ("cases", "Cases", lambda c: viewer(c.viewed, c.labels, c.viewer_notes)),
         ("validation", "Validation", lambda c: validation_section(c.validations, c.winner, c.tolerance)),
         ("confusion", "Confusion", lambda c: confusion_section(c.confusion, c.labels)),
-        ("selection", "Selection", _selection),
+        (
+            "selection",
+            "Selection",
+            lambda c: selection_table(c.candidates, c.winner, c.same_cases, c.selection_notes),
+        ),
         ("training", "Training", lambda c: training_section(c.curves, c.winner)),
         ("plan", "Plan", _plan),
         ("fingerprint", "Fingerprint", lambda c: fingerprint_section(c.fingerprint, c.plan, c.channel_names)),
@@ -92,8 +96,7 @@ def build_report(content: ReportContent) -> str:
 
 def _result(content: ReportContent) -> str:
     scores = content.winner_scores or next(iter(content.validations), None)
-    notes = content.selection_notes if content.choice else ()
-    return summary(content.choice, scores, content.num_cases, notes)
+    return summary(content.choice, scores, content.num_cases)
 
 
 def _key_facts(content: ReportContent) -> list[tuple[str, str]]:
@@ -108,11 +111,6 @@ def _key_facts(content: ReportContent) -> list[tuple[str, str]]:
 def _plan(content: ReportContent) -> str:
     told = plan_section(content.plan, content.num_parameters, content.reasons, content.plan_notes)
     return told + networks_part(content.networks, content.compared, len(content.channel_names), content.labels)
-
-
-def _selection(content: ReportContent) -> str:
-    notes = () if content.choice else content.selection_notes
-    return selection_table(content.candidates, content.winner, content.same_cases, notes)
 
 
 def _footer(content: ReportContent) -> str:

@@ -1,10 +1,10 @@
 """The page's first part: what won, how well it does on cases it has not seen, label by label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segfw.tracking.numbers import NOTHING, Distribution, decimals, distribution
-from segfw.tracking.page import Markup, paragraph, table, tiles
+from segfw.tracking.page import Markup, caption, lead, paragraph, table, tiles
 from segfw.tracking.validation_section import ValidationScores
 
 WIDTH, HEIGHT = 168, 16
@@ -27,7 +27,7 @@ class Choice:
     reason: str = ""
 
 
-def summary(choice: Choice | None, scores: ValidationScores | None, cases: int, notes: Sequence[str] = ()) -> str:
+def summary(choice: Choice | None, scores: ValidationScores | None, cases: int) -> str:
     """Return the result in a screen. `scores`: of the winner, without postprocessing; `cases`: of the dataset."""
     if scores is None:
         return paragraph(f"No result yet: no fold has been validated. The dataset has {cases} cases.", quiet=True)
@@ -46,12 +46,7 @@ def summary(choice: Choice | None, scores: ValidationScores | None, cases: int, 
         ("cases scored", str(choice.num_cases)),
         ("candidates", str(choice.num_candidates)),
     ]
-    return (
-        paragraph(sentence)
-        + tiles(facts)
-        + _labels(scores, choice)
-        + "".join(paragraph(note, quiet=True) for note in (_explanation(choice), *notes))
-    )
+    return lead(sentence) + tiles(facts) + _labels(scores, choice) + caption(_explanation(choice))
 
 
 def _explanation(choice: Choice) -> str:

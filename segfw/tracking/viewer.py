@@ -13,7 +13,7 @@ from typing import Any
 
 from segfw.core.labels import IGNORE, LabelSet
 from segfw.tracking.case_pictures import Pictures
-from segfw.tracking.page import data_block, paragraph
+from segfw.tracking.page import caption, data_block, paragraph
 
 MOST_BYTES = 11_000_000
 """Of the pictures of all cases together: the page stays below 20 MB."""
@@ -85,7 +85,7 @@ def viewer(cases: Sequence[ViewedCase], labels: LabelSet, notes: Sequence[str] =
         return paragraph("No segmentation of a validated case is at hand.", quiet=True) + "".join(
             paragraph(note, quiet=True) for note in notes
         )
-    told = "".join(paragraph(note, quiet=True) for note in (*_how_made(cases[0]), _CAPTION, *notes))
+    told = caption(*notes, *_how_made(cases[0]), _CAPTION)
     return _MARKUP.format(unit=escape(cases[0].unit)) + told + data_block("viewer-data", viewer_data(cases, labels))
 
 
