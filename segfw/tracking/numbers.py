@@ -28,8 +28,8 @@ def distribution(values: Sequence[float]) -> Distribution | None:
         return None
     mean = sum(known) / len(known)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / len(known))
-    quartiles = [_quantile(known, share) for share in (0.25, 0.5, 0.75)]
-    return Distribution(len(known), mean, deviation, known[0], *quartiles, known[-1])
+    first, median, third = (_quantile(known, share) for share in (0.25, 0.5, 0.75))
+    return Distribution(len(known), mean, deviation, known[0], first, median, third, known[-1])
 
 
 def number(value: float | None, digits: int) -> str:

@@ -75,7 +75,7 @@ class ViewedCase:
     @property
     def title(self) -> str:
         """What the case is called where one is chosen."""
-        scored = "" if math.isnan(self.mean_dice) else f", Dice {self.mean_dice:.3f}"
+        scored = "" if math.isnan(self.mean_dice) else f" (Dice {self.mean_dice:.3f})"
         return f"{self.role}: {self.name}{scored}"
 
 

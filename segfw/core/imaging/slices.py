@@ -101,7 +101,7 @@ def frame_around(foreground: BoolArray, spacing: Spacing, most_slices: int, long
     At most `most_slices` slices, evenly spread, of at most `longest_edge` pixels along either edge. `spacing`: of the
     mask's axes.
     """
-    spans = [_span(foreground.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    spans = [_span(np.asarray(foreground.any(axis=others))) for others in ((1, 2), (0, 2), (0, 1))]
     first, last = spans[0]
     margin = max(LEAST_SLICES, (last - first) // 10)
     slices = np.arange(max(first - margin, 0), min(last + margin, len(foreground)))

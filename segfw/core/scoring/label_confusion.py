@@ -26,7 +26,7 @@ class Confusion:
         """Each row divided by its sum; NaN in a row of a label that no reference has."""
         counts = np.asarray(self.counts, np.float64)
         totals = counts.sum(1, keepdims=True)
-        return np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+        return np.asarray(np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0))
 
 
 def confuse(reference: IntArray, prediction: IntArray, labels: LabelSet) -> Pairs:
