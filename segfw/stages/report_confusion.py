@@ -45,8 +45,8 @@ def winner_confusion(job: Job, winner: Winner | None, folder: Path) -> Confusion
     except JobError as error:
         log.warning("report: without the confusion of labels: %s", error)
         return ConfusionOf(winner.name, None, 0)
-    for fold, found in counted.items():
-        keep(paths[fold], found)
+    for fold, new in counted.items():
+        keep(paths[fold], new)
     forget_others(folder, beginning, list(paths.values()))
     total: Pairs = {}
     for found in (*counted.values(), *known.values()):

@@ -148,7 +148,7 @@ def page(opened: Any) -> Any:
 
 def drawn(page: Any, place: str) -> None:
     """Wait until a case and slice are on the canvas."""
-    page.wait_for_function(f"document.getElementById('viewer').dataset.drawn === '{place}'")
+    page.wait_for_selector(f"#viewer[data-drawn='{place}']")
 
 
 def pixels(page: Any) -> str:
@@ -161,8 +161,10 @@ def pixels(page: Any) -> str:
 def color_at(page: Any, x: float, y: float) -> list[int]:
     """Return the color at a place given as shares of the canvas."""
     found: list[int] = page.evaluate(
-        "([x, y]) => { const c = document.getElementById('viewer-canvas');"
-        "return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data].slice(0, 3) }",
+        "([x, y]) => { const shown = document.getElementById('viewer-canvas'), c = document.createElement('canvas');"
+        "c.width = c.height = 1; const pen = c.getContext('2d');"  # read from a copy: the canvas itself is not for that
+        "pen.drawImage(shown, x * shown.width, y * shown.height, 1, 1, 0, 0, 1, 1);"
+        "return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3) }",
         [x, y],
     )
     return found
