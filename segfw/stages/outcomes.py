@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, UsageError
 from segfw.core.scoring.metrics import CaseMetrics, Counts
 from segfw.core.scoring.postprocessing import Step
@@ -125,9 +126,7 @@ class Outcomes:
         return *key, self._made_from[key], digest(steps) if steps else ""
 
     def _hash(self, key: Key) -> str:
-        case = self._cases.get(key[1])
-        weights = [[fold.done.weights, fold.done.inference] for fold in _folds_of(self.contestant, key[0])]
-        return digest([weights, self._job.record.content_of(case) if case else None])
+        return outcome_of(self._job, self.contestant, key[0], self._cases.get(key[1]))
 
     def _task(self, key: Key) -> CaseTask:
         number, name = key
@@ -139,11 +138,7 @@ class Outcomes:
         return CaseTask(name, case.label, remap, plan, str(self._segmentation(key)), made_from, maps)
 
     def _segmentation(self, key: Key) -> Path:
-        """Where a case's segmentation lies: of a validation, or of an ensemble once it is made."""
-        number, name = key
-        if len(self.contestant.members) == 1:
-            return _folds_of(self.contestant, number)[0].folder / VALIDATION / f"{name}{ENDING}"
-        return self._folder / "segmentations" / f"fold_{number}" / f"{name}.npz"
+        return segmentation_file(self.contestant, key, self._folder)
 
     def _complete_logits(self, keys: Sequence[Key]) -> None:
         """Let the logits be there of cases whose segmentation is not."""
@@ -151,6 +146,38 @@ class Outcomes:
         for number in dict.fromkeys(fold for fold, _ in lacking):
             for fold in _folds_of(self.contestant, number):
                 self._missing.complete(fold, [case for of_fold, case in lacking if of_fold == number])
+
+
+def outcome_of(job: Job, contestant: Contestant, fold: int, case: Case | None) -> str:
+    """Return a hash of what a case's segmentation and its scores were made from; None: no longer in the dataset."""
+    weights = [[each.done.weights, each.done.inference] for each in _folds_of(contestant, fold)]
+    return digest([weights, job.record.content_of(case) if case else None])
+
+
+def segmentation_file(contestant: Contestant, key: Key, folder: Path) -> Path:
+    """Where a case's segmentation lies: of a validation or, of an ensemble, below the `folder` of its scores."""
+    number, name = key
+    if len(contestant.members) == 1:
+        return _folds_of(contestant, number)[0].folder / VALIDATION / f"{name}{ENDING}"
+    return folder / "segmentations" / f"fold_{number}" / f"{name}.npz"
+
+
+def remembered_scores(job: Job, contestant: Contestant, folder: Path) -> dict[Key, CaseMetrics]:
+    """Return what a contestant reached before postprocessing, as far as it is on disk and of what is there now.
+
+    `folder`: of its scores. Nothing is computed.
+    """
+    if len(contestant.members) == 1:
+        return dict(_validated(contestant))
+    cases, keys = {case.name: case for case in job.dataset.cases}, set(contestant.keys)
+    found = {}
+    for entry in _load(folder / SCORES):
+        if (entry.fold, entry.case) in keys and not entry.steps:
+            made_from = outcome_of(job, contestant, entry.fold, cases.get(entry.case))
+            if entry.made_from == made_from:
+                counts = {label: Counts(*numbers) for label, numbers in entry.labels.items()}
+                found[entry.fold, entry.case] = CaseMetrics(entry.case, counts)
+    return found
 
 
 def _folds_of(contestant: Contestant, number: int) -> list[FinishedFold]:

@@ -15,6 +15,8 @@ Rows = Sequence[Mapping[str, float]]
 LABEL_PREFIX = "val/patch_dice/"
 MOST_LABELS = 8
 MARKED_EPOCHS = 12
+MOST_EPOCHS = 250
+"""Points of a curve on the page; of longer trainings each is a mean of several epochs."""
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
@@ -53,6 +55,49 @@ def curves_figure(rows: Rows, palette: Palette) -> Figure:
     if dice.lines:
         add_legend(dice, palette, "lower right")
     return figure
+
+
+def folds_figure(folds: Mapping[str, Rows], palette: Palette) -> Figure:
+    """Draw the trainings of several folds over one another, a color each: losses, patch Dice, and time per epoch."""
+    figure, panels = make_axes(palette, (10.0, 5.6), columns=2, heights=(1.0, 1.0))
+    columns = (
+        ("Training loss", "", "train/loss"),
+        ("Validation loss", "", "val/loss"),
+        ("Dice of validation patches, moving average", "", "val/patch_dice_ema"),
+        ("Time per epoch", "s", "seconds"),
+    )
+    last = max((row["epoch"] + 1 for rows in folds.values() for row in rows), default=1)
+    for panel, (title, unit, key) in zip(panels, columns, strict=True):
+        set_title(panel, palette, title, unit)
+        for number, (name, rows) in enumerate(folds.items()):
+            _plot(panel, rows, key, name, palette.series[number % len(palette.series)], 1.4, alpha=0.9)
+        panel.set_xlim(0, last * 1.02 if last > 1 else 2)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(5))
+    panels[2].set_ylim(0, 1)
+    panels[3].set_ylim(0, 1.1 * max((r.get("seconds", 0.0) for rows in folds.values() for r in rows), default=0.0) or 1)
+    for panel in panels[2:]:
+        panel.set_xlabel("finished epochs", fontsize=8.5, color=palette.muted)
+    if panels[0].lines:
+        add_legend(panels[0], palette, "upper right")
+    return figure
+
+
+def thinned(rows: Rows, most: int = MOST_EPOCHS) -> Rows:
+    """Return at most `most` rows, each the mean of equally many epochs (the last of what is left), NaN left out."""
+    size = -(-len(rows) // most)
+    if size <= 1:
+        return rows
+    return [_mean(rows[begin : begin + size]) for begin in range(0, len(rows), size)]
+
+
+def _mean(rows: Rows) -> dict[str, float]:
+    """Average each column over rows; the epoch is that of the last."""
+    found = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if not math.isnan(row.get(key, math.nan))]
+        found[key] = sum(values) / len(values) if values else math.nan
+    return {**found, "epoch": rows[-1]["epoch"]}
 
 
 def _draw_dice(panel: Axes, rows: Rows, palette: Palette) -> None:

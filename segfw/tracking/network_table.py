@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segfw.tracking.numbers import NOTHING
 from segfw.tracking.page import heading, paragraph, table
-
-NOT_KNOWN = "–"
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
             row.configuration,
             row.network,
             f"{row.parameters / 1e6:.2f} M",
-            NOT_KNOWN if row.flops is None else f"{row.flops / 1e9:.4g} GFLOP",
-            NOT_KNOWN if row.memory_gb is None else f"{row.memory_gb:.1f} GB",
+            NOTHING if row.flops is None else f"{row.flops / 1e9:.4g} GFLOP",
+            NOTHING if row.memory_gb is None else f"{row.memory_gb:.1f} GB",
         )
         for row in rows
     ]

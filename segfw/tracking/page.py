@@ -1,66 +1,49 @@
-"""HTML by small functions: every text is escaped here, and only finished markup is joined elsewhere."""
+"""HTML by small functions: every text is escaped here, and only finished markup is joined elsewhere.
 
-from collections.abc import Sequence
-from html import escape
-
-STYLE = """
-:root { color-scheme: light dark; --font: system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif;
-  --page: #f4f6f8; --card: #ffffff; --ink: #1f2933; --muted: #66727f; --grid: #e3e8ee; --good: #1f7a52;
-  --good-back: #e5f4ec;
-  --series-1: #2563a8; --series-2: #d9622b; --series-3: #2f8f6b; --series-4: #8e5bb5; --series-5: #b8860b;
-  --series-6: #c2487c; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #12161b; --card: #1b2128; --ink: #e6ebf0; --muted: #98a5b3; --grid: #323b46; --good: #7fd6a8;
-  --good-back: #1d3a2c;
-  --series-1: #6ea8e8; --series-2: #f08c5a; --series-3: #5fc29b; --series-4: #bd93df; --series-5: #d8ae45;
-  --series-6: #e884ad; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 var(--font); }
-header, main, footer { max-width: 1120px; margin: 0 auto; padding: 0 20px; }
-header { padding-top: 36px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 19px; margin: 0 0 12px; }
-h3 { font-size: 15px; margin: 22px 0 8px; }
-p { margin: 0 0 12px; max-width: 76ch; }
-.quiet, footer, figcaption, nav { color: var(--muted); }
-nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 14px 0 22px; }
-nav a { color: inherit; text-underline-offset: 3px; }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 20px 24px;
-  margin: 0 0 18px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 0 0 18px; }
-.tile { background: var(--card); border: 1px solid var(--grid); border-radius: 10px; padding: 12px 16px;
-  min-width: 0; }
-.tile b { display: block; font-size: 21px; line-height: 1.3; overflow-wrap: anywhere; }
-.tile span { color: var(--muted); font-size: 13px; }
-.wide { overflow-x: auto; margin-bottom: 12px; }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 0 48px; }
-.columns h3 { margin-top: 4px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th, td { padding: 6px 14px 6px 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--grid); }
-th { color: var(--muted); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; }
-tr.best td { color: var(--good); font-weight: 600; }
-.badge { background: var(--good-back); color: var(--good); border-radius: 6px; padding: 1px 8px; margin-left: 8px;
-  font-size: 12px; }
-figure { margin: 12px 0 4px; }
-svg * { stroke-linejoin: round; stroke-linecap: butt; }
-figure svg { display: block; width: 100%; height: auto; }
-figcaption { font-size: 13px; margin-top: 4px; }
-details { border-top: 1px solid var(--grid); padding: 8px 0; }
-summary { cursor: pointer; font-weight: 500; }
-footer { padding: 6px 20px 40px; font-size: 13px; }
-@media print { body { background: none; } section { break-inside: avoid; } }
+The look is `page.css`, scripts are files of their own beside this one. A page says by its policy that it loads nothing
+and runs no script but those it was built with.
 """
 
+import base64
+import hashlib
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
 
-def page(title: str, header: str, sections: Sequence[str], footer: str) -> str:
-    """Return a whole page; all arguments but `title` are markup. It loads nothing from anywhere."""
+STYLES = ("page.css", "viewer.css")
+MOST_ROWS = 60
+"""Of a table; more are counted in a last row."""
+
+
+class Markup(str):
+    """Finished markup, which is not escaped again."""
+
+
+def page(title: str, header: str, sections: Sequence[str], footer: str, scripts: Sequence[str] = ()) -> str:
+    """Return a whole page; `header`, `sections` and `footer` are markup, `scripts` the text of scripts."""
+    hashes = "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    hashes = hashes or " 'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src{hashes}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header>{header}</header>\n<main>\n{''.join(sections)}</main>\n<footer>{footer}</footer>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{''.join(map(resource, STYLES))}</style>\n</head>\n<body>\n"
+        f"<header>{header}</header>\n<main>\n{''.join(sections)}</main>\n<footer>{footer}</footer>\n"
+        + "".join(f"<script>{script}</script>\n" for script in scripts)
+        + "</body>\n</html>\n"
     )
+
+
+def resource(name: str) -> str:
+    """Return the text of a file that is part of this package, such as a style or a script."""
+    return files("segfw.tracking").joinpath(name).read_text(encoding="utf-8")
+
+
+def data_block(identifier: str, json_text: str) -> str:
+    """Return data for a script of the page; no text in it can end the block."""
+    harmless = json_text.replace("<", "\\u003c")
+    return f'<script type="application/json" id="{escape(identifier)}">{harmless}</script>\n'
 
 
 def heading(text: str, level: int) -> str:
@@ -72,6 +55,16 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     """Return a paragraph; a `quiet` one says what is not there or how to read what is."""
     kind = ' class="quiet"' if quiet else ""
     return f"<p{kind}>{escape(text)}</p>\n"
+
+
+def lead(text: str) -> str:
+    """Return the sentence that tells the result, larger than the others."""
+    return f'<p class="lead">{escape(text)}</p>\n'
+
+
+def caption(*sentences: str) -> str:
+    """Return small print under a part of the page."""
+    return f'<p class="quiet caption">{escape(" ".join(sentences))}</p>\n'
 
 
 def section(anchor: str, title: str, *body: str) -> str:
@@ -87,17 +80,27 @@ def tiles(facts: Sequence[tuple[str, str]]) -> str:
     return f'<div class="tiles">{cells}</div>\n'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None, badge: str = "") -> str:
-    """Return a table of texts: first column left, others right; row `best` stands out by `badge`."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None, badge: str = "", prose: bool = False
+) -> str:
+    """Return a table of texts, or of markup: first column left, others right; row `best` stands out by `badge`.
+
+    `prose`: every column is text and set left. Of more than `MOST_ROWS` rows the others are counted; `best` is kept.
+    """
+    shown = [number for number in range(len(rows)) if number < MOST_ROWS or number == best]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = ""
-    for number, row in enumerate(rows):
-        first, *others = (escape(cell) for cell in row)
-        mark = f'<span class="badge">{escape(badge)}</span>' if number == best and badge else ""
-        cells = f"<td>{first}{mark}</td>" + "".join(f"<td>{cell}</td>" for cell in others)
-        kind = ' class="best"' if number == best else ""
-        body += f"<tr{kind}>{cells}</tr>\n"
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+    body = "".join(_row(rows[number], badge if number == best else "", number == best) for number in shown)
+    if len(shown) < len(rows):
+        body += f'<tr><td colspan="{len(header)}">and {len(rows) - len(shown)} more</td></tr>\n'
+    kind = ' class="prose"' if prose else ""
+    return f'<div class="wide"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+
+
+def _row(cells: Sequence[str], badge: str, stands_out: bool) -> str:
+    first, *others = (cell if isinstance(cell, Markup) else escape(cell) for cell in cells)
+    mark = f'<span class="badge">{escape(badge)}</span>' if badge else ""
+    kind = ' class="best"' if stands_out else ""
+    return f"<tr{kind}><td>{first}{mark}</td>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>\n"
 
 
 def columns(*parts: str) -> str:
@@ -107,12 +110,18 @@ def columns(*parts: str) -> str:
 
 def figure(svg: str, caption: str) -> str:
     """Return a figure; `svg` is markup as `figures.to_svg` gives it."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
+    return f'<figure><div class="drawing">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
 
 
 def foldable(title: str, body: str, *, is_open: bool) -> str:
     """Return a part that readers open and close; `body` is markup."""
     return f"<details{' open' if is_open else ''}><summary>{escape(title)}</summary>\n{body}</details>\n"
+
+
+def explained(text: str, further: str) -> Markup:
+    """Return a cell of a text, and in small print below it a further one, either of which may be empty."""
+    small = f"<small>{escape(further)}</small>" if further else ""
+    return Markup(escape(text) + ("<br>" if text and small else "") + small)
 
 
 def navigation(entries: Sequence[tuple[str, str]]) -> str:

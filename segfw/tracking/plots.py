@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from segfw.core.plan import Fingerprint, IntensityStatistics, Plan
 from segfw.tracking.figures import Palette, dots, jitter, make_axes, plain, set_title
@@ -103,42 +104,64 @@ def intensity_figure(channels: Sequence[str], intensities: Sequence[IntensitySta
     return figure
 
 
-def dice_figure(dice: Mapping[str, Sequence[float]], palette: Palette) -> Figure:
-    """Draw the cases' Dice, a row per label: box (quartiles), median, whiskers (last case within 1.5 boxes).
+def boxes_figure(metrics: Mapping[str, Mapping[str, Sequence[float]]], palette: Palette) -> Figure:
+    """Draw the cases' values, a panel per metric and a row per label: box (quartiles), median, whiskers.
 
-    NaN (label neither there nor predicted) is left out. The scale ends at 1 and begins where the lowest case lies.
+    `metrics`: title -> label -> values. NaN (label neither there nor predicted) is left out; whiskers reach the last
+    case within 1.5 boxes. A scale of shares ends at 1, one of millimetres (named so in the title) begins at 0.
     """
-    figure, (panel,) = make_axes(palette, (WIDTH, 0.8 + 0.46 * max(len(dice), 1)))
-    known = [[value for value in values if not math.isnan(value)] for values in dice.values()]
-    for position, values in enumerate(known):
-        if values:
-            _box(panel, position, values, palette)
-    panel.grid(visible=False, axis="y")
-    panel.grid(visible=True, axis="x", color=palette.grid, linewidth=0.8)
-    panel.set_yticks(range(len(dice)), [plain(name) for name in dice], color=palette.ink, fontsize=9.5)
-    panel.set_ylim(max(len(dice), 1) - 0.4, -0.6)
-    lowest = min((value for values in known for value in values), default=0.0)
-    panel.set_xlim(max(0.0, math.floor((lowest - 0.02) * 10) / 10), 1.005)
+    names = list(next(iter(metrics.values()), {}))
+    count = max(len(names), 1)
+    figure, panels = make_axes(palette, (WIDTH, 0.95 + 0.46 * count), columns=max(len(metrics), 1))
+    for number, (panel, (title, values)) in enumerate(zip(panels, metrics.items(), strict=False)):
+        known = [[value for value in values.get(name, ()) if math.isfinite(value)] for name in names]
+        for position, each in enumerate(known):
+            if each:
+                _box(panel, position, each, palette)
+        set_title(panel, palette, title)
+        panel.grid(visible=False, axis="y")
+        panel.grid(visible=True, axis="x", color=palette.grid, linewidth=0.8)
+        labels = [plain(name) for name in names] if number == 0 else [""] * len(names)
+        panel.set_yticks(range(len(names)), labels, color=palette.ink, fontsize=9.5)
+        panel.set_ylim(count - 0.4, -0.6)
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        lowest = min((value for each in known for value in each), default=0.0)
+        highest = max((value for each in known for value in each), default=1.0)
+        if "(mm)" in title:
+            panel.set_xlim(0.0, 1.05 * highest or 1.0)
+        else:
+            panel.set_xlim(max(0.0, math.floor((lowest - 0.02) * 10) / 10), 1.005)
     return figure
+
+
+def dice_figure(dice: Mapping[str, Sequence[float]], palette: Palette) -> Figure:
+    """Draw the cases' Dice, a row per label; as `boxes_figure`."""
+    return boxes_figure({"Dice": dice}, palette)
 
 
 def _strip(panel: Axes, position: int, values: Sequence[float], palette: Palette, color: str) -> None:
     """Draw one dot per case (at most `MOST_POINTS`, evenly chosen by rank, extremes included) and the median."""
     ordered = sorted(values)
-    count = min(len(ordered), MOST_POINTS)
-    shown = [ordered[round(i * (len(ordered) - 1) / max(count - 1, 1))] for i in range(count)]
-    where = [position + 0.4 * offset for offset in jitter(count)]
+    shown = _by_rank(ordered)
+    where = [position + 0.4 * offset for offset in jitter(len(shown))]
     dots(panel, where, shown, color)
     if ordered:
         middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
         panel.plot([position - 0.26, position + 0.26], [middle] * 2, color=palette.ink, linewidth=1.8)
 
 
+def _by_rank(ordered: Sequence[float]) -> list[float]:
+    """Return at most `MOST_POINTS` of ascending values, evenly chosen by rank, extremes included."""
+    count = min(len(ordered), MOST_POINTS)
+    return [ordered[round(i * (len(ordered) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
 def _box(panel: Axes, position: int, values: Sequence[float], palette: Palette) -> None:
-    """Draw one label's row: a dot per case under a box."""
+    """Draw one label's row: a dot per case (as many as `_strip` draws) under a box of all."""
     color = palette.series[position % len(palette.series)]
-    where = [position + 0.4 * offset for offset in jitter(len(values))]
-    dots(panel, values, where, color)
+    shown = values if len(values) <= MOST_POINTS else _by_rank(sorted(values))
+    where = [position + 0.4 * offset for offset in jitter(len(shown))]
+    dots(panel, shown, where, color)
     panel.boxplot(
         [values],
         positions=[position],

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from segfw.tracking.numbers import NOTHING, decimals
 from segfw.tracking.page import paragraph, table
-
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ def selection_table(
     header = ("candidate", "cases", "mean Dice", *labels, *(("winner ahead by (95 % interval)",) if with_leads else ()))
     said = "".join(paragraph(note, quiet=True) for note in notes)
     return warning + table(header, rows, best, "selected") + said
-
-
-def decimals(value: float | None) -> str:
-    """Write a share with four decimals; a dash for none or NaN."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def _lead(row: CandidateScore) -> str:

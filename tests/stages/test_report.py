@@ -8,7 +8,8 @@ import pytest
 
 from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
 from segfw.interop.nnunet import read_plans
-from segfw.stages.report import networks_to_draw, predict_command
+from segfw.stages.report_example import predict_command
+from segfw.stages.report_plan import networks_to_draw
 from segfw.stages.runs import Done, FinishedFold
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS, make_job

@@ -68,7 +68,7 @@ def count_overlaps(
     ignored = set() if ignore_value is None else {ignore_value}
     values = sorted({value for key in keys.values() for value in key} | ignored)
     position = {value: i for i, value in enumerate(values)}
-    table = _joint_histogram(reference, prediction, values)
+    table = joint_histogram(reference, prediction, values)
     if ignore_value is not None:
         table[position[ignore_value]] = 0
     total = int(table.sum())
@@ -81,7 +81,7 @@ def count_overlaps(
     return counts
 
 
-def _joint_histogram(reference: IntArray, prediction: IntArray, values: Sequence[int]) -> IntArray:
+def joint_histogram(reference: IntArray, prediction: IntArray, values: Sequence[int]) -> IntArray:
     """Count voxels by (index of reference in `values`, index of prediction); the last row and column hold all other
     values.
     """
