@@ -73,6 +73,8 @@ def installed(tmp_path_factory):
 @pytest.mark.slow
 def test_wheel_holds_code_configs_and_license(installed):
     assert (installed / "segfw/configs/experiment.yaml").is_file()
+    for name in ("page.css", "viewer.css", "viewer.js"):  # of the report
+        assert (installed / "segfw/tracking" / name).is_file()
     assert not (installed / "tests").exists()
     (found,) = importlib.metadata.distributions(name="segfw", path=[str(installed)])
     assert found.version == __version__

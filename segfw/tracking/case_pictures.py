@@ -113,7 +113,7 @@ def make_pictures(case: CaseMaps, channels: Sequence[Channel], view: View, most_
 def pack(labels: IntArray, bytes_per_pixel: int) -> str:
     """Return a label map as text; `unpack` gives it back exactly."""
     values = np.ascontiguousarray(labels).astype(f"<u{bytes_per_pixel}")
-    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(values.tobytes(), 6)).decode("ascii")
 
 
 def unpack(text: str, shape: tuple[int, ...], bytes_per_pixel: int) -> NDArray[np.unsignedinteger]:

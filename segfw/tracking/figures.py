@@ -21,6 +21,7 @@ from segfw.core.support.files import atomic_path
 
 GOLDEN_RATIO = 0.6180339887
 DPI = 140
+DOTS_PER_PATH = 40
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,15 @@ def add_legend(panel: Axes, palette: Palette, place: Literal["upper right", "low
 
 
 def dots(panel: Axes, x: Sequence[float], y: Sequence[float], color: str) -> None:
-    """Draw points as the round ends of lines without length: one path, a third of the text that markers take."""
-    gaps = [math.nan] * len(x)
-    across = [value for triple in zip(x, x, gaps, strict=True) for value in triple]
-    up = [value for triple in zip(y, y, gaps, strict=True) for value in triple]
-    panel.plot(across, up, color=color, alpha=0.5, linewidth=3, solid_capstyle="round")
+    """Draw points as the round ends of lines without length: a third of the text that markers take.
+
+    Each path has fewer than 128 vertices, from which on matplotlib drops what has no length.
+    """
+    for begin in range(0, len(x), DOTS_PER_PATH):
+        part = slice(begin, begin + DOTS_PER_PATH)
+        across = [value for each in x[part] for value in (each, each, math.nan)]
+        up = [value for each in y[part] for value in (each, each, math.nan)]
+        panel.plot(across, up, color=color, alpha=0.5, linewidth=3, solid_capstyle="round")
 
 
 def plain(text: str) -> str:

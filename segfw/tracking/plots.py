@@ -124,7 +124,7 @@ def boxes_figure(metrics: Mapping[str, Mapping[str, Sequence[float]]], palette: 
         labels = [plain(name) for name in names] if number == 0 else [""] * len(names)
         panel.set_yticks(range(len(names)), labels, color=palette.ink, fontsize=9.5)
         panel.set_ylim(count - 0.4, -0.6)
-        panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         lowest = min((value for each in known for value in each), default=0.0)
         highest = max((value for each in known for value in each), default=1.0)
         if "(mm)" in title:

@@ -38,7 +38,7 @@ def summary(choice: Choice | None, scores: ValidationScores | None, cases: int) 
     folds = "fold" if len(choice.folds) == 1 else "folds"
     sentence = (
         f"{choice.winner} is {told}, on {choice.num_cases} of {cases} cases "
-        f"({folds} {', '.join(choice.folds)}), each segmented by networks that had not seen it."
+        f"({folds} {', '.join(choice.folds)}), each segmented by networks that never saw it."
     )
     facts = [
         ("mean Dice, cross-fitted", decimals(choice.cross_fitted)),

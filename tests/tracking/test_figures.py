@@ -59,3 +59,11 @@ def test_jitter_spreads_within_half(count: int) -> None:
     offsets = jitter(count)
     assert len(offsets) == count == len(set(offsets))
     assert all(-0.5 <= offset < 0.5 for offset in offsets)
+
+
+def test_every_dot_of_many_is_drawn() -> None:
+    figure, (panel,) = make_axes(PAGE, (4, 2))
+    count = 150
+    dots(panel, [float(number) for number in range(count)], [1.0] * count, PAGE.series[0])
+    paths = re.findall(r'<path d="([^"]*)"[^>]*var\(--series-1\)', to_svg(figure, "dots", "Dots"))
+    assert sum(path.count("M ") for path in paths) == count
