@@ -121,8 +121,12 @@ class Job:
     @cached_property
     def fingerprint_digest(self) -> str:
         """Hash of the fingerprint on disk, which of many cases takes a second to read."""
-        self._require(self.workspace.fingerprint, self.fingerprint_inputs, "fingerprint")
-        return recorded_value(self.workspace.fingerprint) or digest(self.fingerprint)
+        path = self.workspace.fingerprint
+        if path.exists():
+            self._require(path, self.fingerprint_inputs, "fingerprint")
+            if value := recorded_value(path):
+                return value
+        return digest(self.fingerprint)
 
     @cached_property
     def generated_plan(self) -> Plan:
