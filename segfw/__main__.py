@@ -5,7 +5,6 @@ status 2; then by Hydra's own entry, which knows run folders, sweeps and launche
 runs, so that help and mistakes are answered without loading PyTorch.
 """
 
-import functools
 import importlib
 import logging
 import os
@@ -23,28 +22,24 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import hydra
-import yaml
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from segfw import completion, config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
+from segfw.composition import check_required, check_run_folder, compose, register_schemas
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
-from segfw.core.settings.checks import check_settings, unknown_choice
+from segfw.core.settings.checks import check_settings
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
 from segfw.core.support.files import write_text
 from segfw.core.support.ranks import launched_ranks
-from segfw.sweeps.jobs import SHARED, Swept, swept_values, variant
-from segfw.sweeps.launchers import GROUP, SLURM, check_launcher_is_there, check_launcher_key, register_defaults
+from segfw.sweeps.jobs import SHARED, Swept, variant
+from segfw.sweeps.launchers import SLURM
 from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
-from segfw.sweeps.plugin import register_sweeper, searches
+from segfw.sweeps.plugin import searches
 from segfw.sweeps.space import searched_keys
 
 INTERRUPTED = 130
@@ -141,23 +136,14 @@ def _run(command: Command) -> int:
     if command.informs:
         _hand_over(page, _job(verb, {}), list(command.flags))
         return 0
-    try:
-        own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
-        overrides = [*own, *_search_path(command)]
-        composed, swept = _compose(verb, page, overrides, command.multirun)
-        multirun = command.multirun or composed.hydra.mode == RunMode.MULTIRUN
-    except OverrideParseException as error:
-        raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
-    except (HydraException, config.CompositionError) as error:
-        raise _explained(verb, error) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
+    composed, swept, overrides = compose(verb, page, command)
+    multirun = command.multirun or composed.hydra.mode == RunMode.MULTIRUN
     if command.help:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
-    _check_required(name, verb, composed)
+    check_required(name, verb, composed)
     settings: Any = config.load(verb.settings, composed, verb.page)
-    _check_run_folder(settings)
+    check_run_folder(settings)
     ranks = launched_ranks()
     if ranks.together and (multirun or not isinstance(settings, ExperimentSettings)):
         raise UsageError(
@@ -168,9 +154,10 @@ def _run(command: Command) -> int:
         _call(verb, settings)
         return 0
     arguments, dry = [*command.flags, *overrides], getattr(settings, "dry_run", False)
-    if searches(composed.hydra):
+    search = searches(composed.hydra)
+    if search:
         arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
-    if name in READ_ONLY or (dry and not multirun):
+    if name in READ_ONLY or (dry and (search or not multirun)):  # of a search, one trial tells what each would do
         with _plain_messages():
             _call(verb, settings)
     elif dry:
@@ -183,16 +170,6 @@ def _run(command: Command) -> int:
     else:
         _hand_over(page, _job(verb, swept), arguments)
     return 0
-
-
-@functools.cache
-def register_schemas() -> None:
-    """Let Hydra find each verb's schema, on which its YAML page is laid, our defaults of launchers, and our sweeper."""
-    register_defaults()
-    register_sweeper()
-    for name, verb in VERBS.items():
-        node = config.schema(verb.page or verb.settings)
-        ConfigStore.instance().store(name, node, group="schema", package="_global_")
 
 
 def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str]) -> None:
@@ -283,112 +260,6 @@ def _named_variant(settings: ExperimentSettings, swept: Swept) -> ExperimentSett
     if job.mode != RunMode.MULTIRUN or not searched or "name" in searched:
         return settings
     return replace(settings, name=f"{settings.name}_{variant(job.overrides.task, searched)}")
-
-
-def _search_path(command: Command) -> list[str]:
-    """Return the override that adds the user's folders of YAML files: hydra.searchpath, --config-dir, ./configs."""
-    parsed = OverridesParser.create().parse_overrides(list(command.overrides))
-    given = [each.value() for each in parsed if each.key_or_group == "hydra.searchpath"]
-    folders = [str(item) for value in given if isinstance(value, list) for item in value]
-    if command.config_dir is not None:
-        if not Path(command.config_dir).is_dir():
-            raise UsageError(f"--config-dir: there is no folder {command.config_dir!r}")
-        folders.append(f"file://{Path(command.config_dir).absolute()}")
-    own = Path.cwd() / "configs"
-    if own.is_dir() and own.resolve() != config_folder():
-        folders.append(f"file://{own}")
-    return [f"hydra.searchpath=[{','.join(map(quote, folders))}]"] if folders else []
-
-
-def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, Swept]:
-    """Compose the configuration, Hydra's own node included (of a sweep: its first job); return it and what is swept."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-        paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
-        defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
-        chosen = {each.override_key for each in defaults}
-        launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
-        for override in parsed:
-            group = override.key_or_group
-            options = loader.get_group_options(group, overrides=paths)
-            if options and group != "schema":
-                _check_choice(override, options, group in chosen, verb)
-            elif group.startswith("hydra.launcher."):
-                check_launcher_key(launcher, group.removeprefix("hydra.launcher."))
-            elif not override.is_hydra_override():
-                config.check_key(verb.page or verb.settings, group)
-        swept = swept_values(parsed)
-        composed = hydra.compose(name, [_first_value(each) for each in parsed], return_hydra_config=True)
-        if swept and not multirun and composed.hydra.mode != RunMode.MULTIRUN:
-            first = next(iter(swept))
-            raise UsageError(
-                f"{first} is given several values; add -m to run once for each of them, "
-                f"or put them in brackets, {first}=[...], if they are one list"
-            )
-        return composed, swept
-
-
-def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
-    """Refuse a choice that a group of YAML files does not offer, and a plus too many or too few."""
-    group, plus = override.key_or_group, override.is_add() or override.is_force_add()
-    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
-    names = [name for value in values for name in (value if isinstance(value, list) else [value])]
-    for name in names:
-        if group == GROUP:
-            check_launcher_is_there(str(name), options)
-        if name is not None and not override.is_delete() and str(name) not in options:
-            raise unknown_choice(group, str(name), options)
-    line = str(override.input_line).lstrip("+")
-    if not plus and not chosen and not override.is_delete() and group in {key.dotted for key in verb.keys}:
-        raise UsageError(f"{group} has no default that could be replaced; write it with a plus: +{line}")
-    if plus and chosen:
-        raise UsageError(f"{group} has a default that is replaced; write it without the plus: {line}")
-
-
-def _first_value(override: Override) -> str:
-    """Return the override of the first job of a sweep, or the override itself where it sweeps nothing."""
-    if override.is_interval_sweep():
-        value = str(getattr(override.value(), "start", ""))
-    elif override.is_sweep_override():
-        first = next(iter(override.sweep_string_iterator()), None)
-        if first is None:
-            raise UsageError(f"{override.input_line!r} names no value")
-        value = first
-    else:
-        return str(override.input_line)
-    return f"{override.get_key_element()}={value}"
-
-
-def _explained(verb: Verb, error: Exception) -> UsageError:
-    """Say in the user's words what does not compose: a file's unknown key by the nearest one, a file of no keys."""
-    text = " ".join(str(error).split())
-    if text.startswith("Error merging override ") and error.__cause__ is not None:  # of Hydra's own keys
-        text = f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
-    unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
-    if unknown:
-        try:
-            config.check_key(verb.page or verb.settings, unknown["key"])
-        except UsageError as reason:
-            return UsageError(f"{unknown['file']}.yaml: {reason}")
-    no_mapping = re.search(r"In '(?P<file>[^']+)': .*Merge error: (?P<kind>\w+) is not a subclass", text)
-    if no_mapping:
-        return UsageError(f"{no_mapping['file']}.yaml must hold key: value lines, got a {no_mapping['kind']}")
-    return UsageError(text)
-
-
-def _check_required(name: str, verb: Verb, composed: Any) -> None:
-    missing = [key for key in verb.required if composed.get(key) in (None, "")]
-    if missing:
-        raise UsageError(f"{name} needs {' and '.join(f'{key}=' for key in missing)}, as in: {verb.example}")
-
-
-def _check_run_folder(settings: Any) -> None:
-    """Refuse the one pair of characters that Hydra cannot have in the absolute name of its run folder."""
-    folder = Path.cwd() / getattr(settings, "output_root", "outputs")
-    if "${" in str(folder):
-        raise UsageError(f"output_root must not hold '${{' (Hydra would read it as a reference), got {str(folder)!r}")
 
 
 if __name__ == "__main__":

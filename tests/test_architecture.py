@@ -50,12 +50,13 @@ LAYERS = {
         "config",
     },
     "sweeps": {"core"},
+    "composition": {"command_line", "config", "sweeps", "core"},
     "__init__": {"api", "core"},
-    "__main__": {"stages", "api", "config", "command_line", "completion", "sweeps", "core"},
+    "__main__": {"stages", "api", "config", "command_line", "composition", "completion", "sweeps", "core"},
 }
 TORCH_USERS = {"nn", "data", "inference", "training", "interop", "stages", "api"}
 HOMES = {
-    "hydra": {"__main__", "sweeps"},
+    "hydra": {"__main__", "composition", "sweeps"},
     "omegaconf": {"config"},
     "pytorch_lightning": {"training"},
     "lightning_fabric": {"training"},

@@ -7,8 +7,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from segfw import config
-from segfw.__main__ import config_folder, register_schemas
 from segfw.command_line import parse_command
+from segfw.composition import register_schemas
+from segfw.config import config_folder
 from segfw.core.errors import UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitSettings
 

@@ -1,0 +1,159 @@
+"""From a command line to a composed configuration, checked before Hydra's own entry runs: wrong words exit with 2."""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+
+from segfw import config
+from segfw.command_line import VERBS, Command, Verb, quote
+from segfw.config import config_folder
+from segfw.core.errors import UsageError
+from segfw.core.settings.checks import unknown_choice
+from segfw.sweeps.jobs import Swept, swept_values
+from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
+from segfw.sweeps.plugin import register_sweeper
+
+
+@functools.cache
+def register_schemas() -> None:
+    """Let Hydra find each verb's schema, on which its YAML page is laid, our defaults of launchers, and our sweeper."""
+    register_defaults()
+    register_sweeper()
+    for name, verb in VERBS.items():
+        node = config.schema(verb.page or verb.settings)
+        ConfigStore.instance().store(name, node, group="schema", package="_global_")
+
+
+def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[str]]:
+    """Compose what `command` says (of a sweep: its first job), Hydra's own node included.
+
+    Returns it, the keys that are swept with their values, and the overrides that Hydra's entry is given. Raises
+    `UsageError` for whatever is wrong with them, in the user's words.
+    """
+    try:
+        own = [each for each in command.overrides if not each.startswith("hydra.searchpath=")]
+        overrides = [*own, *_search_path(command)]
+        return *_compose(verb, page, overrides, command.multirun), overrides
+    except OverrideParseException as error:
+        raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
+    except (HydraException, config.CompositionError) as error:
+        raise _explained(verb, error) from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _search_path(command: Command) -> list[str]:
+    """Return the override that adds the user's folders of YAML files: hydra.searchpath, --config-dir, ./configs."""
+    parsed = OverridesParser.create().parse_overrides(list(command.overrides))
+    given = [each.value() for each in parsed if each.key_or_group == "hydra.searchpath"]
+    folders = [str(item) for value in given if isinstance(value, list) for item in value]
+    if command.config_dir is not None:
+        if not Path(command.config_dir).is_dir():
+            raise UsageError(f"--config-dir: there is no folder {command.config_dir!r}")
+        folders.append(f"file://{Path(command.config_dir).absolute()}")
+    own = Path.cwd() / "configs"
+    if own.is_dir() and own.resolve() != config_folder():
+        folders.append(f"file://{own}")
+    return [f"hydra.searchpath=[{','.join(map(quote, folders))}]"] if folders else []
+
+
+def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tuple[Any, Swept]:
+    """Compose the configuration, Hydra's own node included (of a sweep: its first job); return it and what is swept."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
+        defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
+        chosen = {each.override_key for each in defaults}
+        launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
+        for override in parsed:
+            group = override.key_or_group
+            options = loader.get_group_options(group, overrides=paths)
+            if options and group != "schema":
+                _check_choice(override, options, group in chosen, verb)
+            elif group.startswith("hydra.launcher."):
+                check_launcher_key(launcher, group.removeprefix("hydra.launcher."))
+            elif not override.is_hydra_override():
+                config.check_key(verb.page or verb.settings, group)
+        swept = swept_values(parsed)
+        composed = hydra.compose(name, [_first_value(each) for each in parsed], return_hydra_config=True)
+        if swept and not multirun and composed.hydra.mode != RunMode.MULTIRUN:
+            first = next(iter(swept))
+            raise UsageError(
+                f"{first} is given several values; add -m to run once for each of them, "
+                f"or put them in brackets, {first}=[...], if they are one list"
+            )
+        return composed, swept
+
+
+def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
+    """Refuse a choice that a group of YAML files does not offer, and a plus too many or too few."""
+    group, plus = override.key_or_group, override.is_add() or override.is_force_add()
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    for name in names:
+        if group == GROUP:
+            check_launcher_is_there(str(name), options)
+        if name is not None and not override.is_delete() and str(name) not in options:
+            raise unknown_choice(group, str(name), options)
+    line = str(override.input_line).lstrip("+")
+    if not plus and not chosen and not override.is_delete() and group in {key.dotted for key in verb.keys}:
+        raise UsageError(f"{group} has no default that could be replaced; write it with a plus: +{line}")
+    if plus and chosen:
+        raise UsageError(f"{group} has a default that is replaced; write it without the plus: {line}")
+
+
+def _first_value(override: Override) -> str:
+    """Return the override of the first job of a sweep, or the override itself where it sweeps nothing."""
+    if override.is_interval_sweep():
+        value = str(getattr(override.value(), "start", ""))
+    elif override.is_sweep_override():
+        first = next(iter(override.sweep_string_iterator()), None)
+        if first is None:
+            raise UsageError(f"{override.input_line!r} names no value")
+        value = first
+    else:
+        return str(override.input_line)
+    return f"{override.get_key_element()}={value}"
+
+
+def _explained(verb: Verb, error: Exception) -> UsageError:
+    """Say in the user's words what does not compose: a file's unknown key by the nearest one, a file of no keys."""
+    text = " ".join(str(error).split())
+    if text.startswith("Error merging override ") and error.__cause__ is not None:  # of Hydra's own keys
+        text = f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
+    if unknown:
+        try:
+            config.check_key(verb.page or verb.settings, unknown["key"])
+        except UsageError as reason:
+            return UsageError(f"{unknown['file']}.yaml: {reason}")
+    no_mapping = re.search(r"In '(?P<file>[^']+)': .*Merge error: (?P<kind>\w+) is not a subclass", text)
+    if no_mapping:
+        return UsageError(f"{no_mapping['file']}.yaml must hold key: value lines, got a {no_mapping['kind']}")
+    return UsageError(text)
+
+
+def check_required(name: str, verb: Verb, composed: Any) -> None:
+    """Raise `UsageError` that names the keys without default that were not given to the verb `name`."""
+    missing = [key for key in verb.required if composed.get(key) in (None, "")]
+    if missing:
+        raise UsageError(f"{name} needs {' and '.join(f'{key}=' for key in missing)}, as in: {verb.example}")
+
+
+def check_run_folder(settings: Any) -> None:
+    """Refuse the one pair of characters that Hydra cannot have in the absolute name of its run folder."""
+    folder = Path.cwd() / getattr(settings, "output_root", "outputs")
+    if "${" in str(folder):
+        raise UsageError(f"output_root must not hold '${{' (Hydra would read it as a reference), got {str(folder)!r}")
