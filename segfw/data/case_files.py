@@ -162,16 +162,37 @@ def read_record(folder: Path, name: str) -> CaseRecord:
 def load_json(kind: type[T], path: Path) -> T:
     """Return the `kind` that a JSON file holds; `ArtefactError` for one that is unreadable, damaged or too new."""
     try:
+        return from_plain(kind, _load_plain(path))
+    except UsageError as error:
+        raise ArtefactError(f"{path} is damaged: {error}") from error
+
+
+def complete_files(folder: Path, dataset: str, names: Collection[str]) -> list[str] | None:
+    """Return the files that the manifest lists if it was written for the `dataset` of this hash, and these cases.
+
+    None where it was not, so that each case has to be looked at. Thousands of cases take no time: `ArtefactError` is
+    raised for a manifest that cannot be read, but its values are not checked one by one.
+    """
+    plain = _load_plain(folder / MANIFEST)
+    try:
+        if plain["description"].get(DATASET) != dataset or plain["cases"].keys() != set(names):
+            return None
+        cases = plain["cases"].items()
+        kinds = {name: [kind for kind, member in case["members"].items() if member] for name, case in cases}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{folder / MANIFEST} is damaged: {error!r}") from error
+    return [f"{name}.{kind}.npy" for name, of_case in kinds.items() for kind in of_case]
+
+
+def _load_plain(path: Path) -> dict[str, Any]:
+    try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"cannot read {path}: {error}") from error
     if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
         found = loaded.get("format") if isinstance(loaded, dict) else loaded
         raise ArtefactError(f"{path} has format {found!r}, this version reads {FORMAT}")
-    try:
-        return from_plain(kind, loaded)
-    except UsageError as error:
-        raise ArtefactError(f"{path} is damaged: {error}") from error
+    return loaded
 
 
 def load_manifest(kind: type[T], folder: Path, what: str, remedy: str) -> T:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from segfw.core.cases.dataset import Case, Dataset
@@ -40,7 +41,7 @@ class DatasetRecord:
     dataset: Dataset
     files: dict[str, FileRecord]
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Hash over labels, channels, case names and file contents, independent of folders and times.
 

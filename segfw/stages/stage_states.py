@@ -9,7 +9,7 @@ from pathlib import Path
 from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.support.locks import owner_of
 from segfw.core.support.words import counted, in_words
-from segfw.data.case_files import DATASET, MANIFEST, RECORD_ENDING, Manifest, load_json
+from segfw.data.case_files import MANIFEST, RECORD_ENDING, Manifest, complete_files, load_json
 from segfw.data.store_check import glance
 from segfw.stages.job import Job
 from segfw.stages.raw import changed_files
@@ -90,12 +90,13 @@ def _store(job: Job, folder: Path, names: str) -> StageState:
     if not (folder / MANIFEST).is_file():
         return StageState("preprocess", "interrupted" if present else "waiting", there)
     try:
-        manifest = load_json(Manifest, folder / MANIFEST)
+        expected = complete_files(folder, job.record.content, wanted)
+        manifest = None if expected is not None else load_json(Manifest, folder / MANIFEST)
     except ArtefactError as error:
         return StageState("preprocess", "damaged", f"{names}: {error}")
-    if manifest.cases.keys() == wanted and manifest.description.get(DATASET) == job.record.content:
-        files = {file.name for file in os.scandir(folder)}
-        gone = [f for name, case in manifest.cases.items() for f in case.members.files(name) if f not in files]
+    if manifest is None:
+        there_are = set(os.listdir(folder))
+        gone = [file for file in expected or () if file not in there_are]
         gone += [f"{name}{RECORD_ENDING}" for name in sorted(wanted - present.keys())]
         if gone:
             return StageState("preprocess", "damaged", f"{names}: {folder} lacks {', '.join(gone[:3])}")

@@ -44,7 +44,7 @@ def summary(choice: Choice | None, scores: ValidationScores | None, cases: int) 
         ("mean Dice, cross-fitted", decimals(choice.cross_fitted)),
         ("mean Dice, selection score", decimals(choice.selection_score)),
         ("cases scored", str(choice.num_cases)),
-        ("candidates", str(choice.num_candidates)),
+        ("candidates" if choice.num_candidates > 1 else "candidate", str(choice.num_candidates)),
     ]
     return lead(sentence) + tiles(facts) + _labels(scores, choice) + caption(_explanation(choice))
 

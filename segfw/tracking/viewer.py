@@ -52,7 +52,11 @@ outlines.</p>
 """
 _CAPTION = (
     "With both shown, the reference is the line and the prediction the area; as outlines only, the prediction is the "
-    "broken line. Bars above the slider: pixels of each slice on which the two differ."
+    "broken line."
+)
+_OF_SLICES = (
+    "Slices lie across the axis of largest spacing, around the labels. Bars above the slider: pixels of each slice on "
+    "which reference and prediction differ."
 )
 
 
@@ -85,7 +89,7 @@ def viewer(cases: Sequence[ViewedCase], labels: LabelSet, notes: Sequence[str] =
         return paragraph("No segmentation of a validated case is at hand.", quiet=True) + "".join(
             paragraph(note, quiet=True) for note in notes
         )
-    told = caption(*notes, *_how_made(cases[0]), _CAPTION)
+    told = caption(*notes, _CAPTION, *((_OF_SLICES,) if any(case.pictures.num_slices > 1 for case in cases) else ()))
     return _MARKUP.format(unit=escape(cases[0].unit)) + told + data_block("viewer-data", viewer_data(cases, labels))
 
 
@@ -127,11 +131,6 @@ def color_of(number: int) -> str:
     return colors[number % len(colors)]
 
 
-def _how_made(case: ViewedCase) -> tuple[str, ...]:
-    told = "Slices lie across the axis of largest spacing, around the labels."
-    return () if case.pictures.num_slices == 1 else (told,)
-
-
 def _case(case: ViewedCase) -> dict[str, Any]:
     """Return a case for the script; rows of the legend are keyed by the name that it shows."""
     pictures = case.pictures
@@ -153,5 +152,5 @@ def _case(case: ViewedCase) -> dict[str, Any]:
 
 def _row(case: ViewedCase, name: str) -> list[str]:
     dice, sizes = case.dice[name], case.sizes.get(name)
-    told = "" if sizes is None else " / ".join(f"{size:.3g}" for size in sizes)
+    told = "" if sizes is None else " / ".join(f"{size:,.0f}" if size >= 100 else f"{size:.3g}" for size in sizes)
     return ["–" if math.isnan(dice) else f"{dice:.3f}", told]
