@@ -73,6 +73,7 @@ HOMES = {
     "joblib": set(),
     "submitit": set(),
     "matplotlib": {"tracking"},
+    "PIL": {"tracking"},
     "onnx": {"interop"},
     "onnxscript": {"interop"},
     "onnxruntime": {"interop"},
