@@ -34,7 +34,7 @@ def profiled(trainer: Trainer, run: FoldRun, folder: Path, ranks: Ranks) -> Iter
         return
     drafts = folder / f".tmp-{PROFILE}-{ranks.rank}"  # where Lightning writes under names of its own
     shutil.rmtree(drafts, ignore_errors=True)
-    trainer.profiler = PROFILERS[run.trainer.profiler](drafts)  # type: ignore[attr-defined]  # Lightning sets it from outside, too
+    trainer.profiler = PROFILERS[run.trainer.profiler](drafts)  # type: ignore[attr-defined]
     try:
         yield
         for path in sorted(drafts.glob("*")):
