@@ -22,10 +22,10 @@ from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
 from segfw.io.datasets.layouts import read_dataset, require_files
 from segfw.io.formats.images import image_from_label, image_on_grid, volume_from_image
-from segfw.stages import evaluate as evaluate_stage
 from segfw.stages.fingerprint import make_fingerprint as fingerprint_cases
-from segfw.stages.predict_devices import open_predictor
-from segfw.stages.predict_inputs import read_input
+from segfw.stages.inspection import evaluate as evaluate_stage
+from segfw.stages.prediction.devices import open_predictor
+from segfw.stages.prediction.inputs import read_input
 
 __all__ = ["Predictor", "Result", "evaluate", "load_dataset", "make_fingerprint", "read_volume"]
 

@@ -23,7 +23,7 @@ from segfw.core.support.durations import parse_duration
 from segfw.core.support.words import DAY, counted, in_words, readable_size
 from segfw.stages.job import Job
 from segfw.stages.networks import NetworkCost, network_cost
-from segfw.stages.runs import run_folder
+from segfw.stages.trainings.runs import run_folder
 from segfw.training.devices import Device, choose_workers
 from segfw.training.run import CHECKPOINTS, DONE, FULL, FoldRun
 from segfw.training.team import Team

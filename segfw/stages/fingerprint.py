@@ -23,11 +23,11 @@ from segfw.core.support.conversion import to_plain
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.core.types import FloatArray
-from segfw.stages.case_check import check_files, read_case
+from segfw.stages.dataset.case_check import check_files, read_case
+from segfw.stages.dataset.verify import conclude, ensure_verified, fresh_verification, refuse_errors, settle
 from segfw.stages.ending import StageEnd, nothing_to_do, wrote
 from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
-from segfw.stages.verify import conclude, ensure_verified, fresh_verification, refuse_errors, settle
 from segfw.workspace import State, digest, save_artefact, standing, to_yaml
 
 log = logging.getLogger(__name__)

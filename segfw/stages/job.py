@@ -23,11 +23,11 @@ from segfw.core.planning.planners import PLANNERS
 from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.stages.configurations import choose_configurations, without_second_stages
-from segfw.stages.dataset_record import DatasetRecord
-from segfw.stages.folds import prepare_splits, read_own_splits
-from segfw.stages.groups import groups_of
-from segfw.stages.raw import find_dataset, scan, workspace_of
-from segfw.stages.verify import fresh_verification, label_presence, stop_at_missing_files
+from segfw.stages.dataset.folds import prepare_splits, read_own_splits
+from segfw.stages.dataset.groups import groups_of
+from segfw.stages.dataset.raw import find_dataset, scan, workspace_of
+from segfw.stages.dataset.record import DatasetRecord
+from segfw.stages.dataset.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import DONE, FULL, FoldName
 from segfw.workspace import MadeFrom, State, Workspace, digest, load_yaml, read_artefact, recorded_value, standing
 

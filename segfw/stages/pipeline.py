@@ -14,29 +14,29 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import in_words
 from segfw.inference.provenance import check_texts
+from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.ending import tell_end
 from segfw.stages.job import Job, prepare
-from segfw.stages.rank_calls import leading, session_folder
-from segfw.stages.raw import workspace_of
+from segfw.stages.trainings.rank_calls import leading, session_folder
 
 log = logging.getLogger(__name__)
 
 STAGES = "segfw.stages"
 SHOW_PLAN = "plan_table:show_plan"
-FOLLOW = "fit:follow"
-DRY_RUN = "dry_run:run"
-CHECK_TRAINING = "train:check"
-BEST_SCORE = "select:best_score"
-SHARE = "multirun:sharing_the_computer"
-TURN = "multirun:turn_to_select"
-MEAN_SCORE = "train:mean_score"
+FOLLOW = "trainings.fit:follow"
+DRY_RUN = "inspection.dry_run:run"
+CHECK_TRAINING = "trainings.train:check"
+BEST_SCORE = "selection.select:best_score"
+SHARE = "trainings.multirun:sharing_the_computer"
+TURN = "trainings.multirun:turn_to_select"
+MEAN_SCORE = "trainings.train:mean_score"
 RUN = {
     "fingerprint": "fingerprint:run",
     "plan": "plan:run",
     "preprocess": "preprocess:run",
-    "train": "train:run",
-    "select": "select:run",
-    "report": "report:build",
+    "train": "trainings.train:run",
+    "select": "selection.select:run",
+    "report": "reporting.report:build",
 }
 OF_ALL_RUNS = ("select", "report")
 """Stages that what every job has trained goes into."""

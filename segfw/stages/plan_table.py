@@ -24,7 +24,7 @@ from segfw.stages.costs import (
 )
 from segfw.stages.executor import choose_processes
 from segfw.stages.job import Job
-from segfw.stages.runs import is_trained
+from segfw.stages.trainings.runs import is_trained
 from segfw.training.team import Team, choose_team
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from pathlib import Path
 from segfw.core.cases.splits import Fold
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.interop.nnunet import read_dataset_json, read_fingerprint, read_plans
-from segfw.stages.dataset_record import DatasetRecord
+from segfw.stages.dataset.record import DatasetRecord
 from segfw.stages.job import Job
 from segfw.workspace import Workspace
 

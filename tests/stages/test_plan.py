@@ -14,7 +14,7 @@ from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages import plan as stage
 from segfw.stages.job import Job
-from segfw.stages.runs import run_folder
+from segfw.stages.trainings.runs import run_folder
 from tests.stages.golden import HIPPOCAMPUS, make_job
 
 

@@ -15,7 +15,7 @@ from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import DONE, ConfigurationCost, disk_still_needed, plan_costs, run_folder
 from segfw.stages.job import Job
 from segfw.stages.plan_table import WIDTH, _tell_disk, plan_table, show_plan
-from segfw.stages.runs import Done
+from segfw.stages.trainings.runs import Done
 from segfw.training.devices import Device
 from segfw.workspace import to_yaml
 from tests.stages.golden import HIPPOCAMPUS, make_job

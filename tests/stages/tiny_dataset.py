@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from segfw.core.errors import SegfwError
 from segfw.core.settings.schema import ExecutorSettings, ExperimentSettings, SplitSettings, TaskSettings, VerifySettings
-from segfw.stages import verify
+from segfw.stages.dataset import verify
 
 SPACING = (0.5, 0.5, 2.0)  # x, y, z in mm
 SHAPE = (4, 5, 6)  # z, y, x

@@ -1,0 +1,1 @@
+"""The raw dataset as stages meet it: found, described, verified, repaired, divided into folds."""

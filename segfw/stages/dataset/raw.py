@@ -1,0 +1,117 @@
+"""The raw dataset as it lies on disk: its description, and a content hash that survives copies and moves.
+
+Every command lists the folder again. A file whose size and time are those of the last command is taken to be the
+same; only others are hashed, so that a second command on 100 GB of images starts at once.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from stat import S_ISDIR
+
+from segfw.core.cases.dataset import Dataset
+from segfw.core.errors import DataError, UsageError
+from segfw.core.settings.schema import ExperimentSettings, TaskSettings
+from segfw.core.support.files import sha256
+from segfw.io.datasets.layouts import read_dataset
+from segfw.io.datasets.phantom import make_phantom_dataset
+from segfw.stages.dataset.record import DatasetRecord, FileRecord, load_record, save_record
+from segfw.workspace import Workspace, digest
+
+log = logging.getLogger(__name__)
+
+LOOKS_AT_ONCE = 16
+
+
+def workspace_of(settings: ExperimentSettings) -> Workspace:
+    """Return where everything made of the task's dataset goes; `UsageError` where no task is given."""
+    if settings.task.name is None:
+        raise UsageError("no task: give +task=Task04, or task.name=Mine task.folder=Mine for a folder of your own")
+    return Workspace(Path(settings.output_root) / settings.task.name)
+
+
+def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
+    """Read what the dataset is and which files it should have, after making it if it is synthetic."""
+    if task.synthetic == "phantom":
+        folder = data_root / (task.folder or task.name or "")
+        if not folder.exists():
+            log.info("making the synthetic dataset in %s", folder)
+            make_phantom_dataset(folder)
+    return read_dataset(task, data_root)
+
+
+def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
+    """Hash the dataset's files that changed since the last command, and keep the result in dataset.yaml."""
+    before = load_record(workspace)
+    record = look(dataset, before)
+    if record != before:
+        save_record(workspace, record)
+    return record
+
+
+def look(dataset: Dataset, before: DatasetRecord | None) -> DatasetRecord:
+    """Return the dataset with its files' states, hashing those that changed since `before`."""
+    paths = [path for case in dataset.cases for path in case.files]
+    return DatasetRecord(dataset, _states(paths, before.files if before else {}))
+
+
+def changed_files(record: DatasetRecord) -> list[str]:
+    """Return the raw files that are gone or have another size or time than in `record`; reads none of them.
+
+    Many are asked for at once, since each answer of a shared file system takes its time.
+    """
+    paths = list(record.files)
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        shares = pool.map(partial(_changed, record.files), (paths[i::LOOKS_AT_ONCE] for i in range(LOOKS_AT_ONCE)))
+        return sorted(path for share in shares for path in share)
+
+
+def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, FileRecord]:
+    """Return each file's state, hashing only those whose size or time differ from `before`."""
+    states = {}
+    for path in paths:
+        try:
+            members = _members(Path(path))
+            size, mtime_ns = _size_and_time(members)
+            known = before.get(path)
+            if known is None or (known.size, known.mtime_ns) != (size, mtime_ns):
+                known = FileRecord(size, mtime_ns, _hash(members))
+            states[path] = known
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return states
+
+
+def _changed(files: Mapping[str, FileRecord], paths: Sequence[str]) -> list[str]:
+    """Return those of `paths` that are gone or look otherwise than noted."""
+    changed = []
+    for path in paths:
+        try:
+            size_and_time = _size_and_time(_members(Path(path)))
+        except OSError:
+            changed.append(path)
+            continue
+        if size_and_time != (files[path].size, files[path].mtime_ns):
+            changed.append(path)
+    return changed
+
+
+def _size_and_time(members: list[Path]) -> tuple[int, int]:
+    stats = [member.stat() for member in members]
+    files = [stat for stat in stats if not S_ISDIR(stat.st_mode)]
+    return sum(stat.st_size for stat in files), sum(stat.st_mtime_ns for stat in stats)
+
+
+def _members(path: Path) -> list[Path]:
+    """Return a file alone, or a folder and what is below it."""
+    return [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
+
+
+def _hash(members: list[Path]) -> str:
+    """Hash a file, or the names and contents of a folder's files."""
+    folder, *others = members
+    if not folder.is_dir():
+        return sha256(folder)
+    return digest([[path.relative_to(folder).as_posix(), sha256(path)] for path in others if path.is_file()])

@@ -1,0 +1,195 @@
+"""Verb `evaluate`: score a folder of segmentations against references of the same file names."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segfw.core.errors import DataError, UsageError
+from segfw.core.labels import IGNORE, LabelKey, members
+from segfw.core.scoring.metrics import (
+    TOLERANCE_MM,
+    CaseMetrics,
+    Summary,
+    score_case,
+    summarize,
+    summary_to_csv,
+    summary_to_json,
+)
+from segfw.core.settings.verbs import EvaluateSettings
+from segfw.core.support.files import write_text
+from segfw.core.types import Geometry
+from segfw.interop.nnunet_scores import is_ours, summary_text
+from segfw.io.datasets.listing import UNCERTAINTY, image_files
+from segfw.io.formats.readers import read_label
+from segfw.stages.executor import run_cases
+
+log = logging.getLogger(__name__)
+
+Labels = Mapping[str, Any]
+Values = Mapping[str, int | LabelKey]
+Pair = tuple[str, Path, Path]
+
+VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
+"""What a run's files are called: `segfw.training.run` and `segfw.stages.trainings.runs` say so, but load PyTorch."""
+SAME = 1e-3
+"""How far the numbers of two headers may lie apart: formats and programs round them."""
+_BYTES_PER_VOXEL = 30
+"""Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.scoring.surface` needs for a box
+as large as the image."""
+
+
+def run(settings: EvaluateSettings) -> None:
+    """Write per-case and mean metrics as JSON, as nnU-Net's JSON and as CSV, and log the means."""
+    if settings.predictions is None or settings.references is None:
+        raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
+    output = Path(settings.output) if settings.output else _beside(Path(settings.predictions))
+    pairs = _pairs(Path(settings.predictions), Path(settings.references))
+    values = _values(pairs, settings.labels, settings.workers)
+    ignore = (settings.labels or {}).get(IGNORE)
+    tolerance = settings.tolerance_mm if settings.metrics == "all" else None
+    summary = _evaluate(pairs, values, ignore, settings.workers, tolerance)
+    output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
+    write_text(output, summary_to_json(summary))
+    write_text(output.with_suffix(".csv"), summary_to_csv(summary))
+    _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))
+    for name in summary.mean:
+        log.info("%s", _line(summary, name))
+    log.info("evaluate: mean foreground Dice %.4f; wrote %s", summary.foreground_mean["dice"], output)
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    labels: Labels | None = None,
+    workers: int | None = None,
+    tolerance_mm: float | None = TOLERANCE_MM,
+) -> Summary:
+    """Score each segmentation in `predictions` against the file of the same case name in `references`.
+
+    `labels`: name -> value or values (regions may overlap; `ignore` leaves voxels out); None takes every value above 0
+    that occurs in the references. `tolerance_mm`: what NSD forgives; None counts voxels and measures nothing.
+    `DataError` when a folder or a reference is missing. References without a prediction are named and left out.
+    """
+    pairs = _pairs(predictions, references)
+    return _evaluate(pairs, _values(pairs, labels, workers), (labels or {}).get(IGNORE), workers, tolerance_mm)
+
+
+def _evaluate(
+    pairs: list[Pair], values: Values, ignore_value: int | None, workers: int | None, tolerance_mm: float | None
+) -> Summary:
+    score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
+    scored = run_cases(score, {pair[0]: pair for pair in pairs}, workers, "evaluate", _case_bytes(pairs))
+    return summarize(list(scored.values()))
+
+
+def _values(pairs: list[Pair], labels: Labels | None, workers: int | None) -> Values:
+    """Return the value or values of each label or region to score."""
+    if labels is None:
+        return _values_in(pairs, workers)
+    values = {str(name): value if isinstance(value, int) else tuple(value) for name, value in labels.items()}
+    wrong = [n for n, v in values.items() if v == () or not all(isinstance(one, int) for one in members(v))]
+    if wrong:
+        raise UsageError(f"labels must map names to integers or lists of integers, not so: {wrong}")
+    return {name: value for name, value in values.items() if name != IGNORE and members(value) != (0,)}
+
+
+def _line(summary: Summary, name: str) -> str:
+    """Return the means of a label, and in how many cases one of the maps lacks it."""
+    row, presence = summary.mean[name], summary.presence[name]
+    text = f"{name}: Dice {row['dice']:.4f}, IoU {row['iou']:.4f}"
+    if "nsd" in row:
+        text += f", NSD {row['nsd']:.4f} at {row['tolerance_mm']:g} mm, HD95 {row['hd95_mm']:.2f} mm"
+    counted = len(summary.cases) - presence.neither
+    return f"{text} over {counted} cases ({presence.missed} missed, {presence.invented} invented)"
+
+
+def _write_theirs(output: Path, text: str) -> None:
+    """Write nnU-Net's form beside `output`, but never over a summary that nnU-Net itself has left there."""
+    beside = output.with_name("summary.json" if output.name == "metrics.json" else f"{output.stem}_summary.json")
+    if beside.exists() and not is_ours(beside):
+        log.warning("%s is not segfw's and stays as it is; output=FILE writes elsewhere", beside)
+        return
+    write_text(beside, text)
+
+
+def _beside(predictions: Path) -> Path:
+    """Return where metrics go unless the user says where; a run's own, which selection reads, are not written over."""
+    if predictions.name == VALIDATION and (predictions.parent / CONFIG).is_file():
+        raise UsageError(
+            f"{predictions} is the validation of a run, whose {METRICS_JSON} must stay as it is; "
+            "output=FILE.json writes elsewhere"
+        )
+    return predictions / METRICS_JSON
+
+
+def _case_bytes(pairs: list[Pair]) -> float:
+    """Estimate the memory that a case takes, by the reference whose file is largest."""
+    path = max((reference for _, _, reference in pairs), key=lambda reference: reference.stat().st_size)
+    try:
+        return float(_BYTES_PER_VOXEL * read_label(path).array.size)
+    except DataError:
+        return 0.0  # scoring names it, with the others that fail
+
+
+def _pairs(predictions: Path, references: Path) -> list[Pair]:
+    for folder in (predictions, references):
+        if not folder.is_dir():
+            raise DataError(f"there is no folder {folder}")
+    known = image_files(references)
+    there = image_files(predictions)
+    maps = {f"{name}{UNCERTAINTY}" for name in there}
+    found = {name: path for name, path in there.items() if name not in maps}
+    if not found:
+        raise DataError(f"{predictions} holds no image file")
+    missing = sorted(set(found) - set(known))
+    if missing:
+        raise DataError(
+            f"{references} has no reference for {len(missing)} of {len(found)} segmentations: {missing[:10]}"
+        )
+    left = sorted(set(known) - set(found))
+    if left:
+        log.warning("%d of %d references have no segmentation and are left out: %s", len(left), len(known), left[:10])
+    return [(name, found[name], known[name]) for name in sorted(found)]
+
+
+def _values_in(pairs: list[Pair], workers: int | None) -> Values:
+    """Name every value above 0 that occurs in the references after itself."""
+    found = run_cases(_occurring, {name: reference for name, _, reference in pairs}, workers, "label values")
+    values = sorted({value for case in found.values() for value in case if value > 0})
+    if not values:
+        raise DataError("the references hold no value above 0; name the labels with labels={NAME: VALUE, ...}")
+    return {str(value): value for value in values}
+
+
+def _occurring(path: Path) -> list[int]:
+    return [int(v) for v in np.unique(read_label(path).array)]
+
+
+def _score(
+    keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
+) -> CaseMetrics:
+    name, prediction, reference = pair
+    truth, found = read_label(reference), read_label(prediction)
+    _check_same_grid(prediction, found.geometry, truth.geometry)
+    spacing = None if tolerance_mm is None else truth.spacing
+    return score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+
+
+def _check_same_grid(path: Path, found: Geometry | None, wanted: Geometry | None) -> None:
+    """Raise `DataError` for a file whose voxels are of another size or lie along other axes than the reference's."""
+    if found is None or wanted is None or found.ndim != wanted.ndim:
+        return
+    for what, mine, theirs in (
+        ("spacing (slowest axis first)", found.spacing, wanted.spacing),
+        ("direction (slowest axis first)", found.direction, wanted.direction),
+    ):
+        if not np.allclose(mine, theirs, rtol=SAME, atol=SAME):
+            raise DataError(f"{path} has {what} {_digits(mine)}, its reference {_digits(theirs)}")
+
+
+def _digits(values: Any) -> str:
+    return str(np.round(values, 4).tolist())

@@ -1,0 +1,169 @@
+"""Reading what the folder and the lock of a training say, whatever state its files are in. Writes and locks nothing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from segfw.core.errors import SegfwError
+from segfw.core.support.conversion import changed_keys, from_plain
+from segfw.core.support.files import sha256
+from segfw.core.support.locks import owner_of
+from segfw.data.case_files import MANIFEST
+from segfw.stages.inspection.run_states import RunSigns
+from segfw.stages.job import Job
+from segfw.stages.trainings.failures import load_failure
+from segfw.stages.trainings.runs import CONFIG, TRAINING, Done, config_of, make_run, relevant, run_folder, training_hash
+from segfw.training.run import (
+    CHECKPOINTS,
+    DONE,
+    FULL,
+    LAST,
+    METRICS_JSON,
+    NEXT_STAGE,
+    PREVIOUS,
+    PROGRESS,
+    VALIDATION,
+    FoldName,
+    validated_with,
+)
+from segfw.training.signs import load_progress
+from segfw.workspace import State, Workspace, digest, load_yaml, standing
+
+SHOWN = 3
+"""Changed settings that are spelled out."""
+
+
+class Place(NamedTuple):
+    """Where a run lies under runs/: the parts of its folder's path."""
+
+    name: str
+    planner: str
+    network: str
+    configuration: str
+    fold: str
+
+    @property
+    def candidate(self) -> str:
+        """planner/network/configuration."""
+        return f"{self.planner}/{self.network}/{self.configuration}"
+
+
+def runs_on_disk(workspace: Workspace) -> Iterator[tuple[Place, Path]]:
+    """Yield every run there is, in the order of names, configurations and folds."""
+    for folder in sorted(workspace.runs("").glob("*/*/*/*/fold_*")):
+        if folder.is_dir():
+            name, planner, network, configuration, fold = folder.parts[-5:]
+            yield Place(name, planner, network, configuration, fold.removeprefix("fold_")), folder
+
+
+def read_signs(workspace: Workspace, folder: Path) -> RunSigns:
+    """Read what can be known of a run without the command that it belongs to; damaged files are named."""
+    damaged: list[str] = []
+    done = failure = progress = None
+    try:
+        done = _load_done(folder)
+    except SegfwError as error:
+        damaged.append(_short(error))
+    try:
+        failure = load_failure(folder)
+    except SegfwError as error:
+        damaged.append(_short(error))
+    try:
+        progress = load_progress(folder / PROGRESS)
+    except (OSError, ValueError, SegfwError) as error:
+        damaged.append(f"{PROGRESS}: {_short(error)}")
+    checkpoints = [path for path in (folder / CHECKPOINTS / LAST, folder / CHECKPOINTS / PREVIOUS) if path.exists()]
+    begun = (folder / CONFIG).exists()
+    if checkpoints and not begun:
+        damaged.append(f"{CONFIG} is missing beside a checkpoint")
+    if done is not None:
+        damaged += [f"{name} is missing" for name in _missing(folder)]
+    return RunSigns(
+        begun=begun,
+        saved=checkpoints[0].stat().st_mtime if checkpoints else None,
+        done=done,
+        owner=owner_of(workspace.lock(f"run {workspace.relative(folder)}")),
+        progress=progress,
+        failure=failure,
+        damaged=tuple(damaged),
+    )
+
+
+def compared_with_data(signs: RunSigns, folder: Path, content: str) -> RunSigns:
+    """Add whether a run was trained on other data than there are now, `content` being the hash of those."""
+    if not signs.begun or signs.damaged:
+        return signs
+    try:
+        found = re.search(r"^dataset: (\S+)$", (folder / CONFIG).read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError) as error:
+        return replace(signs, damaged=(f"{CONFIG}: {_short(error)}",))
+    if found and found[1].strip("'\"") != content:
+        return replace(signs, changed=("dataset",))
+    return signs
+
+
+def compared_with_command(job: Job, signs: RunSigns, configuration: str, fold: FoldName) -> RunSigns:
+    """Add what the command asks for that the run does not have: other settings, another previous stage, more epochs."""
+    if not signs.begun or signs.damaged:
+        return signs
+    folder = run_folder(job, configuration, fold)
+    try:
+        changed = (*_changed_settings(job, folder, configuration, fold), *_changed_previous(folder))
+    except SegfwError as error:
+        return replace(signs, damaged=(_short(error),))
+    return replace(signs, changed=changed, lacking="" if signs.done is None else _lacking(job, signs.done))
+
+
+def _load_done(folder: Path) -> Done | None:
+    path = folder / DONE
+    return from_plain(Done, load_yaml(path), str(path)) if path.exists() else None
+
+
+def _missing(folder: Path) -> list[str]:
+    files = [f"{CHECKPOINTS}/{LAST}"] + ([] if folder.name == f"fold_{FULL}" else [f"{VALIDATION}/{METRICS_JSON}"])
+    return [name for name in files if not (folder / name).exists()]
+
+
+def _changed_settings(job: Job, folder: Path, configuration: str, fold: FoldName) -> list[str]:
+    """Return the settings that make another training of it, by the rule that refuses to mix them under one name."""
+    wanted = config_of(job, make_run(job, configuration, fold))
+    if standing(folder / CONFIG, {TRAINING: training_hash(wanted)}).state is State.FRESH:
+        return []
+    content = load_yaml(folder / CONFIG)
+    before, now = relevant(content if isinstance(content, dict) else {}), relevant(wanted)
+    keys = changed_keys(before, now)
+    told = [f"{key} ({before.get(key)} there, {now.get(key)} now)" for key in keys[:SHOWN]]
+    return told + ([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])
+
+
+def _changed_previous(folder: Path) -> list[str]:
+    """Return the folds of a cascade's first stage that segment the cases otherwise than when this run began."""
+    text = (folder / CONFIG).read_text(encoding="utf-8")
+    if re.search(r"^  previous: null$", text, re.MULTILINE):
+        return []
+    content = load_yaml(folder / CONFIG)
+    previous = content.get("run", {}).get("previous") if isinstance(content, dict) else None
+    if not previous:
+        return []
+    beside = folder.parent.parent / previous["name"]
+    manifests = [beside / Path(path).parent.name / NEXT_STAGE / MANIFEST for path in previous["folders"]]
+    noted = zip(manifests, previous["manifests"], strict=True)
+    changed = [path.parent.parent.name for path, sha in noted if not path.is_file() or sha256(path) != sha]
+    return [f"segmentations by {previous['name']} {', '.join(changed)}"] if changed else []
+
+
+def _lacking(job: Job, done: Done) -> str:
+    """Say what the command would still do with a finished run."""
+    schedule, trainer = job.settings.schedule, job.settings.trainer
+    if not done.suffices(schedule, trainer):
+        asked = trainer.max_time if schedule.horizon == "time" else f"{trainer.max_epochs} epochs"
+        return f"{asked} are asked for"
+    if done.inference != digest(validated_with(job.settings.inference)):
+        return "to be validated anew, inference changed"
+    return ""
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Packaged models: made of folds, found, exported and imported."""

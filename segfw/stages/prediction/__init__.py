@@ -1,0 +1,1 @@
+"""Verb `predict`: which images, on which devices, through which files."""

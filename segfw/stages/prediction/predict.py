@@ -1,0 +1,105 @@
+"""Verb `predict`: segment a file, a folder, a table of cases or DICOM series with a packaged model."""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from segfw.core.errors import JobError, UsageError
+from segfw.core.settings.checks import parse_members
+from segfw.core.settings.schema import InferenceSettings
+from segfw.core.settings.verbs import PredictSettings
+from segfw.core.support.words import counted
+from segfw.inference.bundle import Bundle, load_bundle
+from segfw.inference.predictor import check_trust
+from segfw.stages.models.finding import find_model
+from segfw.stages.prediction.claims import CaseList
+from segfw.stages.prediction.devices import (
+    Order,
+    choose_places,
+    predictor_on,
+    segment_on_devices,
+    settings_of,
+)
+from segfw.stages.prediction.flow import Outcome, segment_cases
+from segfw.stages.prediction.inputs import find_cases
+from segfw.stages.prediction.outputs import PredictionCase, plan_outputs
+
+log = logging.getLogger(__name__)
+
+LISTED = 20
+
+
+def run(settings: PredictSettings) -> None:
+    """Segment every case that is not there yet; `JobError` at the end lists those that failed and why."""
+    if settings.model is None or settings.input is None or settings.output is None:
+        raise UsageError("predict needs model=MODEL input=IMAGES output=FOLDER")
+    began = time.monotonic()
+    model = find_model(settings.model, settings.model_sha256, settings.model_cache)
+    bundle = load_bundle(model, parse_members(settings.inference.folds))
+    check_trust(bundle, settings.inference.trust_code)
+    inference = settings_of(bundle, settings.inference)
+    source = Path(settings.input)
+    images = find_cases(source, bundle.plan.channel_names)
+    outputs = plan_outputs(images, source, Path(settings.output), inference, settings.inference.output_format)
+    with closing(CaseList(outputs, settings.overwrite)) as cases:
+        places = choose_places(settings.accelerator, settings.devices, settings.threads)
+        places = replace(places, numbers=places.numbers[: max(1, cases.size)])
+        log.info("predict: %s; %s; on %s", _counts(cases), _way(bundle, inference), places.description)
+        report = _Report(outputs, cases)
+        if cases.size and len(places.numbers) == 1:
+            predictor = predictor_on(places.device, bundle, settings.inference, number=places.numbers[0])
+            segment_cases(predictor, cases.take, report)
+        elif cases.size:
+            del bundle
+            order = Order(model, settings.accelerator, places.device.threads, settings.inference)
+            segment_on_devices(order, places.numbers, cases, report)
+        counts = len(report.done), cases.skipped, len(report.failed)
+    log.info("predict: %d done, %d skipped, %d failed in %.1f s", *counts, time.monotonic() - began)
+    if report.failed:
+        raise JobError(f"predict: {len(report.failed)} of {len(outputs)} cases failed, the others are done:{report}")
+
+
+class _Report:
+    """Logs what becomes of each case, frees it for others, and keeps the names; may be called from any thread."""
+
+    def __init__(self, outputs: Sequence[PredictionCase], cases: CaseList) -> None:
+        self.done: list[str] = []
+        self.failed: dict[str, str] = {}
+        self._cases = cases
+        self._targets = {case.name: case.target for case in outputs}
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Take note of a case."""
+        name = outcome.name
+        self._cases.give_back(name)
+        number = len(self.done) + len(self.failed) + 1
+        if outcome.failure:
+            self.failed[name] = outcome.failure
+            reason = "\n".join(filter(None, (outcome.failure, outcome.trace)))
+            log.error("%d/%d %s: %s", number, self._cases.size, name, reason)
+        else:
+            self.done.append(name)
+            log.info("%d/%d %s: %s (%.1f s)", number, self._cases.size, name, self._targets[name], outcome.seconds)
+
+    def __str__(self) -> str:
+        """List those that failed, one a line."""
+        rows = [f"\n  {name}: {why}" for name, why in sorted(self.failed.items())]
+        return "".join(rows[:LISTED]) + (f"\n  and {len(rows) - LISTED} more" if len(rows) > LISTED else "")
+
+
+def _counts(cases: CaseList) -> str:
+    return f"{counted(cases.size + cases.skipped, 'case')}, {cases.size} to do, {cases.skipped} skipped as done"
+
+
+def _way(bundle: Bundle, inference: InferenceSettings) -> str:
+    """Say which networks look how often."""
+    folds: dict[str, list[str]] = {}
+    for member in bundle.members:
+        folds.setdefault(member.configuration, []).append(str(member.fold))
+    networks = ", ".join(f"{name} (fold{'s' * (len(of) > 1)} {', '.join(of)})" for name, of in folds.items())
+    axes = ", ".join(map(str, bundle.mirror_axes)) if inference.mirror else ""
+    mirrored = f"mirrored along axes {axes}" if axes else "not mirrored"
+    return f"{bundle.plan.dataset_name} {networks}, {mirrored}, step {inference.step_size:g}"

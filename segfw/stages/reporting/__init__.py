@@ -1,0 +1,1 @@
+"""Stage and verb `report`: what the page shows, gathered from disk."""

@@ -1,0 +1,76 @@
+"""What the report tells of the plan: the networks that it gives, what they cost, and why it is as it is."""
+
+import logging
+
+from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.cost import parameter_count
+from segfw.core.planning.network_fit import as_built
+from segfw.core.planning.reasons import plan_reasons
+from segfw.core.settings.schema import NetworkSettings
+from segfw.core.support.conversion import changed_keys, to_plain
+from segfw.stages.job import Job
+from segfw.stages.networks import compared_networks
+from segfw.stages.trainings.runs import FinishedFold
+from segfw.tracking.network_table import NetworkRow
+from segfw.workspace import State, standing
+
+log = logging.getLogger(__name__)
+
+
+def reasons_of(job: Job) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what led to each block of the plan, and sentences on where the plan that is run differs from that.
+
+    Only of a plan as it was generated: of one that a person wrote or edited nobody knows the reasons.
+    """
+    planner, planned, generated = job.settings.planner, job.plan, job.generated_plan
+    notes = [
+        f"{name}: {', '.join(changed)} differ from what was planned (plan.*, or the network’s memory)."
+        for name, configuration in planned.configurations.items()
+        if (changed := changed_keys(to_plain(generated.configurations[name]), to_plain(configuration)))
+    ]
+    if planner.plan_file is not None:
+        return {}, ("The plan was given by planner.plan_file, so its reasons are not known.", *notes)
+    path = job.workspace.plan(planner.name)
+    if standing(path, job.plan_inputs).state is not State.FRESH:
+        return {}, ("The plan was edited by hand, so its reasons are not known.", *notes)
+    return plan_reasons(generated, job.dataset, job.fingerprint, planner), tuple(notes)
+
+
+def optional_plan(job: Job) -> Plan | None:
+    """Return the plan that is run, None before there is one that can be used."""
+    try:
+        return job.plan
+    except ArtefactError as error:
+        log.info("report: without the plan: %s", error)
+        return None
+
+
+def parameters_of(plan: Plan) -> dict[str, int]:
+    """Return the learned values of each configuration's network."""
+    heads = plan.labels.num_heads
+    return {name: parameter_count(c, plan.num_inputs(c), heads) for name, c in plan.configurations.items()}
+
+
+def networks_to_draw(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
+    """Return the networks that were trained, by name and candidate; before any was, those of this command.
+
+    Of a network of the user's own nobody knows what it looks like.
+    """
+    trained: dict[str, Configuration | None] = {}
+    for name, folds in folds_of.items():
+        prefix = f"{name}: " if len(folds_of) > 1 else ""
+        for fold in folds:
+            trained[prefix + fold.candidate] = as_built(fold.run.configuration, fold.run.network)
+    if not trained and plan is not None:
+        trained = {name: as_built(plan.configuration(name), job.settings.network) for name in job.configurations}
+    return {name: configuration for name, configuration in trained.items() if configuration is not None}
+
+
+def compared(job: Job) -> tuple[NetworkRow, ...]:
+    """Return what every network would cost; without the user's own where that does not work any more."""
+    try:
+        return compared_networks(job.overridden_plan, job.settings.network)
+    except UsageError as error:
+        log.warning("report: without the network %s: %s", job.settings.network.name, error)
+        return compared_networks(job.overridden_plan, NetworkSettings())

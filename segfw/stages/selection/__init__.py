@@ -1,0 +1,1 @@
+"""Stage `select`: what competes, how well each does, and which wins."""

@@ -1,0 +1,168 @@
+"""Stage `select`: score every configuration and ensemble on its finished folds and package the best.
+
+A pure function of what lies under runs/<name>: any later command may call it again, and it changes nothing when no
+fold has been added.
+"""
+
+import logging
+
+from segfw.core.cases.inner_split import is_inner_split
+from segfw.core.cases.splits import Fold
+from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.scoring.selection import Score
+from segfw.core.scoring.selection_record import SelectionRecord
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.locks import hold
+from segfw.core.support.words import counted
+from segfw.stages.dataset.groups import groups_of
+from segfw.stages.ending import StageEnd, nothing_to_do, wrote
+from segfw.stages.job import Job
+from segfw.stages.models.packaging import package
+from segfw.stages.selection.competition import compete, winner_of
+from segfw.stages.selection.contestants import model_members
+from segfw.stages.trainings.cascade import with_first_stages, without_stale
+from segfw.stages.trainings.followers import tell_selection
+from segfw.stages.trainings.runs import FinishedFold, load_finished, selection_inputs
+from segfw.training.run import DONE, FoldRun
+from segfw.workspace import State, Workspace, digest, load_yaml, save_artefact, standing, to_yaml
+
+log = logging.getLogger(__name__)
+
+COMMENT = (
+    "Every candidate with its whole-case cross-validation score. Selection scores chose the winner, which makes them "
+    "look better\nthan they are; the cross-fitted score does not: each of its cases had no part in the choice."
+)
+
+
+def run(job: Job) -> StageEnd:
+    """Write selection/<name>.yaml and models/<name>/ from every finished fold of this name."""
+    name = job.settings.name
+    folds = without_stale(finished_folds(job.workspace, name))
+    if not folds:
+        raise ArtefactError(
+            f"select: no fold of name={name} is finished under {job.workspace.runs(name)}; add the stage train"
+        )
+    _name_missing(job, folds)
+    scored = [fold for fold in folds if fold.scores is not None]
+    with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
+        if not scored:
+            log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
+            members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)
+            lock.check()
+            alone = (folds[0].run.configuration_name,)
+            packaged = package(job, members, alone, None)
+            if packaged:
+                tell_selection(job, None)
+            return _end(job, alone, packaged, None)
+        record, is_new = _selected(job, scored, folds)
+        winner = winner_of(record, scored)
+        members = model_members(winner, folds)
+        deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
+        lock.check()
+        packaged = package(job, members, deciding, record)
+        if packaged or is_new:
+            tell_selection(job, record)
+        return _end(job, deciding, packaged, is_new)
+
+
+def finished_folds(workspace: Workspace, name: str) -> list[FinishedFold]:
+    """Return every finished fold under runs/<name>, in the order of their folders."""
+    folders = sorted(path.parent for path in workspace.runs(name).glob(f"*/*/*/fold_*/{DONE}"))
+    return [fold for fold in map(load_finished, folders) if fold is not None]
+
+
+def load_selection(workspace: Workspace, name: str) -> SelectionRecord | None:
+    """Return the selection on disk, None where there is none."""
+    path = workspace.selection(name)
+    return from_plain(SelectionRecord, load_yaml(path), path.name) if path.exists() else None
+
+
+def best_score(job: Job) -> float | None:
+    """Return the winner's selection score, its mean validation Dice; None where nothing was scored."""
+    selection = load_selection(job.workspace, job.settings.name)
+    return selection.selection_score if selection else None
+
+
+def _end(job: Job, deciding: tuple[str, ...], packaged: bool, tabled: bool | None) -> StageEnd:
+    """Say which of table and model were written; `tabled` is None where nothing was compared."""
+    table, model = job.workspace.selection(job.settings.name), job.workspace.model(job.settings.name)
+    if packaged or tabled:
+        places = ([table] if tabled else []) + ([model] if packaged else [])
+        return wrote(" + ".join(deciding), *places)
+    return nothing_to_do(*([] if tabled is None else [table]), model)
+
+
+def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> tuple[SelectionRecord, bool]:
+    """Return the table on disk where it is up to date, else make and save it; and whether it was made."""
+    path = job.workspace.selection(job.settings.name)
+    inputs = {
+        **selection_inputs(job.settings, [(fold.candidate, fold.done) for fold in scored]),
+        "groups": digest(groups_of(job.settings.split, job.record)),
+    }
+    if standing(path, inputs).state is State.FRESH:
+        try:
+            record = load_selection(job.workspace, job.settings.name)
+        except SegfwError as error:
+            log.warning("select: %s is made anew: %s", path, error)
+        else:
+            assert record is not None
+            if not record.try_again:
+                return record, False
+    record = compete(job, scored, folds)
+    save_artefact(path, to_yaml(record, COMMENT), inputs)
+    _tell(record)
+    return record, True
+
+
+def _tell(record: SelectionRecord) -> None:
+    for reached in record.scores:
+        log.info("select: %s%s", _in_words(reached), "  <- winner" if reached.name == record.winner else "")
+    if not record.same_cases:
+        decided = f"{record.num_common} cases, which all have, decided" if record.num_common else "compare with care"
+        log.warning("select: the candidates were scored on different cases (folds are missing); %s", decided)
+    chosen = record.postprocessing
+    if chosen is not None:
+        means = chosen.before.foreground, chosen.after.foreground
+        found = f"{counted(len(chosen.steps), 'step')} chosen of {len(chosen.examined)} examined"
+        log.info("select: postprocessing takes the winner from %.4f to %.4f (%s)", *means, found)
+    cross = record.cross_fitted
+    if cross.dice is None:
+        log.info("select: selection score %.4f; no cross-fitted score: %s", record.selection_score, cross.reason)
+    else:
+        log.info(
+            "select: selection score %.4f before postprocessing; cross-fitted, postprocessing included: %.4f "
+            "(each case scored by what was chosen without its fold)",
+            *(record.selection_score, cross.dice),
+        )
+
+
+def _in_words(reached: Score) -> str:
+    labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
+    cases = f"{reached.num_cases} cases of folds {list(reached.folds)}"
+    lead = reached.winner_ahead_by
+    interval = f", {lead.low:+.4f} to {lead.high:+.4f}" if lead and lead.low is not None else ""
+    behind = f"; the winner is ahead by {lead.dice:+.4f}{interval}" if lead else ""
+    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}{behind}"
+
+
+def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
+    for name in dict.fromkeys(fold.candidate for fold in folds):
+        there = {fold.run.fold for fold in folds if fold.candidate == name}
+        missing = [k for k in range(len(job.splits)) if k not in there]
+        if missing and "full" not in there:
+            log.info("select: %s has no finished fold %s", name, ", ".join(map(str, missing)))
+    other = [f"{fold.candidate} fold {fold.run.fold}" for fold in folds if not _is_of(job.splits, fold.run)]
+    if other:
+        log.warning("select: trained on other cases than splits.json says now: %s", ", ".join(other))
+
+
+def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:
+    """Whether the run's fold is one of `splits`, with the same cases or an inner split of them; `full` is of any."""
+    if isinstance(run.fold, str):
+        return True
+    if run.fold >= len(splits):
+        return False
+    fold = splits[run.fold]
+    if run.inner_share is not None:
+        return is_inner_split(run.train_cases, run.val_cases, fold)
+    return (run.train_cases, run.val_cases) == (fold.train, fold.val[: run.trainer.limit_val_cases])

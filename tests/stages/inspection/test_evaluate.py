@@ -1,0 +1,166 @@
+"""Scores of two folders, by hand."""
+
+import csv
+import json
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.settings.verbs import EvaluateSettings
+from segfw.core.types import Geometry
+from segfw.io.formats.readers import write_label
+from segfw.stages.inspection import evaluate as module
+from segfw.stages.inspection.evaluate import evaluate, run
+from segfw.stages.trainings import runs
+from segfw.training import run as fold
+
+GRID = Geometry((1.0, 1.0, 2.0), (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+
+
+def write(folder, name, row, grid=GRID):
+    folder.mkdir(exist_ok=True)
+    write_label(folder / f"{name}.nii.gz", np.array(row, np.uint8).reshape(1, 1, -1), grid)
+
+
+def test_dice_by_hand(tmp_path):
+    write(tmp_path / "p", "a", [1, 1, 0, 2])
+    write(tmp_path / "r", "a", [1, 0, 0, 2])
+    write(tmp_path / "p", "b", [1, 0, 0, 0])
+    write(tmp_path / "r", "b", [1, 0, 0, 0])
+    summary = evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+    # label 1: 2*1/(2*1+1) = 2/3 and 1; label 2: 1 in case a, undefined in case b
+    assert summary.mean["1"]["dice"] == pytest.approx((2 / 3 + 1) / 2)
+    assert summary.mean["2"]["dice"] == 1
+    assert summary.foreground_mean["dice"] == pytest.approx((5 / 6 + 1) / 2)
+    union = evaluate(tmp_path / "p", tmp_path / "r", {"background": 0, "any": (1, 2), "two": 2}, workers=0)
+    assert union.mean["any"]["dice"] == pytest.approx((4 / 5 + 1) / 2)
+
+
+def test_maps_of_uncertainty_are_no_segmentations(tmp_path):
+    for name in ("a", "a_uncertainty", "b_uncertainty"):
+        write(tmp_path / "p", name, [1, 0])
+    write(tmp_path / "r", "a", [1, 0])
+    write(tmp_path / "r", "b_uncertainty", [1, 0])  # a case that happens to be called so
+    assert [case.case for case in evaluate(tmp_path / "p", tmp_path / "r", workers=0).cases] == ["a", "b_uncertainty"]
+
+
+def test_a_missing_reference_is_named(tmp_path):
+    write(tmp_path / "p", "a", [1])
+    write(tmp_path / "p", "lonely", [1])
+    write(tmp_path / "r", "a", [1])
+    with pytest.raises(DataError, match=r"no reference for 1 of 2 segmentations: \['lonely'\]"):
+        evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+
+
+def two_cases(folder: Path):
+    """Label 1: in case a one voxel of 2 mm short, in case b missed."""
+    write(folder / "p", "a", [1, 1, 0, 0])
+    write(folder / "r", "a", [1, 1, 1, 0])
+    write(folder / "p", "b", [0, 0, 0, 0])
+    write(folder / "r", "b", [0, 1, 0, 0])
+    return EvaluateSettings(str(folder / "p"), str(folder / "r"), workers=0)
+
+
+def test_spacing_comes_from_the_reference_and_tolerance_from_the_caller(tmp_path):
+    two_cases(tmp_path)
+    folders = tmp_path / "p", tmp_path / "r"
+    # in x only the ends of the row are border: 0 and 1 against 0 and 2, so 0, 2 mm and 0, 2 mm
+    strict, lax = (evaluate(*folders, workers=0, tolerance_mm=tolerance) for tolerance in (1.9, 2))
+    assert strict.mean["1"]["nsd"] == (0.5 + 0) / 2
+    assert lax.mean["1"]["nsd"] == (1 + 0) / 2
+    assert lax.mean["1"]["assd_mm"] == 1
+    assert "nsd" not in evaluate(*folders, workers=0, tolerance_mm=None).mean["1"]
+
+
+def test_three_files_are_written(tmp_path, caplog):
+    settings = two_cases(tmp_path)
+    with caplog.at_level(logging.INFO):
+        run(settings)
+    assert "HD95 1.90 mm over 2 cases (1 missed, 0 invented)" in caplog.text
+    plain = json.loads((tmp_path / "p/metrics.json").read_text())
+    assert plain["presence"]["1"] == {"both": 1, "missed": 1, "invented": 0, "neither": 0}
+    with (tmp_path / "p/metrics.csv").open() as file:
+        assert [row["hd95_mm"] for row in csv.DictReader(file)] == ["1.9", ""]
+    theirs = json.loads((tmp_path / "p/summary.json").read_text())
+    assert theirs["metric_per_case"][0]["metrics"]["1"]["TP"] == 2
+    assert theirs["metric_per_case"][0]["reference_file"] == str(tmp_path / "r/a.nii.gz")
+    assert not math.isnan(theirs["foreground_mean"]["Dice"])
+
+
+def test_a_summary_of_nnunet_stays(tmp_path, caplog):
+    settings = two_cases(tmp_path)
+    theirs = tmp_path / "p/summary.json"
+    theirs.write_text("{}")
+    run(settings)
+    assert theirs.read_text() == "{}"
+    assert "summary.json is not segfw's and stays" in caplog.text
+    theirs.unlink()
+    run(settings)
+    first = theirs.read_text()
+    write(tmp_path / "p", "b", [0, 1, 0, 0])
+    run(settings)
+    assert theirs.read_text() != first
+
+
+def test_only_overlap_under_another_name(tmp_path):
+    settings = two_cases(tmp_path)
+    run(
+        EvaluateSettings(
+            settings.predictions, settings.references, str(tmp_path / "mine"), metrics="overlap", workers=0
+        )
+    )
+    header = (tmp_path / "mine.csv").read_text().splitlines()[0]
+    assert header == "case,label,dice,iou,tp,fp,fn,tn,n_pred,n_ref"
+    assert (tmp_path / "mine_summary.json").exists()
+
+
+def test_labels_that_are_no_numbers_are_refused(tmp_path):
+    two_cases(tmp_path)
+    with pytest.raises(UsageError, match=r"not so: \['b', 'c'\]"):
+        evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": [], "c": ["x"]}, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (
+            replace(GRID, spacing=(1.0, 1.0, 2.1)),
+            r"a\.nii\.gz has spacing .* 2\.1\], .*\[1\.0, 1\.0, 2\.0\]",
+        ),
+        (replace(GRID, direction=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))), r"has direction .*\[-1\.0, "),
+    ],
+)
+def test_another_grid_than_the_references_is_refused(tmp_path, grid, message):
+    write(tmp_path / "p", "a", [1, 0], grid)
+    write(tmp_path / "r", "a", [1, 0])
+    with pytest.raises(JobError, match=message):
+        evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+
+
+def test_rounding_of_headers_is_forgiven(tmp_path):
+    write(tmp_path / "p", "a", [1, 0], replace(GRID, spacing=(1.0, 1.0, 2.0004)))
+    write(tmp_path / "r", "a", [1, 0])
+    assert evaluate(tmp_path / "p", tmp_path / "r", workers=0).mean["1"]["dice"] == 1
+
+
+def test_a_runs_files_are_called_as_they_are_there():
+    there = runs.CONFIG, fold.VALIDATION, fold.METRICS_JSON
+    assert there == (module.CONFIG, module.VALIDATION, module.METRICS_JSON)
+
+
+def test_the_metrics_of_a_run_are_not_written_over(tmp_path):
+    folder = tmp_path / "fold_0" / "validation"
+    folder.mkdir(parents=True)
+    (folder.parent / "config.yaml").write_text("name: main")
+    write(folder, "a", [1, 0])
+    write(tmp_path / "r", "a", [1, 0])
+    with pytest.raises(UsageError, match=r"is the validation of a run, whose metrics\.json must stay"):
+        run(EvaluateSettings(str(folder), str(tmp_path / "r"), workers=0))
+    run(EvaluateSettings(str(folder), str(tmp_path / "r"), output=str(tmp_path / "mine.json"), workers=0))
+    assert (tmp_path / "mine.json").exists()
+    assert not (folder / "metrics.json").exists()

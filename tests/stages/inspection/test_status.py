@@ -1,0 +1,238 @@
+"""Verb `status` on a prepared folder: what is done, running, failed, stale, damaged, and that nothing is written."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segfw.core.plan import Fingerprint
+from segfw.core.settings.checks import check_settings
+from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.training import OptimizerSettings, TrainerSettings
+from segfw.core.support import locks
+from segfw.core.support.conversion import from_plain
+from segfw.core.support.locks import hold
+from segfw.stages import pipeline
+from segfw.stages.dataset import raw
+from segfw.stages.dataset.record import load_record
+from segfw.stages.inspection import status
+from segfw.stages.job import Job, prepare
+from segfw.stages.trainings.runs import CONFIG, TRAINING, Done, config_of, make_run, run_folder, training_hash
+from segfw.workspace import digest, load_yaml, recorded_value, save_artefact, to_yaml
+from tests.stages import tiny_dataset
+
+ROOT = Path(__file__).parents[3]
+NAME = "3d_fullres"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> ExperimentSettings:
+    """A dataset with fingerprint, plan and stores; nothing is trained."""
+    root = tmp_path_factory.mktemp("status")
+    tiny_dataset.make(root / "tiny")
+    settings = tiny_dataset.settings_of(root / "tiny", root / "out")
+    settings = replace(
+        settings, stages=["fingerprint", "plan", "preprocess"], configurations=[NAME], trainer=TrainerSettings(5)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segfw.core.planning.fingerprint.TOTAL_SAMPLES", 1000)
+        pipeline.run(check_settings(settings))
+    return check_settings(replace(settings, stages="all"))
+
+
+@pytest.fixture
+def job(prepared: ExperimentSettings, tmp_path: Path) -> Job:
+    """The job on a copy of the folder."""
+    shutil.copytree(prepared.output_root, tmp_path / "out", copy_function=shutil.copy2)
+    return prepare(replace(prepared, output_root=str(tmp_path / "out")))
+
+
+def begin(job: Job, fold: int) -> Path:
+    """Leave what a training leaves that has begun and saved a checkpoint."""
+    folder = run_folder(job, NAME, fold)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    config = config_of(job, make_run(job, NAME, fold))
+    save_artefact(folder / CONFIG, to_yaml(config), {TRAINING: training_hash(config)})
+    return folder
+
+
+def finish(job: Job, fold: int, epochs: int = 5) -> Path:
+    """Leave what a finished training leaves."""
+    folder = begin(job, fold)
+    (folder / "validation").mkdir()
+    (folder / "validation" / "metrics.json").write_text("{}")
+    validated = digest(status_inference(job))
+    done = Done(epochs, 10, "w", validated, None, 0.75, {}, training_seconds=120.0)
+    (folder / "done.yaml").write_text(to_yaml(done))
+    return folder
+
+
+def status_inference(job: Job) -> object:
+    return replace(job.settings.inference, postprocessing=True, probabilities=False, memory_gb=None)
+
+
+def told(job: Job, caplog: pytest.LogCaptureFixture, **changes: object) -> list[list[str]]:
+    """Return the rows that the verb shows, each split into its columns, after checking that it wrote nothing."""
+    before = listing(job.workspace.root)
+    caplog.clear()
+    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.get_terminal_size", lambda fallback: os.terminal_size((10_000, 50)))
+        patch.setattr(status, "WIDTH", 10_000)
+        status.run(replace(job.settings, **changes))  # type: ignore[arg-type]
+    assert listing(job.workspace.root) == before
+    return [line.split() for line in "\n".join(caplog.messages).splitlines() if line.strip()]
+
+
+def listing(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(root.rglob("*"))}
+
+
+def stage(rows: list[list[str]], name: str) -> str:
+    return next(" ".join(row[1:]) for row in rows if row[0] == name)
+
+
+def fold(rows: list[list[str]], number: int) -> str:
+    return next(" ".join(row[2:]) for row in rows if row[:2] == [f"default/planned/{NAME}", str(number)])
+
+
+def test_before_anything_is_trained(job, caplog):
+    rows = told(job, caplog)
+    assert stage(rows, "dataset") == "done 3 cases"
+    assert stage(rows, "fingerprint").startswith("done ")
+    assert stage(rows, "plan").startswith("done ")
+    assert stage(rows, "preprocess") == f"done {NAME}: 3 of 3 cases"
+    assert stage(rows, "train") == "waiting 0 of 3 done, 3 waiting"
+    assert stage(rows, "select") == "waiting not there yet"
+    assert [fold(rows, number) for number in range(3)] == ["waiting not begun"] * 3
+
+
+def test_done_to_go_on_with_other_settings_and_of_another_name(job, caplog):
+    finish(job, 0)
+    finish(job, 1, epochs=2)
+    other = replace(job, settings=replace(job.settings, name="other"))
+    finish(other, 2)
+    rows = told(job, caplog)
+    assert fold(rows, 0) == "done Dice 0.7500, 5 epochs, trained for 2 min"
+    assert fold(rows, 1) == "to go on Dice 0.7500, 2 epochs, trained for 2 min; 5 epochs are asked for"
+    assert stage(rows, "train") == "waiting 1 of 3 done, 1 to go on, 1 waiting"
+    titles = [row[0] for row in rows if row[0].startswith("name=")]
+    assert titles == ["name=main", "name=other"]
+    rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5), folds=(0,))
+    assert fold(rows, 0).endswith("changed since: optimizer.lr (0.01 there, 0.5 now)")
+
+
+def test_running_dead_failed_and_damaged(job, caplog):
+    running, dead, damaged = (begin(job, number) for number in range(3))
+    (damaged / "done.yaml").write_text("epochs: many\n")
+    lock = job.workspace.lock(f"run {job.workspace.relative(dead)}")
+    with hold(job.workspace.lock(f"run {job.workspace.relative(running)}"), "the run"):
+        lock.write_text(json.dumps({"host": "node7", "pid": 12, "since": 0.0}))
+        long_ago = time.time() - locks.EXPIRY - 1
+        os.utime(lock, (long_ago, long_ago))
+        progress = {"epochs_done": 2.5, "epochs": 5, "seconds_left": 90.0, "updated": time.time()}
+        (running / "progress.json").write_text(json.dumps(progress))
+        rows = told(job, caplog)
+    assert fold(rows, 0).startswith(f"running epoch 3/5, 2 min left of training; process {os.getpid()} on ")
+    assert "interrupted last saved" in fold(rows, 1)
+    assert fold(rows, 1).endswith("process 12 on node7 is gone without a word")
+    assert fold(rows, 2).startswith("damaged ")
+    assert "done.yaml" in fold(rows, 2)
+    assert stage(rows, "train") == "running 0 of 3 done, 1 running, 1 interrupted, 1 damaged"
+    (damaged / "done.yaml").unlink()
+    (damaged / "failed.yaml").write_text("when: '2026-11-30T06:12:00'\nreason: the loss is nan\nlog: /x/segfw.log\n")
+    (running / "progress.json").write_text("{")
+    rows = told(job, caplog)
+    assert fold(rows, 2) == "failed 2026-11-30 06:12:00: the loss is nan; log: /x/segfw.log"
+    assert fold(rows, 0).startswith("damaged progress.json: ")
+
+
+def test_a_store_that_is_stale_unfinished_damaged_or_being_filled(job, caplog):
+    (store,) = (job.workspace.root / "preprocessed").iterdir()
+    record = store / "bob.record.json"
+    kept = record.read_text()
+    (store / "bob.image.npy").rename(store / "elsewhere")
+    assert stage(told(job, caplog), "preprocess").endswith("lacks bob.image.npy")
+    (store / "elsewhere").rename(store / "bob.image.npy")
+    manifest = store / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace(job.record.content, "another"))
+    assert stage(told(job, caplog), "preprocess") == f"done {NAME}: 3 of 3 cases"  # each case was looked at
+    record.write_text(kept.replace(job.case_inputs(job.dataset.case("bob"))["raw files"], "another"))
+    assert stage(told(job, caplog), "preprocess") == f"stale {NAME}: bob: raw files changed since"
+    manifest.unlink()
+    record.unlink()
+    assert stage(told(job, caplog), "preprocess") == f"interrupted {NAME}: 2 of 3 cases"
+    with hold(job.workspace.lock(f"preprocessed {store.name}"), "the store"):
+        record.write_text(kept)
+        now = time.time() + 10
+        os.utime(record, (now, now))
+        (store / "ann.record.json").rename(store / "ann.gone")
+        text = stage(told(job, caplog), "preprocess")
+    assert text.startswith(f"running {NAME}: 2 of 3 cases, 10 s left; process {os.getpid()} on ")
+
+
+def test_changed_inputs_an_edited_plan_and_raw_data_that_changed_or_are_gone(job, caplog, monkeypatch):
+    planner = replace(job.settings.planner, gpu_memory_gb=3.0)
+    assert stage(told(job, caplog, planner=planner), "plan").endswith("planner.gpu_memory_gb changed since")
+    plan = job.workspace.plan("default")
+    plan.write_text(plan.read_text().replace("batch_dice: false", "batch_dice: true"))
+    assert stage(told(job, caplog), "plan").startswith("edited by hand ")
+    plan.write_text("{")
+    assert stage(told(job, caplog), "plan").startswith("edited by hand ")
+    monkeypatch.setattr("segfw.stages.inspection.stage_states.changed_files", lambda record: [sorted(record.files)[0]])
+    text = stage(told(job, caplog), "dataset")
+    assert text.startswith("stale 3 cases, as of ")
+    assert text.endswith("changed since: ann_0000.nii.gz")
+
+
+def test_without_the_raw_data_and_before_the_first_command(job, caplog, tmp_path):
+    files = {
+        path.replace("/imagesTr/", "/gone/").replace("/labelsTr/", "/gone/"): s for path, s in job.record.files.items()
+    }
+    assert raw.changed_files(replace(job.record, files=files)) == sorted(files)
+    assert raw.changed_files(job.record) == []
+    status.run(replace(job.settings, output_root=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_read_instead_of_long_yaml_says_the_same(job):
+    twin = load_record(job.workspace)
+    job.workspace.dataset_twin.unlink()
+    assert load_record(job.workspace) == twin == job.record
+    path = job.workspace.fingerprint
+    value = digest(from_plain(Fingerprint, load_yaml(path), path.name))
+    assert recorded_value(path) == value == job.fingerprint_digest
+    path.write_text("# a note of a person\n" + path.read_text())
+    assert recorded_value(path) == ""
+
+
+def test_a_twin_of_another_text_is_not_believed(job):
+    twin = job.workspace.dataset_twin
+    twin.write_text(twin.read_text().replace('"ann"', '"eve"'))
+    plain = json.loads(twin.read_text())
+    assert load_record(job.workspace).dataset.cases[0].name == "eve"  # type: ignore[union-attr]
+    twin.write_text(json.dumps({**plain, "text": "another"}))
+    assert load_record(job.workspace) == job.record
+
+
+def test_the_command_writes_nothing_and_loads_no_pytorch(job, tmp_path):
+    before = listing(tmp_path)
+    words = [f"task.name={job.dataset.name}", f"task.folder={job.settings.task.folder}", "split.num_folds=3"]
+    words += [f"data_root={job.settings.data_root}", f"output_root={job.settings.output_root}"]
+    command = [sys.executable, "-X", "importtime", "-m", "segfw", "status", *words, f"configurations=[{NAME}]"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0 of 3 done, 3 waiting" in done.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "segfw" in imported
+    assert not imported & {"torch", "pytorch_lightning", "matplotlib"}
+    assert listing(tmp_path) == before
