@@ -228,6 +228,10 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
                 if part is not None:
                     part.failed(*error.args)
                 raise
+            except (KeyboardInterrupt, SystemExit):
+                if part is not None:
+                    part.failed(INTERRUPTED, "interrupted")
+                raise
         if part is not None:
             part.done()
         return None if result is None else float(result)

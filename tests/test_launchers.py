@@ -106,8 +106,20 @@ def test_one_that_fails_is_named_and_the_others_go_on(output):
     assert not list((output / ".locks").iterdir())
 
 
-def test_an_interruption_ends_the_jobs(output):
-    command = start(output, "folds=3,4", "hydra/launcher=submitit_local", "trainer.max_epochs=100000", "name=long")
+def test_jobs_of_joblib_start_processes_of_their_own(output, tmp_path):
+    words = ("folds=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "stages=[fingerprint,plan,preprocess]")
+    command = start(output, *words, "executor.workers=1", f"output_root={tmp_path}")
+    said, _ = command.communicate(timeout=600)
+    assert command.returncode == 0, said
+    assert "fingerprint: wrote" in said
+
+
+@pytest.mark.parametrize(
+    "launcher", [("submitit_local",), ("joblib", "hydra.launcher.n_jobs=2")], ids=lambda one: one[0]
+)
+def test_an_interruption_ends_the_jobs(output, launcher):
+    chosen, *keys = launcher
+    command = start(output, "folds=3,4", f"hydra/launcher={chosen}", *keys, "trainer.max_epochs=100000", "name=long")
     until(lambda: all(posting(output, number).get("name") for number in range(2)))
     command.terminate()
     said, _ = command.communicate(timeout=120)

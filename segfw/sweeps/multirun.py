@@ -1,12 +1,15 @@
 """The two ends of a multirun: the command that starts jobs and answers for them, and each job, wherever it runs."""
 
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.multirun import Multirun
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.interruption import SIGNALS
 from segfw.core.support.job_board import Posting, end_jobs, make_board, post, read_board, wait_for_jobs
 from segfw.core.support.parents import started_at, terminate_after
 from segfw.core.support.ranks import launched_ranks
@@ -108,16 +112,28 @@ class AnsweringFor:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._threads = threads_of_jobs(jobs.multirun.at_once)
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "AnsweringFor":
         make_board(self._jobs.board)
         self._threads.__enter__()
+        if self._jobs.launcher == JOBLIB and threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._end_first) for number in SIGNALS}
         return self
+
+    def _end_first(self, number: int, frame: FrameType | None) -> None:
+        """End the jobs in order before joblib hears of an interruption: it would kill them where they stand."""
+        end_jobs(self._jobs.board)
+        handler = self._handlers[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         board = self._jobs.board
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         self._threads.__exit__(None, None, None)
         if error is not None and not isinstance(error, Exception):
             self._leave()
@@ -146,6 +162,15 @@ class AnsweringFor:
         return UsageError(message) if statuses == {UsageError.exit_status} else JobError(message)
 
 
+def use_own_start_method() -> None:
+    """Let this process start others as any Python does.
+
+    joblib's processes are told to start theirs by a method of its own, of which those that segfw and PyTorch start know
+    nothing: each would end at once.
+    """
+    multiprocessing.set_start_method(None, force=True)
+
+
 class Part:
     """One job's end of it, in the job's own process."""
 
@@ -155,6 +180,8 @@ class Part:
         self._board = jobs.board
         self._posting = Posting(int(job.job.num), tuple(job.overrides.task), "", log)
         self._speaks = launched_ranks().leads  # of the processes of one job one does
+        if jobs.launcher == JOBLIB:
+            use_own_start_method()
         if jobs.launcher in (JOBLIB, LOCAL):
             terminate_after(jobs.parent, jobs.started)
             see_cards_again(jobs.launcher, jobs.values, jobs.cards)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests.stages.selection.test_select import make_dataset
 
 import segfw.__main__ as program
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.stages import pipeline
 from segfw.training.callbacks import curves_log
+from tests.stages.selection.test_select import make_dataset
 
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 END = re.compile(r"^(\w+): (wrote (?P<where>\S.*) \(.+\) in [\d.]+ (s|min)|nothing to do, .+ up to date)$")
