@@ -78,7 +78,7 @@ def test_two_folds_at_once_make_one_model_and_one_that_is_preempted_begins_again
     left = [text for text in logs if "left to the last of the jobs of name=main, 1 run is not finished yet" in text]
     assert len(left) == 1
     assert "select: wrote" not in left[0]
-    assert "".join(logs).count("select: wrote") == 2  # the selection, and the model
+    assert "".join(logs).count("select: wrote") == 1
     assert "".join(logs).count("fingerprint: wrote") == 1
     assert "".join(logs).count("preprocess 3d_fullres: wrote") <= 1  # the one that ended may have begun it
     selection = yaml.safe_load((output / "selection" / "main.yaml").read_text())
@@ -94,11 +94,14 @@ def test_two_folds_at_once_make_one_model_and_one_that_is_preempted_begins_again
 
 
 def test_one_that_fails_is_named_and_the_others_go_on(output):
-    words = ("folds=2,0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_time=00:00:00:01")
+    (run_folder(output).with_name("fold_2") / "checkpoints").mkdir(parents=True)
+    (run_folder(output).with_name("fold_2") / "checkpoints" / "last.ckpt").write_text("of nobody knows what")
+    words = ("folds=2,0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = start(output, *words)
     said, _ = command.communicate(timeout=600)
     assert command.returncode == 1, said
-    assert "segfw: 1 of 2 jobs are not done:\n  job 0 (folds=2): trainer.max_time is over, in epoch 1" in said
+    assert "segfw: 1 of 2 jobs are not done:\n  job 0 (folds=2): " in said
+    assert "holds a checkpoint but no config.yaml" in said
     assert "train 3d_fullres fold 0: nothing to do, it is finished" in said
     assert "1 run is not finished yet: 3d_fullres fold 2" in said
     assert "to select from what is finished of name=main: python -m segfw +task=Demo" in said

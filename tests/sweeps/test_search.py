@@ -30,7 +30,7 @@ def jobs(monkeypatch):
     """Let each job return its rate; return the settings that jobs were given."""
     calls = []
 
-    def run(settings):
+    def run(settings, multirun=None):
         calls.append(settings)
         return settings.optimizer.lr
 
@@ -72,7 +72,7 @@ def test_a_search_is_cheap_honest_and_named_and_its_best_is_reproduced(capsys, j
 
 
 def test_the_same_command_runs_an_interrupted_trial_under_its_name_again(capsys, jobs, monkeypatch):
-    def interrupted(settings):
+    def interrupted(settings, multirun=None):
         jobs.append(settings)
         if len(jobs) == 2:
             raise KeyboardInterrupt
@@ -86,7 +86,7 @@ def test_the_same_command_runs_an_interrupted_trial_under_its_name_again(capsys,
 
 
 def test_a_failed_trial_is_told_and_the_sweep_goes_on(capsys, jobs, monkeypatch):
-    def fail(settings):
+    def fail(settings, multirun=None):
         jobs.append(settings)
         if len(jobs) == 1:
             raise DataError("case 7: no label")

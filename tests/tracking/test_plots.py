@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from segfw.tracking.figures import PAPER
+from segfw.tracking.figures import DOTS_PER_PATH, PAPER
 from segfw.tracking.plots import MOST_POINTS, dice_figure, geometry_figure, intensity_figure
 from tests.tracking.contents import STATISTICS, full_content
 
@@ -33,7 +33,9 @@ def test_geometry_marks_the_median_of_every_axis() -> None:
 def test_geometry_of_many_cases_shows_a_choice_with_the_extremes() -> None:
     fingerprint = full_content(num_cases=3 * MOST_POINTS).fingerprint
     assert fingerprint is not None
-    values = dots_and_medians(geometry_figure(fingerprint, None, PAPER).axes[0])[0][0]
+    lines = geometry_figure(fingerprint, None, PAPER).axes[0].lines
+    paths = -(-MOST_POINTS // DOTS_PER_PATH)  # of the first axis, whose dots come first
+    values = np.concatenate([drawn(line) for line in lines[:paths]])
     column = [row[0] for row in fingerprint.spacings]
     assert len(values) == 2 * MOST_POINTS  # each dot is a line of two equal ends
     assert (values.min(), values.max()) == (min(column), max(column))
