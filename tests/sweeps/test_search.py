@@ -14,6 +14,8 @@ from segfw.core.errors import DataError
 
 SEARCH = ("-m", "+task=Task04", "hparams_search=optuna", "hydra.sweeper.n_trials=2")
 
+LRR = "hydra.sweeper.params: unknown key 'optimizer.lrr', did you mean 'optimizer.lr'?"
+
 
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path, monkeypatch):
@@ -30,7 +32,7 @@ def jobs(monkeypatch):
     """Let each job return its rate; return the settings that jobs were given."""
     calls = []
 
-    def run(settings):
+    def run(settings, multirun=None):
         calls.append(settings)
         return settings.optimizer.lr
 
@@ -72,7 +74,7 @@ def test_a_search_is_cheap_honest_and_named_and_its_best_is_reproduced(capsys, j
 
 
 def test_the_same_command_runs_an_interrupted_trial_under_its_name_again(capsys, jobs, monkeypatch):
-    def interrupted(settings):
+    def interrupted(settings, multirun=None):
         jobs.append(settings)
         if len(jobs) == 2:
             raise KeyboardInterrupt
@@ -86,7 +88,7 @@ def test_the_same_command_runs_an_interrupted_trial_under_its_name_again(capsys,
 
 
 def test_a_failed_trial_is_told_and_the_sweep_goes_on(capsys, jobs, monkeypatch):
-    def fail(settings):
+    def fail(settings, multirun=None):
         jobs.append(settings)
         if len(jobs) == 1:
             raise DataError("case 7: no label")
@@ -112,9 +114,13 @@ def test_folds_and_ranges_are_the_users_and_dash_m_may_be_left_out(capsys, jobs)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial"),
+        (["hydra.sweeper.ntrials=3"], "unknown key 'hydra.sweeper.ntrials', did you mean 'n_trials'?"),
+        (["+hydra.sweeper.ntrials=3", "dry_run=true"], "unknown key 'hydra.sweeper.ntrials', did you mean 'n_trials'?"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be at least 1, got 0"),
-        (["hydra.sweeper.params.optimiser.lr=interval(1,2)"], "optimiser"),
+        (["hydra.sweeper.params.optimizer.lrr=interval(1,2)", "dry_run=true"], LRR),
+        (["+hydra.sweeper.params.optimizer.lrr=interval(1,2)"], LRR),
+        (["hydra.sweeper.params.optimizer={lrr: 1}"], LRR),
+        (["hydra.sweeper.params.optimizer.lrr=null"], LRR),
         (["folds=full"], "split.inner_share=0.2 holds cases out of a fold, got folds=full"),
         (["hparams_search=optunas"], "unknown hparams_search 'optunas', did you mean 'optuna'?"),
     ],
@@ -122,6 +128,24 @@ def test_folds_and_ranges_are_the_users_and_dash_m_may_be_left_out(capsys, jobs)
 def test_a_wrong_search_is_explained_with_status_2(capsys, jobs, words, message):
     status, _, err = run(capsys, *SEARCH, *words)
     assert (status, message in err) == (2, True), err
+    assert jobs == []
+
+
+def test_ranges_of_the_users_file_are_checked_and_keys_of_another_sweeper_are_not(capsys, jobs):
+    folder = Path("configs/hparams_search")
+    folder.mkdir(parents=True)
+    ranges = "{network.arguments.depth: 'choice(1,2)', sede: 1}"
+    (folder / "mine.yaml").write_text(
+        f"# @package _global_\ndefaults: [optuna]\nhydra: {{sweeper: {{params: {ranges}}}}}\n"
+    )
+    status, _, err = run(capsys, "-m", "+task=Task04", "hparams_search=mine")
+    assert (status, "unknown key 'sede', did you mean 'seed'?" in err) == (2, True), err
+    foreign = Path("configs/hydra/sweeper/foreign.yaml")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("_target_: mine.Sweeper\nntrials: 1\nparams: {lrr: 1}\n")
+    assert (
+        run(capsys, "experiment", "+task=Task04", "hydra/sweeper=foreign", "hydra.sweeper.ntrials=3", "--help")[0] == 0
+    )
     assert jobs == []
 
 
