@@ -21,6 +21,7 @@ from segfw.command_line import VERBS, Command, Verb, quote
 from segfw.config import config_folder
 from segfw.core.errors import UsageError
 from segfw.core.settings.checks import unknown_choice
+from segfw.sweeps.dry_search import tell_search
 from segfw.sweeps.jobs import Swept, swept_values
 from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
 from segfw.sweeps.plugin import CHOICE, check_sweeper_key, register_sweeper, searches
@@ -106,6 +107,17 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
                 f"or put them in brackets, {key}=[...], if they are one list"
             )
         return composed, swept
+
+
+def tell_dry_search(page: str, overrides: list[str]) -> None:
+    """Say what the search that `overrides` ask for would do; they have been composed without an error before."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        shared = [str(each.input_line) for each in parsed if not each.is_sweep_override()]  # as Hydra's entry does
+        composed = hydra.compose(page, shared, return_hydra_config=True)
+        tell_search(composed, loader, [str(each.input_line) for each in parsed if not each.is_hydra_override()])
 
 
 def _chooses_our_sweeper(loader: ConfigLoader, name: str, overrides: list[str]) -> bool:

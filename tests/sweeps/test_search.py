@@ -149,6 +149,30 @@ def test_ranges_of_the_users_file_are_checked_and_keys_of_another_sweeper_are_no
     assert jobs == []
 
 
+def test_dry_run_tells_what_is_searched_and_what_is_finished_and_writes_nothing(capsys, jobs):
+    words = (*SEARCH, "seed=1,2", "hydra.sweeper.params.network=null")
+    dry = (*words, "hydra.sweeper.n_trials=5", "dry_run=true")
+    path = "outputs/Task04_Hippocampus/sweeps/main.journal"
+    status, out, err = run(capsys, *dry)
+    assert (status, err, Path("outputs").exists()) == (0, "", False)
+    assert "5 trials are wanted, 0 finished, 5 would be run, 1 at once" in out
+    assert f"study main in {path}, which would be made" in out
+    assert re.findall(r"^  (\S+): (.*)$", out, re.MULTILINE) == [
+        ("optimizer.lr", "interval(0.001,0.03) log"),
+        ("optimizer.weight_decay", "interval(1e-06,0.01) log"),
+        ("augmentation", "choice(default,light,strong)"),
+        ("seed", "choice(1,2)"),
+    ]
+    assert run(capsys, *words)[0] == 0
+    before = {file: file.stat().st_mtime_ns for file in Path().rglob("*")}
+    assert "5 trials are wanted, 2 finished, 3 would be run" in run(capsys, *dry)[1]
+    status, _, err = run(capsys, *dry, "loss=dice_topk")
+    assert (status, f"the study main ({path}) was begun with other settings" in err) == (2, True), err
+    status, _, err = run(capsys, *dry, "hydra.sweeper.params.optimizer.lr=interval(2,1)")
+    assert (status, "low below high" in err) == (2, True)
+    assert {file: file.stat().st_mtime_ns for file in Path().rglob("*")} == before
+
+
 def test_help_shows_what_a_search_sets(capsys, jobs):
     status, out, _ = run(capsys, "experiment", *SEARCH[1:3], "--help")
     assert status == 0
