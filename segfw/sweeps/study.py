@@ -126,8 +126,9 @@ def open_study(
 ) -> Study:
     """Open the study `name` in the file `path`, or begin it there.
 
-    `told`: the file that is named in an error instead of `path`, which is its copy. `settings`: dotted key -> value of what all its trials share and their scores depend on. `UsageError` that names the
-    keys where the study was begun with others, or with another search space: their scores cannot be compared.
+    `told`: the file that is named in an error instead of `path`, which is its copy. `settings`: dotted key -> value of
+    what all its trials share and their scores depend on. `UsageError` that names the keys where the study was begun
+    with others, or with another search space: their scores cannot be compared.
     """
     optuna = require_optuna()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +147,8 @@ def open_study(
     elif changed := changed_keys(before, now):
         rows = "\n".join(f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed)
         raise UsageError(
-            f"the study {name} ({told or path}) was begun with other settings, so that its scores do not compare:\n{rows}\n"
+            f"the study {name} ({told or path}) was begun with other settings, so that its scores do not compare:\n"
+            f"{rows}\n"
             "go on with those, or begin another with hydra.sweeper.study_name=ANOTHER"
         )
     return Study(found, path, dimensions, direction, seed)
