@@ -28,7 +28,7 @@ from hydra.types import RunMode
 
 from segfw import completion, config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
-from segfw.composition import check_required, check_run_folder, compose, register_schemas
+from segfw.composition import check_required, check_run_folder, compose, register_schemas, tell_dry_search
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import check_settings
@@ -159,6 +159,8 @@ def _run(command: Command) -> int:
         arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
     if name in READ_ONLY or (dry and (search or not multirun)):  # of a search, one trial tells what each would do
         with _plain_messages():
+            if dry and search and name == MAIN:
+                tell_dry_search(page, overrides)
             _call(verb, settings)
     elif dry:
         with tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:

@@ -2,11 +2,13 @@
 
 import functools
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,9 +21,12 @@ from segfw.command_line import VERBS, Command, Verb, quote
 from segfw.config import config_folder
 from segfw.core.errors import UsageError
 from segfw.core.settings.checks import unknown_choice
+from segfw.sweeps.dry_search import tell_search
 from segfw.sweeps.jobs import Swept, swept_values
 from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults
-from segfw.sweeps.plugin import register_sweeper
+from segfw.sweeps.plugin import CHOICE, check_sweeper_key, register_sweeper, searches
+from segfw.sweeps.plugin import GROUP as SWEEPER_GROUP
+from segfw.sweeps.space import PLACE, searched_keys
 
 
 @functools.cache
@@ -45,7 +50,7 @@ def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[s
         overrides = [*own, *_search_path(command)]
         return *_compose(verb, page, overrides, command.multirun), overrides
     except OverrideParseException as error:
-        raise UsageError(f"cannot read {error.override!r}: {error.message.splitlines()[0]}") from error
+        raise _unreadable(error) from error
     except (HydraException, config.CompositionError) as error:
         raise _explained(verb, error) from error
     except yaml.YAMLError as error:
@@ -77,6 +82,7 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
         defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
         chosen = {each.override_key for each in defaults}
         launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
+        sweeper_keys: list[str] = []
         for override in parsed:
             group = override.key_or_group
             options = loader.get_group_options(group, overrides=paths)
@@ -84,17 +90,59 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
                 _check_choice(override, options, group in chosen, verb)
             elif group.startswith("hydra.launcher."):
                 check_launcher_key(launcher, group.removeprefix("hydra.launcher."))
+            elif group.startswith("hydra.sweeper."):
+                sweeper_keys.append(group.removeprefix("hydra.sweeper."))
             elif not override.is_hydra_override():
                 config.check_key(verb.page or verb.settings, group)
-        swept = swept_values(parsed)
-        composed = hydra.compose(name, [_first_value(each) for each in parsed], return_hydra_config=True)
+        swept, first = swept_values(parsed), [_first_value(each) for each in parsed]
+        if sweeper_keys and _chooses_our_sweeper(loader, name, first):
+            _check_sweeper_keys(loader, verb, sweeper_keys)
+        composed = hydra.compose(name, first, return_hydra_config=True)
+        if searches(composed.hydra):
+            _check_searched(loader, verb, searched_keys(composed.hydra.sweeper.params))
         if swept and not multirun and composed.hydra.mode != RunMode.MULTIRUN:
-            first = next(iter(swept))
+            key = next(iter(swept))
             raise UsageError(
-                f"{first} is given several values; add -m to run once for each of them, "
-                f"or put them in brackets, {first}=[...], if they are one list"
+                f"{key} is given several values; add -m to run once for each of them, "
+                f"or put them in brackets, {key}=[...], if they are one list"
             )
         return composed, swept
+
+
+def tell_dry_search(page: str, overrides: list[str]) -> None:
+    """Say what the search that `overrides` ask for would do; they have been composed without an error before."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        shared = [str(each.input_line) for each in parsed if not each.is_sweep_override()]  # as Hydra's entry does
+        composed = hydra.compose(page, shared, return_hydra_config=True)
+        tell_search(composed, loader, [str(each.input_line) for each in parsed if not each.is_hydra_override()])
+
+
+def _chooses_our_sweeper(loader: ConfigLoader, name: str, overrides: list[str]) -> bool:
+    """Whether the sweeper is ours, also where a file chooses it; read before keys that it lacks end the composition."""
+    defaults = loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
+    return any(each.config_path == f"{SWEEPER_GROUP}/{CHOICE}" for each in defaults)
+
+
+def _check_sweeper_keys(loader: ConfigLoader, verb: Verb, given: list[str]) -> None:
+    """Raise `UsageError` for what is given below hydra.sweeper and means nothing there."""
+    for key in given:
+        check_sweeper_key(key)
+    params = "params."
+    _check_searched(loader, verb, {key.removeprefix(params) for key in given if key.startswith(params)})
+
+
+def _check_searched(loader: ConfigLoader, verb: Verb, searched: set[str]) -> None:
+    """Raise `UsageError`, naming the nearest one, for a key to be searched that the settings do not have."""
+    for key in sorted(searched):
+        if key.startswith("hydra.") or loader.get_group_options(key):
+            continue
+        try:
+            config.check_key(verb.page or verb.settings, key)
+        except UsageError as error:
+            raise UsageError(f"{PLACE}: {error}") from error
 
 
 def _check_choice(override: Override, options: list[str], chosen: bool, verb: Verb) -> None:
@@ -126,6 +174,23 @@ def _first_value(override: Override) -> str:
     else:
         return str(override.input_line)
     return f"{override.get_key_element()}={value}"
+
+
+def _unreadable(error: OverrideParseException) -> UsageError:
+    """Say why Hydra cannot read an override: by a character that only quotes may hold, if there is one, and how."""
+    text, (reason, *marked) = error.override, error.message.splitlines()
+    lexer = "LexerNoViableAltException: "
+    place = marked[0].find("^") - len(lexer) if marked else -1
+    if not reason.startswith(lexer) or not 0 <= place < len(text):
+        return UsageError(f"cannot read {text!r}: {reason}")
+    key, _, value = text.partition("=")
+    if place < len(key):
+        return UsageError(f"cannot read {text!r}: a key cannot hold {text[place]!r}")
+    # within a list or a choice it is one text of several, which only the user can tell from the others
+    whole = not re.match(r"[\[{]|\w+\(", value)
+    example = f"{key}={quote(value)}" if whole else f"{key}=[{quote(f'a {text[place]}')},b]"
+    so = f"write {shlex.quote(example)}" if whole else f"quote the text that holds it, as in {shlex.quote(example)}"
+    return UsageError(f"cannot read {text!r}: {text[place]!r} can only stand in quotes; {so}")
 
 
 def _explained(verb: Verb, error: Exception) -> UsageError:

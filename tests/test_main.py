@@ -98,6 +98,11 @@ def run(capsys, *words):
         (["-m", *SLURM, "hydra.launcher.timeout_min=long"], "hydra.launcher.timeout_min=long: Value 'long' of type"),
         (["-m", *SLURM, "hydra.launcher.array_parallelism=0"], "array_parallelism must be 1 or more, got 0"),
         (["-m", "+task=Task04", "folds=0,9,nine"], "got 'nine'"),
+        (["+task=Task04", "name=über"], """'name=über': 'ü' can only stand in quotes; write 'name='"'"'über'"'"''"""),
+        (["+task=Task04", "name=a b/ü"], "'ü' can only stand in quotes; write "),
+        (["+task=Task04", "tags=[a,ü]"], "'ü' can only stand in quotes; quote the text that holds it"),
+        (["+task=Task04", "nämé=3"], "a key cannot hold 'ä'"),
+        (["+task=Task04", "name='über"], '"\'" can only stand in quotes'),
     ],
 )
 def test_a_wrong_command_line_is_explained_in_one_line_with_status_2(capsys, jobs, tmp_path, words, message):

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from segfw.core.settings.checks import parse_configurations, parse_folds
+from segfw.core.settings.checks import parse_configurations, parse_folds, parse_stages
 from segfw.core.settings.schema import ConfigurationChoice, ExperimentSettings, FoldChoice
 from segfw.core.support.job_board import Posting
 
@@ -16,6 +16,8 @@ Swept = Mapping[str, tuple[Any, ...]]
 """Key -> the values that it takes, one after the other; none where a sweeper draws them."""
 SHARED = ("folds", "configurations")
 """Keys whose jobs share a name: what they train competes in one selection."""
+SELECTING = ("select", "report")
+"""Stages that come after all jobs."""
 DIED = "ended without a word (killed, or out of memory?)"
 
 
@@ -72,8 +74,9 @@ def what_failed(postings: Sequence[Posting], jobs: int | None, swept: Swept) -> 
     lines.append("what is finished stays; the same command again goes on with the rest, and then selects")
     for name in dict.fromkeys(posting.name for posting in failed):
         done = next((posting for posting in postings if posting.name == name and posting.state == "done"), None)
-        if name and done is not None:
-            lines.append(f"to select from what is finished of name={name}: {_selecting(done, name)}")
+        selecting = _selecting(done, name, swept) if name and done is not None else None
+        if selecting is not None:
+            lines.append(f"to select from what is finished of name={name}: {selecting}")
     return "\n".join(lines)
 
 
@@ -86,9 +89,20 @@ def _row(posting: Posting, swept: Swept) -> str:
     return f"job {posting.number} ({' '.join(own)}): {why}; log {posting.log}"
 
 
-def _selecting(posting: Posting, name: str) -> str:
-    """Return the command that selects from all that is finished of the job's variant."""
-    keys = {*SHARED, "name", "stages"}
-    kept = [text for text in posting.overrides if text.partition("=")[0].lstrip("+") not in keys]
-    words = [*kept, f"name={name}", "stages=[select,report]"]
+def _selecting(posting: Posting, name: str, swept: Swept) -> str | None:
+    """Return the command that selects from all that is finished of the job's variant; None where it was not asked for.
+
+    Which configurations compete stays as it was given, unless each job had its own.
+    """
+    left_out = {"name", "stages", "folds", *({"configurations"} & swept.keys())}
+    kept: list[str] = []
+    stages: tuple[str, ...] = SELECTING
+    for override in OverridesParser.create().parse_overrides(list(posting.overrides)):
+        if override.key_or_group == "stages":
+            stages = tuple(stage for stage in SELECTING if stage in parse_stages(override.value()))
+        if override.key_or_group not in left_out:
+            kept.append(str(override.input_line))
+    if not stages:
+        return None
+    words = [*kept, f"name={name}", f"stages=[{','.join(stages)}]"]
     return f"python -m segfw {shlex.join(words)}"

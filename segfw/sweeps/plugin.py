@@ -2,14 +2,20 @@
 
 import importlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
+from segfw.core.errors import UsageError
+from segfw.core.support.conversion import nearest
 from segfw.sweeps.sweeper import OptunaSweeper, SearchSettings
+
+GROUP, CHOICE = "hydra/sweeper", "optuna"
+INTERNAL = ("_target_", "_convert_", "command")
+"""Keys that are not for users."""
 
 # Hydra makes sweepers only of classes that it finds below `hydra_plugins`, a package without code of its own that all
 # distributions share. A file of ours in there would be a second top-level package of the wheel, imported at the start
@@ -50,7 +56,17 @@ def register_sweeper() -> None:
     sys.modules[PLACE] = module
     OptunaSweeper.__module__ = PLACE
     Plugins.instance().register(OptunaSweeper)
-    ConfigStore.instance().store("optuna", OptunaSweeperNode, group="hydra/sweeper", provider="segfw")
+    ConfigStore.instance().store(CHOICE, OptunaSweeperNode, group=GROUP, provider="segfw")
+
+
+def check_sweeper_key(key: str) -> None:
+    """Raise `UsageError`, naming the nearest one, for a `key` of hydra.sweeper that this sweeper does not have."""
+    known = [each.name for each in fields(OptunaSweeperNode)]
+    if key.split(".")[0] not in known:
+        told = [name for name in known if name not in INTERNAL]
+        raise UsageError(
+            f"unknown key 'hydra.sweeper.{key}'{nearest(key, told) or '.'} {GROUP}={CHOICE} has {', '.join(told)}"
+        )
 
 
 def searches(hydra_node: Any) -> bool:

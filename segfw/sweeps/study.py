@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +122,13 @@ def open_study(
     direction: Direction,
     seed: int,
     settings: dict[str, Any],
+    told: Path | None = None,
 ) -> Study:
     """Open the study `name` in the file `path`, or begin it there.
 
-    `settings`: dotted key -> value of what all its trials share and their scores depend on. `UsageError` that names the
-    keys where the study was begun with others, or with another search space: their scores cannot be compared.
+    `told`: the file that is named in an error instead of `path`, which is its copy. `settings`: dotted key -> value of
+    what all its trials share and their scores depend on. `UsageError` that names the keys where the study was begun
+    with others, or with another search space: their scores cannot be compared.
     """
     optuna = require_optuna()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,10 +147,27 @@ def open_study(
     elif changed := changed_keys(before, now):
         rows = "\n".join(f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed)
         raise UsageError(
-            f"the study {name} ({path}) was begun with other settings, so that its scores do not compare:\n{rows}\n"
+            f"the study {name} ({told or path}) was begun with other settings, so that its scores do not compare:\n"
+            f"{rows}\n"
             "go on with those, or begin another with hydra.sweeper.study_name=ANOTHER"
         )
     return Study(found, path, dimensions, direction, seed)
+
+
+def read_trials(
+    path: Path,
+    name: str,
+    dimensions: Mapping[str, Dimension],
+    direction: Direction,
+    seed: int,
+    settings: dict[str, Any],
+) -> list[Trial]:
+    """Return the trials of a study that may be there or not, and leave its file alone; else as `open_study`."""
+    with tempfile.TemporaryDirectory(prefix="segfw-study-") as folder:
+        copy = Path(folder) / "study.journal"
+        if path.exists():
+            copy.write_bytes(path.read_bytes())
+        return open_study(copy, name, dimensions, direction, seed, settings, told=path).trials
 
 
 def _distribution(dimension: Dimension) -> Any:

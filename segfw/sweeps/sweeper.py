@@ -96,9 +96,7 @@ class OptunaSweeper(Sweeper):
         require_optuna()
         space = make_space(OverridesParser.create(config_loader=self._loader), self.settings.params, arguments)
         self._check_choices(space)
-        name = self.settings.study_name or file_name(str(self.config.name))
-        root = Path(str(self.config.output_root)) / str(self.config.task.name) / "sweeps"
-        path = Path(self.settings.storage) if self.settings.storage else root / f"{name}.journal"
+        name, path = study_place(self.settings, self.config)
         with hold(path.with_name(f"{path.name}.sweep.lock"), f"the study {name}"):
             shared = shared_settings(self.config, tuple(space.dimensions))
             study = open_study(path, name, space.dimensions, self.settings.direction, self.settings.seed, shared)
@@ -196,6 +194,13 @@ class OptunaSweeper(Sweeper):
                 f"{len(failed)} of {wanted} trials failed, more than hydra.sweeper.max_failure_rate="
                 f"{self.settings.max_failure_rate} allows:\n{reasons}"
             )
+
+
+def study_place(settings: SearchSettings, config: Any) -> tuple[str, Path]:
+    """Return the name of the study of the composed `config`, and the file that holds it."""
+    name = settings.study_name or file_name(str(config.name))
+    root = Path(str(config.output_root)) / str(config.task.name) / "sweeps"
+    return name, Path(settings.storage) if settings.storage else root / f"{name}.journal"
 
 
 def in_words(trial: Trial) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from segfw.tracking.trackers import Cell, Picture, Tracker
 
 log = logging.getLogger(__name__)
+failures = logging.getLogger("segfw.failures")  # of tracebacks, which are for the log file alone
 
 UPLOADED_WITH = {"model": "model", "plan": "model", "fingerprint": "images"}
 """Kind of file -> the word of `logger.upload` that lets it go. The package holds the plan, so both go together; the
@@ -94,7 +95,7 @@ class FanOut:
             try:
                 tracker.close(failed=True)
             except Exception as second:  # it is broken already
-                log.debug("logger %s could not be closed either: %s", name, second)
+                failures.error("logger %s could not be closed either", name, exc_info=second)
 
 
 @contextmanager
@@ -114,6 +115,6 @@ def telling(trackers: Mapping[str, Callable[[], Tracker]], upload: Collection[st
 def _complain(name: str, error: Exception) -> None:
     reason = (str(error).strip().splitlines() or ["no message"])[0]
     log.warning(
-        "logger %s fails and is left out from here on, the training goes on: %s: %s", name, type(error).__name__, reason
+        "logger %s fails and is left out from here on, the work goes on: %s: %s", name, type(error).__name__, reason
     )
-    log.debug("logger %s", name, exc_info=error)
+    failures.error("logger %s", name, exc_info=error)

@@ -162,12 +162,22 @@ def _own_store(folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def load_runs(path: Path) -> dict[str, str]:
+    """Read which run of which store a folder's is; nothing where there is nothing that can be read."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    entries = plain.items() if isinstance(plain, dict) else ()
+    return {key: value for key, value in entries if isinstance(value, str)}
+
+
 def _run_id(client: Any, run: TrackedRun, store: str, artifacts: str | None) -> str:
     """Return the run that the folder remembers of this store, going on again, or a new one."""
     from mlflow.exceptions import MlflowException
 
     path = run.folder / RUN_FILE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = load_runs(path)
     key = store if store == "local" else re.sub(r"//[^/@]*@", "//", store)  # no password on disk
     if key in known:
         try:

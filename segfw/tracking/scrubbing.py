@@ -34,6 +34,11 @@ def scrub_words(words: Collection[str], cases: Collection[str]) -> tuple[str, ..
     return tuple(word for word in words if not _PATH.search(word) and not _tells(word, private))
 
 
+def scrub_text(text: str, cases: Collection[str]) -> str:
+    """Return `text`, or `HIDDEN` where it tells of a case, a path, a host or a person."""
+    return str(_scrubbed(text, _private_words(cases)))
+
+
 def _flat(value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
     for name, item in value.items():
         key = f"{place}{name}"

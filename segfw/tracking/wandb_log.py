@@ -11,7 +11,7 @@ import secrets
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,25 @@ LONGEST_CALL = 30.0
 LONGEST_UPLOAD = 600.0
 """Seconds that the end of a run waits for what is still to be uploaded; what is left stays on disk."""
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
-"""What `wandb agent` tells the command that it starts."""
+AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_PROJECT", "WANDB_ENTITY")
+"""What `wandb agent` tells the command that it starts; the last two a user may have set, too, who has no agent."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What is kept with a run to go on with it; steps rise over all its parts, as W&B wants them to."""
+    """What is kept with a run to go on with it; steps rise over all its parts, as W&B wants them to.
+
+    `project`, `entity`: where the run of an agent lies, in place of what the settings say.
+    """
 
     id: str
     step: int = 0
+    project: str | None = None
+    entity: str | None = None
+
+    def written(self) -> str:
+        """Return the content of the file."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value is not None})
 
 
 class WandbRun:
@@ -90,7 +99,7 @@ class WandbRun:
     def _log(self, values: Mapping[str, Any]) -> None:
         self.run.log(dict(values), step=self.state.step, commit=True)
         self.state = replace(self.state, step=self.state.step + 1)
-        write_text(self._file, json.dumps({"id": self.state.id, "step": self.state.step}))
+        write_text(self._file, self.state.written())
 
 
 def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
@@ -104,14 +113,15 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
 
     state = load_state(told.folder / STATE) or State("".join(secrets.choice(ID_LETTERS) for _ in range(8)))
     takes = told.kind == "train" and "WANDB_RUN_ID" in agent and not _is_taken(agent["WANDB_RUN_ID"], told)
-    if takes and state.id != agent["WANDB_RUN_ID"]:
-        state = State(agent["WANDB_RUN_ID"])
+    if takes:
+        step = state.step if state.id == agent["WANDB_RUN_ID"] else 0
+        state = State(agent["WANDB_RUN_ID"], step, agent.get("WANDB_PROJECT"), agent.get("WANDB_ENTITY"))
     mode = _choose_mode(wandb, settings.mode)
     options = _options(told, settings, state)
     config = dict(told.config)
     if takes:
-        options["sweep_id"] = agent.get(AGENT[1])
-        config |= _swept_values(agent.get(AGENT[2]))
+        options["sweep_id"] = agent.get("WANDB_SWEEP_ID")
+        config |= _swept_values(agent.get("WANDB_SWEEP_PARAM_PATH"))
     (told.root / "wandb").mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(config=config, settings=wandb.Settings(mode=mode, **options))
@@ -122,7 +132,7 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
         wandb.teardown()  # which otherwise holds the id in use
         run = wandb.init(config=config, settings=wandb.Settings(mode="offline", **options))
     run.define_metric("*", step_metric="epoch")
-    write_text(told.folder / STATE, json.dumps({"id": state.id, "step": state.step}))
+    write_text(told.folder / STATE, state.written())
     if run.settings.mode == "online":
         log.info("wandb: %s", run.url)
     return WandbRun(run, state, told.folder / STATE, told.root / "wandb" / "data")
@@ -132,7 +142,8 @@ def load_state(path: Path) -> State | None:
     """Read what is kept with a run; None where there is nothing that can be read."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        return State(str(plain["id"]), int(plain["step"]))
+        places = (None if plain.get(key) is None else str(plain[key]) for key in ("project", "entity"))
+        return State(str(plain["id"]), int(plain["step"]), *places)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -140,8 +151,8 @@ def load_state(path: Path) -> State | None:
 def _options(told: TrackedRun, settings: LoggerSettings, state: State) -> dict[str, Any]:
     """Return W&B's settings but for the mode. The parts of a run have folders of their own, also within a second."""
     return {
-        "entity": settings.entity,
-        "project": told.project,
+        "entity": state.entity or settings.entity,
+        "project": state.project or told.project,
         "run_id": state.id,
         "run_name": told.name,
         "run_group": told.group,
@@ -192,6 +203,8 @@ def _choose_mode(wandb: Any, wished: str) -> Any:
 
 def _take_agent_run() -> dict[str, str]:
     """Take what `wandb agent` says out of the environment: its run is one, not every one that this command opens."""
+    if "WANDB_RUN_ID" not in os.environ:
+        return {}
     return {name: os.environ.pop(name) for name in AGENT if name in os.environ}
 
 

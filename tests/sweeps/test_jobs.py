@@ -80,6 +80,23 @@ def test_what_is_not_done_is_named_with_its_log_and_what_finishes_it():
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "swept", "command"),
+    [
+        (["configurations=2d", "folds=0"], ["folds"], "configurations=2d name=main 'stages=[select,report]'"),
+        (["configurations=2d", "folds=0"], ["configurations"], "name=main 'stages=[select,report]'"),
+        (["stages=[train,select]"], ["folds"], "name=main 'stages=[select]'"),
+        (["stages=all"], ["folds"], "name=main 'stages=[select,report]'"),
+        (["stages=[plan,train]"], ["folds"], None),
+    ],
+)
+def test_what_selects_is_asked_for_what_the_jobs_were_asked_for(words, swept, command):
+    done = Posting(0, tuple(words), "main", "log", "done")
+    text = what_failed([done, replace(done, number=1, state="failed", message="no", status=1)], 2, dict.fromkeys(swept))
+    found = [line.partition("python -m segfw ")[2] for line in text.splitlines() if line.startswith("to select from")]
+    assert found == ([] if command is None else [command])
+
+
 def test_where_nothing_is_done_there_is_nothing_to_select_from():
     failed = Posting(0, ("folds=0",), "main", "log", "failed", "no", 1)
     assert "to select" not in what_failed([failed], 1, {"folds": (0,)})

@@ -14,6 +14,8 @@ from segfw.core.errors import DataError
 
 SEARCH = ("-m", "+task=Task04", "hparams_search=optuna", "hydra.sweeper.n_trials=2")
 
+LRR = "hydra.sweeper.params: unknown key 'optimizer.lrr', did you mean 'optimizer.lr'?"
+
 
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path, monkeypatch):
@@ -112,9 +114,13 @@ def test_folds_and_ranges_are_the_users_and_dash_m_may_be_left_out(capsys, jobs)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial"),
+        (["hydra.sweeper.ntrials=3"], "unknown key 'hydra.sweeper.ntrials', did you mean 'n_trials'?"),
+        (["+hydra.sweeper.ntrials=3", "dry_run=true"], "unknown key 'hydra.sweeper.ntrials', did you mean 'n_trials'?"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be at least 1, got 0"),
-        (["hydra.sweeper.params.optimiser.lr=interval(1,2)"], "optimiser"),
+        (["hydra.sweeper.params.optimizer.lrr=interval(1,2)", "dry_run=true"], LRR),
+        (["+hydra.sweeper.params.optimizer.lrr=interval(1,2)"], LRR),
+        (["hydra.sweeper.params.optimizer={lrr: 1}"], LRR),
+        (["hydra.sweeper.params.optimizer.lrr=null"], LRR),
         (["folds=full"], "split.inner_share=0.2 holds cases out of a fold, got folds=full"),
         (["hparams_search=optunas"], "unknown hparams_search 'optunas', did you mean 'optuna'?"),
     ],
@@ -123,6 +129,48 @@ def test_a_wrong_search_is_explained_with_status_2(capsys, jobs, words, message)
     status, _, err = run(capsys, *SEARCH, *words)
     assert (status, message in err) == (2, True), err
     assert jobs == []
+
+
+def test_ranges_of_the_users_file_are_checked_and_keys_of_another_sweeper_are_not(capsys, jobs):
+    folder = Path("configs/hparams_search")
+    folder.mkdir(parents=True)
+    ranges = "{network.arguments.depth: 'choice(1,2)', sede: 1}"
+    (folder / "mine.yaml").write_text(
+        f"# @package _global_\ndefaults: [optuna]\nhydra: {{sweeper: {{params: {ranges}}}}}\n"
+    )
+    status, _, err = run(capsys, "-m", "+task=Task04", "hparams_search=mine")
+    assert (status, "unknown key 'sede', did you mean 'seed'?" in err) == (2, True), err
+    foreign = Path("configs/hydra/sweeper/foreign.yaml")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("_target_: mine.Sweeper\nntrials: 1\nparams: {lrr: 1}\n")
+    assert (
+        run(capsys, "experiment", "+task=Task04", "hydra/sweeper=foreign", "hydra.sweeper.ntrials=3", "--help")[0] == 0
+    )
+    assert jobs == []
+
+
+def test_dry_run_tells_what_is_searched_and_what_is_finished_and_writes_nothing(capsys, jobs):
+    words = (*SEARCH, "seed=1,2", "hydra.sweeper.params.network=null")
+    dry = (*words, "hydra.sweeper.n_trials=5", "dry_run=true")
+    path = "outputs/Task04_Hippocampus/sweeps/main.journal"
+    status, out, err = run(capsys, *dry)
+    assert (status, err, Path("outputs").exists()) == (0, "", False)
+    assert "5 trials are wanted, 0 finished, 5 would be run, 1 at once" in out
+    assert f"study main in {path}, which would be made" in out
+    assert re.findall(r"^  (\S+): (.*)$", out, re.MULTILINE) == [
+        ("optimizer.lr", "interval(0.001,0.03) log"),
+        ("optimizer.weight_decay", "interval(1e-06,0.01) log"),
+        ("augmentation", "choice(default,light,strong)"),
+        ("seed", "choice(1,2)"),
+    ]
+    assert run(capsys, *words)[0] == 0
+    before = {file: file.stat().st_mtime_ns for file in Path().rglob("*")}
+    assert "5 trials are wanted, 2 finished, 3 would be run" in run(capsys, *dry)[1]
+    status, _, err = run(capsys, *dry, "loss=dice_topk")
+    assert (status, f"the study main ({path}) was begun with other settings" in err) == (2, True), err
+    status, _, err = run(capsys, *dry, "hydra.sweeper.params.optimizer.lr=interval(2,1)")
+    assert (status, "low below high" in err) == (2, True)
+    assert {file: file.stat().st_mtime_ns for file in Path().rglob("*")} == before
 
 
 def test_help_shows_what_a_search_sets(capsys, jobs):

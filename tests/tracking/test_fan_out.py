@@ -1,5 +1,6 @@
 """What leaves this machine, and that a tracker that fails is left out while everything else goes on."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,22 @@ def test_a_tracker_that_fails_is_named_once_and_left_out(caplog):
         fan_out.scalars({"train/loss": 0.5}, 1)
     assert sound.what() == ["scalars", "scalars", "close"]
     assert broken.told == [("close", True)]
-    assert [m for m in caplog.messages if "broken" in m] == [
-        "logger broken fails and is left out from here on, the training goes on: OSError: the disk is full"
+    assert [m for m in caplog.messages if "broken fails" in m] == [
+        "logger broken fails and is left out from here on, the work goes on: OSError: the disk is full"
     ]
+
+
+def test_tracebacks_are_for_the_log_file_also_that_of_the_close_that_fails_next(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("segfw.failures"), "propagate", True)  # which the program's file switches off
+    with caplog.at_level("INFO"), telling({"broken": lambda: Recorder(fails=("scalars", "close"))}, ()) as fan_out:
+        fan_out.scalars({"train/loss": 1.0}, 0)
+    kept = [record for record in caplog.records if record.name == "segfw.failures"]
+    assert [(record.levelname, record.getMessage()) for record in kept] == [
+        ("ERROR", "logger broken"),
+        ("ERROR", "logger broken could not be closed either"),
+    ]
+    assert [type(record.exc_info[1]) for record in kept] == [OSError, OSError]
+    assert [record.exc_info for record in caplog.records if record not in kept] == [None]
 
 
 def test_a_tracker_that_cannot_be_opened_is_left_out(caplog):

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.image import imread
 
 from segfw.core.errors import JobError, UsageError
-from segfw.tracking.mlflow_log import MLflowTracker, is_remote, open_mlflow
+from segfw.tracking.mlflow_log import MLflowTracker, is_remote, load_runs, open_mlflow
 from segfw.tracking.tables import to_png_bytes
 from segfw.tracking.trackers import TrackedRun
 from tests.tracking.tracked import NAMES, picture, tracked_run, values
@@ -94,6 +94,20 @@ def test_a_run_that_was_deleted_begins_anew(run: TrackedRun) -> None:
     assert second.run_id != first.run_id
     (run.folder / "mlflow.json").write_text(json.dumps({"local": "0" * 32}))
     assert open_mlflow(run).run_id not in (first.run_id, second.run_id)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"3", b'{"local": 3}', b'{"local": '])
+def test_a_damaged_file_remembers_no_run(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mlflow.json").write_bytes(content)
+    assert load_runs(tmp_path / "mlflow.json") == {}
+
+
+def test_a_run_whose_file_is_damaged_begins_anew(run: TrackedRun) -> None:
+    first = open_mlflow(run)
+    (run.folder / "mlflow.json").write_text('{"local": ')
+    second = open_mlflow(run)
+    assert second.run_id != first.run_id
+    assert load_runs(run.folder / "mlflow.json") == {"local": second.run_id}
 
 
 def test_settings_are_parameters_and_whole_in_a_file(root: Path) -> None:

@@ -3,7 +3,9 @@
 import getpass
 import platform
 
-from segfw.tracking.scrubbing import HIDDEN, scrub, scrub_words
+import pytest
+
+from segfw.tracking.scrubbing import HIDDEN, scrub, scrub_text, scrub_words
 
 CASES = ("ann_01", "bob")
 
@@ -47,3 +49,12 @@ def test_a_case_is_known_by_its_whole_name():
 
 def test_tags_that_tell_are_left_out():
     assert scrub_words(["baseline", "bob", "runs/mine", platform.node()], CASES) == ("baseline",)
+
+
+@pytest.mark.parametrize("text", ["bob", "try bob 2", "runs/mine", platform.node(), getpass.getuser()])
+def test_a_text_that_tells_is_hidden_as_a_whole(text):
+    assert scrub_text(text, CASES) == HIDDEN
+
+
+def test_a_text_that_tells_nothing_stays():
+    assert scrub_text("bobsled 2", CASES) == "bobsled 2"

@@ -106,6 +106,29 @@ def test_of_several_folds_one_is_the_agents_run(tmp_path, monkeypatch):
     }
 
 
+def test_the_agents_run_lies_in_the_agents_project_also_when_it_goes_on_without_the_agent(tmp_path, monkeypatch):
+    given = {"WANDB_RUN_ID": "agent2", "WANDB_SWEEP_ID": "s", "WANDB_PROJECT": "sweeps", "WANDB_ENTITY": "lab"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = LoggerSettings(wandb=True, mode="offline", entity="me")
+    places = []
+    for fold in (0, 1, 0):
+        tracker = open_wandb(run_in(tmp_path, fold), settings)
+        places.append((tracker.run.project, tracker.run.entity))
+        tracker.close(failed=False)
+        assert given.keys().isdisjoint(os.environ)
+    assert places == [("sweeps", "lab"), ("segfw", "me"), ("sweeps", "lab")]
+    assert load_state(run_in(tmp_path).folder / STATE) == State("agent2", 0, "sweeps", "lab")
+
+
+def test_without_an_agent_the_project_is_the_settings_and_the_environment_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "another")
+    monkeypatch.setenv("WANDB_ENTITY", "lab")
+    tracker = open_wandb(run_in(tmp_path), OFFLINE)
+    tracker.close(failed=False)
+    assert (tracker.run.project, os.environ["WANDB_PROJECT"], os.environ["WANDB_ENTITY"]) == ("segfw", "another", "lab")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"id": "x"}', '{"id": "x", "step": "many"}'])
 def test_a_damaged_state_begins_a_new_run(tmp_path, content):
     (tmp_path / STATE).write_text(content)

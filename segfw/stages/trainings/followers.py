@@ -16,7 +16,7 @@ from segfw.tracking.building import check_trackers, openers
 from segfw.tracking.fan_out import FanOut, telling
 from segfw.tracking.figures import PAPER, to_png
 from segfw.tracking.plots import geometry_figure
-from segfw.tracking.scrubbing import scrub, scrub_words
+from segfw.tracking.scrubbing import scrub, scrub_text, scrub_words
 from segfw.tracking.trackers import Cell, TrackedRun, Tracker
 from segfw.training.callbacks.trackers_log import TrackersLog
 from segfw.training.loggers import check_own_loggers, own_loggers
@@ -58,11 +58,12 @@ def tracked_fold(run: FoldRun, folder: Path) -> TrackedRun:
     flat = {**(command if isinstance(command, dict) else {}), **(own if isinstance(own, dict) else {})}
     flat |= {key: config.get(key) for key in ("dataset", "callbacks")}
     tags = config.get("tags")
+    variant = (name,) if network == "planned" else (name, network)
     cases = (*run.train_cases, *run.val_cases)
     return TrackedRun(
         project=load_logger(folder).project,
-        group=f"{run.plan.dataset_name}/{planner}/{configuration}",
-        name=f"{name} fold {run.fold}" if network == "planned" else f"{name} {network} fold {run.fold}",
+        group="/".join(scrub_text(part, cases) for part in (run.plan.dataset_name, planner, configuration)),
+        name=" ".join(scrub_text(part, cases) for part in variant) + f" fold {run.fold}",
         kind="train",
         folder=folder,
         root=folder.parents[5],
@@ -90,8 +91,8 @@ def _tracked_selection(job: Job) -> TrackedRun:
     plain = to_plain(settings)
     return TrackedRun(
         project=settings.logger.project,
-        group=job.dataset.name,
-        name=f"{settings.name} selection",
+        group=scrub_text(job.dataset.name, cases),
+        name=f"{scrub_text(settings.name, cases)} selection",
         kind="select",
         folder=job.workspace.runs(settings.name),
         root=job.workspace.root,

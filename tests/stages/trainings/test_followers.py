@@ -6,10 +6,11 @@ import json
 import os
 import platform
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from segfw.__main__ import main
 from segfw.core.support.ranks import Ranks
-from segfw.stages.trainings.followers import following
+from segfw.stages.trainings.followers import following, tracked_fold
 from segfw.stages.trainings.runs import load_run
 from segfw.training.validation import FoldIO
 from tests.stages.tiny_dataset import CASES, make
@@ -231,6 +232,17 @@ def test_a_trial_writes_to_the_agents_run_under_a_name_of_its_own(followed):
     assert "val/dice" in run.summary
     assert (fold_folder(followed.outputs, "sweep_agent1") / "done.yaml").is_file()
     assert "WANDB_RUN_ID" not in os.environ
+
+
+def test_a_name_that_tells_of_a_case_is_hidden(followed, tmp_path):
+    told = fold_folder(followed.outputs, "mine")
+    folder = tmp_path / "Tiny" / "runs" / f"only {CASES[0]}" / "default" / "planned" / "3d_fullres" / "fold_0"
+    shutil.copytree(told, folder)
+    assert tracked_fold(load_run(told), told).name == "mine fold 0"
+    hidden = tracked_fold(load_run(told), folder)
+    assert (hidden.name, hidden.group) == ("(hidden) fold 0", "Tiny/default/3d_fullres")
+    run = replace(load_run(told), train_cases=("Tiny", "default"))
+    assert tracked_fold(run, told).group == "(hidden)/(hidden)/3d_fullres"
 
 
 def test_loggers_never_make_another_training(followed):
