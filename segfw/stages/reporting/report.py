@@ -83,6 +83,7 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
     ]
     own, plan, labels = selections.get(own_name), optional_plan(job), job.dataset.labels
     winner, made = find_winner(job, own, own_folds), job.workspace.report.parent / MADE
+    viewed = viewed_cases(job, plan, winner, made)
     is_planned = plan is not None and job.settings.planner.plan_file is None
     reasons, plan_notes = ({}, ()) if plan is None else reasons_of(job)
     return ReportContent(
@@ -105,11 +106,13 @@ def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent
         candidates=tuple(candidates),
         winner=None if own is None else prefixes[own_name] + own.winner,
         choice=None if own is None else _choice(own),
-        winner_scores=None if winner is None else scores_of(winner.name, [str(f) for f in winner.folds], winner.scores),
+        winner_scores=None
+        if winner is None
+        else scores_of(winner.name, [str(f) for f in winner.folds], list(winner.scores.values())),
         selection_notes=() if own is None else selection_notes(own, labels),
         same_cases=len({(score.num_cases) for score in candidates}) <= 1 and (own is None or own.same_cases),
-        viewed=viewed_cases(job, plan, winner, made),
-        viewer_notes=_viewer_notes(winner, own),
+        viewed=viewed.cases,
+        viewer_notes=(*viewed.notes, *_viewer_notes(winner, own)),
         confusion=winner_confusion(job, winner, made),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
