@@ -1,9 +1,11 @@
 """The page: complete, self-contained, escaped, and honest about what is missing."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
+from segfw.tracking.comparison_section import NamedResult
 from segfw.tracking.report import ReportContent, build_report
 from tests.tracking.contents import LABELS, full_content
 
@@ -74,7 +76,7 @@ def test_every_text_is_escaped() -> None:
 def test_tells_the_plan_the_scores_and_the_winner() -> None:
     text = Reader(full_page()).text
     for expected in (
-        "3d_fullres is the best of 2 candidates, on 8 of 8 cases (folds 0, 1)",
+        "3d_fullres is the best of 2 candidates of main, on 8 of 8 cases (folds 0, 1)",
         "0.8213 mean Dice, cross-fitted",
         "0.8248 mean Dice, selection score",
         "liver & <bile> 8 0.952 ± 0.020 0.9",
@@ -96,6 +98,17 @@ def test_tells_the_plan_the_scores_and_the_winner() -> None:
         "This file holds no images.",
     ):
         assert expected in text
+
+
+def test_tells_other_names_in_a_part_of_their_own_and_nowhere_else() -> None:
+    content = full_content(num_cases=3, epochs=2)
+    assert "Other names" not in Reader(build_report(content)).text
+    named = (NamedResult("main", 2, "3d_fullres", 3, 0.8248, 0.8213), NamedResult("zeta", 1))
+    reader = Reader(build_report(replace(content, named=named)))
+    assert "Liver <script>alert(1)</script>: main" in reader.text
+    assert "about main alone; 1 other name is in the same folder" in reader.text
+    assert "main this page 3d_fullres 2 3 0.8248 0.8213 zeta – 1 – – –" in reader.text
+    assert reader.text.count("zeta") == 1
 
 
 def test_statistics_leave_out_undefined_cases() -> None:
