@@ -16,7 +16,7 @@ LARGEST, SMALL = Step("keep_largest", (1, 2)), Step("remove_small", (2,), minimu
         ((), ""),
         ((LARGEST,), " (keep largest: the foreground)"),
         ((LARGEST, SMALL), " (2 steps, the last remove small: tumor < 12.5 mm³)"),
-        ((Step("fill_holes", (1,)),), " (fill holes: liver)"),
+        ((Step("fill_holes", (1,), fill=1),), " (fill holes: liver)"),
     ],
 )
 def test_a_pass_says_what_it_examines(steps, told):
