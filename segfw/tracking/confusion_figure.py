@@ -25,11 +25,16 @@ LONGEST_NAME = 24
 
 @dataclass(frozen=True)
 class ConfusionOf:
-    """The confusion of a candidate's validation, over `num_cases` cases; None where it could not be had."""
+    """The confusion of a candidate's validation, over `num_cases` cases; None where it could not be had.
+
+    `notes`: sentences on cases that are missing. `is_flat`: the images have pixels.
+    """
 
     candidate: str
     confusion: Confusion | None
     num_cases: int
+    notes: tuple[str, ...] = ()
+    is_flat: bool = False
 
 
 def confusion_section(found: ConfusionOf | None, labels: LabelSet) -> str:
@@ -37,22 +42,24 @@ def confusion_section(found: ConfusionOf | None, labels: LabelSet) -> str:
     if found is None:
         return paragraph("No fold has been validated on whole cases yet.", quiet=True)
     if found.confusion is None:
-        return paragraph(f"The label maps of {found.candidate} could not be compared: see the log.", quiet=True)
+        said = f"The label maps of {found.candidate} could not be compared: see the log."
+        return "".join(paragraph(each, quiet=True) for each in (said, *found.notes))
     names = [name_of_value(value, labels) for value in found.confusion.values]
     shares = found.confusion.shares.tolist()
     cases = "1 case" if found.num_cases == 1 else f"{found.num_cases} cases"
-    parts = [paragraph(f"{found.candidate}, all voxels of {cases}, before postprocessing.")]
+    points = "pixel" if found.is_flat else "voxel"
+    of_all = f"all {'' if labels.ignore_value is None else 'annotated '}{points}s of {cases}"
+    parts = [paragraph(f"{found.candidate}, {of_all}, before postprocessing."), *map(paragraph, found.notes)]
     if len(names) <= MOST_LABELS:
-        words = f"Share of each reference label's voxels by predicted label, {found.candidate}"
+        words = f"Share of each reference label's {points}s by predicted label, {found.candidate}"
         svg = to_svg(confusion_figure(names, shares, PAGE), "confusion", words)
-        parts.append(
-            figure(svg, "Rows: reference; columns: prediction. Percent of the row’s voxels; blank below 0.05 %.")
-        )
+        told = f"Rows: reference; columns: prediction. Percent of the row’s {points}s; blank below 0.05 %."
+        parts.append(figure(svg, told))
     rows = largest_confusions(names, shares, found.confusion.counts)
     if rows:
-        parts.append(table(("reference", "predicted", "share of the reference", "voxels"), rows))
+        parts.append(table(("reference", "predicted", "share of the reference", f"{points}s"), rows))
     else:
-        parts.append(paragraph("No voxel of a label is predicted to be of another.", quiet=True))
+        parts.append(paragraph(f"No {points} of a label is predicted to be of another.", quiet=True))
     if labels.has_regions:
         note = "Regions overlap, so what is compared are the values of the label maps, as the regions are painted."
         parts.append(paragraph(note, quiet=True))

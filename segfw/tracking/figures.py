@@ -131,14 +131,15 @@ def to_png(figure: Figure, path: Path) -> None:
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """Return `figure`, drawn with `PAGE`, as an `<svg>` element whose colors are the page's.
+    """Return `figure`, drawn with `PAGE`, as an `<svg>` element whose colors are the page's, without a ground.
 
     `name` keeps the identifiers of several figures on one page apart; `description` is read to those who do not see
     it. The same figure gives the same text.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        nameless = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", metadata=nameless, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     for pattern, replacement in _CLEANING:

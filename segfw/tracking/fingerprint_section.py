@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Fingerprint, IntensityStatistics, Plan
 from segfw.tracking.figures import PAGE, to_svg
-from segfw.tracking.numbers import NOTHING, number
+from segfw.tracking.numbers import NOTHING, aligned
 from segfw.tracking.page import columns, figure, heading, paragraph, table
 from segfw.tracking.plots import geometry_figure, intensity_figure
 
@@ -41,11 +41,11 @@ def fingerprint_section(fingerprint: Fingerprint | None, plan: Plan | None, chan
     intensity = to_svg(
         intensity_figure(channel_names, fingerprint.intensities, PAGE), "intensity", "Foreground intensities"
     )
+    columns_of_values = [aligned(each, 5) for each in zip(*map(_in_order, fingerprint.intensities), strict=True)]
+    values = zip(*columns_of_values, strict=True)
     rows = [
-        (name, *(number(value, 5) for value in _in_order(statistics)), scheme)
-        for name, statistics, scheme in zip(
-            channel_names, fingerprint.intensities, _schemes(plan, channel_names), strict=False
-        )
+        (name, *of_channel, scheme)
+        for name, of_channel, scheme in zip(channel_names, values, _schemes(plan, channel_names), strict=False)
     ]
     planned = "; triangles: target spacing and patch of each configuration" if plan else ""
     return (

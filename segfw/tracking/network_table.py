@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segfw.tracking.numbers import NOTHING
+from segfw.tracking.numbers import NOTHING, aligned, gigabytes
 from segfw.tracking.page import heading, paragraph, table
 
 
@@ -26,15 +26,16 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
     """Return the table with its heading; nothing without rows."""
     if not rows:
         return ""
+    operations = aligned([None if row.flops is None else row.flops / 1e9 for row in rows], 4)
     cells = [
         (
             row.configuration,
             row.network,
             f"{row.parameters / 1e6:.2f} M",
-            NOTHING if row.flops is None else f"{row.flops / 1e9:.4g} GFLOP",
-            NOTHING if row.memory_gb is None else f"{row.memory_gb:.1f} GB",
+            NOTHING if row.flops is None else f"{flops} GFLOP",
+            NOTHING if row.memory_gb is None else f"{gigabytes(row.memory_gb)} GB",
         )
-        for row in rows
+        for row, flops in zip(rows, operations, strict=True)
     ]
     note = (
         "On the planned patch and batch, before either is reduced for a network that needs more memory. Operations of "

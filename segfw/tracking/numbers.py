@@ -32,16 +32,29 @@ def distribution(values: Sequence[float]) -> Distribution | None:
     return Distribution(len(known), mean, deviation, known[0], first, median, third, known[-1])
 
 
-def number(value: float | None, digits: int) -> str:
-    """Write `digits` significant digits, below 1 in size as many decimals; a dash for none or NaN."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    return f"{value:.{digits}f}" if abs(value) < 1 else f"{value:.{digits}g}"
+def aligned(values: Sequence[float | None], digits: int) -> list[str]:
+    """Write a column, all with as many decimals: the largest has `digits` significant digits, or all it needs.
+
+    Below 1 there are as many decimals. A dash for none or NaN.
+    """
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    largest = max(map(abs, known), default=0.0)
+    places = max(0, digits - (len(str(int(largest))) if largest >= 1 else 0))
+    while places and all(float(f"{v:.{places}f}") == float(f"{v:.{places - 1}f}") for v in known):
+        places -= 1
+    return [decimals(value, places) for value in values]
 
 
 def decimals(value: float | None, digits: int = 4) -> str:
-    """Write a share with so many decimals; a dash for none or NaN."""
+    """Write a number with so many decimals; a dash for none or NaN."""
     return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def gigabytes(amount: float | None) -> str:
+    """Write gigabytes with one decimal, of which the least is told as a bound; a dash for none."""
+    if amount is None:
+        return NOTHING
+    return "< 0.1" if 0 < amount < 0.05 else f"{amount:.1f}"
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Fingerprint, Plan
+from segfw.tracking.comparison_section import NamedResult, comparison_section
 from segfw.tracking.confusion_figure import ConfusionOf, confusion_section
 from segfw.tracking.fingerprint_section import dataset_section, fingerprint_section
 from segfw.tracking.network_table import NetworkRow
@@ -29,13 +30,13 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything the page tells. What has not been made yet is None or empty.
+    """Everything the page tells, of the name `run_name` but for `named`. What has not been made yet is None or empty.
 
     `num_parameters`: configuration -> parameters of its network. `networks`: title -> configuration, as it was built,
     of each network that was trained, or else will be. `compared`: what every network would cost. `reasons`: see
     `plan_reasons`; `plan_notes`: sentences on how the plan came to be. `choice`: what was selected, `selection_notes`:
-    sentences about it; `winner_scores`: of its cases. `viewed`: chosen cases with their pictures. `versions`: what made
-    this page -> version.
+    sentences about it; `winner_scores`: of its cases. `viewed`: chosen cases with their pictures. `named`: every name
+    where there are several. `versions`: what made this page -> version.
     """
 
     dataset_name: str
@@ -63,6 +64,7 @@ class ReportContent:
     viewed: tuple[ViewedCase, ...] = ()
     viewer_notes: tuple[str, ...] = ()
     confusion: ConfusionOf | None = None
+    named: tuple[NamedResult, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,6 +80,7 @@ def build_report(content: ReportContent) -> str:
             "Selection",
             lambda c: selection_table(c.candidates, c.winner, c.same_cases, c.selection_notes),
         ),
+        *((("comparison", "Other names", _comparison),) if content.named else ()),
         ("training", "Training", lambda c: training_section(c.curves, c.winner)),
         ("plan", "Plan", _plan),
         ("fingerprint", "Fingerprint", lambda c: fingerprint_section(c.fingerprint, c.plan, c.channel_names)),
@@ -86,7 +89,7 @@ def build_report(content: ReportContent) -> str:
     )
     header = (
         heading(content.dataset_name, 1)
-        + paragraph(f"Segmentation report, run “{content.run_name}”", quiet=True)
+        + paragraph(f"Segmentation report of the runs named {content.run_name}", quiet=True)
         + navigation([(anchor, title) for anchor, title, _ in parts])
     )
     sections = [section(anchor, title, build(content)) for anchor, title, build in parts]
@@ -96,7 +99,11 @@ def build_report(content: ReportContent) -> str:
 
 def _result(content: ReportContent) -> str:
     scores = content.winner_scores or next(iter(content.validations), None)
-    return summary(content.choice, scores, content.num_cases)
+    return summary(content.run_name, content.choice, scores, content.num_cases)
+
+
+def _comparison(content: ReportContent) -> str:
+    return comparison_section(content.named, content.run_name)
 
 
 def _key_facts(content: ReportContent) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segfw.core.support.words import in_words
-from segfw.tracking.numbers import NOTHING
+from segfw.tracking.numbers import NOTHING, gigabytes
 from segfw.tracking.page import columns, heading, paragraph, table
 
 
@@ -52,8 +52,8 @@ def _cells(run: RunCost) -> dict[str, str]:
         "ended by": run.ended,
         "training": _duration(run.training_seconds),
         "last command": _duration(run.seconds),
-        "memory (GB)": _gigabytes(run.peak_memory_gb),
-        "GPU memory (GB)": _gigabytes(run.peak_device_memory_gb),
+        "memory (GB)": gigabytes(run.peak_memory_gb),
+        "GPU memory (GB)": gigabytes(run.peak_device_memory_gb),
         "machine": run.machine or NOTHING,
     }
 
@@ -73,7 +73,3 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def _duration(seconds: float | None) -> str:
     return in_words(seconds) if seconds else NOTHING
-
-
-def _gigabytes(amount: float | None) -> str:
-    return NOTHING if amount is None else f"{amount:.1f}"

@@ -27,14 +27,23 @@ class Choice:
     reason: str = ""
 
 
-def summary(choice: Choice | None, scores: ValidationScores | None, cases: int) -> str:
-    """Return the result in a screen. `scores`: of the winner, without postprocessing; `cases`: of the dataset."""
+def summary(name: str, choice: Choice | None, scores: ValidationScores | None, cases: int) -> str:
+    """Return the result of what was trained under `name` in a screen.
+
+    `scores`: of the winner, without postprocessing; `cases`: of the dataset.
+    """
     if scores is None:
-        return paragraph(f"No result yet: no fold has been validated. The dataset has {cases} cases.", quiet=True)
+        return paragraph(
+            f"No result yet: no fold of {name} has been validated. The dataset has {cases} cases.", quiet=True
+        )
     if choice is None:
-        head = paragraph(f"Nothing has been selected yet. So far, {scores.configuration} reaches:")
+        head = paragraph(f"Nothing of {name} has been selected yet. So far, {scores.configuration} reaches:")
         return head + _labels(scores, None)
-    told = "the only candidate" if choice.num_candidates == 1 else f"the best of {choice.num_candidates} candidates"
+    told = (
+        f"the only candidate of {name}"
+        if choice.num_candidates == 1
+        else f"the best of {choice.num_candidates} candidates of {name}"
+    )
     folds = "fold" if len(choice.folds) == 1 else "folds"
     sentence = (
         f"{choice.winner} is {told}, on {choice.num_cases} of {cases} cases "

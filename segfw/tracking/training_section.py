@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from segfw.core.support.words import in_words
 from segfw.tracking.curves import MOST_EPOCHS, curves_figure, folds_figure, thinned
 from segfw.tracking.figures import PAGE, to_svg
-from segfw.tracking.numbers import number
+from segfw.tracking.numbers import decimals
 from segfw.tracking.page import figure, foldable, heading, paragraph, table
 
 MOST_FIGURES = 12
@@ -29,7 +30,7 @@ def training_section(curves: Sequence[FoldCurves], first: str | None) -> str:
     of_each: dict[str, list[FoldCurves]] = {}
     for run in ordered:
         of_each.setdefault(run.configuration, []).append(run)
-    header = ("configuration, fold", "epochs", "loss", "validation loss", "patch Dice", "hours")
+    header = ("configuration, fold", "epochs", "loss", "validation loss", "patch Dice", "time")
     parts = [table(header, _last_rows(ordered))]
     for position, (name, runs) in enumerate(list(of_each.items())[:MOST_FIGURES]):
         rows = {f"fold {run.fold}": thinned(run.rows) for run in runs}
@@ -59,7 +60,7 @@ def _last_rows(curves: Sequence[FoldCurves]) -> list[tuple[str, ...]]:
     rows = []
     for run in curves:
         last = run.rows[-1] if run.rows else {}
-        values = [number(last.get(key), 4) for key in ("train/loss", "val/loss", "val/patch_dice_ema")]
-        hours = sum(row.get("seconds", 0.0) for row in run.rows) / 3600
-        rows.append((f"{run.configuration}, fold {run.fold}", str(len(run.rows)), *values, f"{hours:.2f}"))
+        values = [decimals(last.get(key)) for key in ("train/loss", "val/loss", "val/patch_dice_ema")]
+        seconds = sum(row.get("seconds", 0.0) for row in run.rows)
+        rows.append((f"{run.configuration}, fold {run.fold}", str(len(run.rows)), *values, in_words(seconds)))
     return rows

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segfw.tracking.figures import PAGE, to_svg
-from segfw.tracking.numbers import NOTHING, distribution, number
+from segfw.tracking.numbers import NOTHING, decimals, distribution
 from segfw.tracking.page import figure, foldable, paragraph, table
 from segfw.tracking.plots import boxes_figure
 
@@ -66,7 +66,7 @@ def _spread(values: Sequence[float]) -> tuple[str, ...]:
     found = distribution(values)
     if found is None:
         return ("0", *(NOTHING,) * 5)
-    return (str(found.count), *(number(v, 4) for v in (found.mean, found.std, found.low, found.median, found.high)))
+    return (str(found.count), *(decimals(v) for v in (found.mean, found.std, found.low, found.median, found.high)))
 
 
 def _further(scores: ValidationScores) -> list[str]:
@@ -74,5 +74,5 @@ def _further(scores: ValidationScores) -> list[str]:
 
 
 def _medians(scores: ValidationScores, name: str) -> list[str]:
-    found = [distribution(values.get(name, ())) for values in scores.measures.values()]
-    return [NOTHING if each is None else number(each.median, 4) for each in found]
+    found = {kind: distribution(values.get(name, ())) for kind, values in scores.measures.items()}
+    return [decimals(each.median if each else None, 2 if kind == "hd95_mm" else 4) for kind, each in found.items()]

@@ -149,6 +149,7 @@
     const [reference, prediction] = entry.maps;
     const lines = at("outlines").checked;
     const both = at("reference").checked && at("prediction").checked;
+    at("opacity").disabled = lines; // of areas
     const alpha = Math.round(255 * at("opacity").value / 100);
     const grid = { width, height, columns, rows, pixels: pixels.data };
     if (at("prediction").checked) (lines ? drawOutline : drawArea)(prediction, grid, alpha, true);

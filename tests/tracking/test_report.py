@@ -1,9 +1,15 @@
 """The page: complete, self-contained, escaped, and honest about what is missing."""
 
+import math
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
+from segfw.core.labels import LabelSet
+from segfw.tracking.comparison_section import NamedResult
+from segfw.tracking.confusion_figure import confusion_section
+from segfw.tracking.numbers import aligned, gigabytes
 from segfw.tracking.report import ReportContent, build_report
 from tests.tracking.contents import LABELS, full_content
 
@@ -74,7 +80,7 @@ def test_every_text_is_escaped() -> None:
 def test_tells_the_plan_the_scores_and_the_winner() -> None:
     text = Reader(full_page()).text
     for expected in (
-        "3d_fullres is the best of 2 candidates, on 8 of 8 cases (folds 0, 1)",
+        "3d_fullres is the best of 2 candidates of main, on 8 of 8 cases (folds 0, 1)",
         "0.8213 mean Dice, cross-fitted",
         "0.8248 mean Dice, selection score",
         "liver & <bile> 8 0.952 ± 0.020 0.9",
@@ -98,6 +104,17 @@ def test_tells_the_plan_the_scores_and_the_winner() -> None:
         assert expected in text
 
 
+def test_tells_other_names_in_a_part_of_their_own_and_nowhere_else() -> None:
+    content = full_content(num_cases=3, epochs=2)
+    assert "Other names" not in Reader(build_report(content)).text
+    named = (NamedResult("main", 2, "3d_fullres", 3, 0.8248, 0.8213), NamedResult("zeta", 1))
+    reader = Reader(build_report(replace(content, named=named)))
+    assert "Liver <script>alert(1)</script>: main" in reader.text
+    assert "about main alone; 1 other name is in the same folder" in reader.text
+    assert "main this page 3d_fullres 2 3 0.8248 0.8213 zeta – 1 – – –" in reader.text
+    assert reader.text.count("zeta") == 1
+
+
 def test_statistics_leave_out_undefined_cases() -> None:
     content = full_content(num_cases=3, epochs=1)
     scores = content.validations[0]
@@ -106,6 +123,35 @@ def test_statistics_leave_out_undefined_cases() -> None:
     text = Reader(build_report(ReportContent("Set", "main", 3, ("CT",), LABELS, validations=(changed,)))).text
     assert "organ 2 0.6000 0.1000 0.5000 0.6000 0.7000" in text
     assert "never 0 – – – – –" in text
+
+
+def test_a_column_has_the_same_decimals_throughout() -> None:
+    assert aligned([101.5, -980.0, 0.25], 5) == ["101.50", "-980.00", "0.25"]
+    assert aligned([1200.0, 3.0, None], 5) == ["1200", "3", "–"]
+    assert aligned([0.12345, math.nan, 0.5], 4) == ["0.1235", "–", "0.5000"]
+    assert aligned([], 4) == []
+
+
+def test_little_memory_is_no_memory_less_than_a_tenth() -> None:
+    assert [gigabytes(amount) for amount in (None, 0.0, 0.001, 0.049, 0.05, 7.94)] == [
+        "–", "0.0", "< 0.1", "< 0.1", "0.1", "7.9",
+    ]  # fmt: skip
+
+
+def test_durations_are_told_as_people_say_them() -> None:
+    text = Reader(full_page()).text
+    assert re.search(r"3d_fullres, fold 0 5 -?\d\.\d{4} -?\d\.\d{4} \d\.\d{4} 2 min", text)  # 5 epochs of 20 s
+
+
+def test_confusion_says_what_it_counts() -> None:
+    confusion = full_content(num_cases=8).confusion
+    assert confusion is not None
+    notes = ("2 of 10 segmentations are missing.",)
+    assert "all voxels of 8 cases, before" in Reader(confusion_section(confusion, LABELS)).text
+    partly = LabelSet({**LABELS.values, "ignore": 3})
+    told = Reader(confusion_section(replace(confusion, notes=notes, is_flat=True), partly)).text
+    assert "all annotated pixels of 8 cases, before postprocessing. 2 of 10 segmentations are missing." in told
+    assert "voxel" not in told
 
 
 def test_says_what_is_not_there_yet() -> None:

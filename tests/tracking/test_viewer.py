@@ -199,6 +199,16 @@ def test_overlays_come_and_go(page, name):
     assert pixels(page) == before
 
 
+def test_opacity_is_of_areas(page):
+    assert page.locator("#viewer-opacity").is_enabled()
+    page.locator("#viewer-outlines").click()
+    pixels(page)
+    assert page.locator("#viewer-opacity").is_disabled()
+    page.locator("#viewer-outlines").click()
+    pixels(page)
+    assert page.locator("#viewer-opacity").is_enabled()
+
+
 def test_the_prediction_is_where_it_was_predicted(page):
     page.locator("#viewer-reference").click()
     page.locator("#viewer-opacity").fill("100")

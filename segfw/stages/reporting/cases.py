@@ -1,7 +1,9 @@
 """The cases that the report's viewer shows: chosen by score, read one at a time, and remembered as pictures."""
 
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +13,13 @@ from segfw.core.errors import DataError, SegfwError
 from segfw.core.imaging.slices import View, view_across, window_of
 from segfw.core.plan import Plan
 from segfw.core.scoring.case_choice import case_dice, choose_cases
+from segfw.core.scoring.selection import Key
 from segfw.core.types import FloatArray, Volume
 from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS, ending_of, is_known
 from segfw.io.formats.readers import read_image, read_label
 from segfw.stages.job import Job
 from segfw.stages.reporting.remembered import forget_others, remembered
-from segfw.stages.reporting.winner import SegmentedCase, Winner
+from segfw.stages.reporting.winner import NO_FILE, SegmentedCase, Winner
 from segfw.tracking.case_pictures import MOST_CHANNELS, CaseMaps, Channel, Pictures, make_pictures
 from segfw.tracking.viewer import MOST_BYTES, ViewedCase
 from segfw.workspace import digest
@@ -28,17 +31,33 @@ COLORS = (("r", "g", "b"), ("red", "green", "blue"))
 MM3_PER_ML = 1000.0
 
 
-def viewed_cases(job: Job, plan: Plan | None, winner: Winner | None, folder: Path) -> tuple[ViewedCase, ...]:
+@dataclass(frozen=True)
+class Viewed:
+    """The cases that are shown, and sentences on those that should be and cannot."""
+
+    cases: tuple[ViewedCase, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def viewed_cases(job: Job, plan: Plan | None, winner: Winner | None, folder: Path) -> Viewed:
     """Return the worst, the best and the cases between, from the winner's out-of-fold segmentations.
 
-    One that cannot be read is left out with a warning. Pictures that were made before are taken from `folder`.
+    They are chosen by the scores of all validated cases; one that is not at hand or cannot be read is named, and no
+    other takes its place. Pictures that were made before are taken from `folder`.
     """
-    cases = winner.cases if winner else ()
-    chosen = choose_cases({number: case_dice(case.metrics) for number, case in enumerate(cases)})
+    if winner is None:
+        return Viewed()
+    scores = {key: case_dice(metrics) for key, metrics in winner.scores.items()}
+    at_hand = {(case.fold, case.case.name): case for case in winner.cases}
+    chosen = choose_cases(scores)
     beginning, viewed = f"case_{job.settings.name}_", []
     kept: list[Path] = []
-    for role, number in chosen.items():
-        case, share = cases[number], MOST_BYTES // len(chosen)
+    notes = list(winner.shortfall)
+    for role, key in chosen.items():
+        if key not in at_hand:
+            notes.append(_not_shown(role, key, scores[key], winner.absent.get(key, NO_FILE)))
+            continue
+        case, share = at_hand[key], MOST_BYTES // len(chosen)
         made_from = [
             ALGORITHM,
             case.made_from,
@@ -50,10 +69,11 @@ def viewed_cases(job: Job, plan: Plan | None, winner: Winner | None, folder: Pat
             pictures = remembered(kept[-1], Pictures, partial(_draw, job, plan, case, share))
         except SegfwError as error:
             log.warning("report: without the pictures of case %s: %s", case.case.name, error)
+            notes.append(_not_shown(role, key, scores[key], "it cannot be read (see the log)"))
         else:
             viewed.append(_viewed(case, role, pictures))
     forget_others(folder, beginning, kept)
-    return tuple(viewed)
+    return Viewed(tuple(viewed), tuple(notes))
 
 
 def choose_channels(image: FloatArray, names: Sequence[str], plan: Plan | None) -> list[Channel]:
@@ -80,6 +100,12 @@ def view_of(volume: Volume, file: str, plan: Plan | None) -> View:
     geometry = volume.geometry
     knows_patient = not (is_known(file) and ending_of(file).lower() in (*NATURAL_ENDINGS, *TIFF_ENDINGS))
     return view_across(across, geometry.direction if geometry and geometry.ndim == 3 and knows_patient else None)
+
+
+def _not_shown(role: str, key: Key, dice: float, reason: str) -> str:
+    what = role if role.endswith("case") else f"{role} case"
+    scored = "" if math.isnan(dice) else f" (Dice {dice:.3f})"
+    return f"Not shown: the {what}, {key[1]}{scored}: {reason}."
 
 
 def _draw(job: Job, plan: Plan | None, segmented: SegmentedCase, most_bytes: int) -> Pictures:

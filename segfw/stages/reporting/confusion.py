@@ -34,8 +34,10 @@ class _Counted:
 
 def winner_confusion(job: Job, winner: Winner | None, folder: Path) -> ConfusionOf | None:
     """Count the winner's confusion over all cases at hand; what was counted before is taken from `folder`."""
-    if winner is None or not winner.cases:
+    if winner is None:
         return None
+    if not winner.cases:
+        return ConfusionOf(winner.name, None, 0, winner.shortfall)
     beginning = f"confusion_{job.settings.name}_"
     by_fold = {fold: [c for c in winner.cases if c.fold == fold] for fold in sorted({c.fold for c in winner.cases})}
     paths = {fold: folder / f"{beginning}{digest(_made_from(job, cases))}.json" for fold, cases in by_fold.items()}
@@ -44,7 +46,7 @@ def winner_confusion(job: Job, winner: Winner | None, folder: Path) -> Confusion
         counted = _count(job, winner.name, {fold: by_fold[fold] for fold, found in known.items() if found is None})
     except JobError as error:
         log.warning("report: without the confusion of labels: %s", error)
-        return ConfusionOf(winner.name, None, 0)
+        return ConfusionOf(winner.name, None, 0, winner.shortfall)
     for fold, new in counted.items():
         keep(paths[fold], new)
     forget_others(folder, beginning, list(paths.values()))
@@ -52,7 +54,8 @@ def winner_confusion(job: Job, winner: Winner | None, folder: Path) -> Confusion
     for found in (*counted.values(), *known.values()):
         total = add_pairs(total, {(i, j): voxels for i, j, voxels in found.counts} if found else {})
     names = {case.case.name for case in winner.cases}
-    return ConfusionOf(winner.name, confusion_of(total, job.dataset.labels), len(names))
+    confusion = confusion_of(total, job.dataset.labels)
+    return ConfusionOf(winner.name, confusion, len(names), winner.shortfall, _is_flat(job))
 
 
 def confuse_case(task: tuple[SegmentedCase, LabelSet, dict[int, int]]) -> Pairs:
@@ -87,6 +90,14 @@ def _count(job: Job, name: str, by_fold: dict[int, list[SegmentedCase]]) -> dict
         fold: _Counted(tuple((i, j, voxels) for (i, j), voxels in sorted(total.items())))
         for fold, total in totals.items()
     }
+
+
+def _is_flat(job: Job) -> bool:
+    """Whether every image is one slice, as far as the fingerprint knows."""
+    try:
+        return all(shape[0] == 1 for shape in job.fingerprint.shapes_after_crop)
+    except ArtefactError:
+        return False
 
 
 def _bytes_of_a_case(job: Job) -> float:

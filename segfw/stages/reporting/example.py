@@ -4,7 +4,7 @@ import logging
 import shlex
 from pathlib import Path
 
-from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.errors import ArtefactError
 from segfw.core.support.files import write_text
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def make_example(job: Job, folds: list[FinishedFold]) -> None:
-    """Segment one image with the packaged model: a validation case, which its first member has not seen."""
+    """Segment one image with the packaged model: a validation case, which its first member has not seen.
+
+    Raises `SegfwError` where the image cannot be read, or not written as it was read, or the model cannot be used.
+    """
     model = job.workspace.model(job.settings.name)
     if not (model / "model.yaml").exists():
         return
@@ -34,15 +37,10 @@ def make_example(job: Job, folds: list[FinishedFold]) -> None:
     settings = job.settings.trainer
     own_code = job.settings.network.target is not None  # which this command has run anyway
     card = settings.devices[0] if isinstance(settings.devices, tuple) else 0
-    try:
-        predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code, number=card)
-    except UsageError as error:
-        log.warning("report: without an example prediction: %s", error)
-        return
-    segmentation = predictor.predict(volume).segmentation
     if volume.geometry is None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
-    write_label(target, segmentation, volume.geometry)
+    predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code, number=card)
+    write_label(target, predictor.predict(volume).segmentation, volume.geometry)
     write_text(stamp, made_from)
     log.info("report: an example prediction, %s; as a command:", target)
     source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent

@@ -1,6 +1,7 @@
 """What the report tells of the plan: the networks that it gives, what they cost, and why it is as it is."""
 
 import logging
+from collections.abc import Sequence
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration, Plan
@@ -52,16 +53,14 @@ def parameters_of(plan: Plan) -> dict[str, int]:
     return {name: parameter_count(c, plan.num_inputs(c), heads) for name, c in plan.configurations.items()}
 
 
-def networks_to_draw(job: Job, plan: Plan | None, folds_of: dict[str, list[FinishedFold]]) -> dict[str, Configuration]:
-    """Return the networks that were trained, by name and candidate; before any was, those of this command.
+def networks_to_draw(job: Job, plan: Plan | None, folds: Sequence[FinishedFold]) -> dict[str, Configuration]:
+    """Return the networks that were trained, by candidate; before any was, those of this command.
 
     Of a network of the user's own nobody knows what it looks like.
     """
     trained: dict[str, Configuration | None] = {}
-    for name, folds in folds_of.items():
-        prefix = f"{name}: " if len(folds_of) > 1 else ""
-        for fold in folds:
-            trained[prefix + fold.candidate] = as_built(fold.run.configuration, fold.run.network)
+    for fold in folds:
+        trained[fold.candidate] = as_built(fold.run.configuration, fold.run.network)
     if not trained and plan is not None:
         trained = {name: as_built(plan.configuration(name), job.settings.network) for name in job.configurations}
     return {name: configuration for name, configuration in trained.items() if configuration is not None}

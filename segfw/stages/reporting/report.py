@@ -7,11 +7,13 @@ is known to work.
 import logging
 import platform
 import time
+from dataclasses import replace
 
 import torch
 
-from segfw.core.errors import SegfwError
+from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.labels import LabelSet
+from segfw.core.plan import Plan
 from segfw.core.scoring.postprocessing import step_in_words
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
@@ -20,20 +22,23 @@ from segfw.core.support.files import write_text
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.core.version import __version__
+from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.ending import StageEnd, nothing_to_do, tell_end, wrote
 from segfw.stages.job import Job, prepare
 from segfw.stages.reporting.cases import viewed_cases
 from segfw.stages.reporting.confusion import winner_confusion
 from segfw.stages.reporting.example import make_example
+from segfw.stages.reporting.names import named_results, optional_selection
 from segfw.stages.reporting.plan import compared, networks_to_draw, optional_plan, parameters_of, reasons_of
 from segfw.stages.reporting.runs import cost_of, rows_of, scores_of, tolerance_of, validations_of
 from segfw.stages.reporting.winner import Winner, find_winner
-from segfw.stages.selection.select import finished_folds, load_selection
+from segfw.stages.selection.select import finished_folds
 from segfw.stages.trainings.cascade import without_stale
 from segfw.stages.trainings.runs import FinishedFold
 from segfw.tracking.report import FoldCurves, ReportContent, build_report
 from segfw.tracking.selection_table import CandidateScore
 from segfw.tracking.summary import Choice
+from segfw.training.run import DONE
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +47,14 @@ MADE = ".made"
 
 
 def run(settings: ExperimentSettings) -> None:
-    """Build the page again from what is on disk: the verb."""
+    """Build the page again from what is on disk: the verb. `ArtefactError` where there is nothing to report."""
     begun = time.monotonic()
+    workspace = workspace_of(settings)
+    if not workspace.fingerprint.exists() and not any(workspace.runs("").glob(f"*/*/*/*/fold_*/{DONE}")):
+        raise ArtefactError(
+            f"report: {workspace.root} has neither a fingerprint nor a finished fold to report on; run the same "
+            "command without the word report first (with stages=[fingerprint,plan] for a page of the plan alone)"
+        )
     end = build(prepare(settings))
     tell_end("report", end, time.monotonic() - begun)
 
@@ -52,66 +63,82 @@ def build(job: Job) -> StageEnd:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report"):
-        folds = _folds(job)
+        folds = finished_folds(job.workspace, job.settings.name)
         text = build_report(_content(job, folds))
         changed = not page.exists() or page.read_bytes() != text.encode()
         if changed:
             write_text(page, text)
-        make_example(job, folds.get(job.settings.name, []))
-    number = counted(sum(map(len, folds.values())), "finished fold")
-    return wrote(number, page) if changed else nothing_to_do(page)
+        try:
+            make_example(job, folds)
+        except SegfwError as error:
+            log.warning("report: without an example prediction: %s", error)
+    number = counted(len(folds), "finished fold")
+    return wrote(f"{number} of {job.settings.name}", page) if changed else nothing_to_do(page)
 
 
-def _folds(job: Job) -> dict[str, list[FinishedFold]]:
-    """Return the finished folds of every name that has runs."""
-    folder = job.workspace.runs("")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return {name: finished_folds(job.workspace, name) for name in names}
+def _content(job: Job, folds: list[FinishedFold]) -> ReportContent:
+    """Gather what is known of the command's own name, and the results of other names beside it."""
+    plan, record = optional_plan(job), optional_selection(job, job.settings.name)
+    content = _with_trainings(_of_plan(job, plan, folds), folds)
+    content = _with_result(job, content, record, folds)
+    return replace(content, named=named_results(job, record, len(folds)))
 
 
-def _content(job: Job, folds_of: dict[str, list[FinishedFold]]) -> ReportContent:
-    """Gather the runs of every name; where there are several, each candidate is shown with its name."""
-    names, own_name = list(folds_of), job.settings.name
-    own_folds = without_stale(folds_of.get(own_name, []))
-    prefixes = {name: f"{name}: " if len(names) > 1 else "" for name in names}
-    every = [(prefixes[name], fold) for name in names for fold in folds_of[name]]
-    selections = {name: _optional_selection(job, name) for name in names}
-    candidates = [
-        _candidate(score, prefixes[name], with_lead=name == own_name)
-        for name, record in selections.items()
-        for score in (record.scores if record else ())
-    ]
-    own, plan, labels = selections.get(own_name), optional_plan(job), job.dataset.labels
-    winner, made = find_winner(job, own, own_folds), job.workspace.report.parent / MADE
+def _of_plan(job: Job, plan: Plan | None, folds: list[FinishedFold]) -> ReportContent:
+    """Return what is known before any training, but for the networks, of which those trained are shown."""
     is_planned = plan is not None and job.settings.planner.plan_file is None
     reasons, plan_notes = ({}, ()) if plan is None else reasons_of(job)
     return ReportContent(
         dataset_name=job.dataset.name,
-        run_name=", ".join(names) or own_name,
+        run_name=job.settings.name,
         num_cases=len(job.dataset.cases),
         channel_names=job.dataset.channel_names,
-        labels=labels,
+        labels=job.dataset.labels,
         fingerprint=job.fingerprint if is_planned else None,
         plan=plan,
         num_parameters={} if plan is None else parameters_of(plan),
-        networks=networks_to_draw(job, plan, folds_of),
+        networks=networks_to_draw(job, plan, folds),
         compared=() if plan is None else compared(job),
         reasons=reasons,
         plan_notes=plan_notes,
-        curves=tuple(FoldCurves(p + f.candidate, str(f.run.fold), rows_of(f.folder)) for p, f in every),
-        runs=tuple(cost_of(fold, prefix) for prefix, fold in every),
-        validations=tuple(v for name in names for v in validations_of(folds_of[name], prefixes[name])),
-        tolerance=tolerance_of(own_folds),
-        candidates=tuple(candidates),
-        winner=None if own is None else prefixes[own_name] + own.winner,
-        choice=None if own is None else _choice(own),
-        winner_scores=None if winner is None else scores_of(winner.name, [str(f) for f in winner.folds], winner.scores),
-        selection_notes=() if own is None else selection_notes(own, labels),
-        same_cases=len({(score.num_cases) for score in candidates}) <= 1 and (own is None or own.same_cases),
-        viewed=viewed_cases(job, plan, winner, made),
-        viewer_notes=_viewer_notes(winner, own),
-        confusion=winner_confusion(job, winner, made),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
+    )
+
+
+def _with_trainings(content: ReportContent, folds: list[FinishedFold]) -> ReportContent:
+    return replace(
+        content,
+        curves=tuple(FoldCurves(fold.candidate, str(fold.run.fold), rows_of(fold.folder)) for fold in folds),
+        runs=tuple(cost_of(fold) for fold in folds),
+        validations=validations_of(folds),
+        tolerance=tolerance_of(without_stale(folds)),
+    )
+
+
+def _with_result(
+    job: Job, content: ReportContent, record: SelectionRecord | None, folds: list[FinishedFold]
+) -> ReportContent:
+    """Add what was selected, and what is seen of it on whole cases."""
+    winner, made = find_winner(job, record, without_stale(folds)), job.workspace.report.parent / MADE
+    viewed = viewed_cases(job, content.plan, winner, made)
+    content = replace(
+        content,
+        viewed=viewed.cases,
+        viewer_notes=(*viewed.notes, *_viewer_notes(job.settings.name, winner, record)),
+        confusion=winner_confusion(job, winner, made),
+    )
+    if winner is not None:
+        scores = scores_of(winner.name, [str(f) for f in winner.folds], list(winner.scores.values()))
+        content = replace(content, winner_scores=scores)
+    if record is None:
+        return content
+    return replace(
+        content,
+        candidates=tuple(map(_candidate, record.scores)),
+        winner=record.winner,
+        choice=_choice(record),
+        selection_notes=selection_notes(record, content.labels),
+        same_cases=record.same_cases,
     )
 
 
@@ -129,18 +156,17 @@ def _choice(record: SelectionRecord) -> Choice:
     )
 
 
-def _viewer_notes(winner: Winner | None, record: SelectionRecord | None) -> tuple[str, ...]:
+def _viewer_notes(name: str, winner: Winner | None, record: SelectionRecord | None) -> tuple[str, ...]:
     if winner is None:
         return ()
     chosen = "before postprocessing" if record is not None and record.steps else "as they were validated"
-    return (f"Segmentations of {winner.name}, {chosen}, each by a network that had not seen the case.",)
+    return (f"Segmentations of {name}, {winner.name}, {chosen}, each by a network that had not seen the case.",)
 
 
-def _candidate(score: Score, prefix: str, with_lead: bool) -> CandidateScore:
-    """Return a row of the table; leads are those over the candidates of one name, the command's own."""
+def _candidate(score: Score) -> CandidateScore:
     ahead = score.winner_ahead_by
-    lead = (ahead.dice, ahead.low, ahead.high) if ahead and with_lead else None
-    return CandidateScore(prefix + score.name, score.num_cases, score.dice, score.dice_per_label, lead)
+    lead = (ahead.dice, ahead.low, ahead.high) if ahead else None
+    return CandidateScore(score.name, score.num_cases, score.dice, score.dice_per_label, lead)
 
 
 def selection_notes(record: SelectionRecord, labels: LabelSet) -> tuple[str, ...]:
@@ -161,12 +187,3 @@ def selection_notes(record: SelectionRecord, labels: LabelSet) -> tuple[str, ...
     elif chosen is not None:
         notes.append(f"Postprocessing: none of {len(chosen.examined)} steps examined is worth it.")
     return (*notes, *(f"Not formed: {name}: {reason}." for name, reason in record.not_formed.items()))
-
-
-def _optional_selection(job: Job, name: str) -> SelectionRecord | None:
-    """Return a name's selection, None where there is none that can be read."""
-    try:
-        return load_selection(job.workspace, name)
-    except SegfwError as error:
-        log.warning("report: without the selection %s: %s", name, error)
-        return None

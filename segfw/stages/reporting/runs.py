@@ -36,11 +36,11 @@ def tolerance_of(folds: Sequence[FinishedFold]) -> str:
     return " or ".join(f"{each:g} mm" for each in sorted(found))
 
 
-def cost_of(fold: FinishedFold, prefix: str) -> RunCost:
+def cost_of(fold: FinishedFold) -> RunCost:
     """Return what a finished fold took; what its done.yaml does not say stays unknown."""
     done = fold.done
     return RunCost(
-        configuration=prefix + fold.candidate,
+        configuration=fold.candidate,
         fold=str(fold.run.fold),
         epochs=done.epochs,
         ended=done.ended + (f" ({done.reason})" if done.reason else ""),
@@ -64,12 +64,12 @@ def rows_of(folder: Path) -> tuple[dict[str, float], ...]:
         return ()
 
 
-def validations_of(folds: list[FinishedFold], prefix: str) -> tuple[ValidationScores, ...]:
+def validations_of(folds: Sequence[FinishedFold]) -> tuple[ValidationScores, ...]:
     """Return the scores of each candidate's folds together."""
     scored = [fold for fold in folds if fold.scores is not None]
     entries = []
     for name in dict.fromkeys(fold.candidate for fold in scored):
         own = [fold for fold in scored if fold.candidate == name]
         cases = [case for fold in own if fold.scores for case in fold.scores.cases]
-        entries.append(scores_of(prefix + name, [str(fold.run.fold) for fold in own], cases))
+        entries.append(scores_of(name, [str(fold.run.fold) for fold in own], cases))
     return tuple(entries)

@@ -14,8 +14,9 @@ import numpy as np
 
 from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, UsageError
+from segfw.core.labels import LabelSet
 from segfw.core.scoring.metrics import CaseMetrics, Counts
-from segfw.core.scoring.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step, name_of
 from segfw.core.scoring.selection import Candidate, Key
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
@@ -58,6 +59,7 @@ class Outcomes:
         self.contestant = contestant
         self._job = job
         self._missing = missing
+        self._passes = 0
         self._volumes: dict[Steps, dict[str, FloatArray]] = {}
         self._folder = folder / folder_name(contestant)
         self._cases = {case.name: case for case in job.dataset.cases}
@@ -113,7 +115,9 @@ class Outcomes:
             return {}
         tasks = {f"{case} of fold {fold}": (self._task((fold, case)), steps) for fold, case in keys}
         self._complete_logits(keys)
-        title = f"{doing} {self.contestant.name}"
+        self._passes += 1
+        labels = self.contestant.all_folds[0].run.plan.labels
+        title = f"{doing} {self.contestant.name}, pass {self._passes}{examined(steps, labels)}"
         found = run_cases(function, tasks, self._job.settings.executor.workers, title, _bytes_of(tasks.values()))
         return dict(zip(keys, found.values(), strict=True))
 
@@ -146,6 +150,16 @@ class Outcomes:
         for number in dict.fromkeys(fold for fold, _ in lacking):
             for fold in _folds_of(self.contestant, number):
                 self._missing.complete(fold, [case for of_fold, case in lacking if of_fold == number])
+
+
+def examined(steps: Steps, labels: LabelSet) -> str:
+    """Say in a few words which steps a pass over the cases applies: how many, and the last; nothing without any."""
+    if not steps:
+        return ""
+    last = steps[-1]
+    bound = f" < {last.minimum_mm3:g} mm³" if last.operation == "remove_small" else ""
+    told = f"{last.operation.replace('_', ' ')}: {name_of(last.values, labels)}{bound}"
+    return f" ({told})" if len(steps) == 1 else f" ({len(steps)} steps, the last {told})"
 
 
 def outcome_of(job: Job, contestant: Contestant, fold: int, case: Case | None) -> str:

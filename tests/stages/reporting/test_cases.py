@@ -8,7 +8,7 @@ import pytest
 
 from segfw.core.errors import DataError
 from segfw.core.plan import IntensityStatistics
-from segfw.core.scoring.metrics import case_metrics
+from segfw.core.scoring.metrics import case_metrics, summarize
 from segfw.core.types import Geometry, Volume
 from segfw.interop.nnunet import read_plans
 from segfw.stages.job import prepare
@@ -16,7 +16,9 @@ from segfw.stages.reporting import cases as report_cases
 from segfw.stages.reporting import confusion as report_confusion
 from segfw.stages.reporting.cases import choose_channels, view_of, viewed_cases
 from segfw.stages.reporting.confusion import winner_confusion
-from segfw.stages.reporting.winner import SegmentedCase, Winner
+from segfw.stages.reporting.winner import NO_CASE, NO_FILE, SegmentedCase, Winner, find_winner
+from segfw.stages.trainings.runs import Done, FinishedFold
+from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS
 from tests.stages.tiny_dataset import CASES, SHAPE, label_of, make, settings_of, write
 
@@ -38,7 +40,7 @@ def winner(job, tmp_path):
         write(file, prediction)
         metrics = case_metrics(name, label_of(name), prediction, job.dataset.labels)
         cases.append(SegmentedCase(job.dataset.case(name), number % 2, file, metrics, f"weights of {name}"))
-    return Winner("default/planned/3d_fullres", (0, 1), tuple(c.metrics for c in cases), tuple(cases))
+    return Winner("default/planned/3d_fullres", (0, 1), {(c.fold, c.case.name): c.metrics for c in cases}, tuple(cases))
 
 
 def test_confusions_of_all_folds_add_up(job, winner, tmp_path):
@@ -80,13 +82,47 @@ def test_a_segmentation_that_is_gone_leaves_the_report_without_its_part(job, win
         found = winner_confusion(job, winner, tmp_path / "made")
         viewed = viewed_cases(job, None, winner, tmp_path / "made")
     assert found.confusion is None
-    assert [case.name for case in viewed] == ["bob", "cyd"]
+    assert [case.name for case in viewed.cases] == ["bob", "cyd"]
+    assert viewed.notes == ("Not shown: the best case, ann (Dice 1.000): it cannot be read (see the log).",)
     assert "without the confusion of labels" in caplog.text
     assert "without the pictures of case ann" in caplog.text
 
 
+def test_a_missing_segmentation_gives_its_role_to_no_other_case(job, winner, tmp_path):
+    """The worst is `bob`: its file is gone, which the page says wherever cases are shown or counted."""
+    present = tuple(case for case in winner.cases if case.case.name != "bob")
+    lacking = replace(winner, cases=present, absent={(1, "bob"): NO_FILE})
+    viewed = viewed_cases(job, None, lacking, tmp_path / "made")
+    assert [(case.role, case.name) for case in viewed.cases] == [("median", "cyd"), ("best", "ann")]
+    said, named = viewed.notes
+    assert said == "1 of 3 segmentations is missing."
+    assert named == "Not shown: the worst case, bob (Dice 0.400): its segmentation is missing."  # (0.8 + 0) / 2
+    found = winner_confusion(job, lacking, tmp_path / "made")
+    assert (found.num_cases, found.notes) == (2, (said,))
+    nothing = replace(winner, cases=(), absent=dict.fromkeys(winner.scores, NO_FILE))
+    assert winner_confusion(job, nothing, tmp_path / "made").notes == ("3 of 3 segmentations are missing.",)
+
+
+def test_missing_segmentations_are_told_in_the_log(job, tmp_path, caplog):
+    """Of a fold that validated two cases one segmentation is there, and one case has left the dataset."""
+    folder = tmp_path / "out" / "runs" / "main" / "default" / "planned" / "2d" / "fold_0"
+    scored = [
+        case_metrics(name, label_of("ann"), label_of("ann"), job.dataset.labels) for name in ("ann", "bob", "eve")
+    ]
+    write(folder / "validation" / "ann.nii.gz", label_of("ann"))
+    run = FoldRun(PLAN, "2d", 0, ("cyd",), ("ann", "bob", "eve"), "store")
+    done = Done(1, 1, "hash", "hash", None, None, {})
+    with caplog.at_level(logging.WARNING):
+        found = find_winner(job, None, [FinishedFold(folder, run, done, summarize(scored))])
+    assert [case.case.name for case in found.cases] == ["ann"]
+    assert found.absent == {(0, "bob"): NO_FILE, (0, "eve"): NO_CASE}
+    assert list(found.scores) == [(0, "ann"), (0, "bob"), (0, "eve")]
+    assert "1 of 3 segmentations is missing. 1 of 3 validated cases is no longer in the dataset" in caplog.text
+    assert "bob of fold 0, eve of fold 0" in caplog.text
+
+
 def test_the_worst_comes_first_with_its_scores(job, winner, tmp_path, monkeypatch):
-    viewed = viewed_cases(job, PLAN, winner, tmp_path / "made")
+    viewed = viewed_cases(job, PLAN, winner, tmp_path / "made").cases
     assert [(case.role, case.name, case.fold) for case in viewed] == [
         ("worst", "bob", "1"),
         ("median", "cyd", "0"),
@@ -98,7 +134,7 @@ def test_the_worst_comes_first_with_its_scores(job, winner, tmp_path, monkeypatc
     assert worst.unit == "ml"
     assert (worst.pictures.num_slices, worst.pictures.height, worst.pictures.width) == SHAPE
     monkeypatch.setattr(report_cases, "read_image", None)  # which would fail now
-    assert viewed_cases(job, PLAN, winner, tmp_path / "made") == viewed
+    assert viewed_cases(job, PLAN, winner, tmp_path / "made").cases == viewed
 
 
 def test_other_weights_make_other_pictures_and_the_old_ones_go(job, winner, tmp_path):
