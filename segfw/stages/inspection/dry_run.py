@@ -213,11 +213,11 @@ def _ends(job: Job, trains: bool) -> None:
         if not folds:
             raise ArtefactError(f"select: no fold of name={name} is finished; add the stage train")
         signs = [(fold.candidate, fold.folder, read_signs(job.workspace, fold.folder)) for fold in folds]
-        selects = _announce(selection_state(job, signs))
+        selects = _announce(selection_state(job.settings, job.workspace, signs))
     if "report" in stages and (trains or selects):
         log.info("report: would run when these are done")
     elif "report" in stages:
-        _announce(report_state(job))
+        _announce(report_state(job.workspace))
 
 
 def _announce(state: StageState, cost: str = "") -> bool:
