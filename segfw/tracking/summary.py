@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segfw.core.support.words import counted
 from segfw.tracking.numbers import NOTHING, Distribution, decimals, distribution
 from segfw.tracking.page import Markup, caption, lead, paragraph, table, tiles
 from segfw.tracking.validation_section import ValidationScores
@@ -30,14 +31,16 @@ class Choice:
 def summary(choice: Choice | None, scores: ValidationScores | None, cases: int) -> str:
     """Return the result in a screen. `scores`: of the winner, without postprocessing; `cases`: of the dataset."""
     if scores is None:
-        return paragraph(f"No result yet: no fold has been validated. The dataset has {cases} cases.", quiet=True)
+        return paragraph(
+            f"No result yet: no fold has been validated. The dataset has {counted(cases, 'case')}.", quiet=True
+        )
     if choice is None:
         head = paragraph(f"Nothing has been selected yet. So far, {scores.configuration} reaches:")
         return head + _labels(scores, None)
     told = "the only candidate" if choice.num_candidates == 1 else f"the best of {choice.num_candidates} candidates"
     folds = "fold" if len(choice.folds) == 1 else "folds"
     sentence = (
-        f"{choice.winner} is {told}, on {choice.num_cases} of {cases} cases "
+        f"{choice.winner} is {told}, on {choice.num_cases} of {counted(cases, 'case')} "
         f"({folds} {', '.join(choice.folds)}), each segmented by networks that never saw it."
     )
     facts = [

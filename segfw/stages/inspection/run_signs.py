@@ -209,8 +209,9 @@ def _lacking(job: Job, done: Done) -> str:
     """Say what the command would still do with a finished run."""
     schedule, trainer = job.settings.schedule, job.settings.trainer
     if not done.suffices(schedule, trainer):
-        asked = trainer.max_time if schedule.horizon == "time" else f"{trainer.max_epochs} epochs"
-        return f"{asked} are asked for"
+        asked = trainer.max_time if schedule.horizon == "time" else counted(trainer.max_epochs, "epoch")
+        verb = "is" if schedule.horizon != "time" and trainer.max_epochs == 1 else "are"
+        return f"{asked} {verb} asked for"
     if done.inference != digest(validated_with(job.settings.inference)):
         return "to be validated anew, inference changed"
     return ""
