@@ -42,7 +42,7 @@ from segfw.stages.inspection.stage_states import (
     stores_alone,
 )
 from segfw.stages.job import Job
-from segfw.training.run import FoldName
+from segfw.training.run import FULL, FoldName
 from segfw.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ def stages(job: Job, runs: Sequence[Run]) -> list[StageState]:
     own = [each for each in runs if each.place.name == job.settings.name]
     of_command = [each for each in own if (each.place.candidate, each.place.fold) in asked] if asked else own
     made = [dataset_state(job), fingerprint_state(job), plan_state(job)]
-    selection = resting_on(selection_state(job.settings, job.workspace, _finished(job.workspace, own)), made, own)
+    validated = [each for each in own if each.place.fold != FULL]
+    selection = resting_on(selection_state(job.settings, job.workspace, _finished(job.workspace, own)), made, validated)
     report = resting_on(report_state(job.workspace), [*made, selection], runs)
     return [*made, *store_states(job), _train_state(of_command), selection, report]
 
