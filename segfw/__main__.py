@@ -161,9 +161,8 @@ def _run(command: Command) -> int:
     search = searches(composed.hydra)
     if search:
         arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
-    if (name in READ_ONLY and not swept) or (
-        dry and (search or not multirun)
-    ):  # of a search, one trial tells what each would do
+    alone = dry and (search or not multirun)  # of a search, one trial tells what each would do
+    if alone or (name in READ_ONLY and not swept):
         with _plain_messages():
             _call(verb, settings)
     elif dry:
