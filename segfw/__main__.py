@@ -28,7 +28,14 @@ from hydra.types import RunMode
 
 from segfw import completion, config
 from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
-from segfw.composition import check_required, check_run_folder, compose, register_schemas, tell_dry_search
+from segfw.composition import (
+    check_required,
+    check_run_folder,
+    check_task,
+    compose,
+    register_schemas,
+    tell_dry_search,
+)
 from segfw.config import config_folder
 from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import check_settings
@@ -42,10 +49,10 @@ from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
 from segfw.sweeps.plugin import searches
 from segfw.sweeps.space import searched_keys
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
-READ_ONLY = ("status",)
-"""Verbs that write nothing, not even the log of a command."""
+READ_ONLY = ("status", "compare")
+"""Verbs that write nothing but what is asked for, not even the log of a command."""
 log = logging.getLogger(__name__)
 failures = logging.getLogger("segfw.failures")
 
@@ -95,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     except SystemExit as error:
+        if error.code == TERMINATED:
+            complain("terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
@@ -142,6 +151,8 @@ def _run(command: Command) -> int:
         sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
     check_required(name, verb, composed)
+    if name == "status":
+        check_task(composed)
     settings: Any = config.load(verb.settings, composed, verb.page)
     check_run_folder(settings)
     ranks = launched_ranks()
@@ -157,7 +168,8 @@ def _run(command: Command) -> int:
     search = searches(composed.hydra)
     if search:
         arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
-    if name in READ_ONLY or (dry and (search or not multirun)):  # of a search, one trial tells what each would do
+    alone = dry and (search or not multirun)  # of a search, one trial tells what each would do
+    if alone or (name in READ_ONLY and not swept):
         with _plain_messages():
             if dry and search and name == MAIN:
                 tell_dry_search(page, overrides)

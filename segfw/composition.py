@@ -79,8 +79,8 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         paths = [override for override in overrides if override.startswith("hydra.searchpath=")]
-        defaults = loader.compute_defaults_list(name, paths, RunMode.RUN).defaults
-        chosen = {each.override_key for each in defaults}
+        found = loader.compute_defaults_list(name, paths, RunMode.RUN)
+        chosen = {each.override_key for each in found.defaults} | {*found.overrides.known_choices}  # those of null, too
         launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
         sweeper_keys: list[str] = []
         for override in parsed:
@@ -215,6 +215,20 @@ def check_required(name: str, verb: Verb, composed: Any) -> None:
     missing = [key for key in verb.required if composed.get(key) in (None, "")]
     if missing:
         raise UsageError(f"{name} needs {' and '.join(f'{key}=' for key in missing)}, as in: {verb.example}")
+
+
+def check_task(composed: Any) -> None:
+    """Refuse (`UsageError`) to tell the state of no task; name those that there is something of under output_root."""
+    if composed.task.name:
+        return
+    root = Path(composed.output_root)
+    there = sorted({path.parent.name for pattern in ("dataset.yaml", "runs") for path in root.glob(f"*/{pattern}")})
+    files = sorted(path for folder in (config_folder(), Path("configs")) for path in (folder / "task").glob("*.yaml"))
+    found = [(re.search(r"^name: *(\S+)", path.read_text("utf-8"), re.MULTILINE), path.stem) for path in files]
+    options = {name[1].strip("'\""): option for name, option in found if name}
+    words = [f"+task={options[name]}" if name in options else f"task.name={name}" for name in there]
+    listed = f"there are {', '.join(words)}" if words else "there is none yet"
+    raise UsageError(f"status of which task? In {root} {listed}")
 
 
 def check_run_folder(settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ def run(capsys, *words):
         (["+task=Task04", "+trainer.max_epoch=3"], MISSPELT),
         (["+task=Task04", "++trainer.max_epoch=3"], MISSPELT),
         (["task=Task04"], "write it with a plus: +task=Task04"),
+        (["+task=Demo", "+debug=fdr"], "debug has a default that is replaced; write it without the plus: debug=fdr"),
         (["+task=Task4"], "unknown task 'Task4', did you mean 'Task04'? There are Demo, Task01, Task02"),
         (["+task=Task04", "planner=resenc"], "unknown planner 'resenc'"),
         (["+task=Task04", "+planner=resenc_m"], "write it without the plus: planner=resenc_m"),
@@ -190,6 +192,11 @@ def test_an_interrupt_is_status_130(capsys, jobs):
 
     jobs[1].act = interrupt
     assert run(capsys, "+task=Task04") == (130, "", "segfw: interrupted\n")
+
+
+def test_a_termination_is_status_143_and_says_so(capsys, jobs):
+    jobs[1].act = lambda settings: os.kill(os.getpid(), signal.SIGTERM)
+    assert run(capsys, "+task=Task04") == (143, "", "segfw: terminated\n")
 
 
 def test_a_failed_job_of_a_sweep_does_not_stop_the_others(capsys, jobs):
@@ -390,3 +397,17 @@ def test_paths_of_runs_are_taken_as_they_are_typed(capsys, jobs):
     assert (jobs[0][0].runs, jobs[0][0].output) == (("a b", "c,d", "e=$f"), "x,y.json")
     status, _, err = run(capsys, "compare")
     assert (status, "compare needs runs=" in err) == (2, True)
+
+
+def test_status_of_no_task_names_those_that_there_are(capsys, jobs):
+    assert run(capsys, "status") == (2, "", "segfw: status of which task? In outputs there is none yet\n")
+    for name in ("Task04_Hippocampus", "Mine"):
+        Path("outputs", name).mkdir(parents=True)
+        Path("outputs", name, "dataset.yaml").touch()
+    listed = "there are task.name=Mine, +task=Task04"
+    assert run(capsys, "status") == (2, "", f"segfw: status of which task? In outputs {listed}\n")
+
+
+def test_a_comparison_leaves_no_log(capsys, jobs, tmp_path):
+    assert run(capsys, "compare", "runs=[a,b]")[0] == 0
+    assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def test_a_run_goes_from_nodes_to_devices_to_one_process(tmp_path: Path, capfd: 
     roots = [f"data_root={tmp_path / 'data'}", f"output_root={tmp_path / 'out'}"]
     nodes = on_two_nodes([*COMMAND, *roots, STAGES, "folds=[0,1]", "trainer.max_epochs=1", "trainer.num_nodes=2"])
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(node.stdout for node in nodes)
-    assert "fold 1: 16 training and 4 validation cases, 1 epochs, on 2 x CPU" in nodes[0].stdout
+    assert "fold 1: 16 training and 4 validation cases, 1 epoch, on 2 x CPU" in nodes[0].stdout
     assert "wrote" not in nodes[1].stdout
     output = tmp_path / "out" / "Demo"
     runs = [output / "runs/main/default/planned/3d_fullres" / f"fold_{fold}" for fold in range(2)]

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.support.cpu import available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
-from segfw.core.support.words import in_words
+from segfw.core.support.words import counted, in_words
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -88,7 +88,7 @@ def run_cases(
             advance(case)
     if failed:
         rows = "\n".join(f"  {case}: {why}" for case, why in sorted(failed.items()))
-        raise JobError(f"{title}: {len(failed)} of {len(cases)} cases failed, the others are done:\n{rows}")
+        raise JobError(f"{title}: {len(failed)} of {counted(len(cases), 'case')} failed, the others are done:\n{rows}")
     return {case: done[case] for case in cases}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segfw.core.support.words import counted
 from segfw.tracking.numbers import NOTHING, Distribution, decimals, distribution
 from segfw.tracking.page import Markup, caption, lead, paragraph, table, tiles
 from segfw.tracking.validation_section import ValidationScores
@@ -34,7 +35,8 @@ def summary(name: str, choice: Choice | None, scores: ValidationScores | None, c
     """
     if scores is None:
         return paragraph(
-            f"No result yet: no fold of {name} has been validated. The dataset has {cases} cases.", quiet=True
+            f"No result yet: no fold of {name} has been validated. The dataset has {counted(cases, 'case')}.",
+            quiet=True,
         )
     if choice is None:
         head = paragraph(f"Nothing of {name} has been selected yet. So far, {scores.configuration} reaches:")
@@ -46,7 +48,7 @@ def summary(name: str, choice: Choice | None, scores: ValidationScores | None, c
     )
     folds = "fold" if len(choice.folds) == 1 else "folds"
     sentence = (
-        f"{choice.winner} is {told}, on {choice.num_cases} of {cases} cases "
+        f"{choice.winner} is {told}, on {choice.num_cases} of {counted(cases, 'case')} "
         f"({folds} {', '.join(choice.folds)}), each segmented by networks that never saw it."
     )
     facts = [

@@ -23,7 +23,7 @@ from rich.console import Console
 from segfw.core.scoring.metrics import Summary
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import ALONE, Ranks
-from segfw.core.support.words import in_words
+from segfw.core.support.words import counted, in_words
 from segfw.nn.schedules import learning_rate_factor
 from segfw.training.callbacks.curves_log import METRICS_FILE, CurvesLog, read_rows
 from segfw.training.callbacks.fold_validation import FoldValidation
@@ -140,8 +140,8 @@ def _where(device: Device, ranks: Ranks) -> str:
 def _announce(
     run: FoldRun, device: Device, standing: Standing | None, callbacks: Sequence[Callback] = (), ranks: Ranks = ALONE
 ) -> None:
-    cases = f"{len(run.train_cases)} training and {len(run.val_cases)} validation cases"
-    whole = f"{run.trainer.max_epochs} epochs"
+    cases = f"{len(run.train_cases)} training and {counted(len(run.val_cases), 'validation case')}"
+    whole = counted(run.trainer.max_epochs, "epoch")
     if run.time_budget is not None:
         whole = f"{in_words(run.time_budget)} of training"
     state = whole if standing is None else f"{standing.done(run)} of {whole} done"

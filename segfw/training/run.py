@@ -25,6 +25,8 @@ from segfw.core.types import Shape, Spacing
 # Names in a run's folder.
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 VALIDATION, METRICS_JSON, METRICS_CSV = "validation", "metrics.json", "metrics.csv"
+ENDING = ".nii.gz"
+"""Of a validated case's segmentation."""
 
 NEXT_STAGE = "next_stage"
 DONE, PROGRESS, FAILED = "done.yaml", "progress.json", "failed.yaml"

@@ -45,11 +45,10 @@ from segfw.inference.sliding_window import move, predict_logits
 from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
-from segfw.training.run import METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
+from segfw.training.run import ENDING, METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
 
 log = logging.getLogger(__name__)
 
-ENDING = ".nii.gz"
 _SCORED = ".scored*.json"
 
 

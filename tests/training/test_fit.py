@@ -214,7 +214,7 @@ def test_the_log_goes_to_the_console_too_where_there_is_no_terminal(
     caplog.set_level(logging.INFO)
     fit(make_run(), tmp_path)
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("segfw")]
-    assert messages[0] == "Tiny 3d_fullres fold 0: 2 training and 1 validation cases, 2 epochs, on CPU, 1 thread"
+    assert messages[0] == "Tiny 3d_fullres fold 0: 2 training and 1 validation case, 2 epochs, on CPU, 1 thread"
     assert messages[1].startswith("epoch 1/2  loss ")
     assert any(message.startswith("validation 1/1  c  Dice core ") for message in messages)
 

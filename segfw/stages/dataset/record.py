@@ -78,7 +78,7 @@ def load_record(workspace: Workspace) -> DatasetRecord | None:
     try:
         return _load_twin(workspace) or from_plain(DatasetRecord, load_yaml(path), path.name)
     except (ArtefactError, UsageError, DataError) as error:
-        log.warning("%s cannot be used: %s", path, error)
+        log.warning("%s cannot be used: %s", path, " ".join(str(error).split()))
         return None
 
 

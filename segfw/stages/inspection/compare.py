@@ -78,7 +78,7 @@ def _written(value: Any) -> str:
 
 def _compare(first: ComparedRun, other: ComparedRun, groups: dict[str, str]) -> PairedComparison | None:
     """Compare two runs, unless they are of different datasets, whose cases have nothing but names in common."""
-    if first.dataset != other.dataset:
+    if first.content != other.content:
         return None
     return compare_pairs(first.cases, other.cases, groups)
 
@@ -105,7 +105,12 @@ def _metric_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
     common = common_cases([each.cases for each in runs])
     if common and any(len({case.case for case in each.cases}) > len(common) for each in runs):
         shared = [mean_dice([case for case in each.cases if case.case in common]) for each in runs]
-        rows.append((f"Dice, {FOREGROUND}, {len(common)} cases of all", *(_number(value, "dice") for value in shared)))
+        rows.append(
+            (
+                f"Dice, {FOREGROUND}, {counted(len(common), 'case')} of all",
+                *(_number(value, "dice") for value in shared),
+            )
+        )
     rows.append(("epochs", *("-".join(map(str, dict.fromkeys(each.epochs))) for each in runs)))
     rows.append(("training, all folds", *(in_words(each.seconds) for each in runs)))
     rows.append(
@@ -121,8 +126,10 @@ def _number(value: float, metric: str) -> str:
 def _in_words(first: ComparedRun, other: ComparedRun, found: PairedComparison | None) -> str:
     """Say how the other run does beside the first."""
     beside = f"{other.name} beside {first.name}"
-    if first.dataset != other.dataset:
-        return f"{beside}: no test, they are of different datasets ({other.dataset} and {first.dataset})"
+    if first.content != other.content:
+        names = f"{other.dataset} and {first.dataset}"
+        told = names if first.dataset != other.dataset else f"{other.dataset} has changed between them"
+        return f"{beside}: no test, they are of different datasets ({told})"
     if found is None:
         return f"{beside}: no test, they have no validated case or no label in common"
     lead = found.difference

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PLACES = ("dataset", "runs", "name", "planner", "network", "configuration", "fold")
 """What the last parts of a run's path say."""
+ALL_FOLDS = "all folds"
 OF_A_FOLD = ("fold", "train_cases", "val_cases")
 
 
@@ -27,6 +28,7 @@ OF_A_FOLD = ("fold", "train_cases", "val_cases")
 class ComparedRun:
     """One side of a comparison.
 
+    `dataset`: its name; `content`: a hash of what was trained on, which tells one dataset from another.
     `config`: dotted key -> value; lists of cases as their number and a hash. `cases`: of all `folds`, none where
     nothing was validated. `epochs`: least and most of its folds; `seconds`: of training, all folds together;
     `parameters`: of the network, None where they cannot be counted.
@@ -36,6 +38,7 @@ class ComparedRun:
     folder: Path
     folds: tuple[str, ...]
     dataset: str
+    content: str
     tags: tuple[str, ...]
     config: dict[str, Any]
     cases: tuple[CaseMetrics, ...]
@@ -66,7 +69,9 @@ def load_runs(paths: Sequence[str]) -> list[ComparedRun]:
 def _folds_at(path: Path) -> list[Path]:
     """Return the folders of the folds that `path` means."""
     if not path.is_dir():
-        raise UsageError(f"runs: there is no folder {path}")
+        raise UsageError(
+            f"runs: there is no folder {path} (a path that has a comma in it is quoted: runs=\"['A,B',C]\")"
+        )
     if (path / CONFIG).is_file():
         return [path.absolute()]
     here = sorted(config.parent for config in path.glob(f"fold_*/{CONFIG}"))
@@ -85,10 +90,15 @@ def _folds_at(path: Path) -> list[Path]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Name each folder by the parts of its path in which they differ; by its number besides where that says nothing."""
+    """Name each folder by the parts of its path in which they differ; by its number besides where that says nothing.
+
+    A configuration beside one of its own folds is `all folds`.
+    """
     parts = [_parts(folder) for folder in folders]
     differing = [index for index in range(len(PLACES)) if len({part[index] for part in parts}) > 1]
     names = ["/".join(part[index] for index in differing if part[index]) for part in parts]
+    if differing == [len(PLACES) - 1]:
+        names = [name or ALL_FOLDS for name in names]
     return [name if name and names.count(name) == 1 else f"{name or 'run'} {n + 1}" for n, name in enumerate(names)]
 
 
@@ -114,9 +124,14 @@ def _load(name: str, folders: Sequence[Path]) -> ComparedRun:
         folder=folders[0] if len(folders) == 1 else folders[0].parent,
         folds=tuple(folder.name.removeprefix("fold_") for folder in finished),
         dataset=str(run.get("plan", {}).get("dataset_name")),
+        content=str(contents[0].get("dataset")),
         tags=tuple(map(str, contents[0].get("tags") or ())),
         config=_config(contents),
-        cases=tuple(case for folder in finished for case in _cases(folder)),
+        cases=tuple(
+            case
+            for folder, content in zip(finished, contents, strict=True)
+            for case in _cases(folder, bool(content["run"].get("val_cases")))
+        ),
         epochs=(min(each.epochs for each in done), max(each.epochs for each in done)),
         seconds=sum(each.training_seconds for each in done),
         parameters=_parameters(finished[0]),
@@ -149,9 +164,11 @@ def _in_short(cases: list[str]) -> str:
     return f"{counted(len(cases), 'case')} ({digest(cases)[:8]})"
 
 
-def _cases(folder: Path) -> tuple[CaseMetrics, ...]:
+def _cases(folder: Path, validated: bool) -> tuple[CaseMetrics, ...]:
     path = folder / VALIDATION / METRICS_JSON
     if not path.is_file():
+        if validated:
+            raise ArtefactError(f"{folder} is damaged: it is finished, but {VALIDATION}/{METRICS_JSON} is missing")
         return ()  # of the fold `full`
     try:
         return summary_from_plain(load_yaml(path)).cases

@@ -56,6 +56,9 @@ def run(settings: ExperimentSettings) -> None:
     log.info("dry run of %s, in %s: nothing is written", settings.task.name, workspace.root)
     if dataset is None:
         log.info("dataset: would be made in %s; more can be known when it is there", settings.data_root)
+        unless = ", unless what was made of the dataset before is up to date" if workspace.dataset.exists() else ""
+        for stage in settings.stages:
+            log.info("%s: would run%s", stage, unless)
         return
     job = Job(settings, workspace, _record(dataset, workspace))
     if "train" in settings.stages:
@@ -213,11 +216,11 @@ def _ends(job: Job, trains: bool) -> None:
         if not folds:
             raise ArtefactError(f"select: no fold of name={name} is finished; add the stage train")
         signs = [(fold.candidate, fold.folder, read_signs(job.workspace, fold.folder)) for fold in folds]
-        selects = _announce(selection_state(job, signs))
+        selects = _announce(selection_state(job.settings, job.workspace, signs))
     if "report" in stages and (trains or selects):
-        log.info("report: would run when these are done")
+        log.info("report: would run when the %s", "folds are trained" if trains else "selection is made")
     elif "report" in stages:
-        _announce(report_state(job))
+        _announce(report_state(job.workspace))
 
 
 def _announce(state: StageState, cost: str = "") -> bool:
@@ -227,5 +230,8 @@ def _announce(state: StageState, cost: str = "") -> bool:
         return False
     if state.state == "missing":
         raise ArtefactError(f"{state.stage}: {state.text}")
+    if state.state == "running":
+        log.info("%s: would wait for %s, and run if anything is left to do", state.stage, state.text)
+        return True
     log.info("%s: would run: %s, %s%s", state.stage, state.state, state.text, f"; {cost}" if cost else "")
     return True

@@ -21,6 +21,7 @@ from segfw.core.scoring.metrics import (
 )
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.support.files import write_text
+from segfw.core.support.words import counted
 from segfw.core.types import Geometry
 from segfw.interop.nnunet_scores import is_ours, summary_text
 from segfw.io.datasets.listing import UNCERTAINTY, image_files
@@ -103,8 +104,8 @@ def _line(summary: Summary, name: str) -> str:
     text = f"{name}: Dice {row['dice']:.4f}, IoU {row['iou']:.4f}"
     if "nsd" in row:
         text += f", NSD {row['nsd']:.4f} at {row['tolerance_mm']:g} mm, HD95 {row['hd95_mm']:.2f} mm"
-    counted = len(summary.cases) - presence.neither
-    return f"{text} over {counted} cases ({presence.missed} missed, {presence.invented} invented)"
+    cases = counted(len(summary.cases) - presence.neither, "case")
+    return f"{text} over {cases} ({presence.missed} missed, {presence.invented} invented)"
 
 
 def _write_theirs(output: Path, text: str) -> None:

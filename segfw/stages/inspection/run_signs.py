@@ -1,23 +1,39 @@
 """Reading what the folder and the lock of a training say, whatever state its files are in. Writes and locks nothing."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 from segfw.core.errors import SegfwError
 from segfw.core.support.conversion import changed_keys, from_plain
 from segfw.core.support.files import sha256
 from segfw.core.support.locks import owner_of
+from segfw.core.support.words import counted
 from segfw.data.case_files import MANIFEST
 from segfw.stages.inspection.run_states import RunSigns
 from segfw.stages.job import Job
 from segfw.stages.trainings.failures import load_failure
-from segfw.stages.trainings.runs import CONFIG, TRAINING, Done, config_of, make_run, relevant, run_folder, training_hash
+from segfw.stages.trainings.runs import (
+    CONFIG,
+    TRAINING,
+    Done,
+    config_of,
+    load_config,
+    load_run,
+    make_run,
+    relevant,
+    run_folder,
+    training_hash,
+)
 from segfw.training.run import (
     CHECKPOINTS,
     DONE,
+    ENDING,
     FULL,
     LAST,
     METRICS_JSON,
@@ -29,8 +45,9 @@ from segfw.training.run import (
     validated_with,
 )
 from segfw.training.signs import load_progress
-from segfw.workspace import State, Workspace, digest, load_yaml, standing
+from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, recorded_inputs, standing
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHOWN = 3
 """Changed settings that are spelled out."""
 
@@ -76,8 +93,15 @@ def read_signs(workspace: Workspace, folder: Path) -> RunSigns:
         damaged.append(f"{PROGRESS}: {_short(error)}")
     checkpoints = [path for path in (folder / CHECKPOINTS / LAST, folder / CHECKPOINTS / PREVIOUS) if path.exists()]
     begun = (folder / CONFIG).exists()
-    if checkpoints and not begun:
-        damaged.append(f"{CONFIG} is missing beside a checkpoint")
+    noted = ""
+    if begun:
+        try:
+            _check_config(folder)
+            noted = "" if done is None else _missing_maps(folder)
+        except SegfwError as error:
+            damaged.append(_short(error))
+    elif checkpoints or done is not None:
+        damaged.append(f"{CONFIG} is missing beside a {'checkpoint' if checkpoints else DONE}")
     if done is not None:
         damaged += [f"{name} is missing" for name in _missing(folder)]
     return RunSigns(
@@ -88,6 +112,7 @@ def read_signs(workspace: Workspace, folder: Path) -> RunSigns:
         progress=progress,
         failure=failure,
         damaged=tuple(damaged),
+        noted=noted,
     )
 
 
@@ -121,6 +146,33 @@ def _load_done(folder: Path) -> Done | None:
     return from_plain(Done, load_yaml(path), str(path)) if path.exists() else None
 
 
+def _check_config(folder: Path) -> None:
+    """Raise a `SegfwError` for a config.yaml that describes no run; one that nobody touched since is not parsed."""
+    path = folder / CONFIG
+    if standing(path, recorded_inputs(path)).state is not State.FRESH:
+        load_run(folder)
+
+
+def _missing_maps(folder: Path) -> str:
+    """Say how many of the validated cases' segmentations are gone; '' where none is."""
+    wanted = [f"{case}{ENDING}" for case in _val_cases(folder)]
+    there = set(os.listdir(folder / VALIDATION)) if (folder / VALIDATION).is_dir() else set()
+    missing = sum(name not in there for name in wanted)
+    verb = "is" if missing == 1 else "are"
+    return f"{missing} of {counted(len(wanted), 'segmentation')} {verb} missing" if missing else ""
+
+
+def _val_cases(folder: Path) -> list[str]:
+    """Return the validated cases by config.yaml, of which only these lines are parsed: there may be very many."""
+    found = re.search(r"^  val_cases:.*?(?=^ {0,2}[^\s-]|\Z)", read_artefact(folder / CONFIG), re.MULTILINE | re.DOTALL)
+    try:
+        plain: Any = yaml.load(found[0], Loader=LOADER) if found else None
+    except yaml.YAMLError:
+        plain = None
+    cases = plain.get("val_cases") if isinstance(plain, dict) else None
+    return [str(case) for case in cases] if isinstance(cases, list) else list(load_run(folder).val_cases)
+
+
 def _missing(folder: Path) -> list[str]:
     files = [f"{CHECKPOINTS}/{LAST}"] + ([] if folder.name == f"fold_{FULL}" else [f"{VALIDATION}/{METRICS_JSON}"])
     return [name for name in files if not (folder / name).exists()]
@@ -131,8 +183,7 @@ def _changed_settings(job: Job, folder: Path, configuration: str, fold: FoldName
     wanted = config_of(job, make_run(job, configuration, fold))
     if standing(folder / CONFIG, {TRAINING: training_hash(wanted)}).state is State.FRESH:
         return []
-    content = load_yaml(folder / CONFIG)
-    before, now = relevant(content if isinstance(content, dict) else {}), relevant(wanted)
+    before, now = relevant(load_config(folder)), relevant(wanted)
     keys = changed_keys(before, now)
     told = [f"{key} ({before.get(key)} there, {now.get(key)} now)" for key in keys[:SHOWN]]
     return told + ([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])
@@ -158,8 +209,9 @@ def _lacking(job: Job, done: Done) -> str:
     """Say what the command would still do with a finished run."""
     schedule, trainer = job.settings.schedule, job.settings.trainer
     if not done.suffices(schedule, trainer):
-        asked = trainer.max_time if schedule.horizon == "time" else f"{trainer.max_epochs} epochs"
-        return f"{asked} are asked for"
+        asked = trainer.max_time if schedule.horizon == "time" else counted(trainer.max_epochs, "epoch")
+        verb = "is" if schedule.horizon != "time" and trainer.max_epochs == 1 else "are"
+        return f"{asked} {verb} asked for"
     if done.inference != digest(validated_with(job.settings.inference)):
         return "to be validated anew, inference changed"
     return ""

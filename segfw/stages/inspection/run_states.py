@@ -13,6 +13,16 @@ from segfw.stages.trainings.runs import Done
 from segfw.training.signs import Progress
 
 Kind = Literal["done", "running", "to go on", "interrupted", "failed", "stale", "damaged", "waiting"]
+WORST_FIRST: tuple[Kind, ...] = (
+    "damaged",
+    "failed",
+    "stale",
+    "interrupted",
+    "running",
+    "waiting",
+    "to go on",
+    "done",
+)
 CLOCKS_DIFFER = 5.0
 """Seconds by which the clocks of two computers that share a file system may differ."""
 
@@ -23,7 +33,7 @@ class RunSigns:
 
     `begun`: there is a config.yaml; `saved`: when the last checkpoint was written (seconds since the epoch); `damaged`:
     what cannot be read or is missing, with the file; `changed`: what it was made from that is otherwise now; `lacking`:
-    what the command asks for beyond what is done.
+    what the command asks for beyond what is done. `noted`: what is missing that nothing else rests on.
     """
 
     begun: bool = False
@@ -35,6 +45,7 @@ class RunSigns:
     damaged: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     lacking: str = ""
+    noted: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,12 @@ def judge_run(signs: RunSigns, now: float) -> RunState:
     if signs.damaged:
         return RunState("damaged", "; ".join(signs.damaged))
     if signs.changed:
-        done = f"{_result(signs.done)}; " if signs.done else ""
+        done = f"{_result(signs)}; " if signs.done else ""
         return RunState("stale", f"{done}changed since: {', '.join(signs.changed)}")
     if signs.done is not None:
         if signs.lacking:
-            return RunState("to go on", f"{_result(signs.done)}; {signs.lacking}")
-        return RunState("done", _result(signs.done))
+            return RunState("to go on", f"{_result(signs)}; {signs.lacking}")
+        return RunState("done", _result(signs))
     if signs.failure is not None:
         failure = signs.failure
         return RunState("failed", f"{failure.when.replace('T', ' ')}: {failure.reason}; log: {failure.log}")
@@ -77,6 +88,12 @@ def at(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
+def worst_kind(states: Sequence[RunState]) -> Kind:
+    """Return the state of several runs in one word: the first of `WORST_FIRST` that one of them is in."""
+    kinds = {state.kind for state in states}
+    return next((kind for kind in WORST_FIRST if kind in kinds), "waiting")
+
+
 def count_kinds(states: Sequence[RunState]) -> str:
     """Say how many of the runs stand how: '2 of 5 done, 1 running, 2 waiting'."""
     kinds = [state.kind for state in states]
@@ -84,9 +101,13 @@ def count_kinds(states: Sequence[RunState]) -> str:
     return ", ".join([f"{kinds.count('done')} of {len(kinds)} done", *others])
 
 
-def _result(done: Done) -> str:
+def _result(signs: RunSigns) -> str:
+    done = signs.done
+    if done is None:
+        return ""
     dice = "" if done.dice is None else f"Dice {done.dice:.4f}, "
-    return f"{dice}{counted(done.epochs, 'epoch')}, trained for {in_words(done.training_seconds)}"
+    noted = f"; {signs.noted}" if signs.noted else ""
+    return f"{dice}{counted(done.epochs, 'epoch')}, trained for {in_words(done.training_seconds)}{noted}"
 
 
 def _progress_of(signs: RunSigns) -> str:
@@ -110,5 +131,6 @@ def _interruption(signs: RunSigns) -> str:
 
 
 def _epoch(progress: Progress) -> str:
-    number = max(1, math.ceil(progress.epochs_done - 1e-9))
+    number = math.floor(progress.epochs_done + 1e-9) + 1
+    number = number if progress.epochs is None else min(number, progress.epochs)
     return f"epoch {number}" + ("" if progress.epochs is None else f"/{progress.epochs}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.locks import owner_of
 from segfw.core.support.words import counted, in_words
 from segfw.data.case_files import MANIFEST, RECORD_ENDING, Manifest, complete_files, load_json
@@ -18,7 +19,7 @@ from segfw.stages.job import Job
 from segfw.stages.store_needs import in_reasons, listed_cases, store_folder, wanted_cases
 from segfw.stages.trainings.runs import selection_inputs
 from segfw.training.run import FULL
-from segfw.workspace import MadeFrom, State, recorded_inputs, standing
+from segfw.workspace import MadeFrom, State, Workspace, recorded_inputs, standing
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def dataset_state(job: Job) -> StageState:
 
 def fingerprint_state(job: Job) -> StageState:
     """Judge fingerprint.yaml."""
-    return _artefact("fingerprint", job, job.workspace.fingerprint, "fingerprint", job.fingerprint_inputs)
+    return _artefact("fingerprint", job.workspace, job.workspace.fingerprint, "fingerprint", job.fingerprint_inputs)
 
 
 def plan_state(job: Job) -> StageState:
@@ -60,7 +61,7 @@ def plan_state(job: Job) -> StageState:
         there = job.workspace.plan(planner.name).exists()
         text = f"{planner.name}: is judged when the fingerprint is up to date"
         return StageState("plan", "waiting", text if there else f"{planner.name}: not there yet")
-    return _artefact("plan", job, job.workspace.plan(planner.name), f"plan {planner.name}", inputs)
+    return _artefact("plan", job.workspace, job.workspace.plan(planner.name), f"plan {planner.name}", inputs)
 
 
 def store_states(job: Job) -> list[StageState]:
@@ -69,15 +70,20 @@ def store_states(job: Job) -> list[StageState]:
         names = job.configurations
         stores = {name: store_folder(job, name) for name in names}
     except SegfwError:
-        folders = sorted(path for path in job.workspace.store("").glob("*") if path.is_dir())
-        if not folders:
-            return [StageState("preprocess", "waiting", "no store yet")]
-        counts = [f"{path.name}: {counted(len(present_cases(path)), 'case')}" for path in folders]
-        return [StageState("preprocess", "waiting", f"without a plan nobody knows what is wanted; {', '.join(counts)}")]
+        return [stores_alone(job.workspace, "without a plan nobody knows what is wanted")]
     of_stores: dict[Path, list[str]] = {}
     for name, store in stores.items():
         of_stores.setdefault(store, []).append(name)
     return [_store(job, store, ", ".join(names)) for store, names in of_stores.items()]
+
+
+def stores_alone(workspace: Workspace, why: str) -> StageState:
+    """Count what the stores on disk hold, where nobody can know what they should; `why` that is."""
+    folders = sorted(path for path in workspace.store("").glob("*") if path.is_dir())
+    if not folders:
+        return StageState("preprocess", "waiting", "no store yet")
+    counts = [f"{path.name}: {counted(len(present_cases(path)), 'case')}" for path in folders]
+    return StageState("preprocess", "waiting", f"{why}; {', '.join(counts)}")
 
 
 def _store(job: Job, folder: Path, names: str) -> StageState:
@@ -130,38 +136,41 @@ def _left(wanted: set[str], present: dict[str, float], since: float | None) -> s
     return f", {in_words((max(done) - since) / len(done) * missing)} left"
 
 
-def selection_state(job: Job, folds: Sequence[tuple[str, Path, RunSigns]]) -> StageState:
+def selection_state(
+    settings: ExperimentSettings, workspace: Workspace, folds: Sequence[tuple[str, Path, RunSigns]]
+) -> StageState:
     """Judge the selection by the finished `folds` (candidate, folder, signs) of the command's name."""
-    name = job.settings.name
+    name = settings.name
     scored = [
         (candidate, signs.done)
         for candidate, folder, signs in folds
         if signs.done is not None and not signs.damaged and folder.name != f"fold_{FULL}"
     ]
-    path = job.workspace.selection(name)
+    path = workspace.selection(name)
     noted = recorded_inputs(path) if path.exists() else {}  # groups of cases are left to the stage itself
-    return _artefact("select", job, path, f"selection {name}", {**noted, **selection_inputs(job.settings, scored)})
+    inputs = {**noted, **selection_inputs(settings, scored)}
+    return _artefact("select", workspace, path, f"selection {name}", inputs)
 
 
-def report_state(job: Job) -> StageState:
+def report_state(workspace: Workspace) -> StageState:
     """Judge the page by what was finished after it."""
-    page = job.workspace.report
-    owner = owner_of(job.workspace.lock("report"))
+    page = workspace.report
+    owner = owner_of(workspace.lock("report"))
     if owner is not None and owner.alive:
         return StageState("report", "running", describe_owner(owner, time.time()))
     if not page.exists():
         return StageState("report", "waiting", "not there yet")
     made = page.stat().st_mtime
-    sources = [*job.workspace.runs("").glob("*/*/*/*/fold_*/done.yaml"), *job.workspace.selection("").glob("*.yaml")]
-    newer = [job.workspace.relative(path) for path in sorted(sources) if path.stat().st_mtime > made]
+    sources = [*workspace.runs("").glob("*/*/*/*/fold_*/done.yaml"), *workspace.selection("").glob("*.yaml")]
+    newer = [workspace.relative(path) for path in sorted(sources) if path.stat().st_mtime > made]
     if newer:
         return StageState("report", "stale", f"of {at(made)}; newer: {', '.join(newer[:3])}")
     return StageState("report", "done", f"{page}, {at(made)}")
 
 
-def _artefact(stage: str, job: Job, path: Path, lock: str, inputs: MadeFrom) -> StageState:
+def _artefact(stage: str, workspace: Workspace, path: Path, lock: str, inputs: MadeFrom) -> StageState:
     """Judge an artefact by its lock and its record."""
-    owner = owner_of(job.workspace.lock(lock))
+    owner = owner_of(workspace.lock(lock))
     if owner is not None and owner.alive:
         return StageState(stage, "running", describe_owner(owner, time.time()))
     try:

@@ -19,10 +19,18 @@ from rich.text import Text
 
 from segfw.core.errors import SegfwError
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.locks import owner_of
 from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.dataset.record import load_record
 from segfw.stages.inspection.run_signs import Place, compared_with_command, compared_with_data, read_signs, runs_on_disk
-from segfw.stages.inspection.run_states import RunSigns, RunState, count_kinds, judge_run
+from segfw.stages.inspection.run_states import (
+    RunSigns,
+    RunState,
+    count_kinds,
+    describe_owner,
+    judge_run,
+    worst_kind,
+)
 from segfw.stages.inspection.stage_states import (
     StageState,
     dataset_state,
@@ -31,13 +39,19 @@ from segfw.stages.inspection.stage_states import (
     report_state,
     selection_state,
     store_states,
+    stores_alone,
 )
 from segfw.stages.job import Job
-from segfw.training.run import FoldName
+from segfw.training.run import FULL, FoldName
+from segfw.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 LEAST_WIDTH, WIDTH = 80, 160
+NOT_THERE = ("waiting", "not there yet")
+NOUNS = {"select": "selection"}
+SHOWN = 3
+"""Runs at fault that are named."""
 
 
 @dataclass(frozen=True)
@@ -52,40 +66,98 @@ class Run:
 def run(settings: ExperimentSettings) -> None:
     """Tell how everything stands under the output folder of the task."""
     workspace = workspace_of(settings)
-    record = load_record(workspace)
-    if record is None:
-        log.info("status: nothing has been done yet in %s (there is no dataset.yaml that can be read)", workspace.root)
+    record, now = load_record(workspace), time.time()
+    if record is None and not workspace.dataset.exists() and not any(runs_on_disk(workspace)):
+        log.info("status: nothing has been done yet in %s (there is no dataset.yaml)", workspace.root)
         return
-    job = Job(settings, workspace, record)
-    now = time.time()
-    runs = own_runs(job, now)
-    own = [each for each in runs if each.place.name == settings.name]
-    log.info("status of %s, in %s", job.dataset.name, workspace.root)
-    log.info("%s", _table(("stage", "state", ""), [(s.stage, s.state, s.text) for s in stages(job, own)]))
+    job = None if record is None else Job(settings, workspace, record)
+    runs = runs_alone(workspace, now) if job is None else own_runs(job, now)
+    judged = stages_alone(settings, workspace, runs) if job is None else stages(job, runs)
+    log.info("status of %s, in %s", settings.task.name if job is None else job.dataset.name, workspace.root)
+    log.info("%s", _table(("stage", "state", ""), [(s.stage, s.state, s.text) for s in judged]))
+    for line in work_besides(settings, workspace, [each.place for each in runs], now):
+        log.info("%s", line)
     for name in dict.fromkeys([settings.name, *(each.place.name for each in runs)]):
         rows = [(r.place.candidate, r.place.fold, r.state.kind, r.state.text) for r in runs if r.place.name == name]
         if rows:
             title = f"name={name}{' (of this command)' if name == settings.name else ''}"
-            log.info("%s", _table(("configuration", "fold", "state", ""), rows, title))
+            log.info("\n%s", _table(("configuration", "fold", "state", ""), rows, title))
 
 
-def stages(job: Job, own: list[Run]) -> list[StageState]:
-    """Judge every stage, in their order; `own`: the runs of the command's name."""
+def stages(job: Job, runs: Sequence[Run]) -> list[StageState]:
+    """Judge every stage, in their order, by the runs of every name."""
     asked = _asked(job)
-    of_command = [each.state for each in own if (each.place.candidate, each.place.fold) in asked] if asked else []
-    finished = [(each.place.candidate, _folder(job, each.place), each.signs) for each in own]
-    kinds = {state.kind for state in of_command}
-    trained = "running" if "running" in kinds else "done" if kinds == {"done"} else "waiting"
-    text = count_kinds(of_command) if of_command else "what is to be trained is known when the plan is there"
+    own = [each for each in runs if each.place.name == job.settings.name]
+    of_command = [each for each in own if (each.place.candidate, each.place.fold) in asked] if asked else own
+    made = [dataset_state(job), fingerprint_state(job), plan_state(job)]
+    validated = [each for each in own if each.place.fold != FULL]
+    selection = resting_on(selection_state(job.settings, job.workspace, _finished(job.workspace, own)), made, validated)
+    report = resting_on(report_state(job.workspace), [*made, selection], runs)
+    return [*made, *store_states(job), _train_state(of_command), selection, report]
+
+
+def stages_alone(settings: ExperimentSettings, workspace: Workspace, runs: Sequence[Run]) -> list[StageState]:
+    """Judge the stages that can be judged without a dataset.yaml."""
+    there = workspace.dataset.exists()
+    remedy = f"{workspace.dataset} {'cannot be read' if there else 'is missing'}; any stage writes it anew"
+    unknown = "cannot be judged without dataset.yaml"
+    own = [each for each in runs if each.place.name == settings.name]
+    plan = workspace.plan(settings.planner.name)
     return [
-        dataset_state(job),
-        fingerprint_state(job),
-        plan_state(job),
-        *store_states(job),
-        StageState("train", trained, text),
-        selection_state(job, finished),
-        report_state(job),
+        StageState("dataset", "damaged" if there else "missing", remedy),
+        StageState("fingerprint", *(("there", unknown) if workspace.fingerprint.exists() else NOT_THERE)),
+        StageState("plan", *(("there", unknown) if plan.exists() else NOT_THERE)),
+        stores_alone(workspace, unknown),
+        _train_state(own),
+        selection_state(settings, workspace, _finished(workspace, own)),
+        report_state(workspace),
     ]
+
+
+def resting_on(judged: StageState, made: Sequence[StageState], runs: Sequence[Run]) -> StageState:
+    """Call a stage stale that is done, but made of runs, or with them of a dataset or plan, that are stale."""
+    if judged.state != "done":
+        return judged
+    reasons = [
+        f"the {NOUNS.get(each.stage, each.stage)} is {each.state}"
+        for each in made
+        if each.state in ("stale", "damaged")
+    ]
+    runs_at_fault = [each for each in runs if each.signs.done is not None and each.state.kind in ("stale", "damaged")]
+    reasons += [f"{each.place.candidate} fold {each.place.fold} is {each.state.kind}" for each in runs_at_fault[:SHOWN]]
+    if len(runs_at_fault) > SHOWN:
+        reasons.append(f"so are {len(runs_at_fault) - SHOWN} more")
+    return StageState(judged.stage, "stale", f"{judged.text}; {', '.join(reasons)}") if reasons else judged
+
+
+def work_besides(settings: ExperimentSettings, workspace: Workspace, places: Sequence[Place], now: float) -> list[str]:
+    """Return a line for each artefact that a living process writes and that no row of a table is about."""
+    shown = {workspace.lock(what) for what in ("fingerprint", "report", f"selection {settings.name}")}
+    shown |= {workspace.lock(f"plan {settings.planner.name}")}
+    shown |= {workspace.lock(f"run {workspace.relative(_folder(workspace, place))}") for place in places}
+    lines = []
+    for path in sorted(workspace.lock("x").parent.glob("*.lock")):
+        owner = owner_of(path)
+        if path not in shown and not path.name.startswith("preprocessed ") and owner is not None and owner.alive:
+            lines.append(f"running besides: {path.stem}; {describe_owner(owner, now)}")
+    return lines
+
+
+def runs_alone(workspace: Workspace, now: float) -> list[Run]:
+    """Return the runs on disk, judged by their own files alone."""
+    found = [(place, read_signs(workspace, folder)) for place, folder in runs_on_disk(workspace)]
+    return [Run(place, signs, judge_run(signs, now)) for place, signs in found]
+
+
+def _train_state(runs: Sequence[Run]) -> StageState:
+    states = [each.state for each in runs]
+    if not states:
+        return StageState("train", "waiting", "what is to be trained is known when the plan is there")
+    return StageState("train", worst_kind(states), count_kinds(states))
+
+
+def _finished(workspace: Workspace, runs: Sequence[Run]) -> list[tuple[str, Path, RunSigns]]:
+    return [(each.place.candidate, _folder(workspace, each.place), each.signs) for each in runs]
 
 
 def own_runs(job: Job, now: float) -> list[Run]:
@@ -115,8 +187,8 @@ def _asked(job: Job) -> dict[tuple[str, str], FoldName]:
         return {}
 
 
-def _folder(job: Job, place: Place) -> Path:
-    return job.workspace.run(place.name, place.planner, place.network, place.configuration, place.fold)
+def _folder(workspace: Workspace, place: Place) -> Path:
+    return workspace.run(place.name, place.planner, place.network, place.configuration, place.fold)
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str | None = None) -> str:

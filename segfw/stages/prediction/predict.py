@@ -59,7 +59,9 @@ def run(settings: PredictSettings) -> None:
         counts = len(report.done), cases.skipped, len(report.failed)
     log.info("predict: %d done, %d skipped, %d failed in %.1f s", *counts, time.monotonic() - began)
     if report.failed:
-        raise JobError(f"predict: {len(report.failed)} of {len(outputs)} cases failed, the others are done:{report}")
+        raise JobError(
+            f"predict: {len(report.failed)} of {counted(len(outputs), 'case')} failed, the others are done:{report}"
+        )
 
 
 class _Report:

@@ -29,8 +29,7 @@ from segfw.stages.selection.contestants import Contestant
 from segfw.stages.selection.missing_logits import MissingLogits
 from segfw.stages.trainings.cascade import joint_plan
 from segfw.stages.trainings.runs import FinishedFold
-from segfw.training.run import VALIDATION
-from segfw.training.validation import ENDING
+from segfw.training.run import ENDING, VALIDATION
 from segfw.workspace import digest
 
 SCORES = "scores.json"

@@ -118,7 +118,11 @@ def _tell(record: SelectionRecord) -> None:
     for reached in record.scores:
         log.info("select: %s%s", _in_words(reached), "  <- winner" if reached.name == record.winner else "")
     if not record.same_cases:
-        decided = f"{record.num_common} cases, which all have, decided" if record.num_common else "compare with care"
+        decided = (
+            f"{counted(record.num_common, 'case')}, which all have, decided"
+            if record.num_common
+            else "compare with care"
+        )
         log.warning("select: the candidates were scored on different cases (folds are missing); %s", decided)
     chosen = record.postprocessing
     if chosen is not None:
@@ -138,7 +142,7 @@ def _tell(record: SelectionRecord) -> None:
 
 def _in_words(reached: Score) -> str:
     labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
-    cases = f"{reached.num_cases} cases of folds {list(reached.folds)}"
+    cases = f"{counted(reached.num_cases, 'case')} of folds {list(reached.folds)}"
     lead = reached.winner_ahead_by
     interval = f", {lead.low:+.4f} to {lead.high:+.4f}" if lead and lead.low is not None else ""
     behind = f"; the winner is ahead by {lead.dice:+.4f}{interval}" if lead else ""

@@ -23,8 +23,8 @@ from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.cascade import open_store
 from segfw.training.module import SegmentationModule
-from segfw.training.run import VALIDATION, FoldRun
-from segfw.training.validation import ENDING, FoldIO
+from segfw.training.run import ENDING, VALIDATION, FoldRun
+from segfw.training.validation import FoldIO
 
 PATCHES = 3
 """Validation patches of a picture, at most: the first that the on-line validation of epoch 0 draws, always the same."""

@@ -24,13 +24,13 @@ CASES = tuple(f"case{number}" for number in range(7))
 BEFORE, AFTER = (1, 2, 3, 1, 2, 0, 5), (2, 4, 6, 5, 7, 6, 5)  # Dice in tenths: six cases gain 0.1 to 0.6, one nothing
 
 
-def write_run(folder, dice, cases=CASES, done=True, tags=(), dataset="Tiny", **changes):
+def write_run(folder, dice, cases=CASES, done=True, tags=(), dataset="Tiny", content="hash", **changes):
     """Write a finished fold in which every label of a case has the Dice `dice` / 10."""
     plan = replace(make_plan(), dataset_name=dataset)
     fold = folder.name.removeprefix("fold_")
     run = FoldRun(plan, "3d_fullres", int(fold) if fold.isdigit() else "full", ("t1", "t2"), tuple(cases), "/s/store_1")
     run = replace(run, **changes)
-    config = {"dataset": "hash", "tags": list(tags), "callbacks": {}, "run": to_plain(run)}
+    config = {"dataset": content, "tags": list(tags), "callbacks": {}, "run": to_plain(run)}
     write_text(folder / CONFIG, to_yaml(config))
     scored = [
         CaseMetrics(name, dict.fromkeys(("core", "shell"), Counts(tenths, 10 - tenths, 10 - tenths, 0)))
@@ -149,7 +149,7 @@ def test_another_ending_is_refused(two, caplog):
 
 def test_without_a_common_case_there_is_no_test_but_all_else(two, tmp_path, caplog):
     other = write_run(place(tmp_path, "other"), (3,), ("elsewhere",))
-    stranger = write_run(place(tmp_path, "stranger"), BEFORE, dataset="Liver")
+    stranger = write_run(place(tmp_path, "stranger"), BEFORE, dataset="Liver", content="another")
     text = compared(caplog, two[0], other, stranger)
     assert "other beside main: no test, they have no validated case or no label in common" in text
     assert "stranger beside main: no test, they are of different datasets (Liver and Tiny)" in text
@@ -179,3 +179,30 @@ def test_a_network_that_is_gone_has_no_count_of_parameters(two, tmp_path, caplog
     text = compared(caplog, two[0], third)
     assert row(text, "parameters")[-1] == "-"
     assert "cannot be counted" in text
+
+
+def test_what_a_dataset_holds_tells_it_from_another_and_not_its_name(two, tmp_path, caplog):
+    renamed = write_run(place(tmp_path, "renamed"), BEFORE, dataset="Small")
+    changed = write_run(place(tmp_path, "changed"), BEFORE, content="another")
+    text = compared(caplog, two[1], renamed, changed)
+    assert "renamed beside fast: Dice -0.3000" in text
+    assert "changed beside fast: no test, they are of different datasets (Tiny has changed between them)" in text
+
+
+def test_a_finished_run_without_its_scores_is_damaged(two, tmp_path, caplog):
+    full = write_run(place(tmp_path, "main", "full"), (), ())
+    assert "Dice" in compared(caplog, *two, full)
+    (two[1] / "validation" / "metrics.json").unlink()
+    with pytest.raises(ArtefactError, match=r"fast.*fold_0 is damaged: .*metrics\.json is missing"):
+        compared(caplog, *two)
+
+
+def test_a_fold_beside_its_configuration_has_a_heading_of_its_own(two, tmp_path):
+    write_run(place(tmp_path, "main", 1), (10,), ("other",))
+    paths = [str(two[0]), str(two[0].parent)]
+    assert [each.name for each in load_runs(paths)] == ["fold_0", "all folds"]
+
+
+def test_a_path_that_a_comma_took_apart_is_told_to_be_quoted(two):
+    with pytest.raises(UsageError, match=r"there is no folder nowhere \(a path that has a comma in it is quoted"):
+        load_runs([str(two[0]), "nowhere"])

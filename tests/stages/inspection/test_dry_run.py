@@ -13,7 +13,9 @@ import pytest
 
 import segfw.__main__ as program
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.checks import check_settings
+from segfw.core.settings.schema import ExperimentSettings, TaskSettings
+from segfw.core.support.locks import hold
 from segfw.stages import pipeline
 from segfw.training.callbacks import curves_log
 from tests.stages.selection.test_select import make_dataset
@@ -162,3 +164,19 @@ def test_each_job_of_a_sweep_announces_its_own_and_no_folder_is_left(told: Told)
     assert said.count("dry run of Tiny") == 2
     assert "train: 3d_fullres fold 0 would go on: to go on, Dice " in said
     assert "train: 3d_fullres fold 1 would begin, for 2 epochs" in said
+
+
+def test_it_waits_for_whoever_selects_and_then_reports(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+    with hold(Path("out/Tiny/.locks/selection main.lock"), "the selection"):
+        said = again(told, caplog, dry_run=True)
+    assert f"select: would wait for process {os.getpid()} on " in said
+    assert "report: would run when the selection is made" in said
+
+
+def test_of_a_dataset_that_would_be_made_first_it_lists_the_stages(caplog: pytest.LogCaptureFixture) -> None:
+    task = TaskSettings(name="New", folder="New", synthetic="phantom")
+    settings = check_settings(ExperimentSettings(task=task, data_root="nowhere", output_root="nowhere", dry_run=True))
+    with caplog.at_level(logging.INFO):
+        pipeline.run(settings)
+    assert [line for line in caplog.messages if line.endswith(": would run")] == [f"{s}: would run" for s in STAGES]
+    assert not Path("nowhere").exists()

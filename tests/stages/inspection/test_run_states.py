@@ -34,7 +34,8 @@ FAILED = Failure("2026-11-30T06:12:00+00:00", "the loss is nan", "/out/segfw.log
         ),
         ({"owner": ALIVE}, "running", "begins; process 123 on node7"),
         ({"owner": ALIVE, "progress": replace(HALFWAY, epochs=None, seconds_left=None)}, "running", "epoch 13; "),
-        ({"owner": ALIVE, "progress": replace(HALFWAY, epochs_done=13.0)}, "running", "epoch 13/50"),
+        ({"owner": ALIVE, "progress": replace(HALFWAY, epochs_done=13.0)}, "running", "epoch 14/50"),
+        ({"owner": ALIVE, "progress": replace(HALFWAY, epochs_done=50.0)}, "running", "epoch 50/50"),
         (
             {"owner": ALIVE, "progress": replace(HALFWAY, cases_done=3, cases=20, seconds_left=240.0)},
             "running",

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,12 +25,22 @@ from segfw.stages.dataset import raw
 from segfw.stages.dataset.record import load_record
 from segfw.stages.inspection import status
 from segfw.stages.job import Job, prepare
-from segfw.stages.trainings.runs import CONFIG, TRAINING, Done, config_of, make_run, run_folder, training_hash
+from segfw.stages.trainings.runs import (
+    CONFIG,
+    TRAINING,
+    Done,
+    config_of,
+    make_run,
+    run_folder,
+    selection_inputs,
+    training_hash,
+)
 from segfw.workspace import digest, load_yaml, recorded_value, save_artefact, to_yaml
 from tests.stages import tiny_dataset
 
 ROOT = Path(__file__).parents[3]
 NAME = "3d_fullres"
+CANDIDATE = f"default/planned/{NAME}"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,8 @@ def finish(job: Job, fold: int, epochs: int = 5) -> Path:
     folder = begin(job, fold)
     (folder / "validation").mkdir()
     (folder / "validation" / "metrics.json").write_text("{}")
+    for case in job.cases_of(fold)[1]:
+        (folder / "validation" / f"{case}.nii.gz").touch()
     validated = digest(status_inference(job))
     done = Done(epochs, 10, "w", validated, None, 0.75, {}, training_seconds=120.0)
     (folder / "done.yaml").write_text(to_yaml(done))
@@ -145,7 +158,7 @@ def test_running_dead_failed_and_damaged(job, caplog):
     assert fold(rows, 1).endswith("process 12 on node7 is gone without a word")
     assert fold(rows, 2).startswith("damaged ")
     assert "done.yaml" in fold(rows, 2)
-    assert stage(rows, "train") == "running 0 of 3 done, 1 running, 1 interrupted, 1 damaged"
+    assert stage(rows, "train") == "damaged 0 of 3 done, 1 running, 1 interrupted, 1 damaged"
     (damaged / "done.yaml").unlink()
     (damaged / "failed.yaml").write_text("when: '2026-11-30T06:12:00'\nreason: the loss is nan\nlog: /x/segfw.log\n")
     (running / "progress.json").write_text("{")
@@ -236,3 +249,62 @@ def test_the_command_writes_nothing_and_loads_no_pytorch(job, tmp_path):
     assert "segfw" in imported
     assert not imported & {"torch", "pytorch_lightning", "matplotlib"}
     assert listing(tmp_path) == before
+
+
+def test_a_damaged_dataset_yaml_is_said_and_what_can_be_judged_still_is(job, caplog):
+    finish(job, 0)
+    job.workspace.dataset_twin.unlink()
+    job.workspace.dataset.write_text(job.workspace.dataset.read_text()[:200] + "\n  - [")
+    rows = told(job, caplog)
+    assert stage(rows, "dataset").startswith(f"damaged {job.workspace.dataset} cannot be read")
+    assert stage(rows, "fingerprint") == "there cannot be judged without dataset.yaml"
+    assert stage(rows, "train") == "done 1 of 1 done"
+    assert fold(rows, 0).startswith("done Dice 0.7500, 5 epochs")
+    assert "nothing has been done" not in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "run: {\n"])
+def test_a_cut_off_config_yaml_is_damaged_for_every_command(job, caplog, content):
+    (finish(job, 0) / CONFIG).write_text(content)
+    for changes in ({}, {"name": "another"}, {"folds": (1,)}):
+        states = [" ".join(row[2:]) for row in told(job, caplog, **changes) if row[:2] == [CANDIDATE, "0"]]
+        (text,) = [state for state in states if state != "waiting not begun"]
+        assert re.match(r"damaged \S+/config\.yaml is (no mapping|not valid YAML)", text)
+    assert stage(told(job, caplog), "train") == "damaged 0 of 3 done, 1 damaged, 2 waiting"
+
+
+def test_missing_segmentations_of_a_finished_fold_are_noted(job, caplog):
+    folder = finish(job, 0)
+    (case,) = job.cases_of(0)[1]
+    (folder / "validation" / f"{case}.nii.gz").unlink()
+    assert fold(told(job, caplog), 0).endswith("trained for 2 min; 1 of 1 segmentation is missing")
+    (folder / "validation" / f"{case}.nii.gz").touch()
+    assert fold(told(job, caplog), 0).endswith("trained for 2 min")
+
+
+def test_a_selection_and_a_page_of_stale_folds_are_stale(job, caplog):
+    for number in range(3):
+        finish(job, number)
+    path, page = job.workspace.selection("main"), job.workspace.report
+    scored = [(f"default/planned/{NAME}", from_plain(Done, load_yaml(f / "done.yaml"), "")) for f in
+              (run_folder(job, NAME, number) for number in range(3))]  # fmt: skip
+    save_artefact(path, "winner: x\n", selection_inputs(job.settings, scored))
+    page.parent.mkdir()
+    page.touch()
+    rows = told(job, caplog)
+    assert [stage(rows, name).split()[0] for name in ("train", "select", "report")] == ["done"] * 3
+    rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5))
+    assert stage(rows, "select").startswith("stale ")
+    assert f"default/planned/{NAME} fold 0 is stale" in stage(rows, "select")
+    assert "the selection is stale" in stage(rows, "report")
+    rows = told(job, caplog, planner=replace(job.settings.planner, gpu_memory_gb=3.0))
+    assert stage(rows, "select").endswith("the plan is stale")
+
+
+def test_work_under_another_name_has_a_line(job, caplog):
+    of_other, of_page = job.workspace.lock("selection other"), job.workspace.lock("report")
+    with hold(of_other, "the selection"), hold(of_page, "the report"):
+        rows = told(job, caplog)
+    (line,) = [" ".join(row) for row in rows if row[:2] == ["running", "besides:"]]
+    assert line.startswith(f"running besides: selection other; process {os.getpid()} on ")
+    assert stage(rows, "report").startswith("running ")
