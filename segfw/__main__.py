@@ -175,7 +175,7 @@ def _run(command: Command) -> int:
                 tell_dry_search(page, overrides)
             _call(verb, settings)
     elif dry:
-        with tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
+        with _logging_put_back(), tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
             _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)])
     elif multirun and name == MAIN:
         jobs = plan_jobs(settings, swept, composed.hydra)
@@ -205,6 +205,18 @@ def _elsewhere(overrides: list[str], folder: str) -> list[str]:
     """Return the overrides of a sweep that runs here, one job after the other, and keeps its logs in `folder`."""
     kept = [each for each in overrides if not re.match(r"\+{0,2}hydra([/.]launcher|\.(sweep|output_subdir))\b", each)]
     return [*kept, f"hydra.sweep.dir={quote(folder)}", "hydra.output_subdir=null", "hydra/launcher=basic"]
+
+
+@contextmanager
+def _logging_put_back() -> Iterator[None]:
+    """Take away again what Hydra lets loggers write to in the block, such as files of a folder that ends with it."""
+    loggers = (logging.getLogger(), failures)
+    before = [logger.handlers[:] for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
 
 
 @contextmanager

@@ -119,7 +119,6 @@ def test_folds_and_ranges_are_the_users_and_dash_m_may_be_left_out(capsys, jobs)
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be at least 1, got 0"),
         (["hydra.sweeper.params.optimizer.lrr=interval(1,2)", "dry_run=true"], LRR),
         (["+hydra.sweeper.params.optimizer.lrr=interval(1,2)"], LRR),
-        (["hydra.sweeper.params.optimizer={lrr: 1}"], LRR),
         (["hydra.sweeper.params.optimizer.lrr=null"], LRR),
         (["folds=full"], "split.inner_share=0.2 holds cases out of a fold, got folds=full"),
         (["hparams_search=optunas"], "unknown hparams_search 'optunas', did you mean 'optuna'?"),

@@ -79,7 +79,9 @@ def test_a_tracker_that_fails_is_named_once_and_left_out(caplog):
 
 
 def test_tracebacks_are_for_the_log_file_also_that_of_the_close_that_fails_next(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("segfw.failures"), "propagate", True)  # which the program's file switches off
+    failures = logging.getLogger("segfw.failures")
+    monkeypatch.setattr(failures, "propagate", True)  # which the program's file switches off
+    monkeypatch.setattr(failures, "handlers", [])
     with caplog.at_level("INFO"), telling({"broken": lambda: Recorder(fails=("scalars", "close"))}, ()) as fan_out:
         fan_out.scalars({"train/loss": 1.0}, 0)
     kept = [record for record in caplog.records if record.name == "segfw.failures"]
