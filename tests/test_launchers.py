@@ -102,7 +102,7 @@ def test_one_that_fails_is_named_and_the_others_go_on(output):
     assert command.returncode == 1, said
     assert "segfw: 1 of 2 jobs are not done:\n  job 0 (folds=2): " in said
     assert "holds a checkpoint but no config.yaml" in said
-    assert "train 3d_fullres fold 0: nothing to do, it is finished" in said
+    assert (run_folder(output).with_name("fold_0") / "done.yaml").exists()
     assert "1 run is not finished yet: 3d_fullres fold 2" in said
     assert "to select from what is finished of name=main: python -m segfw +task=Demo" in said
     until(lambda: not processes_of(command.pid), 30)
