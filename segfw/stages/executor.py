@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segfw.core.errors import JobError, SegfwError
-from segfw.core.support.cpu import available_cores
+from segfw.core.support.cpu import THREADS, available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
 from segfw.core.support.words import counted, in_words
 
@@ -44,8 +44,6 @@ LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0
 
 LOADED_AT_ONCE = ("segfw.__main__", "segfw.stages.fingerprint", "segfw.stages.preparation")
 """Loading these takes a second of processor time, which each process would take by itself; PyTorch is not among it."""
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)

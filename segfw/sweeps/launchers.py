@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 
 from segfw.core.errors import UsageError
 from segfw.core.support.conversion import nearest
-from segfw.core.support.cpu import available_cores
+from segfw.core.support.cpu import THREADS, available_cores
 
 GROUP = "hydra/launcher"
 BASIC, JOBLIB, LOCAL, SLURM = "basic", "joblib", "submitit_local", "submitit_slurm"
@@ -36,7 +36,6 @@ AT_LEAST_ONE = (
     "array_parallelism",
 )
 NOT_NEGATIVE = ("gpus_per_node", "signal_delay_s", "max_num_timeout")
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CARDS = "CUDA_VISIBLE_DEVICES"
 GIVE_CARDS = ("gpus_per_node", "gpus_per_task", "gres")
 

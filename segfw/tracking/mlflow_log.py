@@ -23,7 +23,7 @@ from typing import Any
 from segfw.core.errors import JobError, UsageError
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import hold
-from segfw.tracking.tables import to_json, to_markdown, to_png_bytes
+from segfw.tracking.tables import to_json, to_markdown, to_png_bytes, to_text
 from segfw.tracking.trackers import Cell, Picture, TrackedRun
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
@@ -216,5 +216,5 @@ def _name(name: str) -> str:
 
 
 def _cut(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = to_text(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

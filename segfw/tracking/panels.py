@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
+from segfw.core.imaging.slices import to_bytes, window_of
 from segfw.core.support.files import atomic_path
 from segfw.core.types import BoolArray
 from segfw.tracking.figures import PAPER
@@ -21,7 +22,6 @@ SIDE = 256
 """Pixels that the longer side of a slice has at least."""
 GAP = 4
 DASH, WIDTH = 4, 2
-PERCENTILES = (0.5, 99.5)
 _COLORS = tuple(tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in PAPER.series)
 
 T = TypeVar("T", bound=np.generic)
@@ -90,11 +90,8 @@ def _enlarged(array: NDArray[T], factor: int) -> NDArray[T]:
 
 
 def _grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    low, high = np.percentile(image, PERCENTILES)
-    if high <= low:
-        return np.zeros(image.shape, np.uint8)
-    share = (np.clip(image, low, high) - low) / (high - low)
-    return np.asarray(np.rint(255 * share), np.uint8)
+    low, high = window_of(image)
+    return to_bytes(image, low, high) if high > low else np.zeros(image.shape, np.uint8)
 
 
 def _dashes(shape: tuple[int, ...]) -> BoolArray:

@@ -27,7 +27,12 @@ def to_json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 def pairs_to_markdown(pairs: Mapping[str, object]) -> str:
     """Return settings as a Markdown table of keys and values."""
-    return to_markdown(("key", "value"), [(key, _text(value)) for key, value in pairs.items()])
+    return to_markdown(("key", "value"), [(key, to_text(value)) for key, value in pairs.items()])
+
+
+def to_text(value: object) -> str:
+    """Return text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def to_png_bytes(picture: Picture, caption: str = "") -> bytes:
@@ -55,7 +60,3 @@ def _plain(cell: Cell) -> str | float | int | None:
     if isinstance(cell, Path):
         return cell.name
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

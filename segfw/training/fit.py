@@ -40,14 +40,13 @@ from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
 from segfw.training.profiling import profiled
 from segfw.training.ranks import GivenRanks, closing_the_group, leave_sigterm_to_us
-from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, PROGRESS, FoldRun
+from segfw.training.run import CHECKPOINTS, LAST, PREVIOUS, PROGRESS, TRAIN_LOG, FoldRun
 from segfw.training.signs import SignsOfLife
 from segfw.training.validation import FoldIO
 from segfw.training.worker_errors import explained_worker_deaths
 
 log = logging.getLogger(__name__)
 
-LOG_FILE = "train.log"
 LIGHTNING_ADVICE = (
     ".*does not have many workers.*",
     ".*srun.*",
@@ -94,7 +93,7 @@ def fit_fold(
     `time.monotonic`) is over; `ArtefactError` when checkpoint or store cannot be read.
     """
     last = folder / CHECKPOINTS / LAST
-    with _train_log(folder / LOG_FILE, ranks) as record, _own_torch_state(device), closing_the_group():
+    with _train_log(folder / TRAIN_LOG, ranks) as record, _own_torch_state(device), closing_the_group():
         content = checkpoint_to_go_on_from(last.parent, ranks.leads)
         standing = None if content is None else standing_of(content)
         del content

@@ -29,7 +29,7 @@ ENDING = ".nii.gz"
 """Of a validated case's segmentation."""
 
 NEXT_STAGE = "next_stage"
-DONE, PROGRESS, FAILED = "done.yaml", "progress.json", "failed.yaml"
+DONE, PROGRESS, FAILED, TRAIN_LOG = "done.yaml", "progress.json", "failed.yaml", "train.log"
 
 FULL: Literal["full"] = "full"
 FoldName = int | Literal["full"]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from matplotlib.image import imread
 
+from segfw.core.imaging import slices
 from segfw.tracking import panels
 from segfw.tracking.panels import contour, fullest_slice, overlay, save_picture, side_by_side
 
@@ -35,7 +36,7 @@ def test_a_wider_contour_holds_the_narrower_and_never_leaves_the_mask(mask, widt
 
 def test_grey_runs_from_black_to_white_and_contours_lie_over_it(monkeypatch):
     monkeypatch.setattr(panels, "SIDE", 4)
-    monkeypatch.setattr(panels, "PERCENTILES", (0, 100))
+    monkeypatch.setattr(slices, "WINDOW", (0, 100))
     monkeypatch.setattr(panels, "WIDTH", 1)
     image = np.array([[0.0, 1, 2, 3]] * 4)
     true, nothing = np.zeros((4, 4), bool), np.zeros((4, 4), bool)

@@ -4,17 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
-from segfw.core.scoring.metrics import CaseMetrics
-
 K = TypeVar("K")
 ROLES = (("worst", 0.0), ("best", 1.0), ("median", 0.5), ("lower quartile", 0.25), ("upper quartile", 0.75))
 """What a case is called and its place in the order from the worst to the best; where cases are few the first counts."""
-
-
-def case_dice(case: CaseMetrics) -> float:
-    """Return the mean Dice over the labels in which it is defined; NaN where it is in none."""
-    known = [counts.dice for counts in case.labels.values() if not math.isnan(counts.dice)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def choose_cases(scores: Mapping[K, float]) -> dict[str, K]:

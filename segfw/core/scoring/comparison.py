@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from segfw.core.scoring.bootstrap import RESAMPLES, paired_difference
-from segfw.core.scoring.metrics import CaseMetrics
+from segfw.core.scoring.metrics import CaseMetrics, case_dice
 from segfw.core.scoring.selection import Candidate, Difference
 from segfw.core.types import FloatArray
 
@@ -41,12 +41,6 @@ class PairedComparison:
     losses: int
     p_value: float | None
     p_holm: float | None = None
-
-
-def foreground_dice(case: CaseMetrics) -> float:
-    """Return the mean Dice over the labels that have one in this case; NaN where none has."""
-    defined = [counts.dice for counts in case.labels.values() if not math.isnan(counts.dice)]
-    return float(np.mean(defined)) if defined else math.nan
 
 
 def common_cases(runs: Sequence[Sequence[CaseMetrics]]) -> frozenset[str]:
@@ -142,6 +136,6 @@ def _unit_means(candidate: Candidate, groups: Mapping[str, str]) -> dict[str, fl
     found: dict[str, list[float]] = {}
     for case in candidate.cases:
         group = groups.get(case.case)
-        found.setdefault(f"case {case.case}" if group is None else f"group {group}", []).append(foreground_dice(case))
+        found.setdefault(f"case {case.case}" if group is None else f"group {group}", []).append(case_dice(case))
     defined = {unit: [dice for dice in values if not math.isnan(dice)] for unit, values in found.items()}
     return {unit: float(np.mean(values)) if values else math.nan for unit, values in defined.items()}

@@ -52,6 +52,12 @@ class CaseMetrics:
     measures: dict[str, Measures] = field(default_factory=dict)
 
 
+def case_dice(case: CaseMetrics) -> float:
+    """Return a case's mean Dice over the labels in which it is defined; NaN where it is in none."""
+    known = [counts.dice for counts in case.labels.values() if not math.isnan(counts.dice)]
+    return sum(known) / len(known) if known else math.nan
+
+
 @dataclass(frozen=True)
 class Presence:
     """In how many cases a label is in both maps, in the reference only, in the prediction only, in neither."""

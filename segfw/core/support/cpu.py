@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables by which linear algebra libraries count their threads, read when they are loaded."""
+
 _sharing = [1]  # how many processes divide the cores, the innermost block's number last
 
 

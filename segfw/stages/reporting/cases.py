@@ -12,7 +12,8 @@ import numpy as np
 from segfw.core.errors import DataError, SegfwError
 from segfw.core.imaging.slices import View, view_across, window_of
 from segfw.core.plan import Plan
-from segfw.core.scoring.case_choice import case_dice, choose_cases
+from segfw.core.scoring.case_choice import choose_cases
+from segfw.core.scoring.metrics import case_dice
 from segfw.core.scoring.selection import Key
 from segfw.core.types import FloatArray, Volume
 from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS, ending_of, is_known

@@ -11,12 +11,10 @@ from segfw.core.errors import ArtefactError, SegfwError, TimeIsOver
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import Lock
-from segfw.training.run import FAILED
+from segfw.training.run import FAILED, TRAIN_LOG
 from segfw.workspace import load_yaml, to_yaml
 
 log = logging.getLogger(__name__)
-
-TRAIN_LOG = "train.log"
 
 
 @dataclass(frozen=True)

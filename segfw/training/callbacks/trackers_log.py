@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from segfw.core.labels import LabelSet
-from segfw.core.scoring.metrics import CaseMetrics, Summary
+from segfw.core.scoring.metrics import Summary, case_dice
 from segfw.core.types import FloatArray, IntArray
 from segfw.data.drawing import make_patch_spec
 from segfw.data.sampling import PatchDataset, collate
@@ -75,7 +75,7 @@ class TrackersLog(Callback):
         """Draw the worst and the best case."""
         if self.io.read_case is None or not self.trackers.shows("images"):
             return {}
-        ranked = sorted((mean_of(case), case.case) for case in summary.cases if not math.isnan(mean_of(case)))
+        ranked = sorted((case_dice(case), case.case) for case in summary.cases if not math.isnan(case_dice(case)))
         drawn = {}
         for case in dict.fromkeys(name for _, name in (ranked[:1] + ranked[-1:])):
             path = self.folder / VALIDATION / THUMBNAILS / f"{case}.png"
@@ -91,17 +91,11 @@ def scores_of(summary: Summary) -> dict[str, float]:
     return {"val/dice": summary.foreground_mean["dice"], **labels}
 
 
-def mean_of(case: CaseMetrics) -> float:
-    """Return a case's mean Dice over the labels that have one; NaN where none has."""
-    known = [counts.dice for counts in case.labels.values() if not math.isnan(counts.dice)]
-    return sum(known) / len(known) if known else math.nan
-
-
 def case_table(summary: Summary, thumbnails: dict[str, Path]) -> tuple[list[str], list[list[Cell]]]:
     """Return (columns, rows): each case by name with its mean Dice, every metric of every label, and its thumbnail."""
     rows: list[dict[str, Cell]] = []
     for case in summary.cases:
-        row: dict[str, Cell] = {"case": case.case, "dice": _cell(mean_of(case))}
+        row: dict[str, Cell] = {"case": case.case, "dice": _cell(case_dice(case))}
         for label, counts in case.labels.items():
             measures = case.measures.get(label)
             known = {"dice": counts.dice, "iou": counts.iou, **({} if measures is None else asdict(measures))}

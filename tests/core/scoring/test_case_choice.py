@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.core.scoring.case_choice import case_dice, choose_cases
+from segfw.core.scoring.case_choice import choose_cases
 from segfw.core.scoring.counts import Counts
-from segfw.core.scoring.metrics import CaseMetrics
+from segfw.core.scoring.metrics import CaseMetrics, case_dice
 
 
 @pytest.mark.parametrize(

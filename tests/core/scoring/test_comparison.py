@@ -14,12 +14,11 @@ from segfw.core.scoring.comparison import (
     PairedComparison,
     common_cases,
     compare_pairs,
-    foreground_dice,
     holm,
     signed_rank_p,
     with_holm,
 )
-from segfw.core.scoring.metrics import CaseMetrics, Counts
+from segfw.core.scoring.metrics import CaseMetrics, Counts, case_dice
 
 ABSENT = Counts(0, 0, 0, 9)
 
@@ -40,8 +39,8 @@ def cases(rows, names=None):
 
 def test_a_case_counts_by_the_labels_that_it_has():
     one, two, neither = cases([(4, 8), (None, 5), (None, None)])
-    assert (foreground_dice(one), foreground_dice(two)) == pytest.approx((0.6, 0.5))
-    assert math.isnan(foreground_dice(neither))
+    assert (case_dice(one), case_dice(two)) == pytest.approx((0.6, 0.5))
+    assert math.isnan(case_dice(neither))
 
 
 def test_six_cases_that_all_improve_are_the_least_that_can_be_significant():
