@@ -1,13 +1,8 @@
 """The end of stage `plan`: what will be trained and what that takes, as a table and a few lines under it."""
 
-import io
 import logging
 import math
-import shutil
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from segfw.core.errors import DeviceError
@@ -25,11 +20,11 @@ from segfw.stages.costs import (
 from segfw.stages.executor import choose_processes
 from segfw.stages.job import Job
 from segfw.stages.trainings.runs import is_trained
+from segfw.tracking.text_table import LEAST_WIDTH, WIDTH, as_text, plain_table, terminal_width
 from segfw.training.team import Team, choose_team
 
 log = logging.getLogger(__name__)
 
-WIDTH, LEAST_WIDTH = 120, 70
 COLUMNS = (
     "configuration",
     "spacing,\nmm",
@@ -52,8 +47,8 @@ def show_plan(job: Job) -> None:
     trained = all(is_trained(job, name, fold) for name in job.configurations for fold in job.folds)
     speed = None if team is None or trained else team.flops_per_second(team.count)
     costs = plan_costs(job, device, speed)
-    width = min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
-    log.info("%s", plan_table(job.plan, costs, max(width, LEAST_WIDTH), TRAINED if trained else UNKNOWN))
+    width = terminal_width(LEAST_WIDTH, WIDTH)
+    log.info("%s", plan_table(job.plan, costs, width, TRAINED if trained else UNKNOWN))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
     if team is None or device is None:
@@ -74,15 +69,12 @@ def plan_table(plan: Plan, costs: dict[str, ConfigurationCost], width: int = WID
 
     `without_time`: stands in the place of a training time that was not estimated.
     """
-    title = Text(f"plan {plan.planner} of {plan.dataset_name}, with estimates")
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table(f"plan {plan.planner} of {plan.dataset_name}, with estimates")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if number < 3 else "right", overflow="fold")
     for name, cost in costs.items():
         table.add_row(*map(Text, (name, *_planned(plan.configuration(name)), *_estimated(cost, without_time))))
-    text = io.StringIO()
-    Console(file=text, width=width).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
+    return as_text(table, width)
 
 
 def _planned(configuration: Configuration) -> tuple[str, str, str]:

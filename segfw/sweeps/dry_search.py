@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from segfw.sweeps.settings import shared_settings
 from segfw.sweeps.space import make_space
 from segfw.sweeps.study import read_trials
-from segfw.sweeps.sweeper import SearchSettings, study_place
+from segfw.sweeps.sweeper import search_settings, study_place
 
 log = logging.getLogger(__name__)
 
@@ -19,18 +19,9 @@ def tell_search(config: Any, loader: ConfigLoader, arguments: list[str]) -> None
 
     Raises `UsageError` for what it would refuse: a range that is none, a study that was begun with other settings.
     """
-    node = config.hydra.sweeper
-    settings = SearchSettings(
-        n_trials=node.n_trials,
-        n_jobs=node.n_jobs,
-        direction=node.direction,
-        seed=node.seed,
-        study_name=node.study_name,
-        storage=node.storage,
-        max_failure_rate=node.max_failure_rate,
-    )
+    settings = search_settings(config.hydra.sweeper)
     settings.check()
-    space = make_space(OverridesParser.create(config_loader=loader), node.params, arguments)
+    space = make_space(OverridesParser.create(config_loader=loader), settings.params, arguments)
     name, path = study_place(settings, config)
     shared = shared_settings(config, tuple(space.dimensions))
     trials = read_trials(path, name, space.dimensions, settings.direction, settings.seed, shared)

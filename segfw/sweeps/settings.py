@@ -7,6 +7,8 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 
+from segfw.core.settings.training import MACHINE_KEYS
+
 NEUTRAL = (
     "hydra",
     "name",
@@ -18,14 +20,7 @@ NEUTRAL = (
     "logger",
     "overwrite",
     "dry_run",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.threads",
-    "trainer.compile",
-    "trainer.checkpoint_minutes",
-    "trainer.enable_progress_bar",
+    *MACHINE_KEYS,
 )
 """Keys, and groups of keys, that may change from one command of a sweep to the next: where and how fast it runs."""
 

@@ -7,7 +7,7 @@ today's SQLAlchemy. This one needs no database, goes on after whatever ended it,
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class SearchSettings:
     storage: str | None = None
     max_failure_rate: float = 1.0
     params: Mapping[str, Any] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
+    command: Sequence[str] = ()
 
     def check(self) -> None:
         """Raise `UsageError` for what is not allowed; not when it is made, since Hydra would wrap the error up."""
@@ -65,21 +65,9 @@ class OptunaSweeper(Sweeper):
     `params`: key -> what it may be; `command`: the words that the user typed, for the best trial's command.
     """
 
-    def __init__(
-        self,
-        n_trials: int,
-        n_jobs: int,
-        direction: Direction,
-        seed: int,
-        study_name: str | None,
-        storage: str | None,
-        max_failure_rate: float,
-        params: Mapping[str, Any],
-        command: Sequence[str],
-    ) -> None:
-        self.settings = SearchSettings(
-            n_trials, n_jobs, direction, seed, study_name, storage, max_failure_rate, params or {}, tuple(command)
-        )
+    def __init__(self, **given: Any) -> None:
+        """Take what Hydra hands on: the keys of its node, which are those of `SearchSettings`."""
+        self.settings = SearchSettings(**given)
         self.config: Any = None
         self.launcher: Launcher | None = None
         self.hydra_context: HydraContext | None = None
@@ -194,6 +182,11 @@ class OptunaSweeper(Sweeper):
                 f"{len(failed)} of {wanted} trials failed, more than hydra.sweeper.max_failure_rate="
                 f"{self.settings.max_failure_rate} allows:\n{reasons}"
             )
+
+
+def search_settings(node: Any) -> SearchSettings:
+    """Return the settings that the composed `hydra.sweeper` holds."""
+    return SearchSettings(**{each.name: node[each.name] for each in fields(SearchSettings)})
 
 
 def study_place(settings: SearchSettings, config: Any) -> tuple[str, Path]:

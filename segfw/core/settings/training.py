@@ -9,6 +9,17 @@ from typing import Literal
 from segfw.core.settings.declaring import setting
 
 Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
+MACHINE_KEYS = (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.threads",
+    "trainer.compile",
+    "trainer.checkpoint_minutes",
+    "trainer.enable_progress_bar",
+)
+"""Keys that say where and how fast a training runs, and how it is kept, not what comes of it."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 

@@ -4,17 +4,12 @@ It writes nothing, holds no lock and never loads PyTorch; it can be asked while 
 sees the output folder, without the raw data.
 """
 
-import io
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from segfw.core.errors import SegfwError
@@ -42,6 +37,7 @@ from segfw.stages.inspection.stage_states import (
     stores_alone,
 )
 from segfw.stages.job import Job
+from segfw.tracking.text_table import as_text, plain_table, terminal_width
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import Workspace
 
@@ -193,12 +189,9 @@ def _folder(workspace: Workspace, place: Place) -> Path:
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str | None = None) -> str:
     """Return a table as wide as the terminal; what has no room on a line goes on in the next."""
-    width = min(max(shutil.get_terminal_size((WIDTH, 0)).columns, LEAST_WIDTH), WIDTH)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table(title, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=number < len(columns) - 1)
     for row in rows:
         table.add_row(*map(Text, row))
-    text = io.StringIO()
-    Console(file=text, width=width).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
+    return as_text(table, terminal_width(LEAST_WIDTH, WIDTH))

@@ -12,7 +12,7 @@ from segfw.core.plan import Plan
 from segfw.core.scoring.metrics import Summary, summary_from_plain
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tracking import LoggerSettings
-from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
+from segfw.core.settings.training import MACHINE_KEYS, PretrainedSettings, ScheduleSettings, TrainerSettings
 from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.core.support.durations import parse_duration
 from segfw.core.support.files import sha256
@@ -39,18 +39,11 @@ TRAINING = "training"
 """What config.yaml's record calls the hash of all that makes a training the training it is."""
 REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
 CONTINUES = (
+    *MACHINE_KEYS,
     "trainer.max_epochs",
     "trainer.max_time",
-    "trainer.checkpoint_minutes",
     "trainer.detect_anomaly",
     "trainer.profiler",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.threads",
-    "trainer.compile",
-    "trainer.enable_progress_bar",
     "augmentation.device",
     "mirror_axes",  # what the rule found; `augmentation.mirror_axes`, which asks for it, counts
     "data",
