@@ -16,11 +16,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from segfw.core.errors import SegfwError
 from segfw.core.types import Geometry
@@ -59,29 +59,31 @@ def segment_cases(
     written any more but the file at hand, if that takes no longer than a moment.
     """
     steps = _Steps(predictor, tell)
-    ahead: _Beside[_Piece[PreparedImage] | None] | None = None
-    behind: _Beside[None] | None = None
-    try:
-        while True:
-            prepared = None if ahead is None else ahead.result()
-            given = take()
-            ahead = _Beside(partial(steps.read, given)) if isinstance(given, Claimed) else None
-            computed = None if prepared is None else steps.compute(prepared)
-            prepared = None  # its memory goes before more is taken
-            if behind is not None:
-                behind.result()
-            behind = None if computed is None else _Beside(partial(steps.finish, computed))
-            computed = None
-            if ahead is None and behind is None:
-                if given is Nothing.LEFT:
-                    return
-                time.sleep(PAUSE)
-    except BaseException as error:
-        steps.stopped = True
+    with _Threads() as threads:
+        try:
+            _segment(steps, take, threads)
+        except BaseException:
+            steps.stopped = True
+            raise
+
+
+def _segment(steps: "_Steps", take: Callable[[], Claimed | Nothing], threads: "_Threads") -> None:
+    ahead: Future[_Piece[PreparedImage] | None] | None = None
+    behind: Future[None] | None = None
+    while True:
+        prepared = None if ahead is None else ahead.result()
+        given = take()
+        ahead = threads.begin(partial(steps.read, given)) if isinstance(given, Claimed) else None
+        computed = None if prepared is None else steps.compute(prepared)
+        prepared = None  # its memory goes before more is taken
         if behind is not None:
-            behind.thread.join(GRACE)
-        _leave_without([each.thread for each in (ahead, behind) if each is not None], error)
-        raise
+            behind.result()
+        behind = None if computed is None else threads.begin(partial(steps.finish, computed))
+        computed = None
+        if ahead is None and behind is None:
+            if given is Nothing.LEFT:
+                return
+            time.sleep(PAUSE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,41 +154,49 @@ class _Steps:
             self._tell(outcome)
 
 
-class _Beside(Generic[R]):
-    """A call in a thread of its own, for whose end the program does not wait."""
-
-    def __init__(self, call: Callable[[], R]) -> None:
-        self._future: Future[R] = Future()
-        self.thread = threading.Thread(target=self._run, args=(call,), name="prediction", daemon=True)
-        self.thread.start()
-
-    def result(self) -> R:
-        """Wait for the thread's end; what the call raised is raised here."""
-        self._future.exception()  # joining alone would take an interrupted thread for ended (Python 3.11)
-        self.thread.join()
-        return self._future.result()
-
-    def _run(self, call: Callable[[], R]) -> None:
-        try:
-            self._future.set_result(call())
-        except BaseException as error:
-            self._future.set_exception(error)
-
-
-def _leave_without(threads: list[threading.Thread], error: BaseException) -> None:
-    """See to it that the program ends with the status of `error` even if `threads` are within compiled code by then.
+class _Threads:
+    """Calls beside this thread. Whatever ends the block ends the program even while they are within compiled code.
 
     They may be for minutes, and Python must not be taken down around them.
     """
-    status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-    status = STATUS_OF_CTRL_C if isinstance(error, KeyboardInterrupt) else status
 
-    def leave() -> None:
-        if any(thread.is_alive() for thread in threads):
+    def __init__(self) -> None:
+        self._calls: list[Future[Any]] = []  # not threads: an interrupted `join` takes one for ended (Python 3.11)
+        self._status = 1
+
+    def begin(self, call: Callable[[], R]) -> Future[R]:
+        """Start `call` in a thread of its own, for whose end the program does not wait."""
+        future: Future[R] = Future()
+        self._calls = [*(each for each in self._calls if not each.done()), future]  # known before it can run
+        threading.Thread(target=_answer, args=(future, call), name="prediction", daemon=True).start()
+        return future
+
+    def __enter__(self) -> "_Threads":
+        atexit.register(self._leave)  # before an interruption is possible, not while one is answered
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._status = STATUS_OF_CTRL_C
+        elif isinstance(error, SystemExit) and isinstance(error.code, int):
+            self._status = error.code
+        wait(self._calls, None if error is None else GRACE)
+        if not self._busy():
+            atexit.unregister(self._leave)
+
+    def _busy(self) -> bool:
+        return not all(call.done() for call in self._calls)
+
+    def _leave(self) -> None:
+        if self._busy():
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)
+            os._exit(self._status)
 
-    if threads:
-        atexit.register(leave)
+
+def _answer(future: Future[R], call: Callable[[], R]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import time
 from pathlib import Path
@@ -21,13 +22,22 @@ DRAWING_SHARE = 0.01  # of the time, at most: a drawing takes most of a second
 
 Row = dict[str, float]
 
+log = logging.getLogger(__name__)
+
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a metrics file, without empty entries; none if there is no file."""
+    """Return the rows of a metrics file, without empty entries; none if there is no file or, said aloud, no table."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+        if not all("epoch" in row for row in rows):
+            raise ValueError("a row without its epoch")
+        return rows
+    except (ValueError, TypeError, csv.Error) as error:
+        log.warning("%s is damaged (%s): its curves begin anew", path, error)
+        return []
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

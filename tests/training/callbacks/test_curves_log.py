@@ -1,6 +1,8 @@
 import math
 from pathlib import Path
 
+import pytest
+
 from segfw.training.callbacks.curves_log import read_rows, write_rows
 
 
@@ -22,3 +24,13 @@ def test_what_is_no_number_is_left_empty(tmp_path: Path) -> None:
     write_rows(path, [{"epoch": 0.0, "val/loss": math.nan, "lr": 0.5}])
     assert path.read_text().splitlines()[1] == "0,0.5,,,,,"
     assert read_rows(path) == [{"epoch": 0.0, "lr": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "content", [b"epoch,lr\n1,abc\xff\n", b"epoch,lr\n1,abc\n", b"lr\n0.5\n", b"epoch,lr\n1,2,3\n"]
+)
+def test_a_damaged_file_is_named_and_begun_anew(tmp_path: Path, content: bytes, caplog) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    assert read_rows(path) == []
+    assert f"{path} is damaged" in caplog.text
