@@ -17,7 +17,7 @@ from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights
 from segfw.stages.models.finding import refuse_address
 from segfw.stages.trainings.runs import CONFIG, load_run
-from segfw.training.checkpoints import load_checkpoint, network_weights
+from segfw.training.checkpoints import network_weights
 from segfw.training.pretrained import Pretrained
 from segfw.training.run import CHECKPOINTS, LAST, FoldName
 
@@ -75,8 +75,6 @@ def _choose(bundle: Bundle, settings: PretrainedSettings, configuration: str, fo
 
 
 def _read_checkpoint(path: Path) -> Pretrained:
-    if "state_dict" not in load_checkpoint(path):
-        raise ArtefactError(f"pretrained.path: {path} is no checkpoint of Lightning: it holds no state_dict")
     weights = network_weights(path)
     if not weights:
         raise ArtefactError(f"pretrained.path: {path} is no checkpoint of segfw: no tensor in it is the network's")
