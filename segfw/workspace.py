@@ -17,6 +17,7 @@ import yaml
 from segfw.core.errors import ArtefactError
 from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import write_text
+from segfw.core.support.plain_json import parse_json
 from segfw.core.support.plain_yaml import load_plain_yaml
 
 RECORD = "# record: "
@@ -188,7 +189,7 @@ def _split(path: Path) -> tuple[str, dict[str, Any]]:
     if not mark or "\n" in last.rstrip("\n"):
         return text, {}
     try:
-        record = json.loads(last)
+        record = parse_json(last)
     except ValueError:
         record = {}
     return body, record if isinstance(record, dict) else {}

@@ -1,5 +1,6 @@
 """Reading preprocessed cases: memory-mapped, so that a patch costs what it holds (layout: `case_files`)."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def map_array(path: Path) -> NDArray[Any]:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             offset, size = file.tell(), path.stat().st_size
+        if dtype.kind not in "iuf" or offset + math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"its header states {dtype} in the shape {shape}, which the {size} bytes are not")
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete it and run the preprocess stage again") from error
     whole: NDArray[Any] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()

@@ -25,6 +25,11 @@ BEGINNING = b"PK\x03\x04"
 OTHERS = "it is truncated, or from PyTorch before 1.6, as those of nnU-Net v1 are, or something else"
 MADE_OF_NOTHING = ("builtins bytearray", "__builtin__ bytearray")
 """Names that make memory of a number."""
+KINDS = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
+"""Of a network's tensors; buffers may count."""
 MALFORMED = (
     pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError,
     AssertionError, ArithmeticError, MemoryError, struct.error,
@@ -53,6 +58,8 @@ def check_tensors(tensors: Mapping[Any, Any], place: str) -> None:
         if not plain or tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type == "meta":
             shown = repr(name)[:200] if isinstance(name, str | int) else f"the entry of a {type(name).__name__}"
             raise ArtefactError(f"{place} must hold dense tensors, {shown} is something else")
+        if tensor.dtype not in KINDS:
+            raise ArtefactError(f"{place}.{name} must hold real numbers of 8 to 64 bits, got {tensor.dtype}")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ArtefactError(f"{place}.{name} has the shape {tuple(tensor.shape)} for fewer numbers")
 
@@ -85,7 +92,7 @@ def _check_archive(path: Path, verify: bool) -> None:
 
 def _check_names(content: bytes) -> None:
     try:
-        names = {argument for operation, argument, _ in pickletools.genops(content) if operation.name == "GLOBAL"}
+        names = {str(argument) for operation, argument, _ in pickletools.genops(content) if operation.name == "GLOBAL"}
     except MALFORMED as error:
         raise ArtefactError(_reason(error)) from error
     if asked := names & {*MADE_OF_NOTHING}:

@@ -18,13 +18,16 @@ def load_plain_yaml(text: str) -> Any:
     depth = 0
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(None, None, f"an alias, *{event.anchor}, is not allowed", event.start_mark)
+            raise yaml.YAMLError(f"an alias, *{event.anchor}, is not allowed{_place(event)}")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_NESTED:
-            problem = f"lists or mappings are nested more than {MOST_NESTED} deep"
-            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
+            raise yaml.YAMLError(f"lists or mappings are nested more than {MOST_NESTED} deep{_place(event)}")
     loader = LOADER(text)
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def _place(event: yaml.Event) -> str:
+    return "" if event.start_mark is None else f" (line {event.start_mark.line + 1})"

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings.training import PretrainedSettings
-from segfw.inference.bundle import Bundle, Member, load_bundle
+from segfw.inference.bundle import Bundle, Member, load_bundle, read_tensors
 from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights
 from segfw.stages.models.finding import refuse_address
@@ -83,10 +82,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
 
 
 def _read_tensors(path: Path) -> Pretrained:
-    try:
-        return Pretrained(str(path), safetensors.torch.load_file(path))
-    except SafetensorError as error:
-        raise ArtefactError(f"pretrained.path: {path} holds no safetensors: {error}") from error
+    weights = read_tensors(lambda: safetensors.torch.load_file(path), f"pretrained.path: {path}")
+    return Pretrained(str(path), weights)
 
 
 def _read_nnunet(path: Path) -> Pretrained:
