@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.support.files import atomic_path
-from segfw.core.support.zip_reading import ZIP_DAMAGE
+from segfw.core.support.zip_reading import ARRAY_DAMAGE
 
 FOLDER = "logits"
 ENDING = ".npz"
@@ -63,7 +63,7 @@ def load_logits(path: Path) -> NDArray[np.float16]:
             both = np.empty((*high.shape, 2), np.uint8)
             both[..., 1] = high
             both[..., 0] = _read(archive, LOW, most)
-    except (*ZIP_DAMAGE, KeyError) as error:
+    except ARRAY_DAMAGE as error:
         raise ArtefactError(f"cannot read the logits {path}: {error}; delete the file, and they are made again") from error
     return both.view("<f2")[..., 0].astype(np.float16, copy=False)
 
@@ -73,7 +73,7 @@ def has_logits(path: Path, made_from: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, MADE_FROM, MOST_OF_A_HASH).tolist() == [made_from]
-    except (*ZIP_DAMAGE, KeyError):
+    except ARRAY_DAMAGE:
         return False
 
 

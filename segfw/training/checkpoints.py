@@ -29,6 +29,15 @@ from segfw.training.run import BEST, LAST, PREVIOUS
 log = logging.getLogger(__name__)
 
 MONITOR = "val/patch_dice_ema"
+PARTS = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "callbacks": dict,
+    "loops": dict,
+    "epoch": int,
+    "global_step": int,
+}
+"""What Lightning writes of a training and takes up again."""
 
 
 def load_checkpoint(path: Path, map_location: Any = "cpu", verify: bool = False) -> dict[str, Any]:
@@ -81,12 +90,12 @@ def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any]
     if not can_go_on(folder):
         return None
     try:
-        return load_checkpoint(last, verify=True)
+        return _load_intact(last)
     except ArtefactError as error:
         if not previous.exists():
             raise
         try:
-            content = load_checkpoint(previous, verify=True)
+            content = _load_intact(previous)
         except ArtefactError:
             raise error from None
         log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
@@ -99,8 +108,21 @@ def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
         return None
     for path in (last, previous):  # which rank 0 may be giving the name of `last` just now
         with contextlib.suppress(ArtefactError):
-            return load_checkpoint(path, verify=True)
-    return load_checkpoint(last, verify=True)
+            return _load_intact(path)
+    return _load_intact(last)
+
+
+def _load_intact(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of a training whose bytes are those that were written."""
+    content = load_checkpoint(path, verify=True)
+    for name, kind in PARTS.items():
+        if not isinstance(content.get(name), kind):
+            raise _unreadable(path, f"it is not of a training: its {name} is a {type(content.get(name)).__name__}")
+    try:
+        check_tensors(content["state_dict"], "state_dict")
+    except ArtefactError as error:
+        raise _unreadable(path, str(error)) from error
+    return content
 
 
 def _unreadable(path: Path, why: str) -> ArtefactError:
