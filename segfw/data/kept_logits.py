@@ -60,6 +60,8 @@ def load_logits(path: Path) -> NDArray[np.float16]:
         with zipfile.ZipFile(path) as archive:
             most = path.stat().st_size  # the lower bytes lie there as they are, and there are as many of the upper
             high = _read(archive, HIGH, most)
+            if high.dtype != np.uint8:
+                raise ValueError(f"{HIGH} must hold uint8, got {high.dtype}")
             both = np.empty((*high.shape, 2), np.uint8)
             both[..., 1] = high
             both[..., 0] = _read(archive, LOW, most)

@@ -20,7 +20,7 @@ def load_typed_and_text(path: Path) -> tuple[Any, Any]:
         _refuse_below(node, set())
         if node is not None:
             refuse_large(node, max(MAX_NODES, len(text)))  # without aliases there are fewer than characters
-        return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+        return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)  # noqa: S506  it makes text of all
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
