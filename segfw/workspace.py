@@ -17,6 +17,8 @@ import yaml
 from segfw.core.errors import ArtefactError
 from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import write_text
+from segfw.core.support.plain_json import parse_json
+from segfw.core.support.plain_yaml import load_plain_yaml
 
 RECORD = "# record: "
 MadeFrom = dict[str, str]
@@ -167,8 +169,8 @@ def to_yaml(value: Any, comment: str = "") -> str:
 def load_yaml(path: Path) -> Any:
     """Return the plain content of a YAML file; `ArtefactError` if it is missing or not YAML."""
     try:
-        return yaml.load(read_artefact(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+        return load_plain_yaml(read_artefact(path))
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-99-99 is a ValueError
         raise ArtefactError(f"{path} is not valid YAML: {error}") from error
 
 
@@ -187,7 +189,7 @@ def _split(path: Path) -> tuple[str, dict[str, Any]]:
     if not mark or "\n" in last.rstrip("\n"):
         return text, {}
     try:
-        record = json.loads(last)
+        record = parse_json(last)
     except ValueError:
         record = {}
     return body, record if isinstance(record, dict) else {}

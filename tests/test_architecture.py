@@ -21,7 +21,7 @@ LAYERS = {
     "nn": {"core"},
     "data": {"core"},
     "tracking": {"core"},
-    "inference": {"core", "nn.build", "data.store"},
+    "inference": {"core", "nn.build", "nn.torch_file", "data.store"},
     "interop": {"inference", "io", "nn", "core"},
     "training": {"inference", "tracking", "data", "nn", "core"},
     "stages": {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from segfw import __version__
 
@@ -23,7 +24,9 @@ def run(*command, **arguments):
     )
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/environment.sh", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/run", "scripts/test", "scripts/environment.sh", "scripts/audit", ".ci/run"]
+)
 def test_scripts_parse(script):
     result = run("bash", "-n", ROOT / script)
     assert (result.returncode, result.stderr) == (0, "")
@@ -50,6 +53,35 @@ def test_every_dependency_is_pinned_within_its_range():
     for text in (*PROJECT["dependencies"], *extras):
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins[requirement.name.lower()], prereleases=True), text
+
+
+def test_every_package_that_comes_along_is_pinned_as_it_is_installed():
+    """Also those that dependencies bring: the closure of every extra, as far as it is installed here."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    waiting, seen = [Requirement(text) for text in (*PROJECT["dependencies"], *extras)], set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        wanted = frozenset({"", *requirement.extras})
+        if (name, wanted) in seen or not _applies(requirement.marker, {""}):
+            continue
+        seen.add((name, wanted))
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of an extra that is not installed here
+        assert found.version.split("+")[0] == pins.get(name), f"{name} {found.version} is pinned to {pins.get(name)}"
+        further = map(Requirement, found.requires or ())
+        waiting += [each for each in further if _applies(each.marker, wanted)]
+    assert len(seen) > 100
+
+
+def _applies(marker, extras):
+    """Whether a requirement counts here; its own marker about extras has been looked at with `extras`."""
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def test_version_is_stated_once():

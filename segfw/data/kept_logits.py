@@ -27,11 +27,14 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.support.files import atomic_path
+from segfw.core.support.zip_reading import ARRAY_DAMAGE
 
 FOLDER = "logits"
 ENDING = ".npz"
 HIGH, LOW, MADE_FROM = "high.npy", "low.npy", "made_from.npy"
 FAST = 1
+MOST_OF_A_HASH = 4096
+"""Bytes."""
 
 
 def logits_path(validation: Path, case: str) -> Path:
@@ -55,11 +58,14 @@ def load_logits(path: Path) -> NDArray[np.float16]:
     """Return the logits `(heads, d0, d1, d2)`; `ArtefactError` for a file that is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            high = _read(archive, HIGH)
+            most = path.stat().st_size  # the lower bytes lie there as they are, and there are as many of the upper
+            high = _read(archive, HIGH, most)
+            if high.dtype != np.uint8:
+                raise ValueError(f"{HIGH} must hold uint8, got {high.dtype}")
             both = np.empty((*high.shape, 2), np.uint8)
             both[..., 1] = high
-            both[..., 0] = _read(archive, LOW)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            both[..., 0] = _read(archive, LOW, most)
+    except ARRAY_DAMAGE as error:
         raise ArtefactError(f"cannot read the logits {path}: {error}; delete the file, and they are made again") from error
     return both.view("<f2")[..., 0].astype(np.float16, copy=False)
 
@@ -68,8 +74,8 @@ def has_logits(path: Path, made_from: str) -> bool:
     """Whether the file is there and was made from that."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive, MADE_FROM).tolist() == [made_from]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return _read(archive, MADE_FROM, MOST_OF_A_HASH).tolist() == [made_from]
+    except ARRAY_DAMAGE:
         return False
 
 
@@ -80,7 +86,10 @@ def _write(archive: zipfile.ZipFile, name: str, array: NDArray[np.generic], meth
     archive.writestr(zipfile.ZipInfo(name), text.getbuffer(), method, FAST)
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> NDArray[Any]:
+    size = archive.getinfo(name).file_size
+    if size > most:
+        raise ValueError(f"{name} would unpack to {size} bytes, more than the {most} that are possible")
     with archive.open(name) as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array

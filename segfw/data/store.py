@@ -1,5 +1,6 @@
 """Reading preprocessed cases: memory-mapped, so that a patch costs what it holds (layout: `case_files`)."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.support.files import sha256
+from segfw.core.support.zip_reading import ARRAY_DAMAGE
 from segfw.core.labels import LabelKey
 from segfw.core.imaging.preprocessing import CropRecord
 from segfw.data.case_files import MANIFEST, REMEDY, Manifest, find_faults, load_manifest, read_record, record_path
@@ -124,7 +126,9 @@ def map_array(path: Path) -> NDArray[Any]:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             offset, size = file.tell(), path.stat().st_size
-    except (OSError, ValueError) as error:
+        if dtype.kind not in "iuf" or offset + math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"its header states {dtype} in the shape {shape}, which the {size} bytes are not")
+    except ARRAY_DAMAGE as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete it and run the preprocess stage again") from error
     whole: NDArray[Any] = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
     array = whole[offset:].view(dtype).reshape(shape)

@@ -11,7 +11,7 @@ good. No case names, paths or hosts are in it.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from segfw.inference.model_card import model_card
 from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
 from segfw.inference.provenance import Provenance
 from segfw.nn.build import check_arguments
+from segfw.nn.torch_file import check_tensors
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -252,11 +253,19 @@ def _chosen(plan: Plan, entries: tuple[_Entry, ...], folds: Collection[Fold] | N
 
 
 def _member(path: Path, entry: _Entry, read: Read) -> Member:
-    try:
-        weights = safetensors.torch.load(_content(path, entry, read))
-    except SafetensorError as error:
-        raise ArtefactError(f"{path}: {entry.file} holds no safetensors: {error}") from error
+    content, place = _content(path, entry, read), f"{path}: {entry.file}"
+    weights = read_tensors(lambda: safetensors.torch.load(content), place)
     return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments)
+
+
+def read_tensors(read: Callable[[], dict[str, Tensor]], place: str) -> dict[str, Tensor]:
+    """Return what `read` makes of safetensors; `ArtefactError` for what are none, or no network's weights."""
+    try:
+        weights = read()
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type of numbers that this version does not know
+        raise ArtefactError(f"{place} holds no safetensors that can be read: {error}") from error
+    check_tensors(weights, place)
+    return weights
 
 
 def _content(path: Path, entry: _Entry, read: Read) -> bytes:

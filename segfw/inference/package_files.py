@@ -4,6 +4,7 @@ A `.zip` comes from anywhere, so what it declares is not believed: a file that w
 that unpacks to many times the archive, is refused before it is read, and no more is read than was declared.
 """
 
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,12 +95,16 @@ class _Archive:
 
 def _read_file(folder: Path, name: str) -> bytes:
     try:
-        _check_size(folder, name, (folder / name).stat().st_size)
+        state = (folder / name).stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise ArtefactError(f"{folder}: {name} cannot be read: it is no file")
+        _check_size(folder, name, state.st_size)
         return (folder / name).read_bytes()
     except FileNotFoundError:
         raise _missing(folder, name) from None
-    except OSError as error:
-        raise ArtefactError(f"{folder}: {name} cannot be read: {error.strerror}") from error
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or "it is larger than the memory"
+        raise ArtefactError(f"{folder}: {name} cannot be read: {why}") from error
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

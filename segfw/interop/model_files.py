@@ -5,6 +5,7 @@ a checkpoint is copied to a temporary file of our own naming, so that an archive
 """
 
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -60,7 +61,10 @@ class FolderFiles:
         """See `ModelFiles`."""
         path = self.folder / name
         try:
-            size = path.stat().st_size
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):
+                raise ArtefactError(f"{path} cannot be read: it is no file")
+            size = state.st_size
             if size > LARGEST_TEXT:
                 raise ArtefactError(f"{path} has {size} bytes; {LARGEST_TEXT} are allowed")
             return path.read_bytes()

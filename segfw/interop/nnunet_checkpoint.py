@@ -8,9 +8,7 @@ they make a plain number of a plain type or refuse. Whatever else a file names e
 import pickle
 import re
 import reprlib
-import struct
 import threading
-import zipfile
 from _codecs import encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,19 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from segfw.core.errors import ArtefactError
-from segfw.core.support.zip_reading import ZIP_DAMAGE, explaining_damage
 from segfw.interop.nnunet_weights import weights_from_nnunet
+from segfw.nn.torch_file import check_tensors, read_torch_file
 
 _PLAIN_KINDS = "biuf"
-_MALFORMED = (
-    pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError,
-    AssertionError, ArithmeticError, MemoryError, struct.error,
-)  # fmt: skip
-"""What reading a file that is no checkpoint, or was made to harm, may end in."""
 _lock = threading.Lock()
 
 
@@ -85,12 +78,13 @@ def read_nnunet_weights(path: Path) -> dict[str, Tensor]:
 
 def _content(path: Path) -> dict[str, Any]:
     """Load what is no tensor, and refer to the tensors in the file."""
-    _check_archive(path)
     try:
         with _allowed_names():
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    except _MALFORMED as error:
-        raise ArtefactError(f"{path} is refused: {_reason(error)}") from error
+            content = read_torch_file(path, mmap=True, verify=True)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ArtefactError(f"there is no file {path}") from error
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} is refused: {error}") from error
     if not isinstance(content, dict):
         raise ArtefactError(f"{path} is no checkpoint of nnU-Net v2: it holds a {type(content).__name__}")
     if not isinstance(content.get("network_weights"), dict):
@@ -98,44 +92,12 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse what `torch.save` has not written: archives of uncompressed members, which are still as it wrote them.
-
-    PyTorch itself checks no sums when it maps a file into memory: changed numbers would be taken for weights.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ArtefactError(f"there is no file {path}") from error
-    except ZIP_DAMAGE as error:
-        raise ArtefactError(
-            f"{path} is no whole checkpoint of nnU-Net v2: {error} (it is truncated, or from nnU-Net v1, or from "
-            "PyTorch before 1.6, or something else)"
-        ) from error
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ArtefactError(
-            f"{path} is refused: PyTorch compresses nothing in its files, but this one has compressed parts"
-        )
-    total = sum(member.file_size for member in members)
-    if total > path.stat().st_size:
-        raise ArtefactError(f"{path} is refused: its parts claim {total} bytes, more than the file has")
-    with explaining_damage(f"{path} is damaged"), zipfile.ZipFile(path) as archive:
-        changed = archive.testzip()
-    if changed is not None:
-        raise ArtefactError(f"{path} is damaged: the content of {_shown(changed)} is not what was written (CRC-32)")
-
-
 def _weights(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """Copy the tensors out of the file as float32, each once; refuse what no network's weights can be."""
+    check_tensors(state, f"{path}: network_weights")
     for name, tensor in state.items():
-        plain = isinstance(name, str) and type(tensor) in (Tensor, nn.Parameter)
-        if not plain or tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            raise ArtefactError(f"{path}: network_weights must hold dense tensors, {_shown(name)} is something else")
         if not tensor.is_floating_point():
             raise ArtefactError(f"{path}: network_weights.{name} must hold floating-point numbers, got {tensor.dtype}")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ArtefactError(f"{path}: network_weights.{name} has the shape {tuple(tensor.shape)} for fewer numbers")
     try:
         weights = weights_from_nnunet({name: tensor.detach() for name, tensor in state.items()})
     except ArtefactError as error:
@@ -157,17 +119,6 @@ def _foreign(content: Mapping[Any, Any]) -> str:
         return "it holds bare weights, without the trainer and the configuration that they belong to"
     keys = sorted(key if isinstance(key, str) else _shown(key) for key in content)
     return f"it has no network_weights, but {_shown(keys)}"
-
-
-def _reason(error: BaseException) -> str:
-    """Say in one line why the unpickler gave up."""
-    text = " ".join(str(error).split())
-    named = re.search(r"GLOBAL `?([\w.]+)", text)
-    if named:
-        return f"it asks for {named[1]}, and only tensors and plain values are read"
-    if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error: " in text:
-        text = text.split("WeightsUnpickler error: ")[1].split(" Check the documentation")[0]
-    return f"it is damaged or holds more than tensors and plain values ({type(error).__name__}: {text[:200]})"
 
 
 class _Shortened(reprlib.Repr):

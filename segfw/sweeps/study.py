@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from segfw.core.errors import UsageError
+from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.support.conversion import changed_keys
 from segfw.sweeps.space import Choice, Dimension, Value
 
@@ -136,9 +136,14 @@ def open_study(
     journal = optuna.storages.journal
     # a lock file instead of fcntl, and lines that are only appended: both hold over NFS
     backend = journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path)))
-    found = optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend), study_name=name, direction=direction, load_if_exists=True
-    )
+    try:
+        storage = optuna.storages.JournalStorage(backend)
+        found = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+        raise ArtefactError(
+            f"the trials in {told or path} cannot be read ({type(error).__name__}: {error}); move the file away, or "
+            "begin another study with hydra.sweeper.study_name=ANOTHER"
+        ) from error
     ranges = {f"range of {key}": str(dimension) for key, dimension in dimensions.items()}
     now = {**ranges, "hydra.sweeper.direction": direction, **settings}
     before = found.user_attrs.get(MADE_WITH)

@@ -9,10 +9,8 @@ import contextlib
 import logging
 import math
 import os
-import pickle
 import time
 import uuid
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,37 +22,49 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from segfw.core.errors import ArtefactError, TimeIsOver
 from segfw.core.support.files import atomic_path, remove_remains
+from segfw.nn.torch_file import check_tensors, read_torch_file
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
 MONITOR = "val/patch_dice_ema"
+PARTS = {
+    "state_dict": dict,
+    "optimizer_states": list,
+    "callbacks": dict,
+    "loops": dict,
+    "epoch": int,
+    "global_step": int,
+}
+"""What Lightning writes of a training and takes up again."""
 
 
-def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, map_location: Any = "cpu", verify: bool = False) -> dict[str, Any]:
     """Return the content of a checkpoint; nothing but tensors and plain containers is ever unpickled.
 
-    Raises `ArtefactError` when the file is missing or damaged.
+    `verify`: its bytes must be those that were written. Raises `ArtefactError` when the file is missing or damaged.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        content = read_torch_file(path, map_location, verify=verify)
     except FileNotFoundError as error:
         raise ArtefactError(f"there is no checkpoint {path}") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        raise ArtefactError(
-            f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
-            "remove it to begin again, or put a copy in its place"
-        ) from error
+    except ArtefactError as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(content, dict):
+        raise _unreadable(path, f"it holds a {type(content).__name__}")
     return content
 
 
 def network_weights(path: Path) -> dict[str, torch.Tensor]:
     """Return the network's tensors of a checkpoint, on the CPU, under the network's own parameter names.
 
-    Where weights are averaged, these are the averages.
+    Where weights are averaged, these are the averages. Raises `ArtefactError` for a checkpoint of another program.
     """
-    state = load_checkpoint(path)["state_dict"]
+    state = load_checkpoint(path).get("state_dict")
+    if not isinstance(state, dict):
+        raise ArtefactError(f"{path} is no checkpoint of Lightning: it holds no state_dict")
+    check_tensors(state, f"{path}: state_dict")
     return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
@@ -103,16 +113,22 @@ def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
 
 
 def _load_intact(path: Path) -> dict[str, Any]:
-    """Load a checkpoint whose bytes are those that were written; PyTorch itself does not compare their checksums."""
-    content = load_checkpoint(path)
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ArtefactError(
-            f"the checkpoint {path} cannot be read (its part {damaged} has another checksum); "
-            "remove it to begin again, or put a copy in its place"
-        )
+    """Load a checkpoint of a training whose bytes are those that were written."""
+    content = load_checkpoint(path, verify=True)
+    for name, kind in PARTS.items():
+        if not isinstance(content.get(name), kind):
+            raise _unreadable(path, f"it is not of a training: its {name} is a {type(content.get(name)).__name__}")
+    try:
+        check_tensors(content["state_dict"], "state_dict")
+    except ArtefactError as error:
+        raise _unreadable(path, str(error)) from error
     return content
+
+
+def _unreadable(path: Path, why: str) -> ArtefactError:
+    return ArtefactError(
+        f"the checkpoint {path} cannot be read ({why}); remove it to begin again, or put a copy in its place"
+    )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

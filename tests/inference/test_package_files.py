@@ -94,7 +94,13 @@ def test_a_manifest_that_lies_elsewhere_is_none(tmp_path, name):
 
 def test_a_manifest_that_is_a_folder_is_told(tmp_path):
     (tmp_path / "model.yaml").mkdir()
-    with pytest.raises(ArtefactError, match=r"model\.yaml cannot be read: Is a directory"):
+    with pytest.raises(ArtefactError, match=r"model\.yaml cannot be read: it is no file"):
+        read(tmp_path, "model.yaml")
+
+
+def test_a_manifest_that_never_ends_is_not_read(tmp_path):
+    (tmp_path / "model.yaml").symlink_to("/dev/zero")
+    with pytest.raises(ArtefactError, match=r"model\.yaml cannot be read: it is no file"):
         read(tmp_path, "model.yaml")
 
 

@@ -212,13 +212,13 @@ def test_foreign_and_senseless_content_is_refused(path, content, message):
 
 def test_files_that_are_no_archive_are_refused(path):
     torch.save(checkpoint(), path, _use_new_zipfile_serialization=False)
-    with pytest.raises(ArtefactError, match=r"no whole checkpoint.*nnU-Net v1, or from PyTorch before 1\.6"):
+    with pytest.raises(ArtefactError, match=r"no whole file of PyTorch.*PyTorch before 1\.6, as those of nnU-Net v1"):
         read_checkpoint(path)
     path.write_bytes(pickle.dumps({"network_weights": {}}))
-    with pytest.raises(ArtefactError, match="no whole checkpoint"):
+    with pytest.raises(ArtefactError, match="no whole file of PyTorch"):
         read_checkpoint(path)
     path.write_bytes(b"")
-    with pytest.raises(ArtefactError, match="no whole checkpoint"):
+    with pytest.raises(ArtefactError, match="no whole file of PyTorch"):
         read_checkpoint(path)
     with pytest.raises(ArtefactError, match=r"there is no file .*other\.pth"):
         read_checkpoint(path.with_name("other.pth"))
@@ -243,7 +243,7 @@ def test_changed_bytes_are_found(path, member):
     content[start + info.file_size // 2] ^= 1
     path.write_bytes(content)
     for read in (read_checkpoint, read_nnunet_weights):
-        with pytest.raises(ArtefactError, match=rf"final\.pth is damaged: the content of '.*/{member}' is not"):
+        with pytest.raises(ArtefactError, match=rf"final\.pth is refused: the content of '.*/{member}' is not"):
             read(path)
 
 
@@ -252,7 +252,7 @@ def test_many_overwritten_bytes_are_found(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 4000] = bytes(4000)
     path.write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"final\.pth is (damaged|no whole checkpoint)"):
+    with pytest.raises(ArtefactError, match=r"final\.pth is refused: (the content|it is no whole file)"):
         read_checkpoint(path)
 
 

@@ -299,7 +299,11 @@ def batch_normalized(plans):
         (lambda f: (f / "dataset.json").write_text("{"), DataError, r"dataset\.json is no JSON"),
         (lambda f: (f / "plans.json").write_text("[]"), DataError, r"plans\.json must hold a JSON object, got list"),
         (lambda f: (f / "plans.json").write_text("{}"), ArtefactError, r"plans\.json: the key 'plans_name' is missing"),
-        (lambda f: (f / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK"), ArtefactError, "no whole checkpoint"),
+        (
+            lambda f: (f / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK"),
+            ArtefactError,
+            "no whole file of PyTorch",
+        ),
         (change_plans(batch_normalized), ArtefactError, "norm_op must be an InstanceNorm"),
         (set_configuration(preprocessor_name="Mine"), ArtefactError, "preprocessor_name: no equivalent of 'Mine'"),
         (set_configuration(normalization_schemes=["A", "B"]), ArtefactError, "no equivalent of 'A'"),

@@ -19,6 +19,9 @@ class Unwelcome:
     """Not a tensor, not a plain container."""
 
 
+TRAINING = {"state_dict": {}, "optimizer_states": [], "callbacks": {}, "loops": {}, "epoch": 0, "global_step": 0}
+
+
 def test_writing_leaves_nothing_but_the_file(tmp_path: Path) -> None:
     content = {"state_dict": {"network.w": torch.ones(2), "other": torch.ones(1)}}
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "a.ckpt")
@@ -65,7 +68,9 @@ def test_best_follows_the_maximum_and_is_written_before_last(tmp_path: Path) -> 
 
 
 def save(folder: Path, number: int) -> None:
-    AtomicCheckpointIO().save_checkpoint({"number": number, "filler": torch.ones(1000)}, folder / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(
+        TRAINING | {"number": number, "filler": torch.ones(1000)}, folder / "last.ckpt"
+    )
 
 
 def no_hard_links(*_: object) -> None:

@@ -114,7 +114,7 @@ def load_strict_yaml(text: str, what: str) -> Any:
         try:
             node = loader.get_single_node()
             if node is not None:
-                _check_size(node)
+                refuse_large(node)
             return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
@@ -133,8 +133,8 @@ def _told(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {words}"
 
 
-def _check_size(root: yaml.Node) -> None:
-    """Raise `YAMLError` for a document that holds itself, or that its aliases make too large."""
+def refuse_large(root: yaml.Node, most: int = MAX_NODES) -> None:
+    """Raise `YAMLError` for a document that holds itself, or that its aliases make larger than `most` nodes."""
     sizes: dict[int, int | None] = {}
 
     def size(node: yaml.Node) -> int:
@@ -150,8 +150,8 @@ def _check_size(root: yaml.Node) -> None:
         elif isinstance(node, yaml.SequenceNode):
             parts = node.value
         total = 1 + sum(size(part) for part in parts)
-        if total > MAX_NODES:
-            raise yaml.YAMLError(f"with its aliases written out it has more than {MAX_NODES} values\n{node.start_mark}")
+        if total > most:
+            raise yaml.YAMLError(f"with its aliases written out it has more than {most} values\n{node.start_mark}")
         sizes[id(node)] = total
         return total
 

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tokenize import TokenError
 
 from segfw.core.errors import ArtefactError
 
@@ -14,6 +15,9 @@ ZIP_DAMAGE = (
     NotImplementedError, RuntimeError, MemoryError,
 )  # fmt: skip
 """Of the directory or of a member, in any of the compressions that Python reads; also of one that it does not."""
+
+ARRAY_DAMAGE = (*ZIP_DAMAGE, KeyError, TokenError)
+"""Of numpy's files, alone or in an archive; the last is of a header that its parser cannot tell apart."""
 
 
 @contextmanager

@@ -7,7 +7,6 @@ What the task's settings state overrides what the folder or the list states, but
 names channels that nothing else names.
 """
 
-import json
 import logging
 import os
 import shlex
@@ -28,6 +27,7 @@ from segfw.core.cases.description import (
 from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.plain_json import parse_json
 from segfw.io.datasets.case_files import (
     INDENTED,
     check_counts,
@@ -153,8 +153,8 @@ def _description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        description = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(description, dict):
         raise DataError(f"{path} must hold an object, got {type(description).__name__}")

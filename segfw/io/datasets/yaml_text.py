@@ -9,15 +9,18 @@ from typing import Any
 import yaml
 
 from segfw.core.errors import DataError
-from segfw.core.support.strict_yaml import refuse_twice
+from segfw.core.support.strict_yaml import MAX_NODES, refuse_large, refuse_twice
 
 
 def load_typed_and_text(path: Path) -> tuple[Any, Any]:
-    """Return a file's content with types and as text; `DataError` for what is no YAML and a key given twice."""
+    """Return a file's content with types and as text; `DataError` for what is no YAML, and a key given twice."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        _refuse_below(yaml.compose(text, yaml.SafeLoader), set())
-        return yaml.load(text, yaml.SafeLoader), yaml.load(text, yaml.BaseLoader)
+        node = yaml.compose(text, yaml.SafeLoader)
+        _refuse_below(node, set())
+        if node is not None:
+            refuse_large(node, max(MAX_NODES, len(text)))  # without aliases there are fewer than characters
+        return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)  # noqa: S506  it makes text of all
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:

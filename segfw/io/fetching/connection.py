@@ -26,7 +26,8 @@ class Wanted:
     """What is fetched, in the words of the settings.
 
     `key`: which one holds the address; `instead`, `elsewhere`: what else a user may do about the server, or the disk;
-    `needs`: what the space is for, `copies`: how often its size.
+    `needs`: what the space is for, `copies`: how often its size; `most`: bytes that are taken of a server that does not
+    say how many come.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Wanted:
     elsewhere: str
     needs: str
     copies: int
+    most: int
 
 
 DATASET = Wanted(
@@ -42,6 +44,7 @@ DATASET = Wanted(
     elsewhere="give data_root=FOLDER on another disk",
     needs="the archive with what it holds",
     copies=2,
+    most=2**40,
 )
 MODEL = Wanted(
     key="model",
@@ -49,6 +52,7 @@ MODEL = Wanted(
     elsewhere="give model_cache=FOLDER on another disk",
     needs="the model",
     copies=1,
+    most=2**34,
 )
 
 

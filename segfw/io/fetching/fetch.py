@@ -170,6 +170,12 @@ def _append(response: Any, part: Path, place: tuple[int, int | None], report: Re
                 report(done, total)
                 if not block:
                     break
+                if total is None and done + len(block) > wanted.most:
+                    discard(part)
+                    raise JobError(
+                        f"the server does not say how long {wanted.needs} is, and has sent more than "
+                        f"{wanted.most / 1e9:.2f} GB; what was fetched was removed, {wanted.instead}"
+                    )
                 done += _write(file, block)
     except OSError as error:
         raise _cannot_write(part, error) from error

@@ -177,9 +177,16 @@ def _cases(folder: Path, validated: bool) -> tuple[CaseMetrics, ...]:
 
 
 def _parameters(folder: Path) -> int | None:
-    """Count the network's parameters; None for a network that is not to be had here."""
+    """Count the network's parameters; None for one that is code of somebody's, which a run's folder merely names."""
     try:
         run = load_run(folder)
+        if run.network.target is not None:
+            log.warning(
+                "the parameters of %s are not counted: its network is %s, which is code that `compare` does not run",
+                folder,
+                run.network.target,
+            )
+            return None
         return network_cost(run.plan, run.configuration, run.network).parameters
     except SegfwError as error:
         log.warning("the parameters of %s cannot be counted: %s", folder, error)

@@ -13,6 +13,7 @@ from segfw.core.errors import SegfwError
 from segfw.core.support.conversion import changed_keys, from_plain
 from segfw.core.support.files import sha256
 from segfw.core.support.locks import owner_of
+from segfw.core.support.plain_yaml import load_plain_yaml
 from segfw.core.support.words import counted
 from segfw.data.case_files import MANIFEST
 from segfw.stages.inspection.run_states import RunSigns
@@ -47,7 +48,6 @@ from segfw.training.run import (
 from segfw.training.signs import load_progress
 from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, recorded_inputs, standing
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHOWN = 3
 """Changed settings that are spelled out."""
 
@@ -166,8 +166,8 @@ def _val_cases(folder: Path) -> list[str]:
     """Return the validated cases by config.yaml, of which only these lines are parsed: there may be very many."""
     found = re.search(r"^  val_cases:.*?(?=^ {0,2}[^\s-]|\Z)", read_artefact(folder / CONFIG), re.MULTILINE | re.DOTALL)
     try:
-        plain: Any = yaml.load(found[0], Loader=LOADER) if found else None
-    except yaml.YAMLError:
+        plain: Any = load_plain_yaml(found[0]) if found else None
+    except (yaml.YAMLError, ValueError):
         plain = None
     cases = plain.get("val_cases") if isinstance(plain, dict) else None
     return [str(case) for case in cases] if isinstance(cases, list) else list(load_run(folder).val_cases)

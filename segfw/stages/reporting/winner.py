@@ -12,6 +12,7 @@ from segfw.core.errors import DataError
 from segfw.core.scoring.metrics import CaseMetrics
 from segfw.core.scoring.selection import Key
 from segfw.core.scoring.selection_record import SelectionRecord
+from segfw.core.support.zip_reading import ARRAY_DAMAGE
 from segfw.core.types import IntArray
 from segfw.io.formats.readers import read_label
 from segfw.stages.job import Job
@@ -46,7 +47,7 @@ class SegmentedCase:
             with np.load(self.segmentation, allow_pickle=False) as kept:
                 found: IntArray = kept["segmentation"]
                 return found
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except ARRAY_DAMAGE as error:
             raise DataError(f"{self.segmentation} cannot be read: {error}") from error
 
 

@@ -5,7 +5,6 @@ of its members when they are first asked for, and kept beside its scores.
 """
 
 import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from segfw.core.plan import Plan
 from segfw.core.scoring.metrics import CaseMetrics, case_metrics
 from segfw.core.scoring.postprocessing import Step, apply_steps, secondary_volumes
 from segfw.core.support.files import atomic_path
+from segfw.core.support.zip_reading import ARRAY_DAMAGE
 from segfw.core.types import FloatArray, IntArray, Spacing
 from segfw.data.case_files import read_record
 from segfw.data.kept_logits import load_logits
@@ -88,7 +88,7 @@ def _ensemble(case: CaseTask) -> IntArray:
                 return segmentation
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except ARRAY_DAMAGE as error:
         log.warning("%s is damaged and made again: %s", path, error)
     segmentation = average(case)
     with atomic_path(path) as temporary:

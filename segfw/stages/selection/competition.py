@@ -29,7 +29,7 @@ Steps = tuple[Step, ...]
 
 def compete(job: Job, scored: list[FinishedFold], finished: list[FinishedFold]) -> SelectionRecord:
     """Score every contestant among the `scored` folds and return the table; `finished`: all folds, for first stages."""
-    missing = MissingLogits(job.settings.trainer)
+    missing = MissingLogits(job.settings.trainer, job.settings.network.target)
     folder = job.workspace.selection(job.settings.name).with_suffix("")
     singles = single_contestants(scored)
     formed, not_formed = ensemble_contestants(singles, finished, job.settings.selection.ensembles)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from segfw.core.errors import ArtefactError
 from segfw.core.settings.training import TrainerSettings
 from segfw.core.support.words import counted
 from segfw.data.kept_logits import logits_path
@@ -17,10 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class MissingLogits:
-    """Makes what is missing, and removes it again where it shall not be kept."""
+    """Makes what is missing, and removes it again where it shall not be kept.
 
-    def __init__(self, settings: TrainerSettings) -> None:
-        self._settings = settings
+    `own`: the network of the user's that the command names; another one, which merely a run's folder names, is not
+    imported.
+    """
+
+    def __init__(self, settings: TrainerSettings, own: str | None) -> None:
+        self._settings, self._own = settings, own
         self._made: list[Path] = []
 
     def complete(self, fold: FinishedFold, cases: list[str]) -> None:
@@ -28,6 +33,12 @@ class MissingLogits:
         missing = missing_logits(fold.run, fold.folder, fold.done.weights, cases)
         if not missing:
             return
+        target = fold.run.network.target
+        if target not in (None, self._own):
+            raise ArtefactError(
+                f"{fold.folder} lacks the logits of {counted(len(missing), 'case')}, and its network is {target}, code "
+                f"that this command does not name: give network._target_={target} to let it be run, or name=ANOTHER"
+            )
         log.info(
             "select: %s fold %s lacks the logits of %s, which are made again: %s",
             *(fold.candidate, fold.run.fold, counted(len(missing), "case"), ", ".join(missing)),

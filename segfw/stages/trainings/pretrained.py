@@ -8,16 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings.training import PretrainedSettings
-from segfw.inference.bundle import Bundle, Member, load_bundle
+from segfw.inference.bundle import Bundle, Member, load_bundle, read_tensors
 from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights
 from segfw.stages.models.finding import refuse_address
 from segfw.stages.trainings.runs import CONFIG, load_run
-from segfw.training.checkpoints import load_checkpoint, network_weights
+from segfw.training.checkpoints import network_weights
 from segfw.training.pretrained import Pretrained
 from segfw.training.run import CHECKPOINTS, LAST, FoldName
 
@@ -75,8 +74,6 @@ def _choose(bundle: Bundle, settings: PretrainedSettings, configuration: str, fo
 
 
 def _read_checkpoint(path: Path) -> Pretrained:
-    if "state_dict" not in load_checkpoint(path):
-        raise ArtefactError(f"pretrained.path: {path} is no checkpoint of Lightning: it holds no state_dict")
     weights = network_weights(path)
     if not weights:
         raise ArtefactError(f"pretrained.path: {path} is no checkpoint of segfw: no tensor in it is the network's")
@@ -85,10 +82,8 @@ def _read_checkpoint(path: Path) -> Pretrained:
 
 
 def _read_tensors(path: Path) -> Pretrained:
-    try:
-        return Pretrained(str(path), safetensors.torch.load_file(path))
-    except SafetensorError as error:
-        raise ArtefactError(f"pretrained.path: {path} holds no safetensors: {error}") from error
+    weights = read_tensors(lambda: safetensors.torch.load_file(path), f"pretrained.path: {path}")
+    return Pretrained(str(path), weights)
 
 
 def _read_nnunet(path: Path) -> Pretrained:

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from segfw.core.errors import JobError
 from segfw.io.fetching import connection, fetch
-from segfw.io.fetching.connection import Version, retry_after
+from segfw.io.fetching.connection import MODEL, Version, retry_after
 from segfw.io.fetching.fetch import discard
 from tests.io.fetching.archive_site import drop, give, head, ignore, refuse, serving
 
@@ -191,6 +192,14 @@ def test_chunked_answer_that_is_cut(serve, part):
     site = serve(CONTENT, answers=[lambda handler, start: chunked(handler, start, 50000, b"")])
     assert get(site, part)
     assert site.asked == [None, "bytes=50000-"]
+
+
+def test_an_answer_without_end_is_given_up_and_removed(serve, part):
+    wanted = replace(MODEL, most=50000)
+    with pytest.raises(JobError, match=r"how long the model is, and has sent more than 0\.00 GB; .* removed, or"):
+        fetch.fetch(serve(CONTENT, answers=[chunked]).url, part, ignore, wanted)
+    assert list(part.parent.iterdir()) == []
+    assert not fetch.fetch(serve(CONTENT).url, part, ignore, wanted)  # one that says its length is as long as it says
 
 
 def test_redirects_are_followed_also_when_going_on(serve, part):

@@ -160,6 +160,21 @@ def test_one_name_for_two(tmp_path, first, second, kind):
     check_refused(tmp_path, packed(members, kind), DataError, "twice, or both as a file and as a folder")
 
 
+def test_modes_and_owners_are_not_taken_over(tmp_path):
+    info = special("Toy/run")
+    info.mode, info.uid, info.uname = 0o6777, 0, "root"
+    assert unpacked(tmp_path, archive(extra=[info])) == KEPT | {"run"}
+    assert (tmp_path / "data/Toy/run").stat().st_mode & 0o7111 == 0
+
+
+def test_names_that_differ_in_case_alone_are_both_kept_or_refused(tmp_path):
+    members = {"Toy/dataset.json": b"{}", "Toy/a.nii": b"1", "Toy/A.nii": b"2"}
+    try:
+        assert unpacked(tmp_path, packed(members)) == {"dataset.json", "a.nii", "A.nii"}
+    except DataError as error:  # where the file system takes them for one
+        assert "'Toy/A.nii' twice" in str(error)  # noqa: PT017
+
+
 def test_folders_may_come_twice(tmp_path):
     folders = [special("Toy", tarfile.DIRTYPE), special("Toy/imagesTr", tarfile.DIRTYPE)]
     assert unpacked(tmp_path, archive(extra=folders)) == KEPT

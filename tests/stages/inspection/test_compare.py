@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import sys
 from dataclasses import replace
 
 import pytest
@@ -173,12 +174,15 @@ def test_images_of_one_patient_are_one_pair(tmp_path, caplog):
     assert "group_pattern" not in text
 
 
-def test_a_network_that_is_gone_has_no_count_of_parameters(two, tmp_path, caplog):
-    network = replace(FoldRun.__dataclass_fields__["network"].default_factory(), name="mine", _target_="gone.Net")
+def test_code_that_a_run_names_is_not_imported(two, tmp_path, caplog, monkeypatch):
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    network = replace(FoldRun.__dataclass_fields__["network"].default_factory(), name="mine", _target_="planted.Net")
     third = write_run(place(tmp_path, "third"), AFTER, network=network)
     text = compared(caplog, two[0], third)
     assert row(text, "parameters")[-1] == "-"
-    assert "cannot be counted" in text
+    assert "its network is planted.Net, which is code that `compare` does not run" in text
+    assert "planted" not in sys.modules
 
 
 def test_what_a_dataset_holds_tells_it_from_another_and_not_its_name(two, tmp_path, caplog):

@@ -78,7 +78,7 @@ def test_a_model_is_replaced_only_on_request_and_anything_else_never(source, tmp
 
 def test_a_refused_source_leaves_nothing_behind(source, tmp_path):
     (source / "fold_1" / "checkpoint_final.pth").write_bytes(b"")
-    with pytest.raises(ArtefactError, match=r"fold_1.checkpoint_final\.pth is no whole checkpoint"):
+    with pytest.raises(ArtefactError, match=r"fold_1.checkpoint_final\.pth is refused: it is no whole file"):
         run(settings(source, tmp_path / "model"))
     assert not (tmp_path / "model").exists()
 

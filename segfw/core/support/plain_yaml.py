@@ -1,0 +1,33 @@
+"""YAML that programs have written, read fast by libyaml, and without danger where somebody has exchanged the file.
+
+Nothing here writes aliases, of which a few lines can stand for billions of values, nor nests deeply, on which libyaml
+runs out of stack and takes the process along. Both are refused before anything is built. YAML that people write is
+`strict_yaml`'s.
+"""
+
+from typing import Any
+
+import yaml
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_NESTED = 100
+
+
+def load_plain_yaml(text: str) -> Any:
+    """Return mappings, lists and scalars. Raises `yaml.YAMLError`, also for aliases and for deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"an alias, *{event.anchor}, is not allowed{_place(event)}")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_NESTED:
+            raise yaml.YAMLError(f"lists or mappings are nested more than {MOST_NESTED} deep{_place(event)}")
+    loader = LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _place(event: yaml.Event) -> str:
+    return "" if event.start_mark is None else f" (line {event.start_mark.line + 1})"
