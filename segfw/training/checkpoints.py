@@ -24,6 +24,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from segfw.core.errors import ArtefactError, TimeIsOver
 from segfw.core.support.files import atomic_path, remove_remains
+from segfw.core.support.zip_reading import explaining_damage
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
 
@@ -83,12 +84,15 @@ def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any]
         return _load_intact(last)
     except ArtefactError as error:
         if not previous.exists():
-            raise
+            raise ArtefactError(f"{_why(error)}; remove it to begin again, or put a copy in its place") from error
         try:
             content = _load_intact(previous)
         except ArtefactError:
-            raise error from None
-        log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
+            raise ArtefactError(
+                f"{_why(error)}, nor can the one before it, {previous}; remove both to begin again, or put a copy of "
+                "one in its place"
+            ) from error
+        log.warning("%s; training goes on from the one before it, %s", _why(error), previous.name)
         previous.replace(last)
         return content
 
@@ -104,15 +108,17 @@ def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
 
 def _load_intact(path: Path) -> dict[str, Any]:
     """Load a checkpoint whose bytes are those that were written; PyTorch itself does not compare their checksums."""
-    content = load_checkpoint(path)
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ArtefactError(
-            f"the checkpoint {path} cannot be read (its part {damaged} has another checksum); "
-            "remove it to begin again, or put a copy in its place"
-        )
-    return content
+    if path.is_file():  # what a flipped bit makes of an instruction is not foreseen: checksums first
+        with explaining_damage(f"the checkpoint {path} cannot be read"), zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ArtefactError(f"the checkpoint {path} cannot be read: its part {damaged} has another checksum")
+    return load_checkpoint(path)
+
+
+def _why(error: ArtefactError) -> str:
+    """Return what is wrong, without what can be done about it."""
+    return str(error).split(";")[0]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

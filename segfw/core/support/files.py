@@ -90,6 +90,22 @@ def replace_text(path: Path, text: str) -> None:
         _remove(temporary)
 
 
+def take_room(path: Path) -> None:
+    """Take the room of a file of zeros on the disk, where the system can: a mapping without kills its process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def require_writable(path: Path) -> None:
+    """Raise `WriteError` where a file could not be written at `path`, before work that it would be the end of."""
+    temporary = _beside(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
     grave = _beside(folder)

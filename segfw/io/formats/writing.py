@@ -140,7 +140,17 @@ def _write_pair(path: Path, ending: str, image: sitk.Image) -> None:
 
 
 def _write_whole(path: Path, ending: str, image: sitk.Image) -> None:
-    """Write an image and look whether all of it is there, which ITK's writers of NIfTI and GIPL do not."""
+    write_checked(path, ending, image)
+    if ending in NIFTI_ENDINGS:
+        header = path.with_suffix(".hdr") if ending in PAIR_ENDINGS else path
+        restore_direction(header, image.GetDirection())
+
+
+def write_checked(path: Path, ending: str, image: sitk.Image) -> None:
+    """Write an image and look whether all of it is there, which ITK's own writers of NIfTI and GIPL do not.
+
+    `ending`: of the path, in lower case. Raises `RuntimeError`, as ITK does.
+    """
     sitk.WriteImage(image, str(path), useCompression=True)
     voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     try:
@@ -150,6 +160,3 @@ def _write_whole(path: Path, ending: str, image: sitk.Image) -> None:
             require_whole_unread(path, ending, voxels)
     except DataError as error:
         raise RuntimeError(f"it was not written as a whole ({error})") from error
-    if ending in NIFTI_ENDINGS:
-        header = path.with_suffix(".hdr") if ending in PAIR_ENDINGS else path
-        restore_direction(header, image.GetDirection())
