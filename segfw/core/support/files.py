@@ -44,21 +44,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def writing(path: Path, begun: Path | None = None) -> Iterator[None]:
     """Let what the system refuses within the block be a `WriteError` that names `path`.
 
-    `begun`: the file that a compiled writer writes. Where one fails, a little more is written behind it, which tells
-    what the system refuses, and whoever gives it removes it then.
+    `begun`: the file that the block writes. Where a compiled writer fails, a little more is written behind it, which
+    tells what the system refuses; whoever gives it removes it then.
     """
     try:
         yield
     except SegfwError:
         raise
-    except OSError as error:
-        raise write_error(path, error) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise write_error(path, error) from error
         if begun is not None:
             try:
                 _append(begun)
             except OSError as refused:
                 raise write_error(path, refused) from error
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
         raise
 
 
