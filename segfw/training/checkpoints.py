@@ -27,9 +27,11 @@ from segfw.core.support.files import atomic_path, remove_remains
 from segfw.core.support.zip_reading import explaining_damage
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
+from segfw.training.seals import is_sealed, is_whole, seal
 
 log = logging.getLogger(__name__)
 
+REMEDY = "remove it to begin again, or put a copy in its place"
 MONITOR = "val/patch_dice_ema"
 
 
@@ -38,15 +40,13 @@ def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
     Raises `ArtefactError` when the file is missing or damaged.
     """
+    if not path.is_file():
+        raise ArtefactError(f"there is no checkpoint {path}")
+    _refuse_damage(path)
     try:
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"there is no checkpoint {path}") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        raise ArtefactError(
-            f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
-            "remove it to begin again, or put a copy in its place"
-        ) from error
+        raise ArtefactError(f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); {REMEDY}") from error
     return content
 
 
@@ -81,12 +81,12 @@ def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any]
     if not can_go_on(folder):
         return None
     try:
-        return _load_intact(last)
+        return load_checkpoint(last)
     except ArtefactError as error:
         if not previous.exists():
-            raise ArtefactError(f"{_why(error)}; remove it to begin again, or put a copy in its place") from error
+            raise
         try:
-            content = _load_intact(previous)
+            content = load_checkpoint(previous)
         except ArtefactError:
             raise ArtefactError(
                 f"{_why(error)}, nor can the one before it, {previous}; remove both to begin again, or put a copy of "
@@ -102,18 +102,20 @@ def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
         return None
     for path in (last, previous):  # which rank 0 may be giving the name of `last` just now
         with contextlib.suppress(ArtefactError):
-            return _load_intact(path)
-    return _load_intact(last)
+            return load_checkpoint(path)
+    return load_checkpoint(last)
 
 
-def _load_intact(path: Path) -> dict[str, Any]:
-    """Load a checkpoint whose bytes are those that were written; PyTorch itself does not compare their checksums."""
-    if path.is_file():  # what a flipped bit makes of an instruction is not foreseen: checksums first
-        with explaining_damage(f"the checkpoint {path} cannot be read"), zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ArtefactError(f"the checkpoint {path} cannot be read: its part {damaged} has another checksum")
-    return load_checkpoint(path)
+def _refuse_damage(path: Path) -> None:
+    """Raise `ArtefactError` where a checkpoint's bytes are not those that were written."""
+    if is_sealed(path):
+        if not is_whole(path):
+            raise ArtefactError(f"the checkpoint {path} cannot be read: its content has another checksum; {REMEDY}")
+        return
+    with explaining_damage(f"the checkpoint {path} cannot be read"), zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ArtefactError(f"the checkpoint {path} cannot be read: its part {damaged} has another checksum; {REMEDY}")
 
 
 def _why(error: ArtefactError) -> str:
@@ -129,6 +131,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
+            seal(temporary)
             if path.name == LAST and path.exists():
                 _keep(path, path.with_name(PREVIOUS))
 
