@@ -1,7 +1,9 @@
 """A full disk, at every file that a job writes: it is named, nothing is left half, and the same command goes on."""
 
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from segfw.__main__ import main
-from segfw.core.errors import JobError, WriteError
+from segfw.core.errors import DataError, JobError, WriteError
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support import files
 from segfw.core.support.files import atomic_path, replace_text, write_error, write_text, writing
@@ -26,8 +28,10 @@ from segfw.training.callbacks import curves_log
 from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.checkpoints import AtomicCheckpointIO
 from segfw.training.epoch_cost import EpochCost
+from segfw.training.launch import Failure, _explained
 from tests.faults.disks import RefusesOnce, fill, small_disk
 from tests.faults.tiny_job import STAGES, cheap, command, run, run_folder, settings_of
+from tests.stages.prediction.test_flow import Steps, numbered_cases, segment
 from tests.training.conftest import CPU
 
 NO_ROOM = "No space left on device"
@@ -105,6 +109,40 @@ def test_a_lock_for_which_there_is_no_room_is_not_left_behind(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
     with hold(path, "x", wait=False) as lock:
         lock.check()
+
+
+def test_a_prediction_names_the_case_and_the_file_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = numbered_cases(tmp_path, 2)
+    output = tmp_path / "out"
+    cases = [replace(case, target=output / case.target.name) for case in cases]
+    with monkeypatch.context() as patch:
+        patch.setattr("segfw.io.formats.writing.require_whole_unread", once(cut_short))
+        failures = {outcome.name: outcome.failure for outcome in segment(Steps(), cases)}
+    why = "cannot write .*/out/case0\\.mha: it was not written as a whole"
+    assert re.match(why, failures.pop("case0"))
+    assert failures == {"case1": ""}
+    assert [path.name for path in output.iterdir()] == ["case1.mha"]
+    assert [outcome.name for outcome in segment(Steps(), cases)] == ["case0"]
+
+
+def cut_short(path: Path, *_: object) -> None:
+    raise DataError(f"{path} is truncated")
+
+
+def once(function: Callable[..., None]) -> Callable[..., None]:
+    """Call `function` the first time only."""
+    waiting = [function]
+    return lambda *arguments: waiting.pop()(*arguments) if waiting else None
+
+
+def test_other_processes_tell_it_in_the_same_words() -> None:
+    error = write_error(Path("out/last.ckpt"), OSError(28, NO_ROOM))
+    told = f"cannot write out/last.ckpt: {HINT}"
+    assert str(pickle.loads(pickle.dumps(error))) == told
+    explained = _explained([Failure(0, 1, f"{type(error).__name__}: {error}")], processes=2, status=1)
+    assert (type(explained), str(explained)) == (WriteError, told)
 
 
 def test_a_log_that_cannot_be_written_is_said_once_and_hides_nothing(

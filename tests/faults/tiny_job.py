@@ -58,3 +58,8 @@ def cheap() -> Iterator[None]:
         patch.setattr(report, "_content", lambda *_: None)
         patch.setattr(report, "build_report", lambda content: "a page")
         yield
+
+
+def run_longer(settings: ExperimentSettings) -> None:
+    """Train for an epoch more than there is."""
+    run(replace(settings, trainer=replace(settings.trainer, max_epochs=3)), ["train"])
