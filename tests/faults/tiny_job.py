@@ -1,5 +1,7 @@
 """The main job on three tiny cases, stage by stage in this process: its settings, and what it leaves."""
 
+import functools
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,12 +32,18 @@ def command(root: Path, *changes: str) -> list[str]:
     return [*SIZES, f"data_root={root / 'data'}", f"output_root={root / 'out'}", *changes]
 
 
-def settings_of(root: Path, *changes: str) -> ExperimentSettings:
+def settings_of(root: Path) -> ExperimentSettings:
     """Return the settings that the program makes of the command."""
+    words = command(root)
+    return replace(_composed(), **dict(word.split("=") for word in words[len(SIZES) :]))
+
+
+@functools.cache
+def _composed() -> ExperimentSettings:
     kept: list[ExperimentSettings] = []
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as logs:
         patch.setattr(pipeline, "run", kept.append)
-        assert main(command(root, *changes)) == 0
+        assert main([*SIZES, f"output_root={logs}"]) == 0
     return kept[0]
 
 
