@@ -41,7 +41,7 @@ from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import check_settings
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
-from segfw.core.support.files import write_text
+from segfw.core.support.files import write_text, writing
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
 from segfw.sweeps.launchers import SLURM
@@ -168,6 +168,7 @@ def _run(command: Command) -> int:
     search = searches(composed.hydra)
     if search:
         arguments.append(f"hydra.sweeper.command=[{','.join(map(quote, command.words))}]")
+    logs = str(composed.hydra.sweep.dir if multirun else composed.hydra.run.dir)
     alone = dry and (search or not multirun)  # of a search, one trial tells what each would do
     if alone or (name in READ_ONLY and not swept):
         with _plain_messages():
@@ -176,23 +177,27 @@ def _run(command: Command) -> int:
             _call(verb, settings)
     elif dry:
         with _logging_put_back(), tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
-            _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)])
+            _hand_over(page, _job(verb, swept), [*command.flags, *_elsewhere(overrides, folder)], folder)
     elif multirun and name == MAIN:
         jobs = plan_jobs(settings, swept, composed.hydra)
         with AnsweringFor(jobs):
-            _hand_over(page, _job(verb, swept, jobs), arguments)
+            _hand_over(page, _job(verb, swept, jobs), arguments, logs)
     else:
-        _hand_over(page, _job(verb, swept), arguments)
+        _hand_over(page, _job(verb, swept), arguments, logs)
     return 0
 
 
-def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str]) -> None:
-    """Let Hydra's entry run `job`: it makes the run folder, sets logging up, and runs sweeps through their launcher."""
+def _hand_over(name: str, job: Callable[[Any], float | None], arguments: list[str], folder: str = "") -> None:
+    """Let Hydra's entry run `job`: it makes the run folder, sets logging up, and runs sweeps through their launcher.
+
+    `folder`: which Hydra writes to; an error that it has there does not reach `job`.
+    """
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [sys.argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed as tracebacks
     try:
-        hydra.main(config_path=str(config_folder()), config_name=name, version_base="1.3")(job)()
+        with writing(Path(folder)):
+            hydra.main(config_path=str(config_folder()), config_name=name, version_base="1.3")(job)()
     finally:
         sys.argv = before[0]
         if before[1] is None:

@@ -6,7 +6,8 @@
         ├── TimeIsOver    the time that the user gave it is used up; nothing is wrong
         ├── DataError     an image, a label map or a dataset folder is at fault
         ├── ArtefactError a generated file is missing, stale, damaged or too new
-        └── DeviceError   the hardware asked for cannot be used
+        ├── DeviceError   the hardware asked for cannot be used
+        └── WriteError    a file cannot be written: no room, no rights; an OSError, too
 
 A message says what went wrong, where (case, file or key), what was found and what was allowed. Everything else that is
 raised is a bug of ours: the entry point prints one line about it and keeps the traceback in the log.
@@ -43,3 +44,13 @@ class ArtefactError(JobError):
 
 class DeviceError(JobError):
     """The hardware asked for cannot be used as it is."""
+
+
+class WriteError(JobError, OSError):
+    """A file cannot be written: the disk is full or read-only, or rights are missing.
+
+    `errno`, `strerror` and `filename` are those of the system's error that it explains (see `files.write_error`).
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])

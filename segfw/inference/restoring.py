@@ -8,7 +8,6 @@ differ. Linear interpolation between samples and at the edge never leaves the in
 has nothing to do.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from segfw.core.imaging.cropping import box_slices
 from segfw.core.imaging.preprocessing import CropRecord, configuration_spacing, uncrop
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Plan
-from segfw.core.support.files import atomic_path
+from segfw.core.support.files import atomic_path, take_room
 from segfw.core.types import IntArray, Shape
 from segfw.inference.restoring_planes import (
     ON_CPU,
@@ -219,9 +218,7 @@ def _reserve(temporary: Path, shape: Shape, path: Path) -> None:
     """Make a file of zeros that has its room on the disk: a mapping that runs out of it kills the process."""
     try:
         np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
-        if hasattr(os, "posix_fallocate"):
-            with temporary.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        take_room(temporary)
     except OSError as error:
         size = HALF * np.prod(shape, dtype=np.int64) / 1e9
         raise JobError(f"{path}: no room for probabilities of {shape}, {size:.2f} GB: {error}") from error

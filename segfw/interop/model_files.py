@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.files import writing
 from segfw.core.support.zip_reading import explaining_damage, leads_elsewhere
 
 LARGEST_TEXT = 64 * 2**20
@@ -112,7 +113,7 @@ class ArchiveFiles:
             copy = Path(folder) / "member"
             with explaining_damage(f"{self.place(name)} cannot be read"), zipfile.ZipFile(self.path) as archive:
                 member = self._checked(name, LARGEST_CHECKPOINT)
-                with archive.open(member) as source, copy.open("wb") as target:
+                with archive.open(member) as source, writing(copy), copy.open("wb") as target:
                     shutil.copyfileobj(source, target, 2**20)
             yield copy
 

@@ -6,7 +6,6 @@ as a start for further training (`nnUNetv2_train ... -pretrained_weights`), not 
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from segfw.core.errors import ArtefactError
 from segfw.core.plan import Plan
 from segfw.core.support.conversion import to_plain
+from segfw.core.support.files import atomic_path, write_text
 from segfw.inference.bundle import Bundle, Member, refuse_cascade
 from segfw.interop.nnunet import plans_to_json
 from segfw.interop.nnunet_configurations import NETWORK_CLASSES
@@ -101,11 +101,8 @@ def _write(folder: Path, plan: Plan, members: Sequence[Member], mirror_axes: tup
             },
             "inference_allowed_mirroring_axes": axes or None,  # nnU-Net stumbles over an empty tuple
         }
-        target = folder / f"fold_{fold}"
-        target.mkdir(parents=True)
-        with (target / "checkpoint_final.pth").open("wb") as file:
+        target = folder / f"fold_{fold}" / "checkpoint_final.pth"
+        with atomic_path(target) as temporary, temporary.open("wb") as file:  # given a path, torch writes its name down
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
     for name, description in ((PLANS, plans), (DATASET, dataset)):
-        (folder / name).write_text(json.dumps(description, indent=4), encoding="utf-8")
+        write_text(folder / name, json.dumps(description, indent=4))

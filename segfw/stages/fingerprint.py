@@ -20,6 +20,7 @@ from segfw.core.plan import Fingerprint
 from segfw.core.planning.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
 from segfw.core.settings.schema import VerifySettings
 from segfw.core.support.conversion import to_plain
+from segfw.core.support.files import take_room, writing
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.core.types import FloatArray
@@ -45,13 +46,17 @@ class SampleFile:
     total: int
 
     def create(self) -> None:
-        """Make the file, full of zeros."""
-        with open(self.path, "wb") as file:
-            file.truncate(self._offset(self.channels, 0))
+        """Make the file, full of zeros, with its room on the disk; `WriteError` where there is none."""
+        path = Path(self.path)
+        with writing(path):
+            with path.open("wb") as file:
+                file.truncate(self._offset(self.channels, 0))
+            take_room(path)
 
     def write(self, number: int, samples: FloatArray) -> None:
         """Save the samples `(channels, per_case)` of case `number`."""
-        with open(self.path, "r+b") as file:
+        path = Path(self.path)
+        with writing(path), path.open("r+b") as file:
             for channel, row in enumerate(samples):
                 file.seek(self._offset(channel, number * self.per_case))
                 file.write(row.data)

@@ -44,7 +44,7 @@ def run(job: Job) -> StageEnd:
         orders = _orders(job, {makers[store]: store for store in makers})
         if orders:
             memory = max(preprocessing_memory(job, name) for name in makers.values())
-            work = partial(prepare_case, job.plan, job.dataset.remap)
+            work = partial(prepare_case, job.plan, job.dataset.remap, locks=locks)
             run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
         committed = [store for store, name in makers.items() if _commit(job, name, store, locks[store])]
         if not committed:

@@ -25,9 +25,11 @@ from segfw.core.support.files import atomic_path, remove_remains
 from segfw.nn.torch_file import check_tensors, read_torch_file
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.run import BEST, LAST, PREVIOUS
+from segfw.training.seals import is_sealed, is_whole, seal
 
 log = logging.getLogger(__name__)
 
+REMEDY = "remove it to begin again, or put a copy in its place"
 MONITOR = "val/patch_dice_ema"
 PARTS = {
     "state_dict": dict,
@@ -40,15 +42,18 @@ PARTS = {
 """What Lightning writes of a training and takes up again."""
 
 
-def load_checkpoint(path: Path, map_location: Any = "cpu", verify: bool = False) -> dict[str, Any]:
+def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Return the content of a checkpoint; nothing but tensors and plain containers is ever unpickled.
 
-    `verify`: its bytes must be those that were written. Raises `ArtefactError` when the file is missing or damaged.
+    Raises `ArtefactError` when the file is missing, or its bytes are not those that were written.
     """
+    if not path.is_file():
+        raise ArtefactError(f"there is no checkpoint {path}")
+    sealed = is_sealed(path)
+    if sealed and not is_whole(path):
+        raise _unreadable(path, "its content has another checksum")
     try:
-        content = read_torch_file(path, map_location, verify=verify)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"there is no checkpoint {path}") from error
+        content = read_torch_file(path, map_location, verify=not sealed)
     except ArtefactError as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(content, dict):
@@ -90,15 +95,18 @@ def checkpoint_to_go_on_from(folder: Path, leads: bool = True) -> dict[str, Any]
     if not can_go_on(folder):
         return None
     try:
-        return _load_intact(last)
+        return _load_training(last)
     except ArtefactError as error:
         if not previous.exists():
             raise
         try:
-            content = _load_intact(previous)
+            content = _load_training(previous)
         except ArtefactError:
-            raise error from None
-        log.warning("%s; training goes on from the one before it, %s", str(error).split(";")[0], previous.name)
+            raise ArtefactError(
+                f"{_why(error)}, nor can the one before it, {previous}; remove both to begin again, or put a copy of "
+                "one in its place"
+            ) from error
+        log.warning("%s; training goes on from the one before it, %s", _why(error), previous.name)
         previous.replace(last)
         return content
 
@@ -108,13 +116,13 @@ def _read_beside_rank_0(last: Path, previous: Path) -> dict[str, Any] | None:
         return None
     for path in (last, previous):  # which rank 0 may be giving the name of `last` just now
         with contextlib.suppress(ArtefactError):
-            return _load_intact(path)
-    return _load_intact(last)
+            return _load_training(path)
+    return _load_training(last)
 
 
-def _load_intact(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of a training whose bytes are those that were written."""
-    content = load_checkpoint(path, verify=True)
+def _load_training(path: Path) -> dict[str, Any]:
+    """Load a checkpoint that holds all of a training."""
+    content = load_checkpoint(path)
     for name, kind in PARTS.items():
         if not isinstance(content.get(name), kind):
             raise _unreadable(path, f"it is not of a training: its {name} is a {type(content.get(name)).__name__}")
@@ -125,10 +133,13 @@ def _load_intact(path: Path) -> dict[str, Any]:
     return content
 
 
+def _why(error: ArtefactError) -> str:
+    """Return what is wrong, without what can be done about it."""
+    return str(error).removesuffix(f"; {REMEDY}")
+
+
 def _unreadable(path: Path, why: str) -> ArtefactError:
-    return ArtefactError(
-        f"the checkpoint {path} cannot be read ({why}); remove it to begin again, or put a copy in its place"
-    )
+    return ArtefactError(f"the checkpoint {path} cannot be read: {why}; {REMEDY}")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -139,6 +150,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
+            seal(temporary)
             if path.name == LAST and path.exists():
                 _keep(path, path.with_name(PREVIOUS))
 

@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from segfw.core.scoring.metrics import Summary
+from segfw.core.support.log_file import LogFile
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import ALONE, Ranks
 from segfw.core.support.words import counted, in_words
@@ -115,12 +116,13 @@ def fit_fold(
         checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
         shown = (progress,) if ranks.leads else ()
         cost = EpochCost(device, run.configuration.batch_size)
-        ours = (CurvesLog(folder, cost), *shown, *average, validation, checkpoints)
+        ours = (CurvesLog(folder, cost, io.check_ownership), *shown, *average, validation, checkpoints)
         trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks), ranks)
         with explained_out_of_memory(run, device, lambda: validation.began), profiled(trainer, run, folder, ranks):
             data = SegmentationDataModule.of_run(run, device, ranks, cost)
             _fit(trainer, module, data, last if standing else None)
         if ranks.leads:
+            io.check_ownership()
             last.with_name(PREVIOUS).unlink(missing_ok=True)
         end = standing_of(load_checkpoint(last))
         machine = cost.machine(_where(device, ranks), read_rows(folder / METRICS_FILE))
@@ -262,13 +264,6 @@ def _own_torch_state(device: Device) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-class _LogFile(logging.FileHandler):
-    """The run's own log file; it takes what is logged, and lines that only it shows."""
-
-    def line(self, text: str) -> None:
-        self.handle(logging.LogRecord(__name__, logging.INFO, __file__, 0, text, None, None))
-
-
 @contextmanager
 def _train_log(path: Path, ranks: Ranks) -> Iterator[Callable[[str], None]]:
     """Keep what is logged in `path`, and yield what takes lines for this file alone; only rank 0 has one."""
@@ -276,7 +271,7 @@ def _train_log(path: Path, ranks: Ranks) -> Iterator[Callable[[str], None]]:
         yield lambda text: None
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
+    handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("segfw")
     level = package.level

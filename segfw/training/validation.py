@@ -205,13 +205,16 @@ def _validate_case(
 ) -> CaseMetrics:
     configuration, labels, record = run.configuration, run.plan.labels, store.record(case)
     logits = case_logits(run, network, store, case, memory)
-    if run.keep_logits:
-        save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), logits_hash(run, weights))
+    segmentation = memory.places.run(partial(restore_segmentation, logits, record, run.plan, configuration))
+    finer = None
     if run.next_stage is not None:
         shape = run.next_stage.shape(record, run.plan.transpose_forward)
         finer = memory.places.run(partial(segment_for_next_stage, logits, record, run.plan, configuration, shape))
+    io.check_ownership()
+    if run.keep_logits:
+        save_logits(logits_path(folder / VALIDATION, case), logits.cpu().numpy(), logits_hash(run, weights))
+    if finer is not None:
         save_segmentation(folder / NEXT_STAGE, case, finer)
-    segmentation = memory.places.run(partial(restore_segmentation, logits, record, run.plan, configuration))
     io.write_segmentation(case, segmentation, folder / VALIDATION / f"{case}{ENDING}")
     reference = io.read_reference(case)
     return case_metrics(case, np.asarray(reference.array[0]), segmentation, labels, reference.spacing)

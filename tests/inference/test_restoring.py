@@ -1,6 +1,7 @@
 """Slab by slab equals the naive way, in the image's own geometry."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.imaging.preprocessing import CropRecord
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan, Resampling
-from segfw.inference import restoring, restoring_planes
+from segfw.inference import restoring_planes
 from segfw.inference.restoring import (
     LogitMap,
     restore_ensemble,
@@ -273,7 +274,7 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
     def no_room(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(restoring.os, "posix_fallocate", no_room)
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
     configuration = make_configuration()
     maps = [LogitMap(torch.from_numpy(random_logits((2, 2, 2))), make_record((4, 5, 6)), configuration)]
     with pytest.raises(JobError, match=r"case\.npy: no room for probabilities of \(3, 4, 5, 6\).*No space left"):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
 from segfw.core.planning.plan_yaml import plan_to_yaml
 from segfw.core.settings.schema import PlannerSettings
+from segfw.core.support.locks import Lock
 from segfw.data.store import Store
 from segfw.data.store_check import CHECKED
 from segfw.stages import preprocess
@@ -22,6 +23,7 @@ from segfw.stages.preparation import Order
 from segfw.stages.store_needs import in_reasons
 from tests.stages import tiny_dataset
 
+Locks = Mapping[Path, Lock]
 NAMES = ("2d", "3d_fullres", "3d_wide")
 STATISTICS = IntensityStatistics(0.0, 0.0, 50.0, -100.0, 100.0, 99.0, -99.0)
 
@@ -60,10 +62,10 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     done: list[tuple[str, list[str]]] = []
     original = preprocess.prepare_case
 
-    def note(plan: Plan, remap: dict[int, int], order: Order) -> None:
+    def note(plan: Plan, remap: dict[int, int], order: Order, locks: Locks) -> None:
         case, stores, _ = order
         done.append((case.name, list(stores)))
-        original(plan, remap, order)
+        original(plan, remap, order, locks)
 
     monkeypatch.setattr(preprocess, "prepare_case", note)
     return done
@@ -91,10 +93,10 @@ def test_configurations_that_want_the_same_share_a_store_and_a_case_is_read_once
 def test_the_next_command_does_only_what_failed(job: Job, prepared: list, monkeypatch: pytest.MonkeyPatch) -> None:
     noted = preprocess.prepare_case
 
-    def fail(plan: Plan, remap: dict[int, int], order: Order) -> None:
+    def fail(plan: Plan, remap: dict[int, int], order: Order, locks: Locks) -> None:
         if order[0].name == "bob":
             raise DataError("bob is ill")
-        noted(plan, remap, order)
+        noted(plan, remap, order, locks)
 
     with monkeypatch.context() as patch:
         patch.setattr(preprocess, "prepare_case", fail)
@@ -117,12 +119,12 @@ def test_a_command_that_was_stopped_loses_the_case_in_hand(
 ) -> None:
     noted = preprocess.prepare_case
 
-    def stop(plan: Plan, remap: dict[int, int], order: Order) -> None:
+    def stop(plan: Plan, remap: dict[int, int], order: Order, locks: Locks) -> None:
         if order[0].name == "cyd":
             flat = order[1]["2d"]
             (flat / "cyd.image.npy").write_bytes(b"half")  # as much as a killed process could leave under that name
             raise KeyboardInterrupt
-        noted(plan, remap, order)
+        noted(plan, remap, order, locks)
 
     with monkeypatch.context() as patch:
         patch.setattr(preprocess, "prepare_case", stop)

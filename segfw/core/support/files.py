@@ -1,13 +1,24 @@
-"""Files that are either whole or absent: written under a temporary name, synced, renamed."""
+"""Files that are either whole or absent: written under a temporary name, synced, renamed.
 
+What keeps them from being written is a `WriteError` that names the file: Python's own error names none where a disk is
+full, and compiled writers speak of streams and positions if they say anything.
+"""
+
+import errno
 import glob
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from segfw.core.errors import SegfwError, WriteError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PROBE = 2**20
+"""Bytes: more than the last blocks of a disk that a writer has filled."""
 
 
 @contextmanager
@@ -15,17 +26,53 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the name, on failure it is removed.
 
     The temporary name keeps the suffixes, so that writers which look at them work, and begins with a dot, so that
-    listings skip it.
+    listings skip it. Raises `WriteError` where the system does not let it be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = _beside(path)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+@contextmanager
+def writing(path: Path, begun: Path | None = None) -> Iterator[None]:
+    """Let what the system refuses within the block be a `WriteError` that names `path`.
+
+    `begun`: the file that the block writes. Where a compiled writer fails, a little more is written behind it, which
+    tells what the system refuses; whoever gives it removes it then.
+    """
+    try:
+        yield
+    except SegfwError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise write_error(path, error) from error
+        if begun is not None:
+            try:
+                _append(begun)
+            except OSError as refused:
+                raise write_error(path, refused) from error
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
+        raise
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
+    """Return the error that says that, and why, `path` cannot be written."""
+    why = error.strerror or str(error)
+    other = error.filename is not None and not Path(str(error.filename)).name.endswith(path.name)
+    why += f" ({error.filename})" if other else ""
+    hint = "; make room and give the command again" if error.errno in FULL else ""
+    explained = WriteError(f"cannot write {path}: {why}{hint}")
+    explained.errno, explained.strerror, explained.filename = error.errno, why, str(path)
+    return explained
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,17 +83,34 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` at once or not at all, without waiting for the disk: after a power cut it may be gone."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = _beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with writing(path):
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def take_room(path: Path) -> None:
+    """Take the room of a file of zeros on the disk, where the system can: a mapping without kills its process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def require_writable(path: Path) -> None:
+    """Raise `WriteError` where a file could not be written at `path`, before work that it would be the end of."""
+    temporary = _beside(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
 
 
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
-    grave = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
+    grave = _beside(folder)
     folder.rename(grave)
     shutil.rmtree(grave)
 
@@ -64,3 +128,24 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def _remove(temporary: Path) -> None:
+    """Remove a file if it is there; what hinders it has hindered writing it, and is told there.
+
+    Emptied first: a compiled writer that has failed may keep it open, and its room taken.
+    """
+    with suppress(OSError):
+        os.truncate(temporary, 0)
+        temporary.unlink()
+
+
+def _append(path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        file.write(bytes(PROBE))
+        file.write(b"0")  # of the others a part may have found room
+        os.fsync(file.fileno())

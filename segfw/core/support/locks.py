@@ -2,7 +2,8 @@
 
 `flock` does not hold over NFS, so the lock is a file made with O_EXCL. Its owner renews the file's time from a
 thread; a lock whose time has not moved for `EXPIRY` seconds, or whose process is gone from this host, may be taken.
-An owner that was asleep for longer finds another's token in the file and must not commit: `Lock.check` says so.
+Times are compared by the clock of the file system that holds the lock: those of hosts differ. An owner that was asleep
+for longer finds another's token in the file and must not commit: `Lock.check` says so.
 """
 
 import json
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.files import writing
 from segfw.core.support.interruption import uninterrupted
 from segfw.core.support.parents import started_at
 
@@ -51,30 +53,37 @@ class Lock:
     def check(self) -> None:
         """Raise `ArtefactError` if another command has taken the lock in the meantime."""
         owner = _owner(self.path)
-        if owner.get("token") != self.token:
-            raise ArtefactError(
-                f"lost the lock {self.path}: it was not renewed for {EXPIRY:.0f} s and {_describe(owner)} took it; "
-                "nothing was committed, give the command again"
-            )
+        if owner.get("token") == self.token:
+            return
+        if self.path.exists():
+            why = f"it was not renewed for {EXPIRY:.0f} s and {_describe(owner)} took it"
+        else:
+            why = "it is gone: another command took it and is done, or its folder was removed"
+        raise ArtefactError(f"lost the lock {self.path}: {why}; nothing was committed, give the command again")
 
     def _try(self) -> bool:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "token": self.token,
             "host": socket.gethostname(),
+            "processes": _processes(),
             "pid": os.getpid(),
             "started": started_at(os.getpid()),
             "since": time.time(),
         }
-        with uninterrupted():  # a file without an owner would have to expire
+        with uninterrupted(), writing(self.path):  # a file without an owner would have to expire
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
                 return False
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(content, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                self.path.unlink()
+                raise
         return True
 
     def _renew(self, stop: threading.Event) -> None:
@@ -105,7 +114,7 @@ def owner_of(path: Path) -> Owner | None:
         pid=str(content.get("pid", "?")),
         since=float(since) if isinstance(since, int | float) else None,
         seen=seen,
-        alive=_dead_owner(path) is None,
+        alive=_dead_owner(path, time.time()) is None,
     )
 
 
@@ -133,7 +142,7 @@ def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
 def _acquire(lock: Lock, what: str, wait: bool) -> None:
     told = False
     while not lock._try():
-        dead = _dead_owner(lock.path)
+        dead = _dead_owner(lock.path, _now_beside(lock.path))
         if dead is not None:
             _break(lock.path, dead)
             continue
@@ -158,16 +167,45 @@ def _describe(owner: dict[str, object]) -> str:
     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
 
 
-def _dead_owner(path: Path) -> dict[str, object] | None:
+def _processes() -> str:
+    """Return what names the set of processes that this one's number counts in; '' where the system does not tell.
+
+    A host's name does not: containers may share it and count their processes on their own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _now_beside(path: Path) -> float:
+    """Return the time by the clock that gives the files beside `path` their times; this host's where none can be made.
+
+    Of a shared file system it is the server's.
+    """
+    probe = path.with_name(f"{path.name}.now-{uuid.uuid4().hex[:8]}")
+    try:
+        probe.touch()
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink()
+    except OSError:
+        return time.time()
+
+
+def _dead_owner(path: Path, now: float) -> dict[str, object] | None:
     """Return the owner if it is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
     owner = _owner(path)
     try:
-        age = time.time() - path.stat().st_mtime
+        age = now - path.stat().st_mtime
     except FileNotFoundError:
         return None
     if age > EXPIRY:
         return owner
-    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
+    here = (socket.gethostname(), _processes())
+    if (owner.get("host"), owner.get("processes")) != here or not isinstance(owner.get("pid"), int):
         return None
     return owner if started_at(int(str(owner["pid"]))) != owner.get("started") else None
 

@@ -53,7 +53,7 @@ def started_at(pid: int) -> str:
         pass
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return ""
     except OSError:
         return "running"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from tokenize import TokenError
 
-from segfw.core.errors import ArtefactError
+from segfw.core.errors import ArtefactError, WriteError
 
 ZIP_DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError,
@@ -24,10 +24,13 @@ ARRAY_DAMAGE = (*ZIP_DAMAGE, KeyError, TokenError)
 def explaining_damage(start: str) -> Iterator[None]:
     """Turn what a damaged archive ends in into an `ArtefactError` that begins with `start`.
 
-    Only calls of the archive belong in the block: a `RuntimeError` of anything else would be told as damage.
+    Only calls of the archive belong in the block: a `RuntimeError` of anything else would be told as damage. A
+    `WriteError`, of where it is copied to, passes.
     """
     try:
         yield
+    except WriteError:
+        raise
     except ZIP_DAMAGE as error:
         raise ArtefactError(f"{start}: {error or type(error).__name__}") from error
 

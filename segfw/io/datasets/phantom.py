@@ -16,7 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from segfw.core.support.files import write_text, writing
 from segfw.core.types import BoolArray, FloatArray, IntArray
+from segfw.io.formats.writing import write_checked
 
 NUM_CASES = 20
 SEED = 20240
@@ -55,13 +57,12 @@ def make_phantom_dataset(folder: Path) -> None:
     """
     if folder.exists():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
     try:
         names = [f"demo_{number:02}" for number in range(NUM_CASES)]
         for number, name in enumerate(names):
             _write_case(temporary, name, np.random.default_rng([SEED, number]), number)
-        (temporary / "dataset.json").write_text(json.dumps(_description(names), indent=1) + "\n", encoding="utf-8")
+        write_text(temporary / "dataset.json", json.dumps(_description(names), indent=1) + "\n")
         try:
             temporary.rename(folder)
         except OSError:
@@ -90,12 +91,14 @@ def _write_case(folder: Path, name: str, rng: np.random.Generator, number: int) 
     grid = _draw_grid(rng, number)
     image, label = _draw_case(rng, grid.positions())
     for sub, array in (("imagesTr", image), ("labelsTr", label)):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
         file = sitk.GetImageFromArray(array)
         file.SetSpacing(grid.spacing.tolist())
         file.SetOrigin(grid.origin.tolist())
         file.SetDirection(grid.direction.ravel().tolist())
-        sitk.WriteImage(file, str(folder / sub / f"{name}.nii.gz"), useCompression=True)
+        path = folder / sub / f"{name}.nii.gz"
+        with writing(path, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_checked(path, ".nii.gz", file)
 
 
 def _draw_grid(rng: np.random.Generator, number: int) -> Grid:

@@ -16,8 +16,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.support.files import atomic_path
+from segfw.core.support.files import atomic_path, writing
 from segfw.core.types import Geometry, IntArray, Shape
+from segfw.io.formats.completeness import require_sound_nifti, require_whole_unread
 from segfw.io.formats.endings import (
     INPUT_ONLY_ENDINGS,
     LOSSY_ENDINGS,
@@ -82,9 +83,7 @@ def write_by_itk(path: Path, image: sitk.Image) -> None:
             _write_pair(path, ending, image)
             return
         with atomic_path(path) as temporary:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-            if ending in NIFTI_ENDINGS:
-                restore_direction(temporary, image.GetDirection())
+            _write_whole(temporary, ending, image)
     except RuntimeError as error:
         raise DataError(f"cannot write {path}: {reason(error)}") from error
 
@@ -126,15 +125,38 @@ def _warn_of_lost_geometry(path: Path, geometry: Geometry) -> None:
 
 def _write_pair(path: Path, ending: str, image: sitk.Image) -> None:
     """Write a header and its voxels' file, which the header names: under their names in a folder aside, then moved."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
     try:
-        sitk.WriteImage(image, str(aside / path.name), useCompression=True)
-        if ending in NIFTI_ENDINGS:
-            restore_direction(aside / path.with_suffix(".hdr").name, image.GetDirection())
-        for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
-            file.replace(path.parent / file.name)
+        with writing(path, aside / path.name):
+            _write_whole(aside / path.name, ending, image)
+            for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
+                with file.open("rb") as content:
+                    os.fsync(content.fileno())
+                file.replace(path.parent / file.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_whole(path: Path, ending: str, image: sitk.Image) -> None:
+    write_checked(path, ending, image)
+    if ending in NIFTI_ENDINGS:
+        header = path.with_suffix(".hdr") if ending in PAIR_ENDINGS else path
+        restore_direction(header, image.GetDirection())
+
+
+def write_checked(path: Path, ending: str, image: sitk.Image) -> None:
+    """Write an image and look whether all of it is there, which ITK's own writers of NIfTI and GIPL do not.
+
+    `ending`: of the path, in lower case. Raises `RuntimeError`, as ITK does.
+    """
+    sitk.WriteImage(image, str(path), useCompression=True)
+    voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    try:
+        if ending in NIFTI_ENDINGS:
+            require_sound_nifti(path)
+        else:
+            require_whole_unread(path, ending, voxels)
+    except DataError as error:
+        raise RuntimeError(f"it was not written as a whole ({error})") from error

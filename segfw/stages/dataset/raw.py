@@ -12,9 +12,11 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from segfw.core.cases.dataset import Dataset
+from segfw.core.cases.splits import listed
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, TaskSettings
 from segfw.core.support.files import sha256
+from segfw.core.support.words import counted
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.stages.dataset.record import DatasetRecord, FileRecord, load_record, save_record
@@ -45,10 +47,25 @@ def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
     """Hash the dataset's files that changed since the last command, and keep the result in dataset.yaml."""
     before = load_record(workspace)
+    if before is not None:
+        _tell_lost(before.dataset, dataset)
     record = look(dataset, before)
     if record != before:
         save_record(workspace, record)
     return record
+
+
+def _tell_lost(before: Dataset, now: Dataset) -> None:
+    """Name the cases that are no longer found: what follows from that, such as other folds, does not name them."""
+    names = {case.name for case in now.cases}
+    lost = [case for case in before.cases if case.name not in names]
+    if lost:
+        files = [path for case in lost for path in case.files if not Path(path).exists()]
+        where = f"; {files[0]} is not there any more" if files else ""
+        log.warning(
+            "the dataset has lost %s since the last command: %s%s",
+            *(counted(len(lost), "case"), listed([case.name for case in lost]), where),
+        )
 
 
 def look(dataset: Dataset, before: DatasetRecord | None) -> DatasetRecord:

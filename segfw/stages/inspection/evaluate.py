@@ -20,7 +20,7 @@ from segfw.core.scoring.metrics import (
     summary_to_json,
 )
 from segfw.core.settings.verbs import EvaluateSettings
-from segfw.core.support.files import write_text
+from segfw.core.support.files import require_writable, write_text
 from segfw.core.support.words import counted
 from segfw.core.types import Geometry
 from segfw.interop.nnunet_scores import is_ours, summary_text
@@ -48,12 +48,13 @@ def run(settings: EvaluateSettings) -> None:
     if settings.predictions is None or settings.references is None:
         raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
     output = Path(settings.output) if settings.output else _beside(Path(settings.predictions))
+    output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
     pairs = _pairs(Path(settings.predictions), Path(settings.references))
+    require_writable(output)
     values = _values(pairs, settings.labels, settings.workers)
     ignore = (settings.labels or {}).get(IGNORE)
     tolerance = settings.tolerance_mm if settings.metrics == "all" else None
     summary = _evaluate(pairs, values, ignore, settings.workers, tolerance)
-    output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
     write_text(output, summary_to_json(summary))
     write_text(output.with_suffix(".csv"), summary_to_csv(summary))
     _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))

@@ -133,6 +133,7 @@ class _Steps:
         begun = time.monotonic()
         with self._failure_told(piece.claimed):
             file = piece.claimed.case.beside.get(PROBABILITIES)
+            piece.claimed.lock.check()
             prediction = self._predictor.restore(piece.content, probabilities_file=file)
             piece.claimed.lock.check()
             if not self.stopped:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.files import write_text
+from segfw.core.support.locks import Lock
 from segfw.io.formats.readers import read_image, write_label
 from segfw.io.formats.writing import label_ending
 from segfw.stages.job import Job
@@ -16,7 +17,7 @@ from segfw.workspace import digest
 log = logging.getLogger(__name__)
 
 
-def make_example(job: Job, folds: list[FinishedFold]) -> None:
+def make_example(job: Job, folds: list[FinishedFold], lock: Lock) -> None:
     """Segment one image with the packaged model: a validation case, which its first member has not seen.
 
     Raises `SegfwError` where the image cannot be read, or not written as it was read, or the model cannot be used.
@@ -40,7 +41,9 @@ def make_example(job: Job, folds: list[FinishedFold]) -> None:
     if volume.geometry is None:
         raise ArtefactError(f"{case.images[0]} states no geometry")
     predictor = open_predictor(model, settings.accelerator, settings.threads, trust_code=own_code, number=card)
-    write_label(target, predictor.predict(volume).segmentation, volume.geometry)
+    segmentation = predictor.predict(volume).segmentation
+    lock.check()
+    write_label(target, segmentation, volume.geometry)
     write_text(stamp, made_from)
     log.info("report: an example prediction, %s; as a command:", target)
     source = case.images[0] if len(case.images) == 1 else Path(case.images[0]).parent

@@ -62,14 +62,15 @@ def run(settings: ExperimentSettings) -> None:
 def build(job: Job) -> StageEnd:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
-    with hold(job.workspace.lock("report"), "the report"):
+    with hold(job.workspace.lock("report"), "the report") as lock:
         folds = finished_folds(job.workspace, job.settings.name)
         text = build_report(_content(job, folds))
         changed = not page.exists() or page.read_bytes() != text.encode()
+        lock.check()
         if changed:
             write_text(page, text)
         try:
-            make_example(job, folds)
+            make_example(job, folds, lock)
         except SegfwError as error:
             log.warning("report: without an example prediction: %s", error)
     number = counted(len(folds), "finished fold")

@@ -12,7 +12,7 @@ from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.support.conversion import from_plain
-from segfw.core.support.locks import hold
+from segfw.core.support.locks import Lock, hold
 from segfw.core.support.words import counted
 from segfw.stages.dataset.groups import groups_of
 from segfw.stages.ending import StageEnd, nothing_to_do, wrote
@@ -54,7 +54,7 @@ def run(job: Job) -> StageEnd:
             if packaged:
                 tell_selection(job, None)
             return _end(job, alone, packaged, None)
-        record, is_new = _selected(job, scored, folds)
+        record, is_new = _selected(job, scored, folds, lock)
         winner = winner_of(record, scored)
         members = model_members(winner, folds)
         deciding = tuple(of_member[0].run.configuration_name for of_member in winner.folds.values())
@@ -92,7 +92,9 @@ def _end(job: Job, deciding: tuple[str, ...], packaged: bool, tabled: bool | Non
     return nothing_to_do(*([] if tabled is None else [table]), model)
 
 
-def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -> tuple[SelectionRecord, bool]:
+def _selected(
+    job: Job, scored: list[FinishedFold], folds: list[FinishedFold], lock: Lock
+) -> tuple[SelectionRecord, bool]:
     """Return the table on disk where it is up to date, else make and save it; and whether it was made."""
     path = job.workspace.selection(job.settings.name)
     inputs = {
@@ -109,6 +111,7 @@ def _selected(job: Job, scored: list[FinishedFold], folds: list[FinishedFold]) -
             if not record.try_again:
                 return record, False
     record = compete(job, scored, folds)
+    lock.check()
     save_artefact(path, to_yaml(record, COMMENT), inputs)
     _tell(record)
     return record, True

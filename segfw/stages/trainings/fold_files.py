@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from segfw.core.errors import DataError
+from segfw.core.errors import ArtefactError, DataError
 from segfw.core.support.locks import Lock
 from segfw.core.types import FloatArray, IntArray, Volume
 from segfw.io.formats.readers import read_geometry, read_image, read_label, write_label
 from segfw.stages.job import Job
+from segfw.stages.trainings.runs import CONFIG, run_folder
 from segfw.training.run import FoldRun
 from segfw.training.validation import FoldIO
 
@@ -24,19 +25,24 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """Files by case, `remap` of their label values, and the run's lock with the token of who holds it."""
+    """Files by case, `remap` of their label values, and the run's lock with the token of who holds it.
+
+    `config`: the run's config.yaml, without which nobody could use what is trained.
+    """
 
     cases: dict[str, CaseFiles]
     remap: dict[int, int]
     lock: str
     token: str
+    config: str = ""
 
 
 def files_of(job: Job, run: FoldRun, lock: Lock) -> FoldFiles:
     """Collect what whole-case validation of `run` reads."""
     cases = {name: job.dataset.case(name) for name in run.val_cases}
     files = {name: CaseFiles(case.label, case.images[0]) for name, case in cases.items()}
-    return FoldFiles(files, dict(job.dataset.remap), str(lock.path), lock.token)
+    config = run_folder(job, run.configuration_name, run.fold) / CONFIG
+    return FoldFiles(files, dict(job.dataset.remap), str(lock.path), lock.token, str(config.absolute()))
 
 
 def fold_io(files: FoldFiles) -> FoldIO:
@@ -56,4 +62,13 @@ def fold_io(files: FoldFiles) -> FoldIO:
         return image, np.asarray(reference(name).array[0]), np.asarray(read_label(str(path)).array[0])
 
     lock = Lock(Path(files.lock), files.token)
-    return FoldIO(reference, write, lock.check, case)
+
+    def check() -> None:
+        lock.check()
+        if files.config and not Path(files.config).is_file():
+            raise ArtefactError(
+                f"{files.config} is gone: the run's folder was removed or moved while it was trained; give the command "
+                "again to train it anew"
+            )
+
+    return FoldIO(reference, write, check, case)

@@ -5,10 +5,13 @@ import io
 import logging
 import math
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from segfw.core.errors import ArtefactError, WriteError
 from segfw.core.support.files import write_text
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks.epoch_metrics import epoch_metrics
@@ -63,7 +66,8 @@ class CurvesLog(Callback):
     After an interruption the rows of epochs that are done again are dropped, so the file always reads as one training.
     """
 
-    def __init__(self, folder: Path, cost: EpochCost) -> None:
+    def __init__(self, folder: Path, cost: EpochCost, check_ownership: Callable[[], None] = lambda: None) -> None:
+        self.check_ownership = check_ownership
         self.metrics, self.drawing, self.cost = folder / METRICS_FILE, folder / CURVES_FILE, cost
         self.rows: list[Row] = []
         self._epoch, self._epoch_start, self._next_drawing = 0, 0.0, 0.0
@@ -92,6 +96,7 @@ class CurvesLog(Callback):
         self.rows.append({"epoch": self._epoch, "lr": rate, **logged, **measured})
         if not trainer.is_global_zero:
             return
+        self.check_ownership()
         write_rows(self.metrics, self.rows)
         if time.monotonic() > self._next_drawing:
             self._draw()
@@ -102,12 +107,17 @@ class CurvesLog(Callback):
             self._draw()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what there is."""
+        """Draw what there is, unless the run is another's by now."""
         if self.rows and trainer.is_global_zero:
-            self._draw()
+            with suppress(ArtefactError):
+                self.check_ownership()
+                self._draw()
 
     def _draw(self) -> None:
         start = time.monotonic()
-        draw_curves(self.rows, self.drawing)
+        try:
+            draw_curves(self.rows, self.drawing)
+        except WriteError as error:  # no curve is worth a training, nor the reason for which one ends
+            log.warning("the curves are not drawn: %s", error)
         end = time.monotonic()
         self._next_drawing = end + max(SECONDS_BETWEEN_DRAWINGS, (end - start) / DRAWING_SHARE)

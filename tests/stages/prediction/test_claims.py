@@ -9,6 +9,7 @@ import time
 import pytest
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support import locks
 from segfw.stages.prediction.claims import CaseList, Claimed, Nothing
 from segfw.stages.prediction.outputs import PredictionCase
 
@@ -73,7 +74,8 @@ def test_commands_that_share_a_folder_share_the_cases(tmp_path, overwrite, caplo
 def test_what_a_killed_command_had_is_free_again(tmp_path):
     case = three_cases(tmp_path)[0]
     lock = tmp_path / ".a.nii.lock"
-    lock.write_text(json.dumps({"token": "x", "host": socket.gethostname(), "pid": 2**22 + 1, "started": "1"}))
+    here = {"host": socket.gethostname(), "processes": locks._processes()}
+    lock.write_text(json.dumps({"token": "x", **here, "pid": 2**22 + 1, "started": "1"}))
     (tmp_path / ".tmp-01234567-a.nii").write_text("half")
     (tmp_path / ".tmp-01234567-other.nii").write_text("of somebody else")
     cases = CaseList([case])
