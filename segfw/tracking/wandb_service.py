@@ -44,6 +44,10 @@ class Service:
 
 
 def _tear_down(wandb: Any) -> None:
+    from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache_by_client_id
+
+    # The last hundred tables are kept there until the program ends, each with its run and a temporary folder.
+    artifact_instance_cache_by_client_id.clear()
     try:
         wandb.teardown()
     except Exception as error:  # of a process that was killed, or a connection that broke: there is nothing to end

@@ -1,9 +1,11 @@
 """No process, thread or hook of W&B's outlives the run that it serves, however that ends, and each end is told."""
 
+import gc
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -82,6 +84,16 @@ def test_nothing_of_it_outlives_the_run(tmp_path: Path, ending: BaseException | 
                 raise
         assert traces() == before
     assert told_end(run) == [status, status]
+
+
+def test_no_temporary_file_outlives_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    with telling({"wandb": lambda: open_wandb(tracked_run(tmp_path), OFFLINE)}, ("tables",)) as trackers:
+        trackers.table("val/cases", ["case", "dice"], [["ann", 0.5]])
+        assert list((tmp_path / "temporary").rglob("*.json")) != []
+    gc.collect()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_the_last_of_several_runs_ends_it(tmp_path: Path) -> None:
