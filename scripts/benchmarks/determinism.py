@@ -40,6 +40,7 @@ TINY = (
     "inference.step_size=1",
     "stages=[fingerprint,plan,preprocess,train,select]",
 )
+INTERRUPTED = 130
 RUN = "runs/main/default/planned/3d_fullres/fold_0"
 SHUFFLED = """
 import os, random, sys
@@ -59,7 +60,7 @@ from segfw.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 """Runs the program where folders list their files in another order."""
-INTERRUPT = "scripts.benchmarks.determinism_interruption.InterruptAfter"
+INTERRUPT = "{_target_: scripts.benchmarks.determinism_interruption.InterruptOnce, epoch: 1, mark: interrupted}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def program(words: list[str], folder: Path, change: Change) -> int:
     done = subprocess.run(
         [sys.executable, *start, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    if done.returncode not in (0, 130):
+    if done.returncode not in (0, INTERRUPTED):
         raise RuntimeError(f"{words} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
     return done.returncode
 
@@ -112,8 +113,9 @@ def perform(folder: Path, data: Path, accelerator: str, change: Change) -> Resul
     base = [*TINY, "executor.workers=0", "data.workers=0", "trainer.threads=1", f"trainer.accelerator={accelerator}"]
     words = [*with_changes(base, change.train), f"data_root={data}", "output_root=out"]
     if change.is_cut:
-        status = program([*words, f"+callbacks.cut={{_target_: {INTERRUPT}, epoch: 1}}"], folder, change)
-        assert status == 130, "the training was not interrupted"
+        words.append(f"+callbacks.cut={INTERRUPT}")
+        if program(words, folder, change) != INTERRUPTED:
+            raise RuntimeError("the training was not interrupted")
     program(words, folder, change)
     predict = with_changes([f"accelerator={accelerator}", "threads=1"], change.predict)
     places = ["model=out/Demo/models/main", f"input={data / 'Demo/imagesTr'}", "output=segmented"]
