@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from segfw.tracking.trackers import Cell, Picture, Tracker
+from segfw.core.errors import TimeIsOver
+from segfw.tracking.trackers import Cell, Picture, RunEnd, Tracker
 
 log = logging.getLogger(__name__)
 failures = logging.getLogger("segfw.failures")  # of tracebacks, which are for the log file alone
@@ -61,16 +62,16 @@ class FanOut:
         for place in self._allowed(UPLOADED_WITH[kind]):
             self._tell(place, lambda tracker: tracker.files(name, kind, paths))
 
-    def close(self, failed: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Close all, also where one is interrupted meanwhile."""
         with ExitStack() as stack:
             for name in list(self._open):
-                stack.callback(self._close, name, failed)
+                stack.callback(self._close, name, end)
 
-    def _close(self, name: str, failed: bool) -> None:
+    def _close(self, name: str, end: RunEnd) -> None:
         tracker = self._open.pop(name)
         try:
-            tracker.close(failed)
+            tracker.close(end)
         except Exception as error:  # as in `_tell`
             _complain(name, error)
 
@@ -93,23 +94,29 @@ class FanOut:
             _complain(name, error)
             self._open.pop(name)
             try:
-                tracker.close(failed=True)
+                tracker.close(RunEnd.FAILED)
             except Exception as second:  # it is broken already
                 failures.error("logger %s could not be closed either", name, exc_info=second)
 
 
 @contextmanager
 def telling(trackers: Mapping[str, Callable[[], Tracker]], upload: Collection[str]) -> Iterator[FanOut]:
-    """Open the named `trackers` and close them when the block ends, as failed when it raises or is interrupted."""
+    """Open the named `trackers` and close them when the block ends, with the end that the run has had."""
     fan_out = FanOut(upload)
     try:
         for name, open_tracker in trackers.items():
             fan_out.add(name, open_tracker)
         yield fan_out
-    except BaseException:
-        fan_out.close(failed=True)
+    except BaseException as error:
+        fan_out.close(_end_by(error))
         raise
-    fan_out.close(failed=False)
+    fan_out.close(RunEnd.FINISHED)
+
+
+def _end_by(error: BaseException) -> RunEnd:
+    """Say what a run has come to that `error` ended: Ctrl-C, SIGTERM and used-up time are no failures."""
+    from_outside = isinstance(error, KeyboardInterrupt | SystemExit | TimeIsOver)
+    return RunEnd.KILLED if from_outside else RunEnd.FAILED
 
 
 def _complain(name: str, error: Exception) -> None:

@@ -24,7 +24,7 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import hold
 from segfw.tracking.tables import to_json, to_markdown, to_png_bytes, to_text
-from segfw.tracking.trackers import Cell, Picture, TrackedRun
+from segfw.tracking.trackers import Cell, Picture, RunEnd, TrackedRun
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
 RUN_FILE = "mlflow.json"
@@ -104,9 +104,9 @@ class MLflowTracker:
             else:
                 self._client.log_artifact(self.run_id, str(path), place)
 
-    def close(self, failed: bool) -> None:
-        """End the run as FINISHED or FAILED."""
-        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+    def close(self, end: RunEnd) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, end.name)
 
     def _put(self, content: bytes, place: str, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ import numpy as np
 
 from segfw.core.errors import UsageError
 from segfw.tracking.tables import pairs_to_markdown, png_size, to_markdown, to_png_bytes
-from segfw.tracking.trackers import Cell, Picture, TrackedRun
+from segfw.tracking.trackers import Cell, Picture, RunEnd, TrackedRun
 
 FOLDER = "tensorboard"
 INSTALL = 'pip install "segfw[tracking]"  (or: pip install tensorboard)'
@@ -65,8 +65,8 @@ class TensorBoardTracker:
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Keep nothing: TensorBoard knows no files."""
 
-    def close(self, failed: bool) -> None:
-        """End the event file."""
+    def close(self, end: RunEnd) -> None:
+        """End the event file, which says nothing of the run's end."""
         self._file.close()
 
     @property

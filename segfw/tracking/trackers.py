@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,14 @@ Picture = NDArray[np.uint8]
 """`(height, width, 3)`, RGB."""
 Cell = str | float | int | None | Path
 """Of a table; a path is that of a PNG."""
+
+
+class RunEnd(Enum):
+    """How a run has ended: done, by an error, or from outside before it was done, so that it may go on."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    KILLED = "killed"
 
 
 @dataclass(frozen=True)
@@ -53,5 +62,5 @@ class Tracker(Protocol):
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Keep files and folders under one name; `kind`: plan, fingerprint, model."""
 
-    def close(self, failed: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """End the run; after it nothing is told any more. A run that goes on later is told of as the same."""

@@ -19,7 +19,8 @@ import yaml
 
 from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.support.files import write_text
-from segfw.tracking.trackers import Cell, Picture, TrackedRun
+from segfw.tracking.trackers import Cell, Picture, RunEnd, TrackedRun
+from segfw.tracking.wandb_service import Service
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ LONGEST_CALL = 30.0
 """Seconds after which a server that does not answer is done without."""
 LONGEST_UPLOAD = 600.0
 """Seconds that the end of a run waits for what is still to be uploaded; what is left stays on disk."""
+EXIT_STATUS = {RunEnd.FINISHED: 0, RunEnd.FAILED: 1, RunEnd.KILLED: 255}
+"""What W&B is told of a run's end; 255 is what it tells itself of Ctrl-C."""
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_PROJECT", "WANDB_ENTITY")
 """What `wandb agent` tells the command that it starts; the last two a user may have set, too, who has no agent."""
@@ -56,8 +59,8 @@ class WandbRun:
 
     remote = True
 
-    def __init__(self, run: Any, state: State, file: Path, data: Path) -> None:
-        self.run, self.state, self._file, self._data = run, state, file, data
+    def __init__(self, run: Any, state: State, file: Path, data: Path, service: Service) -> None:
+        self.run, self.state, self._file, self._data, self._service = run, state, file, data, service
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Keep the metrics of an epoch; every chart is drawn over epochs."""
@@ -89,9 +92,12 @@ class WandbRun:
                         artifact.add_file(str(file), name=file.relative_to(path.parent).as_posix())
             self.run.log_artifact(artifact)
 
-    def close(self, failed: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """End the run; of an offline one, say how it is synced."""
-        self.run.finish(exit_code=int(failed))
+        try:
+            self.run.finish(exit_code=EXIT_STATUS[end])
+        finally:
+            self._service.end(self.run)
         if self.run.settings.mode == "offline":
             folder = shlex.quote(self.run.settings.sync_dir)
             log.info("wandb: the run is on this machine only; to upload it: wandb sync %s", folder)
@@ -107,6 +113,7 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
 
     Under `wandb agent` the agent's run is written to, by the first training that opens one.
     """
+    service = Service()
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # whose reports hold names of hosts and paths
     agent = _take_agent_run()
     import wandb
@@ -131,11 +138,12 @@ def open_wandb(told: TrackedRun, settings: LoggerSettings) -> WandbRun:
         log.warning("wandb: goes on offline, since it cannot be reached: %s", str(error).splitlines()[0])
         wandb.teardown()  # which otherwise holds the id in use
         run = wandb.init(config=config, settings=wandb.Settings(mode="offline", **options))
+    service.begun()
     run.define_metric("*", step_metric="epoch")
     write_text(told.folder / STATE, state.written())
     if run.settings.mode == "online":
         log.info("wandb: %s", run.url)
-    return WandbRun(run, state, told.folder / STATE, told.root / "wandb" / "data")
+    return WandbRun(run, state, told.folder / STATE, told.root / "wandb" / "data", service)
 
 
 def load_state(path: Path) -> State | None:

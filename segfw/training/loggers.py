@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from segfw.tracking.trackers import Cell, Picture, TrackedRun, Tracker
+from segfw.tracking.trackers import Cell, Picture, RunEnd, TrackedRun, Tracker
 from segfw.training.callbacks.own import build_own
 
 
@@ -39,10 +39,10 @@ class OwnLogger:
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Nor files."""
 
-    def close(self, failed: bool) -> None:
-        """Save what it holds."""
+    def close(self, end: RunEnd) -> None:
+        """Save what it holds; Lightning's loggers know two ends."""
         self.logger.save()
-        self.logger.finalize("failed" if failed else "success")
+        self.logger.finalize("success" if end is RunEnd.FINISHED else "failed")
 
 
 def own_loggers(entries: Mapping[str, Any], run: TrackedRun) -> dict[str, Callable[[], Tracker]]:

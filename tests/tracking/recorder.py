@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segfw.tracking.trackers import Cell, Picture
+from segfw.tracking.trackers import Cell, Picture, RunEnd
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Recorder:
         """Remember files."""
         self._remember("files", name, kind, list(paths))
 
-    def close(self, failed: bool) -> None:
+    def close(self, end: RunEnd) -> None:
         """Remember the end."""
-        self._remember("close", failed)
+        self._remember("close", end)
 
     def what(self) -> list[str]:
         """Return the names of the calls."""

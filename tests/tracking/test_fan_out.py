@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segfw.core.errors import JobError, TimeIsOver
 from segfw.tracking.fan_out import FanOut, telling
+from segfw.tracking.trackers import RunEnd
 from tests.tracking.recorder import Recorder
 
 PICTURE = np.zeros((2, 3, 3), np.uint8)
@@ -26,7 +28,7 @@ def told(remote: bool, *upload: str) -> list[tuple[object, ...]]:
     recorder = Recorder(remote)
     with telling({"one": lambda: recorder}, upload) as fan_out:
         tell_everything(fan_out)
-    assert recorder.told.pop() == ("close", False)
+    assert recorder.told.pop() == ("close", RunEnd.FINISHED)
     return recorder.told
 
 
@@ -72,7 +74,7 @@ def test_a_tracker_that_fails_is_named_once_and_left_out(caplog):
         fan_out.scalars({"train/loss": 1.0}, 0)
         fan_out.scalars({"train/loss": 0.5}, 1)
     assert sound.what() == ["scalars", "scalars", "close"]
-    assert broken.told == [("close", True)]
+    assert broken.told == [("close", RunEnd.FAILED)]
     assert [m for m in caplog.messages if "broken fails" in m] == [
         "logger broken fails and is left out from here on, the work goes on: OSError: the disk is full"
     ]
@@ -107,19 +109,29 @@ def test_one_that_cannot_be_closed_keeps_no_other_open(caplog):
     stuck, sound = Recorder(fails=("close",)), Recorder()
     with telling({"stuck": lambda: stuck, "sound": lambda: sound}, ()):
         pass
-    assert sound.told == [("close", False)]
+    assert sound.told == [("close", RunEnd.FINISHED)]
     assert "logger stuck fails" in caplog.text
 
 
-@pytest.mark.parametrize("ending", [KeyboardInterrupt(), SystemExit(143), ValueError("bad")], ids=repr)
-def test_all_are_closed_as_failed_when_the_training_is(ending):
+@pytest.mark.parametrize(
+    ("ending", "end"),
+    [
+        (KeyboardInterrupt(), RunEnd.KILLED),
+        (SystemExit(143), RunEnd.KILLED),
+        (TimeIsOver("trainer.max_time is over"), RunEnd.KILLED),
+        (JobError("the loss is not finite"), RunEnd.FAILED),
+        (ValueError("bad"), RunEnd.FAILED),
+    ],
+    ids=repr,
+)
+def test_all_are_closed_with_the_end_that_the_training_has(ending, end):
     trackers = {"one": Recorder(), "two": Recorder()}
     with (
         pytest.raises(type(ending)),
         telling({name: lambda tracker=tracker: tracker for name, tracker in trackers.items()}, ()),
     ):
         raise ending
-    assert [tracker.told for tracker in trackers.values()] == [[("close", True)]] * 2
+    assert [tracker.told for tracker in trackers.values()] == [[("close", end)]] * 2
 
 
 def test_an_interruption_while_one_closes_leaves_none_open():
@@ -129,4 +141,4 @@ def test_an_interruption_while_one_closes_leaves_none_open():
         telling({"other": lambda: other, "interrupted": lambda: interrupted}, ()),
     ):
         pass
-    assert ("close", False) in other.told
+    assert ("close", RunEnd.FINISHED) in other.told

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from segfw.core.errors import JobError, UsageError
 from segfw.tracking.mlflow_log import MLflowTracker, is_remote, load_runs, open_mlflow
 from segfw.tracking.tables import to_png_bytes
-from segfw.tracking.trackers import TrackedRun
+from segfw.tracking.trackers import RunEnd, TrackedRun
 from tests.tracking.tracked import NAMES, picture, tracked_run, values
 
 
@@ -53,7 +53,7 @@ def test_every_metric_is_there_under_its_name(run: TrackedRun) -> None:
     for epoch in range(3):
         tracker.scalars(values(epoch), epoch)
     tracker.scalars({"val/loss/x": math.nan, "val/dice": math.inf}, 2)
-    tracker.close(failed=False)
+    tracker.close(RunEnd.FINISHED)
     assert not tracker.remote
     assert read(tracker).data.metrics == values(2)
     assert set(values(2)) == set(NAMES)
@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_is_one_run(run: TrackedRun) -> None:
     first = open_mlflow(run)
     first.scalars(values(0), 0)
     first.scalars(values(1), 1)
-    first.close(failed=True)
+    first.close(RunEnd.FAILED)
     assert read(first).info.status == "FAILED"
     second = open_mlflow(run)
     assert second.run_id == first.run_id
@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_is_one_run(run: TrackedRun) -> None:
     second.scalars(values(1, shift=100), 1)  # done again
     second.scalars({**values(2), "val/dice": 0.5}, 2)
     second.scalars({**values(2), "val/dice": 0.5, "val/dice/liver": 0.25}, 2)
-    second.close(failed=False)
+    second.close(RunEnd.FINISHED)
     assert points(second, "train/loss") == [(epoch, epoch + 1 / 64) for epoch in range(3)]
     assert points(second, "val/dice") == [(2, 0.5)]
     assert points(second, "val/dice/liver") == [(2, 0.25)]
@@ -184,13 +184,13 @@ def refuse(*arguments, **options):
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from segfw.tracking.mlflow_log import open_mlflow
-from segfw.tracking.trackers import TrackedRun
+from segfw.tracking.trackers import RunEnd, TrackedRun
 
 root = Path(sys.argv[1])
 (root / "runs/alone").mkdir(parents=True)
 tracker = open_mlflow(TrackedRun("Tiny", "group", "name", "select", root / "runs/alone", root, (), {}))
 tracker.scalars({"val/dice": 0.5}, 0)
-tracker.close(failed=False)
+tracker.close(RunEnd.FINISHED)
 print("told", tracker._client.get_run(tracker.run_id).data.metrics)
 """
 

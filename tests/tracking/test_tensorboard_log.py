@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from segfw.core.errors import UsageError
 from segfw.tracking.tables import to_png_bytes
 from segfw.tracking.tensorboard_log import open_tensorboard
+from segfw.tracking.trackers import RunEnd
 from tests.tracking.tracked import NAMES, picture, tracked_run, values
 
 
@@ -40,7 +41,7 @@ def test_every_metric_is_there_under_its_name(tmp_path: Path) -> None:
         tracker.scalars(values(epoch), epoch)
     assert not tracker.remote
     assert points(tmp_path, "lr") == [(0, 0.0), (1, 1.0), (2, 2.0)]  # before it is closed
-    tracker.close(failed=False)
+    tracker.close(RunEnd.FINISHED)
     assert sorted(read(tmp_path).Tags()["scalars"]) == sorted(NAMES)
     assert points(tmp_path, NAMES[3])[1] == (1, 1 + 3 / 64)
 
@@ -57,7 +58,7 @@ def test_an_epoch_told_again_with_further_values_is_one_epoch(tmp_path: Path) ->
     first.scalars(values(0), 0)
     first.picture("val/cases", picture(), "", 0)
     first.scalars({**values(0), "val/dice": 0.1}, 0)
-    first.close(failed=False)
+    first.close(RunEnd.FINISHED)
     open_tensorboard(run).scalars({**values(0), "val/dice": 0.1, "val/dice/liver": 0.3}, 0)
     assert points(tmp_path, "train/loss") == [(0, 1 / 64)]
     assert points(tmp_path, "val/dice") == [(0, pytest.approx(0.1))]
@@ -88,7 +89,7 @@ def test_pictures_tables_and_settings(tmp_path: Path) -> None:
     rows = [("case 1", 0.5, 3, thumbnail), ("case 2", math.nan, None, None)]
     tracker.table("val/per_case", ("case", "Dice", "lesions", "slice"), rows)
     tracker.files("model", "model", [thumbnail])
-    tracker.close(failed=True)
+    tracker.close(RunEnd.FAILED)
     ((step, width, height, content),) = images(tmp_path, "val/cases")
     assert (step, width, height) == (4, b"3", b"2")
     np.testing.assert_allclose(imread(io.BytesIO(content))[..., :3] * 255, picture())
@@ -105,15 +106,15 @@ def test_pictures_tables_and_settings(tmp_path: Path) -> None:
 
 
 def test_changed_settings_are_told_and_the_same_ones_are_not(tmp_path: Path) -> None:
-    open_tensorboard(tracked_run(tmp_path)).close(failed=False)
-    open_tensorboard(tracked_run(tmp_path)).close(failed=False)
+    open_tensorboard(tracked_run(tmp_path)).close(RunEnd.FINISHED)
+    open_tensorboard(tracked_run(tmp_path)).close(RunEnd.FINISHED)
     assert len(read(tmp_path).Tensors("config")) == 1
-    open_tensorboard(tracked_run(tmp_path, **{"trainer.max_epochs": 9})).close(failed=False)
+    open_tensorboard(tracked_run(tmp_path, **{"trainer.max_epochs": 9})).close(RunEnd.FINISHED)
     assert "| trainer.max_epochs | 9 |" in text(tmp_path, "config")
 
 
 def test_no_file_tells_the_host(tmp_path: Path) -> None:
-    open_tensorboard(tracked_run(tmp_path)).close(failed=False)
+    open_tensorboard(tracked_run(tmp_path)).close(RunEnd.FINISHED)
     (path,) = (tmp_path / "runs/fold_0/tensorboard").iterdir()
     assert socket.gethostname() not in path.name
     assert socket.gethostname().encode() not in path.read_bytes()

@@ -10,7 +10,7 @@ import wandb
 
 from segfw.core.settings.tracking import LoggerSettings
 from segfw.tracking.panels import save_picture
-from segfw.tracking.trackers import TrackedRun
+from segfw.tracking.trackers import RunEnd, TrackedRun
 from segfw.tracking.wandb_log import STATE, State, load_state, open_wandb
 from tests.tracking.wandb_records import OfflineRun, offline_runs, read_run
 
@@ -44,11 +44,11 @@ def tables(part: OfflineRun) -> list[dict[str, object]]:
 
 def test_a_run_goes_on_under_its_id_and_with_rising_steps(tmp_path):
     run = run_in(tmp_path, **{"optimizer.lr": 0.1})
-    for failed, epoch in ((True, 0), (False, 1)):
+    for end, epoch in ((RunEnd.FAILED, 0), (RunEnd.FINISHED, 1)):
         tracker = open_wandb(run, OFFLINE)
         tracker.scalars({"train/loss": 1.0 - epoch}, epoch)
         tracker.scalars({"val/dice": 0.5}, epoch)
-        tracker.close(failed)
+        tracker.close(end)
     first, second = parts(run)
     assert first.id == second.id == load_state(run.folder / STATE).id
     assert [[(row["_step"], row["epoch"]) for row in part.history] for part in (first, second)] == [
@@ -69,7 +69,7 @@ def test_pictures_tables_and_files_are_kept(tmp_path):
     tracker.picture("val/patches", np.zeros((4, 6, 3), np.uint8), "of a test", 3)
     tracker.table("cases", ["case", "dice", "picture"], [["a", 0.5, png], ["b", None, None]])
     tracker.files("best", "model", [tmp_path / "model", png])
-    tracker.close(failed=False)
+    tracker.close(RunEnd.FINISHED)
     (part,) = parts(run)
     shown = part.history[0]["val/patches"]
     assert (shown["width"], shown["height"], shown["caption"]) == (6, 4, "of a test")
@@ -95,7 +95,7 @@ def test_of_several_folds_one_is_the_agents_run(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv("WANDB_RUN_ID", "agent1")
         monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
-        open_wandb(run, OFFLINE).close(failed=False)
+        open_wandb(run, OFFLINE).close(RunEnd.FINISHED)
         assert "WANDB_RUN_ID" not in os.environ
         opened[name] = parts(run)[-1]
     assert {name: (run.id == "agent1", run.sweep) for name, run in opened.items()} == {
@@ -115,7 +115,7 @@ def test_the_agents_run_lies_in_the_agents_project_also_when_it_goes_on_without_
     for fold in (0, 1, 0):
         tracker = open_wandb(run_in(tmp_path, fold), settings)
         places.append((tracker.run.project, tracker.run.entity))
-        tracker.close(failed=False)
+        tracker.close(RunEnd.FINISHED)
         assert given.keys().isdisjoint(os.environ)
     assert places == [("sweeps", "lab"), ("segfw", "me"), ("sweeps", "lab")]
     assert load_state(run_in(tmp_path).folder / STATE) == State("agent2", 0, "sweeps", "lab")
@@ -125,7 +125,7 @@ def test_without_an_agent_the_project_is_the_settings_and_the_environment_stays(
     monkeypatch.setenv("WANDB_PROJECT", "another")
     monkeypatch.setenv("WANDB_ENTITY", "lab")
     tracker = open_wandb(run_in(tmp_path), OFFLINE)
-    tracker.close(failed=False)
+    tracker.close(RunEnd.FINISHED)
     assert (tracker.run.project, os.environ["WANDB_PROJECT"], os.environ["WANDB_ENTITY"]) == ("segfw", "another", "lab")
 
 
@@ -144,6 +144,6 @@ def test_the_state_is_read_as_it_was_written(tmp_path):
 def test_nobody_logged_in_means_offline_and_no_question(tmp_path, mode, caplog, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("asked"))
     with caplog.at_level("INFO"):
-        open_wandb(run_in(tmp_path), LoggerSettings(wandb=True, mode=mode)).close(failed=False)
+        open_wandb(run_in(tmp_path), LoggerSettings(wandb=True, mode=mode)).close(RunEnd.FINISHED)
     assert "offline, since nobody is logged in" in caplog.text
     assert f"wandb sync {tmp_path}" in caplog.text

@@ -1,6 +1,7 @@
 """The verb: what it says, what it does again, and how it ends."""
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from scripts.benchmarks.census import COUNTS, take_census
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.verbs import InferenceOverrides, PredictSettings
 from segfw.stages.prediction import predict
@@ -169,3 +171,32 @@ def test_ctrl_c_leaves_nothing_half_done(model, tmp_path, devices):
     assert errors.strip().splitlines()[-1] == "segfw: interrupted"
     assert 0 < len(list(output.iterdir())) < len(names)
     assert not list(output.glob(".*"))
+
+
+def test_thirty_cases_hold_no_more_than_three(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    quick = InferenceOverrides(step_size=1.0, mirror=False)
+    predict.run(settings(inference=quick))
+    before = take_census(os.getpid())
+    save_images(tmp_path / "in", [f"d{number}" for number in range(30)])
+    predict.run(settings(inference=quick))
+    after = take_census(os.getpid())
+    assert {name: getattr(after, name) for name in COUNTS} == {name: getattr(before, name) for name in COUNTS}
+    assert after.memory - before.memory < 30 * 300e3
+
+
+def test_neither_other_cases_nor_processes_change_a_bit(settings, tmp_path):
+    given = InferenceOverrides(step_size=1.0, mirror=False, probabilities=True)
+    (tmp_path / "one").mkdir()
+    for file in (tmp_path / "in").glob("c2_*"):
+        shutil.copy(file, tmp_path / "one" / file.name)
+    predict.run(settings(inference=given))
+    predict.run(settings(inference=given, input=str(tmp_path / "one"), output=str(tmp_path / "alone")))
+    predict.run(settings(inference=given, output=str(tmp_path / "shared"), devices=2))
+    contents = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert len(contents) == 2 * len(THREE)
+    assert contents == {path.name: path.read_bytes() for path in (tmp_path / "shared").iterdir()}
+    alone = {path.name: path.read_bytes() for path in (tmp_path / "alone").iterdir()}
+    assert alone == {name: content for name, content in contents.items() if name.startswith("c2")}
+    assert len(alone) == 2
