@@ -41,6 +41,7 @@ from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import check_settings
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
+from segfw.core.support import slurm
 from segfw.core.support.files import write_text
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
@@ -93,8 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait for work would otherwise spin, which halves the speed of whatever shares the cores with them.
     # It has to stand before PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warned: list[int] = []
     try:
-        with _Reporting(), _leaving_on_sigterm():
+        with _Reporting(), _leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
             return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
     except JobFailed as error:
         return int(error.args[0])
@@ -103,25 +105,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as error:
         if error.code == TERMINATED:
-            complain("terminated")
+            complain(slurm.requeue(os.environ) if warned else "terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
 @contextmanager
-def _leaving_on_sigterm() -> Iterator[None]:
-    """End in order on SIGTERM: locks are given back and worker processes ended on the way out."""
+def _leaving_on_sigterm(warned: list[int] | None = None) -> Iterator[None]:
+    """End in order on SIGTERM: locks are given back and worker processes ended on the way out.
+
+    With a list also on the warnings that SLURM sends before it ends a job, which are put into it.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        if number != signal.SIGTERM and warned is not None:
+            warned.append(number)
+        raise SystemExit(TERMINATED)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    answered = (signal.SIGTERM, *(() if warned is None else slurm.WARNINGS))
+    before = {number: signal.signal(number, leave) for number in answered}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def complain(message: str) -> None:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 EXPIRY = 120.0
 HEARTBEAT = 15.0
+UNSIGNED = 10.0
+"""Seconds after which a lock file without an owner is one of a process that was killed before it could sign."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,15 @@ def _describe(owner: dict[str, object]) -> str:
 
 
 def _dead_owner(path: Path) -> dict[str, object] | None:
-    """Return the owner if it is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
+    """Return the owner if it is gone: not renewed for `EXPIRY`, not signed for `UNSIGNED` seconds, or a process of this
+    host that no longer runs.
+    """
     owner = _owner(path)
     try:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    if age > EXPIRY:
+    if age > EXPIRY or (not owner and age > UNSIGNED):
         return owner
     if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
         return None
