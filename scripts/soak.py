@@ -162,7 +162,7 @@ def play(
     """Do one round in the folder `output`, which is removed if nothing was lost."""
     nursery = nurseries.get()
     try:
-        return _play(work, reference, output, number, seed, nursery if number % COLD else None)
+        return _play(work, reference, output, number, seed, None if number % COLD == COLD - 1 else nursery)
     finally:
         nurseries.put(nursery)
 

@@ -18,7 +18,6 @@ from segfw.training.checkpoints import load_checkpoint
 from segfw.training.epoch_cost import MEASURED
 
 SAME_BYTES = (
-    "*/dataset.yaml",
     "*/splits.json",
     "*/fingerprint.yaml",
     "*/verification.json",
@@ -35,7 +34,7 @@ SAME_BYTES = (
 )
 """Files that must be the same byte by byte, below an output folder."""
 CHECKPOINTS, CURVES = "*/runs/**/checkpoints/*.ckpt", "*/runs/**/metrics.csv"
-SELECTION, MODEL = "*/selection/*.yaml", "*/models/*/model.yaml"
+SELECTION, MODEL, DATASET = "*/selection/*.yaml", "*/models/*/model.yaml", "*/dataset.yaml"
 ROUNDING = 1e-5
 """Relative difference of a mean over an epoch that was added up in two parts."""
 UNSTABLE = {*MEASURED, "seconds"}
@@ -74,7 +73,7 @@ def differences(one: Path, two: Path) -> list[str]:
                 found.append(f"{name} is there only once")
             elif ours.read_bytes() != theirs.read_bytes():
                 found.append(f"{name} differs")
-    for pattern, read in ((CHECKPOINTS, _tensors), (CURVES, _curves), (SELECTION, _selection), (MODEL, _model)):
+    for pattern, read in READERS.items():
         for name, ours, theirs in _pairs(one, two, pattern):
             if ours is None or theirs is None:
                 found.append(f"{name} is there only once")
@@ -136,6 +135,18 @@ def _model(path: Path) -> Any:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     content["provenance"].pop("made_from", None)
     return content
+
+
+def _dataset(path: Path) -> Any:
+    """Return the cases and the content of their files, but for where these lie and when they were made."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    names = [case["name"] for case in content["dataset"].pop("cases")]
+    files = [(Path(name).name, state["size"], state["sha256"]) for name, state in content["files"].items()]
+    return content["dataset"], names, files
+
+
+READERS = {CHECKPOINTS: _tensors, CURVES: _curves, SELECTION: _selection, MODEL: _model, DATASET: _dataset}
+"""What to compare of files that also tell times."""
 
 
 def _same(one: Any, two: Any) -> bool:
