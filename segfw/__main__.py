@@ -43,6 +43,7 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
 from segfw.core.support import slurm
 from segfw.core.support.files import write_text
+from segfw.core.support.interruption import uninterrupted
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
 from segfw.sweeps.launchers import SLURM
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as error:
         if error.code == TERMINATED:
-            complain(slurm.requeue(os.environ) if warned else "terminated")
+            with uninterrupted():  # srun ends all tasks when one has ended
+                complain(slurm.requeue(os.environ) if warned else "terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 

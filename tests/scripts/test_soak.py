@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from scripts import soak
 from scripts.soaking.judging import damaged, differences, remains
 from scripts.soaking.killing import Ended, Manner, running
+from scripts.soaking.nursery import Nursery
 from scripts.soaking.record import Kill, Outcome, told
 from scripts.soaking.works import MAIN_STAGES, Work, works, write_dataset
 from segfw.training.checkpoints import load_checkpoint
@@ -21,8 +23,16 @@ WORK = Work("main", ("output_root={out}", "a=1"), MAIN_STAGES)
 
 @pytest.mark.slow
 def test_five_kills_lose_nothing(tmp_path: Path) -> None:
-    listed, references = soak.prepare(tmp_path, ["main"])
-    rounds = soak.soak(listed, references, tmp_path, kills=5, seed=3, jobs=1)
+    """From raw images to a trained fold; `scripts/soak.py` itself goes on to the report."""
+    write_dataset(tmp_path / "data")
+    whole = works(tmp_path / "data", tmp_path)["main"]
+    work = replace(whole, words=(*whole.words, "stages=[fingerprint,plan,preprocess,train]"))
+    nursery = Nursery()
+    try:
+        reference = soak.undisturbed(work, tmp_path / "reference", nursery)
+    finally:
+        nursery.close()
+    rounds = soak.soak({"main": work}, {"main": reference}, tmp_path, kills=5, seed=6, jobs=1)
     assert [loss for each in rounds for loss in each.lost] == []
     assert sum(len(each.kills) for each in rounds) >= 5
 
