@@ -9,16 +9,14 @@ import importlib
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import hydra
@@ -43,7 +41,8 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
 from segfw.core.support import slurm
 from segfw.core.support.files import write_text
-from segfw.core.support.interruption import uninterrupted
+from segfw.core.support.interruption import leaving_on_sigterm, uninterrupted
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
 from segfw.sweeps.launchers import SLURM
@@ -51,7 +50,7 @@ from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
 from segfw.sweeps.plugin import searches
 from segfw.sweeps.space import searched_keys
 
-INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
+INTERRUPTED = 130
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
 READ_ONLY = ("status", "compare")
 """Verbs that write nothing but what is asked for, not even the log of a command."""
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warned: list[int] = []
     try:
-        with _Reporting(), _leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
+        with _Reporting(), leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
             return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
     except JobFailed as error:
         return int(error.args[0])
@@ -105,34 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     except SystemExit as error:
-        if error.code == TERMINATED:
+        if error.code == EXIT_AFTER_SIGTERM:
             with uninterrupted():  # srun ends all tasks when one has ended
                 complain(slurm.requeue(os.environ) if warned else "terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-
-
-@contextmanager
-def _leaving_on_sigterm(warned: list[int] | None = None) -> Iterator[None]:
-    """End in order on SIGTERM: locks are given back and worker processes ended on the way out.
-
-    With a list also on the warnings that SLURM sends before it ends a job, which are put into it.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGTERM and warned is not None:
-            warned.append(number)
-        raise SystemExit(TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    answered = (signal.SIGTERM, *(() if warned is None else slurm.WARNINGS))
-    before = {number: signal.signal(number, leave) for number in answered}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def complain(message: str) -> None:
@@ -249,7 +224,7 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
 
     def job(composed: Any) -> float | None:
         part = None if jobs is None else Part(jobs)
-        with _leaving_on_sigterm() if jobs is None or jobs.launcher != SLURM else nullcontext():
+        with leaving_on_sigterm() if jobs is None or jobs.launcher != SLURM else nullcontext():
             try:
                 with _Reporting():
                     settings: Any = config.load(verb.settings, composed, verb.page)
