@@ -1,6 +1,6 @@
 """Kill commands at random moments, give them again until they are done, and compare with what nobody disturbed.
 
-    python -m scripts.soak --kills 200 --seed 0 --output docs/reliability.md [--jobs 2] [--works main,predict]
+    python -m scripts.soak --kills 200 --seed 0 --output docs/reliability.md [--jobs 2] [--minutes 30]
 
 A round is one output folder: the same command is begun and killed up to four times, then runs to its end. After every
 kill each file that bears its own name must be readable and no process may be left; after the last the outcome must be
@@ -9,6 +9,7 @@ that of the undisturbed command. Without `--output` the table is printed. The st
 
 import argparse
 import itertools
+import math
 import random
 import shutil
 import signal
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="segfw-soak-") as folder:
         listed, references = prepare(Path(folder), given.works.split(","))
-        rounds = soak(listed, references, Path(folder), given.kills, given.seed, given.jobs)
+        end = begun + 60 * given.minutes
+        rounds = soak(listed, references, Path(folder), given.kills, given.seed, given.jobs, end)
     kills = [kill for each in rounds for kill in each.kills]
     losses = [f"round {each.number} ({each.work}): {loss}" for each in rounds for loss in each.lost]
     outcome = Outcome(tuple(kills), len(rounds), tuple(losses), round(time.monotonic() - begun))
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="how many at least")
     parser.add_argument("--seed", type=int, default=0, help="draws moments and manners")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no round after so many")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at once")
     parser.add_argument("--works", default=",".join(SHARES), help=f"which commands, of {', '.join(SHARES)}")
     parser.add_argument("--output", type=Path, help="a Markdown file; none: print")
@@ -119,7 +122,8 @@ def watched(work: Work, output: Path, starts: dict[int, float], nursery: Nursery
     with running(work, output, nursery) as command:
         while not command.wait(POLL) and time.monotonic() - begun < LIMIT:
             starts.setdefault(command.stage, time.monotonic() - begun)
-        return Ended(command.process.poll() or 0, None, time.monotonic() - begun, command.said)
+        status = command.process.poll()
+        return Ended(1 if status is None else status, None, time.monotonic() - begun, command.said)
 
 
 def soak(
@@ -129,8 +133,9 @@ def soak(
     kills: int,
     seed: int,
     jobs: int,
+    end: float = math.inf,
 ) -> list[Round]:
-    """Do rounds, `jobs` at once, until there were so many kills."""
+    """Do rounds, `jobs` at once, until there were so many kills or, by `time.monotonic`, the `end` has come."""
     order = [name for name, share in SHARES.items() if name in listed for _ in range(share)]
     random.Random(seed).shuffle(order)
     names, numbers = itertools.cycle(order), itertools.count()
@@ -140,8 +145,8 @@ def soak(
     for _ in range(jobs):
         nurseries.put(Nursery())
     with ThreadPoolExecutor(jobs) as pool:
-        while sum(len(each.kills) for each in done) < kills or waiting:
-            while len(waiting) < jobs and sum(len(each.kills) for each in done) < kills:
+        while (goes_on := sum(len(each.kills) for each in done) < kills and time.monotonic() < end) or waiting:
+            while len(waiting) < jobs and goes_on:
                 work, number = listed[next(names)], next(numbers)
                 reference = references[work.reference or work.name]
                 output = folder / f"round_{number}"

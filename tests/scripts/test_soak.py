@@ -72,6 +72,23 @@ def test_stages_are_told_by_what_is_said() -> None:
     assert WORK.words_for(Path("there")) == ["output_root=there", "a=1"]
 
 
+@pytest.mark.parametrize(("end", "rounds"), [(float("inf"), 4), (0.0, 0)])
+def test_rounds_go_on_until_there_were_enough_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: float, rounds: int
+) -> None:
+    class Nothing:
+        def close(self) -> None: ...
+
+    def play(work: Work, reference: soak.Reference, output: Path, number: int, *_: object) -> soak.Round:
+        return soak.Round(number, work.name, [Kill(work.name, 0, "starting", "SIGKILL", -9, 0.1, number)] * 3)
+
+    monkeypatch.setattr(soak, "Nursery", Nothing)
+    monkeypatch.setattr(soak, "play", play)
+    references = {"main": soak.Reference(tmp_path, 1.0, (1.0,))}
+    done = soak.soak({"main": WORK}, references, tmp_path, kills=10, seed=0, jobs=1, end=end)
+    assert [each.number for each in done] == list(range(rounds))  # 3 kills each
+
+
 def test_moments_lie_within_the_command() -> None:
     reference = soak.Reference(Path(), 10.0, (4.0, 6.0))
     moments = [soak.draw_moment(random.Random(seed), reference) for seed in range(200)]
