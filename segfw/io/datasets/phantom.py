@@ -16,6 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from segfw.core.support.files import remove_remains
+from segfw.core.support.locks import hold
 from segfw.core.types import BoolArray, FloatArray, IntArray
 
 NUM_CASES = 20
@@ -55,18 +57,20 @@ def make_phantom_dataset(folder: Path) -> None:
     """
     if folder.exists():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with hold(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        if not folder.exists():
+            remove_remains(folder)
+            _make(folder)
+
+
+def _make(folder: Path) -> None:
     temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
     try:
         names = [f"demo_{number:02}" for number in range(NUM_CASES)]
         for number, name in enumerate(names):
             _write_case(temporary, name, np.random.default_rng([SEED, number]), number)
         (temporary / "dataset.json").write_text(json.dumps(_description(names), indent=1) + "\n", encoding="utf-8")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process has been faster
-                raise
+        temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
