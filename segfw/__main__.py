@@ -9,16 +9,14 @@ import importlib
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import hydra
@@ -41,7 +39,10 @@ from segfw.core.errors import SegfwError, UsageError
 from segfw.core.settings.checks import check_settings
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
+from segfw.core.support import slurm
 from segfw.core.support.files import write_text, writing
+from segfw.core.support.interruption import leaving_on_sigterm, uninterrupted
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
 from segfw.sweeps.launchers import SLURM
@@ -49,7 +50,7 @@ from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
 from segfw.sweeps.plugin import searches
 from segfw.sweeps.space import searched_keys
 
-INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
+INTERRUPTED = 130
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
 READ_ONLY = ("status", "compare")
 """Verbs that write nothing but what is asked for, not even the log of a command."""
@@ -93,8 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait for work would otherwise spin, which halves the speed of whatever shares the cores with them.
     # It has to stand before PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warned: list[int] = []
     try:
-        with _Reporting(), _leaving_on_sigterm():
+        with _Reporting(), leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
             return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
     except JobFailed as error:
         return int(error.args[0])
@@ -102,26 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     except SystemExit as error:
-        if error.code == TERMINATED:
-            complain("terminated")
+        if error.code == EXIT_AFTER_SIGTERM:
+            with uninterrupted():  # srun ends all tasks when one has ended
+                complain(slurm.requeue(os.environ) if warned else "terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-
-
-@contextmanager
-def _leaving_on_sigterm() -> Iterator[None]:
-    """End in order on SIGTERM: locks are given back and worker processes ended on the way out."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def complain(message: str) -> None:
@@ -243,7 +229,7 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
 
     def job(composed: Any) -> float | None:
         part = None if jobs is None else Part(jobs)
-        with _leaving_on_sigterm() if jobs is None or jobs.launcher != SLURM else nullcontext():
+        with leaving_on_sigterm() if jobs is None or jobs.launcher != SLURM else nullcontext():
             try:
                 with _Reporting():
                     settings: Any = config.load(verb.settings, composed, verb.page)

@@ -16,7 +16,7 @@ import yaml
 
 from segfw.core.errors import ArtefactError
 from segfw.core.support.conversion import changed_keys, to_plain
-from segfw.core.support.files import write_text
+from segfw.core.support.files import remove_remains, write_text
 from segfw.core.support.plain_json import parse_json
 from segfw.core.support.plain_yaml import load_plain_yaml
 
@@ -117,11 +117,12 @@ def digest(value: Any) -> str:
 
 
 def save_artefact(path: Path, text: str, made_from: MadeFrom, value: str = "") -> None:
-    """Write the YAML `text` with its record, at once or not at all.
+    """Write the YAML `text` with its record, at once or not at all. Only for the holder of its lock.
 
     `value`: `digest` of what the text says, for those who need no more of a long file (see `recorded_value`).
     """
     text = text if text.endswith("\n") else text + "\n"
+    remove_remains(path)
     record = {"made_from": made_from, "content": _content(text)} | ({"value": value} if value else {})
     write_text(path, f"{text}{RECORD}{json.dumps(record)}\n")
 

@@ -199,6 +199,17 @@ def test_a_termination_is_status_143_and_says_so(capsys, jobs):
     assert run(capsys, "+task=Task04") == (143, "", "segfw: terminated\n")
 
 
+def test_a_job_that_slurm_warns_ends_and_has_itself_queued_again(capsys, jobs, monkeypatch):
+    before, asked = signal.getsignal(signal.SIGUSR1), []
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
+    monkeypatch.setattr("segfw.core.support.slurm.requeue", lambda job: asked.append(job["SLURM_JOB_ID"]) or "queued")
+    jobs[1].act = lambda settings: os.kill(os.getpid(), signal.SIGUSR1)
+    assert run(capsys, "+task=Task04") == (143, "", "segfw: queued\n")
+    assert asked == ["12"]
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
 def test_a_failed_job_of_a_sweep_does_not_stop_the_others(capsys, jobs):
     def fail(settings):
         if settings.folds == (0,):

@@ -133,13 +133,6 @@ def remove_other_cases(folder: Path, kept: Collection[str]) -> set[str]:
     return removed
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove files that a killed process was writing. Only for the holder of the store's lock."""
-    for ending in (RECORD_ENDING, *MEMBER_ENDINGS):
-        for path in folder.glob(f".tmp-????????-*{ending}"):
-            path.unlink(missing_ok=True)
-
-
 def commit_store(folder: Path, description: dict[str, Any]) -> None:
     """Write the manifest over every saved case. `description` says how the store was made; it is kept."""
     cases = {

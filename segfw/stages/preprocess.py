@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.files import remove_remains_below
 from segfw.core.support.locks import Lock, hold
 from segfw.core.support.words import counted
-from segfw.data.case_files import DATASET, MANIFEST, commit_store, remove_other_cases, remove_unfinished, saved_cases
+from segfw.data.case_files import DATASET, MANIFEST, commit_store, remove_other_cases, saved_cases
 from segfw.data.store import Store
 from segfw.data.store_check import ABSENT, find_lacking, note_saved
 from segfw.stages.costs import preprocessing_memory
@@ -68,7 +69,7 @@ def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
     targets: dict[str, dict[str, Path]] = {name: {} for name in wanted}
     for name, store in stores.items():
         store.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(store)
+        remove_remains_below(store)
         if gone := remove_other_cases(store, wanted):
             log.info("preprocess %s: removed cases that the dataset has no more: %s", name, listed_cases(sorted(gone)))
         lacking = find_lacking(store, wanted)

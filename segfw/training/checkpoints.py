@@ -24,6 +24,7 @@ from segfw.core.errors import ArtefactError, TimeIsOver
 from segfw.core.support.files import atomic_path, remove_remains
 from segfw.nn.torch_file import check_tensors, read_torch_file
 from segfw.training.clock import STEPS_BETWEEN_READINGS
+from segfw.training.leaving import Leaving
 from segfw.training.run import BEST, LAST, PREVIOUS
 from segfw.training.seals import is_sealed, is_whole, seal
 
@@ -173,7 +174,8 @@ def _keep(path: Path, older: Path) -> None:
 class Checkpoints(Checkpoint):
     """Save `last` every epoch and every few minutes, `best` at a new maximum of the patch Dice's moving average.
 
-    `deadline`, in seconds of `time.monotonic`, ends the training between two steps, with all that is needed to go on.
+    `deadline`, in seconds of `time.monotonic`, ends the training between two steps, with all that is needed to go on;
+    so does a signal that waits in `leaving`.
     """
 
     def __init__(
@@ -182,15 +184,26 @@ class Checkpoints(Checkpoint):
         check_ownership: Callable[[], None] = lambda: None,
         minutes: float = math.inf,
         deadline: float = math.inf,
+        leaving: Leaving | None = None,
     ) -> None:
         self.folder, self.check_ownership = folder, check_ownership
         self.minutes, self.deadline = minutes, deadline
+        self.leaving = leaving or Leaving()
         self.best_score: float | None = None
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the minutes."""
         self._saved = time.monotonic()
+        self.leaving.begin()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let signals interrupt whatever follows at once: nothing of the training is lost by that."""
+        self.leaving.end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let nothing wait for steps that will not be made."""
+        self.leaving.forget()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -202,9 +215,9 @@ class Checkpoints(Checkpoint):
         if trainer.world_size > 1 and trainer.global_step % STEPS_BETWEEN_READINGS:
             return
         now = time.monotonic()
-        if _agreed(trainer, now > min(self.deadline, self._saved + 60 * self.minutes)):
+        if _agreed(trainer, self.leaving.wanted or now > min(self.deadline, self._saved + 60 * self.minutes)):
             self._save_last(trainer)
-            self._stop_if_late(trainer, f"in epoch {trainer.current_epoch + 1}")
+            self._stop(trainer, f"in epoch {trainer.current_epoch + 1}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `best` on a new maximum, then `last`, which carries the best score; both only while the run is ours."""
@@ -215,7 +228,7 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.folder / BEST)
         self._save_last(trainer)
         if not (trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs):
-            self._stop_if_late(trainer, f"after epoch {trainer.current_epoch + 1}")
+            self._stop(trainer, f"after epoch {trainer.current_epoch + 1}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far."""
@@ -230,7 +243,10 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         self._saved = time.monotonic()
 
-    def _stop_if_late(self, trainer: Trainer, where: str) -> None:
+    def _stop(self, trainer: Trainer, where: str) -> None:
+        """Leave if a signal asks for it or the time is over; all is saved."""
+        if _agreed(trainer, self.leaving.wanted):
+            self.leaving.leave(f" {where}")
         if _agreed(trainer, time.monotonic() > self.deadline):
             raise TimeIsOver(f"trainer.max_time is over, {where}; all is saved, the same command goes on from there")
 

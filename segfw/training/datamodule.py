@@ -26,6 +26,7 @@ from segfw.training.cache import Cache, cache_of, find_hindrance, hold_in_memory
 from segfw.training.cascade import open_store, with_changes
 from segfw.training.devices import Device, choose_workers
 from segfw.training.epoch_cost import EpochCost
+from segfw.training.leaving import leave_signals_to_the_main_process
 from segfw.training.run import FoldRun
 from segfw.training.worker_errors import PREFETCH, Guarded, PatchLoader, collate_or_fail, workers_that_fit
 
@@ -93,6 +94,7 @@ class SegmentationDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers else None,
+            worker_init_fn=leave_signals_to_the_main_process if workers else None,
             pin_memory=self.device.accelerator == "cuda" and held is None,
         )
         if self.cost is not None:

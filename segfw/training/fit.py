@@ -36,6 +36,7 @@ from segfw.training.devices import Device, set_threads
 from segfw.training.ending import Ended, Standing, standing_of
 from segfw.training.epoch_cost import EpochCost, Machine
 from segfw.training.idle import freeze_idle_parameters
+from segfw.training.leaving import Leaving
 from segfw.training.module import SegmentationModule, build_module
 from segfw.training.out_of_memory import explained_out_of_memory
 from segfw.training.pretrained import Pretrained, begin_with
@@ -113,14 +114,15 @@ def fit_fold(
         progress = TrainingProgress(_title(run), Console(), bar, record, left, signs, whole_cases)
         half_life = run.trainer.ema_half_life
         average = () if half_life is None else (WeightAverage(half_life),)
-        checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline)
+        leaving = Leaving()
+        checkpoints = Checkpoints(last.parent, io.check_ownership, run.trainer.checkpoint_minutes, deadline, leaving)
         shown = (progress,) if ranks.leads else ()
         cost = EpochCost(device, run.configuration.batch_size)
         ours = (CurvesLog(folder, cost, io.check_ownership), *shown, *average, validation, checkpoints)
         trainer = _build_trainer(run, folder, device, standing, (*ours, *callbacks), ranks)
         with explained_out_of_memory(run, device, lambda: validation.began), profiled(trainer, run, folder, ranks):
             data = SegmentationDataModule.of_run(run, device, ranks, cost)
-            _fit(trainer, module, data, last if standing else None)
+            _fit(trainer, module, data, last if standing else None, leaving)
         if ranks.leads:
             io.check_ownership()
             last.with_name(PREVIOUS).unlink(missing_ok=True)
@@ -203,14 +205,19 @@ def _build_trainer(
         deterministic=run.deterministic,
         benchmark=device.accelerator == "cuda" and not run.deterministic,
     )
-    if ranks.together:
-        leave_sigterm_to_us(trainer)
+    leave_sigterm_to_us(trainer)
     return trainer
 
 
-def _fit(trainer: Trainer, module: SegmentationModule, data: SegmentationDataModule, checkpoint: Path | None) -> None:
+def _fit(
+    trainer: Trainer,
+    module: SegmentationModule,
+    data: SegmentationDataModule,
+    checkpoint: Path | None,
+    leaving: Leaving,
+) -> None:
     """Run Lightning's loops without its habit of ending the process on Ctrl-C and of staying deaf to it afterwards."""
-    with _exit_on_sigterm(), explained_worker_deaths():
+    with _exit_on_sigterm(), leaving.listening(), explained_worker_deaths():
         interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

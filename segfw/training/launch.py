@@ -27,6 +27,7 @@ from segfw.core import errors
 from segfw.core.errors import JobError, SegfwError
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
+from segfw.training.leaving import leave_warnings_to_the_main_process
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,6 +138,7 @@ def _explained(failures: Sequence[Failure], processes: int, status: int) -> Segf
 def main(parent: str, folder: str, processes: str, module: str, *arguments: str) -> int:
     """Be the launcher; return 0 if every process does."""
     leave_with_parent(int(parent), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    leave_warnings_to_the_main_process()
     logging.disable(logging.ERROR)  # the caller tells what went wrong
     config = LaunchConfig(
         min_nodes=1,

@@ -115,10 +115,11 @@ def closing_the_group() -> Iterator[None]:
 
 
 def leave_sigterm_to_us(trainer: Trainer) -> None:
-    """Keep Lightning from telling all ranks of a SIGTERM by collectives.
+    """Keep Lightning from answering SIGTERM, which `Leaving` does.
 
-    It does so within the signal handler, where the others do not expect it, and asks in every step, which makes the
-    host wait for the device each time. Here each rank ends by itself, and the launcher ends the others.
+    It would end an on-line validation without its checkpoint, and a job whose scheduler only warns by it. Of several
+    ranks it tells the others by collectives within the signal handler, where they do not expect it, and asks in every
+    step, which makes the host wait for the device each time.
     """
     connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
     connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]

@@ -124,6 +124,15 @@ def remove_remains(path: Path) -> None:
             remains.unlink(missing_ok=True)
 
 
+def remove_remains_below(folder: Path) -> None:
+    """Remove what killed processes left anywhere below `folder`, if it is there. Only for the holder of its lock."""
+    for remains in list(folder.rglob(".tmp-????????-*")):
+        if remains.is_dir():
+            shutil.rmtree(remains, ignore_errors=True)
+        else:
+            remains.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:

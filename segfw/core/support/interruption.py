@@ -1,10 +1,13 @@
-"""Steps that Ctrl-C and termination must not cut in two."""
+"""Ctrl-C and termination: how a command ends in order, and steps that must not be cut in two."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from segfw.core.support.parents import EXIT_AFTER_SIGTERM
+from segfw.core.support.slurm import WARNINGS
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,3 +34,28 @@ def uninterrupted() -> Iterator[None]:
                 handler(first, frame)
             else:
                 signal.raise_signal(first)
+
+
+@contextmanager
+def leaving_on_sigterm(warned: list[int] | None = None) -> Iterator[None]:
+    """End in order on SIGTERM: locks are given back and worker processes ended on the way out.
+
+    With a list also on the warnings that SLURM sends before it ends a job, which are put into it. In other than the
+    main thread nothing changes.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGTERM and warned is not None:
+            warned.append(number)
+        raise SystemExit(EXIT_AFTER_SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    answered = (signal.SIGTERM, *(() if warned is None else WARNINGS))
+    before = {number: signal.signal(number, leave) for number in answered}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

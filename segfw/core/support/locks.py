@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 EXPIRY = 120.0
 HEARTBEAT = 15.0
+UNSIGNED = 10.0
+"""Seconds after which a lock file without an owner is one of a process that was killed before it could sign."""
 
 
 @dataclass(frozen=True)
@@ -196,13 +198,15 @@ def _now_beside(path: Path) -> float:
 
 
 def _dead_owner(path: Path, now: float) -> dict[str, object] | None:
-    """Return the owner if it is gone: not renewed for `EXPIRY`, or a process of this host that no longer runs."""
+    """Return the owner if it is gone: not renewed for `EXPIRY`, not signed for `UNSIGNED` seconds, or a process of this
+    host that no longer runs.
+    """
     owner = _owner(path)
     try:
         age = now - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    if age > EXPIRY:
+    if age > EXPIRY or (not owner and age > UNSIGNED):
         return owner
     here = (socket.gethostname(), _processes())
     if (owner.get("host"), owner.get("processes")) != here or not isinstance(owner.get("pid"), int):

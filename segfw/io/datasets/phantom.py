@@ -16,7 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from segfw.core.support.files import write_text, writing
+from segfw.core.support.files import remove_remains, write_text, writing
+from segfw.core.support.locks import hold
 from segfw.core.types import BoolArray, FloatArray, IntArray
 from segfw.io.formats.writing import write_checked
 
@@ -57,17 +58,20 @@ def make_phantom_dataset(folder: Path) -> None:
     """
     if folder.exists():
         return
+    with hold(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        if not folder.exists():
+            remove_remains(folder)
+            _make(folder)
+
+
+def _make(folder: Path) -> None:
     temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
     try:
         names = [f"demo_{number:02}" for number in range(NUM_CASES)]
         for number, name in enumerate(names):
             _write_case(temporary, name, np.random.default_rng([SEED, number]), number)
         write_text(temporary / "dataset.json", json.dumps(_description(names), indent=1) + "\n")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process has been faster
-                raise
+        temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

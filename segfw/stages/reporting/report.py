@@ -18,7 +18,7 @@ from segfw.core.scoring.postprocessing import step_in_words
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.settings.schema import ExperimentSettings
-from segfw.core.support.files import write_text
+from segfw.core.support.files import remove_remains_below, write_text
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.core.version import __version__
@@ -63,6 +63,7 @@ def build(job: Job) -> StageEnd:
     """Write report/index.html, and an example prediction beside it once there is a model."""
     page = job.workspace.report
     with hold(job.workspace.lock("report"), "the report") as lock:
+        remove_remains_below(page.parent)
         folds = finished_folds(job.workspace, job.settings.name)
         text = build_report(_content(job, folds))
         changed = not page.exists() or page.read_bytes() != text.encode()

@@ -12,6 +12,7 @@ from segfw.core.errors import ArtefactError, SegfwError
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.support.conversion import from_plain
+from segfw.core.support.files import remove_remains_below
 from segfw.core.support.locks import Lock, hold
 from segfw.core.support.words import counted
 from segfw.stages.dataset.groups import groups_of
@@ -45,6 +46,8 @@ def run(job: Job) -> StageEnd:
     _name_missing(job, folds)
     scored = [fold for fold in folds if fold.scores is not None]
     with hold(job.workspace.lock(f"selection {name}"), f"the selection {name}") as lock:
+        for folder in (job.workspace.selection(name).with_suffix(""), job.workspace.model(name)):
+            remove_remains_below(folder)
         if not scored:
             log.info("select: nothing was validated, so %s is packaged without comparison", folds[0].candidate)
             members = with_first_stages([fold for fold in folds if fold.candidate == folds[0].candidate], folds)

@@ -35,6 +35,7 @@ from segfw.training.ending import standing_of
 from segfw.training.epoch_cost import Machine
 from segfw.training.fit import FoldResult, fit_fold
 from segfw.training.launch import is_consequence, launch, record_failure
+from segfw.training.leaving import leave_warnings_to_the_main_process
 from segfw.training.module import EMA_KEY
 from segfw.training.ranks import take_device
 from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
@@ -149,6 +150,7 @@ def _run_rank(folder: Path) -> None:
 def main(launcher: str, folder: str) -> int:
     """Be a rank under torch's launcher, which tells the command that started it how this one ended."""
     leave_with_parent(int(launcher))
+    leave_warnings_to_the_main_process()
     ranks = launched_ranks()
     form, level = ("%(message)s", logging.INFO) if ranks.leads else (f"rank {ranks.rank}: %(message)s", logging.WARNING)
     logging.basicConfig(format=form, level=level, stream=sys.stdout)

@@ -17,7 +17,7 @@ import torch
 from segfw.core.errors import ArtefactError
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.durations import parse_duration
-from segfw.core.support.files import discard, remove_remains, sha256, write_text
+from segfw.core.support.files import discard, remove_remains, remove_remains_below, sha256, write_text
 from segfw.core.support.importing import TARGET, import_object
 from segfw.core.support.locks import Lock, hold
 from segfw.core.support.ranks import launched_ranks
@@ -202,6 +202,7 @@ def _fit(
 def _begin(job: Job, folder: Path, fold_run: FoldRun) -> None:
     """Prepare the run's folder: emptied when overwriting, otherwise kept; validation is redone when weights change."""
     remove_remains(folder)
+    remove_remains_below(folder)
     if job.settings.overwrite and folder.exists():
         log.info("train: %s is replaced (overwrite=true)", folder)
         discard(folder)

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from segfw.core.support.files import atomic_path, remove_remains, sha256, write_text
+from segfw.core.support.files import atomic_path, remove_remains, remove_remains_below, sha256, write_text
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -33,6 +33,15 @@ def test_the_temporary_name_keeps_the_ending(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_so_are_those_anywhere_below_a_folder(tmp_path):
+    (tmp_path / "sub" / ".tmp-0123abcd-model").mkdir(parents=True)
+    for name in ("sub/.tmp-0123abcd-model/half", "sub/.tmp-89abcdef-metrics.csv", ".tmp-89abcdef-a", "sub/metrics.csv"):
+        (tmp_path / name).write_text("x")
+    remove_remains_below(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["sub", "sub/metrics.csv"]
+    remove_remains_below(tmp_path / "absent")
 
 
 def test_remains_of_a_killed_command_are_removed(tmp_path):

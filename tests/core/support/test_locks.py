@@ -47,6 +47,17 @@ def test_a_second_thread_waits(tmp_path):
     assert order == ["first", "second"]
 
 
+def test_one_killed_before_it_signed_is_found_out_soon(tmp_path):
+    path = tmp_path / "x.lock"
+    path.touch()
+    with pytest.raises(ArtefactError, match=r"written by process \? on \?"), hold(path, "x", wait=False):
+        pass
+    before = time.time() - locks.UNSIGNED - 1
+    os.utime(path, (before, before))
+    with hold(path, "x", wait=False) as lock:
+        lock.check()
+
+
 def test_a_killed_owner_is_found_out_at_once(tmp_path):
     path = tmp_path / "x.lock"
     code = (

@@ -81,3 +81,11 @@ def test_interruption_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         phantom.make_phantom_dataset(tmp_path / "Demo")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_command_has_begun_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(phantom, "NUM_CASES", 1)
+    (tmp_path / ".tmp-0123abcd-Demo" / "imagesTr").mkdir(parents=True)
+    phantom.make_phantom_dataset(tmp_path / "Demo")
+    assert [path.name for path in tmp_path.iterdir()] == ["Demo"]
+    assert (tmp_path / "Demo" / "dataset.json").is_file()
