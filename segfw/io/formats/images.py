@@ -4,6 +4,7 @@ The numbers of a geometry are permuted, never computed, so that writing gives ba
 """
 
 import locale
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,10 +122,23 @@ def same_locale() -> Iterator[None]:
 
 
 def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry:
-    """Take ITK's numbers in array order; of a 4D image, those of its three axes in space."""
+    """Take ITK's numbers in array order; of a 4D image, those of its three axes in space.
+
+    `DataError` for what is no grid, such as a spacing that is no number.
+    """
     columns = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:ndim, :ndim].T
     direction = tuple(tuple(float(v) for v in column) for column in columns[::-1])
-    return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
+    try:
+        return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def bytes_of_voxels(reader: sitk.ImageFileReader, dtype: DTypeLike | None = None) -> int:
+    """Return how many bytes the voxels take that a header states, as `dtype` (None: their own type)."""
+    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), 1)
+    size = one.GetSizeOfPixelComponent() if dtype is None else np.dtype(dtype).itemsize
+    return math.prod(reader.GetSize()) * int(reader.GetNumberOfComponents()) * int(size)
 
 
 def plain_geometry(spacing: Spacing) -> Geometry:
