@@ -1,9 +1,12 @@
-"""Read files that are damaged on purpose, for as long as one likes, and count what became of them.
+"""Give the program files and settings that are wrong on purpose, for as long as one likes, and count what comes of it.
 
-    python scripts/fuzz.py images --seconds 300 --seed 0
+    python scripts/fuzz.py images --seconds 300 --seed 0      every image format, in a process that may die
+    python scripts/fuzz.py records --seconds 60               dataset.json, lists of cases, splits, plans, model.yaml
+    python scripts/fuzz.py settings --seconds 300             values of every key of every verb; whole command lines
 
-`images` draws from the strategies that the tests draw few examples of (`tests/faults`). What crashed, hung, took too
-much memory or was not refused by an error that names the file is kept in `--keep` and told; the exit status is 1 then.
+It draws from the strategies of which the tests draw few examples (`tests/faults`). What is neither read nor refused by
+an error that names the file or the key is told and, if it is a file, kept in the folder `--keep`; the exit status is
+1 then.
 """
 
 import argparse
@@ -13,19 +16,28 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.faults.hostile_images import IMAGES, Hostile
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.faults.hostile_images import IMAGES
+from tests.faults.hostile_records import RECORDS, judge_record
+from tests.faults.hostile_settings import SETTINGS, judge_settings
 from tests.faults.reading_process import ReadingProcess
 
-ROUND = 50  # files of one format in a row
+ROUND = 50  # examples of one kind in a row
 GOOD = ("read", "refused")
+Judge = Callable[[str, Any, Path], tuple[str, str]]
+"""Kind, example, empty folder -> outcome, and what is to be told of it."""
 
 
-def draw(strategy: st.SearchStrategy, number: int, what) -> None:
+def draw(strategy: st.SearchStrategy[Any], number: int, what: Callable[[Any], None]) -> None:
     """Call `what` with `ROUND` values of a strategy; the same ones for the same number."""
 
     @seed(number)
@@ -37,52 +49,78 @@ def draw(strategy: st.SearchStrategy, number: int, what) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
-    def each(value) -> None:
+    def each(value: Any) -> None:
         what(value)
 
     each()
 
 
-def fuzz_images(formats: list[str], seconds: float, first: int, keep: Path) -> dict[str, Counter]:
-    """Read files of each format in turn until the time is over; return format -> outcome -> number."""
-    counts: dict[str, Counter] = defaultdict(Counter)
+@contextmanager
+def image_judge() -> Iterator[Judge]:
+    """Yield what reads a damaged image in a process of its own."""
+    with ReadingProcess() as reader:
+
+        def judge(kind: str, example: Any, folder: Path) -> tuple[str, str]:
+            answer = reader.answer(example.write(folder))
+            return answer["outcome"], answer["told"]
+
+        yield judge
+
+
+@contextmanager
+def plain_judge(judge: Judge) -> Iterator[Judge]:
+    """Yield a function that needs no process of its own."""
+    yield judge
+
+
+KINDS = {
+    "images": (IMAGES, image_judge),
+    "records": (RECORDS, lambda: plain_judge(judge_record)),
+    "settings": (SETTINGS, lambda: plain_judge(judge_settings)),
+}
+
+
+def fuzz(what: str, names: list[str], seconds: float, first: int, keep: Path) -> dict[str, Counter[str]]:
+    """Try examples of each kind in turn until the time is over; return kind -> outcome -> number."""
+    strategies, opened = KINDS[what]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     end = time.monotonic() + seconds
-    with ReadingProcess() as reader, tempfile.TemporaryDirectory() as scratch:
-        for number in itertools.count(first):
-            for name in formats:
-                if time.monotonic() > end:
-                    return counts
+    with opened() as judge, tempfile.TemporaryDirectory() as scratch:
+        for number, name in itertools.product(itertools.count(first), names):
+            if time.monotonic() > end:
+                break
 
-                def read(hostile: Hostile, name: str = name) -> None:
-                    folder = Path(tempfile.mkdtemp(dir=scratch))
-                    answer = reader.answer(hostile.write(folder))
-                    counts[name][answer["outcome"]] += 1
-                    if answer["outcome"] not in GOOD:
-                        kept = keep / f"{name}_{sum(counts[name].values())}"
-                        shutil.copytree(folder, kept, dirs_exist_ok=True)
-                        print(f"{kept}/{hostile.target} ({hostile.how}): {answer['outcome']}: {answer['told']}", flush=True)
-                    shutil.rmtree(folder)
+            def one(example: Any, name: str = name) -> None:
+                folder = Path(tempfile.mkdtemp(dir=scratch))
+                outcome, told = judge(name, example, folder)
+                counts[name][outcome] += 1
+                if outcome not in GOOD:
+                    kept = keep / f"{name}_{sum(counts[name].values())}"
+                    shutil.copytree(folder, kept, dirs_exist_ok=True)
+                    shown = getattr(example, "how", repr(example)[:500])
+                    print(f"{kept} ({shown}): {outcome}: {told}", flush=True)
+                shutil.rmtree(folder)
 
-                draw(IMAGES[name], number, read)
+            draw(strategies[name], number, one)
     return counts
 
 
 def main() -> int:
     """Run one kind of fuzzing, print a table of counts, and return 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["images"], nargs="?", default="images")
+    parser.add_argument("what", choices=sorted(KINDS), nargs="?", default="images")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--formats", nargs="*", choices=sorted(IMAGES), default=sorted(IMAGES))
+    parser.add_argument("--only", nargs="*", help="some of the kinds in the first column of the table")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "segfw-fuzz")
-    given_ = parser.parse_args()
-    counts = fuzz_images(given_.formats, given_.seconds, given_.seed, given_.keep)
-    print(f"{'format':<12}{'tried':>8}{'read':>8}{'refused':>9}{'wrong':>7}")
-    for name, outcomes in counts.items():
-        wrong = {kind: number for kind, number in outcomes.items() if kind not in GOOD}
-        print(f"{name:<12}{sum(outcomes.values()):>8}{outcomes['read']:>8}{outcomes['refused']:>9}  {wrong or ''}")
-    print(f"{'all':<12}{sum(sum(outcomes.values()) for outcomes in counts.values()):>8}")
-    return int(any(kind not in GOOD for outcomes in counts.values() for kind in outcomes))
+    options = parser.parse_args()
+    names = options.only or list(KINDS[options.what][0])
+    counts = fuzz(options.what, names, options.seconds, options.seed, options.keep)
+    print(f"{'kind':<22}{'tried':>8}{'read':>8}{'refused':>9}  wrong")
+    for name, outcomes in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        wrong = {outcome: number for outcome, number in outcomes.items() if outcome not in GOOD}
+        print(f"{name:<22}{sum(outcomes.values()):>8}{outcomes['read']:>8}{outcomes['refused']:>9}  {wrong or 0}")
+    return int(any(outcome not in GOOD for outcomes in counts.values() for outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import yaml
 from segfw.core.errors import ArtefactError
 from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import write_text
+from segfw.core.support.strict_yaml import refuse_deep
 
 RECORD = "# record: "
 MadeFrom = dict[str, str]
@@ -167,8 +168,10 @@ def to_yaml(value: Any, comment: str = "") -> str:
 def load_yaml(path: Path) -> Any:
     """Return the plain content of a YAML file; `ArtefactError` if it is missing or not YAML."""
     try:
-        return yaml.load(read_artefact(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+        text = read_artefact(path)
+        refuse_deep(text)
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError) as error:  # a date that there is not, or an integer of thousands of digits
         raise ArtefactError(f"{path} is not valid YAML: {error}") from error
 
 

@@ -207,7 +207,9 @@ def png(draw: st.DrawFn) -> Hostile:
     width, height = draw(edge), draw(edge)
     bits, kind = draw(st.sampled_from([0, 1, 2, 4, 8, 16, 17, 255])), draw(st.sampled_from([0, 2, 3, 4, 6, 7]))
     pixels = zlib.compress(draw(st.sampled_from([b"", bytes(8 * 7), bytes(10**6)])))
-    further = draw(st.lists(st.sampled_from([b"PLTE", b"iCCP", b"zTXt", b"iTXt", b"tRNS", b"IDAT", b"eXIf"]), max_size=4))
+    further = draw(
+        st.lists(st.sampled_from([b"PLTE", b"iCCP", b"zTXt", b"iTXt", b"tRNS", b"IDAT", b"eXIf"]), max_size=4)
+    )
     bomb = b"a\0\0" + zlib.compress(bytes(10**7))
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
     content += b"".join(chunk(name, draw(st.sampled_from([b"", b"\0\1\2", bytes(768), bomb]))) for name in further)
@@ -230,7 +232,9 @@ def tiff(draw: st.DrawFn) -> Hostile:
         entry = start + 2 + 12 * draw(st.integers(0, count - 1))
         field, form, value = draw(
             st.one_of(
-                st.tuples(st.just(0), st.just("<H"), st.sampled_from([256, 257, 258, 259, 262, 273, 277, 279, 322, 339])),
+                st.tuples(
+                    st.just(0), st.just("<H"), st.sampled_from([256, 257, 258, 259, 262, 273, 277, 279, 322, 339])
+                ),
                 st.tuples(st.just(2), st.just("<H"), st.sampled_from([0, 1, 2, 3, 4, 5, 12, 13, 16, 99])),
                 st.tuples(st.just(4), st.just("<I"), st.sampled_from(INTEGERS)),
                 st.tuples(st.just(8), st.just("<I"), st.sampled_from((*INTEGERS, 5, 32773, 34712, 50000))),
@@ -274,7 +278,8 @@ def dicom(draw: st.DrawFn) -> Hostile:
 NRRD_LINES = ("sizes", "dimension", "type", "encoding", "endian", "space", "space directions", "data file", "line skip",
               "byte skip", "kinds", "spacings", "block size", "space origin", "space dimension")  # fmt: skip
 META_LINES = ("NDims", "DimSize", "ElementType", "ElementSpacing", "TransformMatrix", "Offset", "CompressedData",
-              "CompressedDataSize", "HeaderSize", "ElementNumberOfChannels", "BinaryData", "ElementDataFile")  # fmt: skip
+              "AnatomicalOrientation", "CompressedDataSize", "HeaderSize", "ElementNumberOfChannels", "BinaryData",
+              "ElementDataFile")  # fmt: skip
 VTK_LINES = ("DIMENSIONS", "SPACING", "ORIGIN", "POINT_DATA", "SCALARS", "DATASET", "BINARY", "ASCII")
 
 IMAGES: dict[str, st.SearchStrategy[Hostile]] = {

@@ -7,7 +7,6 @@ What the task's settings state overrides what the folder or the list states, but
 names channels that nothing else names.
 """
 
-import json
 import logging
 import os
 import shlex
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset, check_case_name
 from segfw.core.cases.description import (
     Description,
     stated_channels,
@@ -28,6 +27,7 @@ from segfw.core.cases.description import (
 from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.strict_json import load_strict_json
 from segfw.io.datasets.case_files import (
     INDENTED,
     check_counts,
@@ -153,8 +153,8 @@ def _description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        description = load_strict_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(description, dict):
         raise DataError(f"{path} must hold an object, got {type(description).__name__}")
@@ -174,7 +174,7 @@ def _from_list(task: TaskSettings, path: Path) -> tuple[Dataset, Description]:
     cases = list(listed.cases)
     check_counts(path, cases, len(channels))
     ending = str(description.content.get("file_ending") or _common_ending(cases))
-    return _dataset(description, path.stem, channels, cases, ending), description
+    return _dataset(description, path, channels, cases, ending), description
 
 
 def _from_folder(task: TaskSettings, folder: Path, labels: Path | None) -> tuple[Dataset, Description]:
@@ -188,20 +188,28 @@ def _from_folder(task: TaskSettings, folder: Path, labels: Path | None) -> tuple
     else:
         found = find_images(folder, labels or folder / "labelsTr", ending)
         channels = stated_channels(description, num_files=found.highest_channel + 1)
-        return _dataset(description, folder.name, channels, found_cases(found, len(channels)), ending), description
+        return _dataset(description, folder, channels, found_cases(found, len(channels)), ending), description
     channels = stated_channels(description, num_files=max((len(case.images) for case in cases), default=1))
     check_counts(folder, cases, len(channels))
-    return _dataset(description, folder.name, channels, cases, ending), description
+    return _dataset(description, folder, channels, cases, ending), description
 
 
-def _dataset(description: Description, name: str, channels: tuple[str, ...], cases: list[Case], ending: str) -> Dataset:
+def _dataset(
+    description: Description, place: Path, channels: tuple[str, ...], cases: list[Case], ending: str
+) -> Dataset:
+    """Return the dataset at `place`, its folder or the list of its files."""
     if not cases:
         folder = Path(description.file).parent
         raise DataError(f"{folder} holds no training case: no image ending in {ending!r} in {folder / 'imagesTr'}")
     labels, remap = stated_labels(description)
     content = description.content
+    for case in cases:
+        try:
+            check_case_name(case.name)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
     return Dataset(
-        name=description.task.name or name,
+        name=description.task.name or (place.name if place.is_dir() else place.stem),
         channel_names=channels,
         labels=labels,
         num_training=stated_number(description, len(cases)),

@@ -5,7 +5,6 @@ The sizes of NRRD, MetaImage and PNG files are looked at here, too, for where th
 """
 
 import gzip
-import os
 import re
 import zlib
 from pathlib import Path
@@ -20,7 +19,6 @@ NRRD_HEADER = re.compile(rb"NRRD.*?(?P<blank>\n\r?\n|\Z)", re.DOTALL)
 META_HEADER = re.compile(rb".*?^ElementDataFile\s*=[^\n]*\n", re.DOTALL | re.MULTILINE)
 LONGEST_TEXT_HEADER = 2**16
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"
-VOXEL_FILES = re.compile(rb"^(?:data ?file *:|ElementDataFile *=)([^\n\0]*)", re.MULTILINE)
 RUN_LENGTHS = (1, 2)
 
 
@@ -48,20 +46,8 @@ def require_file(path: Path) -> None:
         raise DataError(f"cannot read {path}: {'this is no regular file' if there else 'there is no such file'}")
 
 
-def require_voxel_files(path: Path, ending: str) -> None:
-    """Raise `DataError` if the voxels' file that a header `.nhdr` or `.mhd` names is there, but no regular one."""
-    if ending not in (".nrrd", ".nhdr", ".mha", ".mhd"):
-        return
-    with path.open("rb") as file:
-        head = file.read(LONGEST_TEXT_HEADER)
-    for name in re.findall(VOXEL_FILES, head):
-        file = path.parent / os.fsdecode(name.strip())
-        if file.exists() and not file.is_file():
-            raise DataError(f"cannot read {path}: it names {file} for its voxels, which is no regular file")
-
-
 def require_whole(path: Path, ending: str, voxels: int) -> None:
-    """Raise `DataError` if the file at `path`, whose header states so many bytes of voxels, is shorter than it should be.
+    """Raise `DataError` if the file, whose header states so many bytes of voxels, is shorter than it should be.
 
     `ending` in lower case. NIfTI files have been looked at before. Where the header does not tell how many bytes there
     should be, the file passes, unless there are more than any compression could pack into it.
@@ -172,7 +158,7 @@ def _nifti_size(path: Path, header: Path) -> int:
 
 
 def _unpacked_size(path: Path, start: int, enough: int) -> int:
-    """Unpack a gzip file from byte `start` on to count its bytes, no more than `enough`; `DataError` where it breaks off."""
+    """Unpack a gzip file from byte `start` on, to `enough` bytes, and count them; `DataError` where it breaks off."""
     unpacked = 0
     try:
         with path.open("rb") as packed:

@@ -21,7 +21,9 @@ def require_packable(path: Path, stated: int, packed: int, limit: int = MOST_PAC
     `limit`: the most that the compression may make of a byte; what it makes of few bytes is let through.
     """
     if stated > packed * limit and (limit < MOST_PACKED or stated > UNASKED):
-        raise DataError(f"cannot read {path}: its header states {stated} bytes, more than {packed} packed bytes can hold")
+        raise DataError(
+            f"cannot read {path}: its header states {stated} bytes, more than {packed} packed bytes can hold"
+        )
 
 
 def require_memory(path: Path, stated: int, copy: int) -> None:

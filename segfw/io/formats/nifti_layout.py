@@ -62,7 +62,7 @@ def read_layout(header: Path) -> NiftiLayout | None:
         if size not in HEADERS or len(head) < size:
             continue
         dim, (kind,), (bits,), (offset,) = (struct.unpack_from(order + form, head, at) for at, form in HEADERS[size])
-        if not math.isfinite(offset):
+        if not 0 <= offset < 2**63:
             return None
         return NiftiLayout(dim[1 : 1 + max(0, min(dim[0], 7))], kind, bits, int(offset), order)
     return None

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Volume
-from segfw.io.formats.completeness import require_file, require_sound_nifti, require_voxel_files, require_whole
+from segfw.io.formats.completeness import require_file, require_sound_nifti, require_whole
 from segfw.io.formats.credibility import require_memory
 from segfw.io.formats.dicom import read_series, series_geometry
 from segfw.io.formats.dicom_elements import require_sound_elements
@@ -41,6 +41,7 @@ from segfw.io.formats.images import (
     slice_spacing,
 )
 from segfw.io.formats.png import stored_label_values
+from segfw.io.formats.text_headers import require_sound_text
 from segfw.io.formats.tiff import read_tiff, tiff_geometry
 from segfw.io.formats.writing import write_label
 
@@ -124,7 +125,7 @@ def _opened(path: Path, ending: str) -> sitk.ImageFileReader:
     """Read a file's header; `DataError` where that is unreadable or states more voxels than the file can hold."""
     if ending in NIFTI_ENDINGS:
         require_sound_nifti(path)
-    require_voxel_files(path, ending)
+    require_sound_text(path, ending)
     reading = _format(path)
     if reading == "GDCMImageIO":
         require_sound_elements(path)
