@@ -86,7 +86,7 @@ def fuzz(what: str, names: list[str], seconds: float, first: int, keep: Path) ->
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     end = time.monotonic() + seconds
     with opened() as judge, tempfile.TemporaryDirectory() as scratch:
-        for number, name in itertools.product(itertools.count(first), names):
+        for number, name in ((number, name) for number in itertools.count(first) for name in names):
             if time.monotonic() > end:
                 break
 

@@ -60,7 +60,7 @@ def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[s
         raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
     except UNEXPLAINED as error:
         kind = type(error).__name__
-        raise UsageError(f"cannot compose {' '.join(command.overrides)!r}: {kind}: {error}") from error
+        raise UsageError(f"cannot compose {' '.join(command.words)!r}: {kind}: {error}") from error
 
 
 def _search_path(command: Command) -> list[str]:

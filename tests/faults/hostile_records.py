@@ -66,7 +66,7 @@ def decathlon() -> dict[str, Any]:
     """Return a dataset.json as the Decathlon's."""
     listed = [{"image": f"./imagesTr/c{i}.nii.gz", "label": f"./labelsTr/c{i}.nii.gz"} for i in range(3)]
     return {"name": "Mine", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "tumor"}, "numTraining": 3,
-            "file_ending": ".nii.gz", "licence": "x", "reference": "y", "training": listed}  # fmt: skip
+            "licence": "x", "reference": "y", "training": listed}  # fmt: skip
 
 
 def listed() -> dict[str, Any]:
