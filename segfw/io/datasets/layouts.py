@@ -83,9 +83,16 @@ def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 
 
 def missing_files(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out."""
-    missing = {case.name: tuple(path for path in case.files if not os.path.exists(path)) for case in dataset.cases}
+    """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out.
+
+    Pipes and devices are no files: what is read of them may never come, or never end.
+    """
+    missing = {case.name: tuple(path for path in case.files if not _is_there(path)) for case in dataset.cases}
     return {name: paths for name, paths in missing.items() if paths}
+
+
+def _is_there(path: str) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def require_files(dataset: Dataset) -> None:

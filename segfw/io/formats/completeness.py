@@ -5,6 +5,7 @@ The sizes of NRRD, MetaImage and PNG files are looked at here, too, for where th
 """
 
 import gzip
+import math
 import re
 import zlib
 from pathlib import Path
@@ -154,6 +155,8 @@ def _nifti_size(path: Path, header: Path) -> int:
         raise DataError(f"cannot read {path}: this is no NIfTI header")
     if any(size < 1 for size in layout.sizes):
         raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(layout.sizes)}")
+    if not all(map(math.isfinite, layout.spacing)):
+        raise DataError(f"cannot read {path}: its header states a spacing (x first) of {list(layout.spacing)}")
     return layout.num_bytes
 
 

@@ -20,6 +20,8 @@ from segfw.core.types import Geometry, IntArray, Spacing, Volume
 SLICE_SPACING = 999.0
 NATURAL_SPACING: Spacing = (SLICE_SPACING, 1.0, 1.0)
 POINTER = re.compile(r"\w+ ?\(0x[0-9a-fA-F]+\): ?")  # before ITK's own words: which object says them
+NOT_ORTHONORMAL = "the axes in its header are not at right angles; resample the image or repair its header"
+SHEAR = 0.01  # cosine between axes; headers round theirs to some digits
 DISPLACEMENTS = "1006"  # NIFTI_INTENT_DISPVECT
 
 
@@ -124,9 +126,11 @@ def same_locale() -> Iterator[None]:
 def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry:
     """Take ITK's numbers in array order; of a 4D image, those of its three axes in space.
 
-    `DataError` for what is no grid, such as a spacing that is no number.
+    `DataError` for what is no grid: a spacing that is no number, axes that are not at right angles.
     """
     columns = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:ndim, :ndim].T
+    if not np.allclose(columns @ columns.T, np.eye(ndim), rtol=0, atol=SHEAR):  # NaN is not close to anything
+        raise DataError(f"{NOT_ORTHONORMAL}; got {columns.tolist()}")
     direction = tuple(tuple(float(v) for v in column) for column in columns[::-1])
     try:
         return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
@@ -168,7 +172,7 @@ def reason(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
         if "orthonormal" in line:
-            return "the axes in its header are not at right angles; resample the image or repair its header"
+            return NOT_ORTHONORMAL
         if "Unknown PixelType" in line:
             return "its kind of pixels, such as tensors or grey with alpha, is not read; save it without"
         if "ERROR" in line or "Error" in line or "error" in line:

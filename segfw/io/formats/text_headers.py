@@ -33,10 +33,18 @@ def require_sound_text(path: Path, ending: str) -> None:
         axes = AXES.match(line) if ending in META_ENDINGS else None
         if axes and not (axes["number"].strip().isdigit() and 1 <= int(axes["number"]) <= MOST_AXES):
             raise DataError(f"{where}: NDims must be a number of axes, 1 to {MOST_AXES}, got {line[:40]!r}")
-        named = VOXELS_FILE.match(line)
-        file = path.parent / os.fsdecode(named[1].strip()) if named else path
-        if file.exists() and not file.is_file() and file != path.parent:
-            raise DataError(f"{where} names {file} for its voxels, which is no regular file")
+        if named := VOXELS_FILE.match(line):
+            _require_regular(path.parent / os.fsdecode(named[1].strip()), where)
+
+
+def _require_regular(file: Path, where: str) -> None:
+    """Raise `DataError` for a pipe, a device, and a name that no file can have; what is not there is left to ITK."""
+    try:
+        wrong = not file.is_file() and file.exists() and not file.is_dir()
+    except OSError as error:
+        raise DataError(f"{where} names {str(file)[:200]!r} for its voxels: {error.strerror}") from error
+    if wrong:
+        raise DataError(f"{where} names {file} for its voxels, which is no regular file")
 
 
 def _header_lines(path: Path, ending: str) -> Iterator[bytes]:
