@@ -28,6 +28,9 @@ from segfw.sweeps.plugin import CHOICE, check_sweeper_key, register_sweeper, sea
 from segfw.sweeps.plugin import GROUP as SWEEPER_GROUP
 from segfw.sweeps.space import PLACE, searched_keys
 
+# what Hydra and OmegaConf were seen to raise for words without a sense, such as a key below one that is null
+UNEXPLAINED = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 @functools.cache
 def register_schemas() -> None:
@@ -55,6 +58,9 @@ def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[s
         raise _explained(verb, error) from error
     except yaml.YAMLError as error:
         raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
+    except UNEXPLAINED as error:
+        kind = type(error).__name__
+        raise UsageError(f"cannot compose {' '.join(command.words)!r}: {kind}: {error}") from error
 
 
 def _search_path(command: Command) -> list[str]:

@@ -17,8 +17,8 @@ import yaml
 from segfw.core.errors import ArtefactError
 from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import remove_remains, write_text
-from segfw.core.support.plain_json import parse_json
 from segfw.core.support.plain_yaml import load_plain_yaml
+from segfw.core.support.strict_json import load_strict_json
 
 RECORD = "# record: "
 MadeFrom = dict[str, str]
@@ -190,7 +190,7 @@ def _split(path: Path) -> tuple[str, dict[str, Any]]:
     if not mark or "\n" in last.rstrip("\n"):
         return text, {}
     try:
-        record = parse_json(last)
+        record = load_strict_json(last)
     except ValueError:
         record = {}
     return body, record if isinstance(record, dict) else {}

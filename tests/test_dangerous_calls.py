@@ -22,6 +22,7 @@ IMPORTERS = {
     "segfw/tracking/building.py": "the trackers",
     "segfw/sweeps/plugin.py": "one name",
     "scripts/benchmarks/store.py": "formats that are compared",
+    "scripts/soaking/nursery.py": "names of its own list",
 }
 """The files that import by a name in a variable, and which names those are."""
 

@@ -50,3 +50,10 @@ def test_paths_follow_the_contract(tmp_path):
     assert workspace.relative(run) == "runs/main/default/planned/3d_fullres/fold_0"
     assert workspace.relative(workspace.model("main")) == "models/main"
     assert workspace.relative(workspace.report) == "report/index.html"
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "- " * 10**5, '{"a":' * 10**5])
+def test_nesting_that_would_end_the_process_is_refused(tmp_path, text):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(ArtefactError, match=r"plan.yaml is not valid YAML: .*nested more than 100 deep"):
+        load_yaml(tmp_path / "plan.yaml")

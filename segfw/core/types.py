@@ -4,6 +4,7 @@ Arrays are `(C, Z, Y, X)` and `spacing[i]` belongs to spatial axis `i`, in milli
 array is `(C, 1, Y, X)` and its first spacing is a stand-in that the reader sets (see `segfw.io`).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,12 @@ class Geometry:
             raise ValueError(
                 f"spacing, origin and direction must have as many entries as the image has axes, "
                 f"got {len(self.spacing)}, {len(self.origin)} and {len(self.direction)}"
+            )
+        numbers = (*self.spacing, *self.origin, *(number for axis in self.direction for number in axis))
+        if not all(math.isfinite(number) for number in numbers) or 0 in self.spacing:
+            raise ValueError(
+                f"spacing, origin and direction must be finite numbers and spacing not 0, "
+                f"got {self.spacing}, {self.origin} and {self.direction}"
             )
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import replace_text
-from segfw.core.support.plain_json import parse_json
+from segfw.core.support.strict_json import load_strict_json
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def load_progress(path: Path) -> Progress | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    return from_plain(Progress, parse_json(text), path.name)
+    return from_plain(Progress, load_strict_json(text), path.name)
 
 
 class SignsOfLife:

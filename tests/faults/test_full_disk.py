@@ -53,9 +53,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory):
-    with small_disk(tmp_path_factory.mktemp("disks") / "small", 200) as place:
+@pytest.fixture
+def disk(tmp_path: Path):
+    with small_disk(tmp_path / "disk", 200) as place:
         yield place
 
 
@@ -118,7 +118,7 @@ def test_a_prediction_names_the_case_and_the_file_and_the_others_go_on(
     output = tmp_path / "out"
     cases = [replace(case, target=output / case.target.name) for case in cases]
     with monkeypatch.context() as patch:
-        patch.setattr("segfw.io.formats.writing.require_whole_unread", once(cut_short))
+        patch.setattr("segfw.io.formats.writing.require_whole", once(cut_short))
         failures = {outcome.name: outcome.failure for outcome in segment(Steps(), cases)}
     why = "cannot write .*/out/case0\\.mha: it was not written as a whole"
     assert re.match(why, failures.pop("case0"))

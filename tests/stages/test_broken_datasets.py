@@ -1,6 +1,7 @@
 """Deliberately broken datasets, and some that only look so: each gets the right verdict, in words that name it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -333,6 +334,18 @@ def no_label(folder):
 def dangling_link(folder):
     label_file(folder, "bob").unlink()
     label_file(folder, "bob").symlink_to("/nowhere/bob.nii.gz")
+
+
+@broken(1, "unreadable", "bob", "label map bob.nii.gz: this is no regular file")
+def pipe_for_a_label_map(folder):
+    label_file(folder, "bob").unlink()
+    os.mkfifo(label_file(folder, "bob"))
+
+
+@broken(1, "unreadable", "bob", "label map bob.nii.gz: this is no regular file")
+def device_for_a_label_map(folder):
+    label_file(folder, "bob").unlink()
+    label_file(folder, "bob").symlink_to("/dev/zero")
 
 
 @broken(1, "missing", "cyd", "channel 1: there is no file cyd_0001.nii.gz")

@@ -68,7 +68,7 @@ class Dataset:
             raise DataError(f"dataset {self.name!r} declares no channel; name at least one, such as channels=[CT]")
         names = [case.name for case in self.cases]
         for name in names:
-            _check_case_name(name)
+            check_case_name(name)
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DataError(f"dataset {self.name!r} lists these cases more than once: {twice}")
@@ -91,7 +91,7 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _check_case_name(name: str) -> None:
+def check_case_name(name: str) -> None:
     """Raise `DataError` for a name that cannot be a file's: every stage calls its files after the cases."""
     if name in ("", ".", "..") or name != name.strip() or "/" in name or "\\" in name or has_controls(name):
         raise DataError(

@@ -27,7 +27,7 @@ from segfw.core.settings.schema import (
     TaskSettings,
 )
 from segfw.core.settings.verbs import PredictSettings
-from segfw.core.support.conversion import nearest
+from segfw.core.support.conversion import LARGEST_INTEGER, nearest
 from segfw.core.support.durations import parse_duration
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def parse_stages(value: Any) -> tuple[str, ...]:
         raise UsageError(f"stages must be all or some of {list(STAGES)}, got {value!r}")
     for name in names:
         if name not in STAGES:
-            raise unknown_choice("stage", str(name), STAGES)
+            raise UsageError(f"stages: {unknown_choice('stage', str(name), STAGES)}")
     return tuple(stage for stage in STAGES if stage in names)
 
 
@@ -169,7 +169,7 @@ def _check_value(key: str, value: Any) -> None:
     holds, allowed = rule
     named = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     for place, item in named.items():
-        if not all(math.isfinite(number) and holds(number) for number in _numbers(item)):
+        if not all(_is_finite(number) and holds(number) for number in _numbers(item)):
             raise UsageError(f"{place} must be {allowed}, got {_shown(item)}")
     if key.startswith("augmentation.") and key.endswith("_range") and isinstance(value, tuple) and value[0] > value[1]:
         raise UsageError(f"{key} must be [low, high], got {_shown(value)}")
@@ -181,6 +181,10 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= LARGEST_INTEGER if isinstance(number, int) else math.isfinite(number)
 
 
 def _shown(value: Any) -> Any:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from segfw.core.errors import SegfwError, UsageError
 
 T = TypeVar("T")
+LARGEST_INTEGER = 2**63 - 1
+"""What arrays, files and libraries hold without loss; numbers of any length are read of a text."""
 
 
 def to_plain(value: Any) -> Any:
@@ -144,15 +146,21 @@ def _convert_scalar(kind: type, plain: Any, place: str) -> Any:
         return _float(place, plain)
     if kind is float and isinstance(plain, str) and _is_number(plain):
         return float(plain)  # YAML 1.1 reads 1e-5 as text
-    if kind is int and isinstance(plain, float) and plain.is_integer():
-        return int(plain)
-    if isinstance(plain, kind) and not (kind is int and isinstance(plain, bool)):
+    if kind is int and isinstance(plain, int | float) and not isinstance(plain, bool) and plain == plain // 1:
+        return _int(place, int(plain))
+    if isinstance(plain, kind) and kind is not int:
         return plain
     raise _wrong(
         place,
         {float: "a number", int: "an integer", str: "text", bool: "true or false"}.get(kind, kind.__name__),
         plain,
     )
+
+
+def _int(place: str, plain: int) -> int:
+    if not -LARGEST_INTEGER <= plain <= LARGEST_INTEGER:
+        raise UsageError(f"{place or 'value'} must be an integer of at most 2^63 - 1, got a larger one")
+    return plain
 
 
 def _float(place: str, plain: int | float) -> float:

@@ -17,6 +17,12 @@ MAX_CHARACTERS = 4_000_000
 MAX_NODES = 200_000
 """Values, keys and containers of a file, aliases written out; a plan of a thousand channels has about 20,000."""
 
+MAX_DEPTH = 100
+"""Lists and mappings within one another."""
+
+_BRACKETS = re.compile(r"[\[\]{}]")
+_INDENTED = re.compile(rf"^[ ?:-]{{{8 * MAX_DEPTH}}}", re.MULTILINE)
+_TOO_DEEP = "lists or mappings are nested too deeply"
 _NULL = re.compile(r"(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
@@ -100,6 +106,21 @@ def refuse_twice(mapping: yaml.MappingNode) -> None:
         first[key.value] = key.start_mark.line
 
 
+def refuse_deep(text: str) -> None:
+    """Raise `YAMLError` for a text that is nested deeper than loaders can go, which takes them long, or ends them.
+
+    Brackets are counted wherever they stand, in comments, too. A block is nested as deep as its line is indented.
+    """
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        depth = 0
+        for bracket in _BRACKETS.finditer(text):
+            depth += 1 if bracket[0] in "[{" else -min(depth, 1)
+            if depth > MAX_DEPTH:
+                raise yaml.YAMLError(_TOO_DEEP)
+    if _INDENTED.search(text):
+        raise yaml.YAMLError(_TOO_DEEP)
+
+
 def dump_yaml(value: Any) -> str:
     """Write plain containers: keys in their order, innermost lists on one line however long."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
@@ -110,18 +131,19 @@ def load_strict_yaml(text: str, what: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise UsageError(f"{what} has {len(text)} characters, more than the {MAX_CHARACTERS} that are read")
     try:
+        refuse_deep(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is not None:
-                refuse_large(node)
+                check_size(node)
             return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
         raise UsageError(f"{what} is no YAML: {_told(error)}") from error
     except RecursionError:
-        raise UsageError(f"{what} is no YAML that can be read: lists or mappings are nested too deeply") from None
+        raise UsageError(f"{what} is no YAML that can be read: {_TOO_DEEP}") from None
 
 
 def _told(error: yaml.YAMLError) -> str:
@@ -133,8 +155,8 @@ def _told(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {words}"
 
 
-def refuse_large(root: yaml.Node, most: int = MAX_NODES) -> None:
-    """Raise `YAMLError` for a document that holds itself, or that its aliases make larger than `most` nodes."""
+def check_size(root: yaml.Node, most: int = MAX_NODES) -> None:
+    """Raise `YAMLError` for a document that holds itself, or that its aliases make larger than `most` values."""
     sizes: dict[int, int | None] = {}
 
     def size(node: yaml.Node) -> int:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segfw.core.cases.dataset import Case, Dataset
+from segfw.core.cases.dataset import Case, Dataset, check_case_name
 from segfw.core.cases.description import (
     Description,
     stated_channels,
@@ -27,7 +27,7 @@ from segfw.core.cases.description import (
 from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
-from segfw.core.support.plain_json import parse_json
+from segfw.core.support.strict_json import load_strict_json
 from segfw.io.datasets.case_files import (
     INDENTED,
     check_counts,
@@ -83,9 +83,16 @@ def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
 
 
 def missing_files(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out."""
-    missing = {case.name: tuple(path for path in case.files if not os.path.exists(path)) for case in dataset.cases}
+    """Return the files (or folders of DICOM series) that are not there: case -> paths, cases without any left out.
+
+    Pipes and devices are no files: what is read of them may never come, or never end.
+    """
+    missing = {case.name: tuple(path for path in case.files if not _is_there(path)) for case in dataset.cases}
     return {name: paths for name, paths in missing.items() if paths}
+
+
+def _is_there(path: str) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def require_files(dataset: Dataset) -> None:
@@ -153,7 +160,7 @@ def _description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        description = parse_json(path.read_text(encoding="utf-8-sig"))
+        description = load_strict_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(description, dict):
@@ -174,7 +181,7 @@ def _from_list(task: TaskSettings, path: Path) -> tuple[Dataset, Description]:
     cases = list(listed.cases)
     check_counts(path, cases, len(channels))
     ending = str(description.content.get("file_ending") or _common_ending(cases))
-    return _dataset(description, path.stem, channels, cases, ending), description
+    return _dataset(description, path, channels, cases, ending), description
 
 
 def _from_folder(task: TaskSettings, folder: Path, labels: Path | None) -> tuple[Dataset, Description]:
@@ -188,20 +195,28 @@ def _from_folder(task: TaskSettings, folder: Path, labels: Path | None) -> tuple
     else:
         found = find_images(folder, labels or folder / "labelsTr", ending)
         channels = stated_channels(description, num_files=found.highest_channel + 1)
-        return _dataset(description, folder.name, channels, found_cases(found, len(channels)), ending), description
+        return _dataset(description, folder, channels, found_cases(found, len(channels)), ending), description
     channels = stated_channels(description, num_files=max((len(case.images) for case in cases), default=1))
     check_counts(folder, cases, len(channels))
-    return _dataset(description, folder.name, channels, cases, ending), description
+    return _dataset(description, folder, channels, cases, ending), description
 
 
-def _dataset(description: Description, name: str, channels: tuple[str, ...], cases: list[Case], ending: str) -> Dataset:
+def _dataset(
+    description: Description, place: Path, channels: tuple[str, ...], cases: list[Case], ending: str
+) -> Dataset:
+    """Return the dataset at `place`, its folder or the list of its files."""
     if not cases:
         folder = Path(description.file).parent
         raise DataError(f"{folder} holds no training case: no image ending in {ending!r} in {folder / 'imagesTr'}")
     labels, remap = stated_labels(description)
     content = description.content
+    for case in cases:
+        try:
+            check_case_name(case.name)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
     return Dataset(
-        name=description.task.name or name,
+        name=description.task.name or (place.name if place.is_dir() else place.stem),
         channel_names=channels,
         labels=labels,
         num_training=stated_number(description, len(cases)),

@@ -9,17 +9,21 @@ from typing import Any
 import yaml
 
 from segfw.core.errors import DataError
-from segfw.core.support.strict_yaml import MAX_NODES, refuse_large, refuse_twice
+from segfw.core.support.strict_yaml import check_size, refuse_deep, refuse_twice
+
+MAX_VALUES = 5_000_000
+"""Of a list of cases, aliases written out: a hundred thousand cases of many columns."""
 
 
 def load_typed_and_text(path: Path) -> tuple[Any, Any]:
     """Return a file's content with types and as text; `DataError` for what is no YAML, and a key given twice."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
+        refuse_deep(text)
         node = yaml.compose(text, yaml.SafeLoader)
-        _refuse_below(node, set())
         if node is not None:
-            refuse_large(node, max(MAX_NODES, len(text)))  # without aliases there are fewer than characters
+            check_size(node, MAX_VALUES)
+            _refuse_below(node, set())
         return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)  # noqa: S506  it makes text of all
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
@@ -29,9 +33,9 @@ def load_typed_and_text(path: Path) -> tuple[Any, Any]:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
-def _refuse_below(node: yaml.Node | None, seen: set[int]) -> None:
+def _refuse_below(node: yaml.Node, seen: set[int]) -> None:
     """Refuse every mapping that holds a key twice, each once where aliases name it again."""
-    if node is None or id(node) in seen:
+    if id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):

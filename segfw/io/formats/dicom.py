@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, Spacing, Volume
+from segfw.io.formats.dicom_elements import require_sound_elements
 from segfw.io.formats.endings import is_known
 from segfw.io.formats.images import geometry_of, reason, same_locale, slice_spacing
 
@@ -175,6 +176,7 @@ def _ordered(folder: Path) -> list[Slice]:
 
 
 def _read_header(path: Path) -> Slice:
+    require_sound_elements(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
@@ -187,6 +189,10 @@ def _read_header(path: Path) -> Slice:
     def text(tag: str) -> str:
         return str(reader.GetMetaData(tag)).strip(" \0") if reader.HasMetaDataKey(tag) else ""
 
+    try:
+        geometry = geometry_of(reader, 3)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     return Slice(
         path=path,
         series=text(UID),
@@ -194,7 +200,7 @@ def _read_header(path: Path) -> Slice:
         size=reader.GetSize(),
         spacing=reader.GetSpacing(),
         origin=reader.GetOrigin(),
-        geometry=geometry_of(reader, 3),
+        geometry=geometry,
         components=reader.GetNumberOfComponents(),
         has_position=reader.HasMetaDataKey(POSITION),
     )

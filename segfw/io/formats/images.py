@@ -4,6 +4,7 @@ The numbers of a geometry are permuted, never computed, so that writing gives ba
 """
 
 import locale
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from segfw.core.types import Geometry, IntArray, Spacing, Volume
 SLICE_SPACING = 999.0
 NATURAL_SPACING: Spacing = (SLICE_SPACING, 1.0, 1.0)
 POINTER = re.compile(r"\w+ ?\(0x[0-9a-fA-F]+\): ?")  # before ITK's own words: which object says them
+NOT_ORTHONORMAL = "the axes in its header are not at right angles; resample the image or repair its header"
+SHEAR = 0.01  # cosine between axes; headers round theirs to some digits
 DISPLACEMENTS = "1006"  # NIFTI_INTENT_DISPVECT
 
 
@@ -121,10 +124,25 @@ def same_locale() -> Iterator[None]:
 
 
 def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry:
-    """Take ITK's numbers in array order; of a 4D image, those of its three axes in space."""
+    """Take ITK's numbers in array order; of a 4D image, those of its three axes in space.
+
+    `DataError` for what is no grid: a spacing that is no number, axes that are not at right angles.
+    """
     columns = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:ndim, :ndim].T
+    if not np.allclose(columns @ columns.T, np.eye(ndim), rtol=0, atol=SHEAR):  # NaN is not close to anything
+        raise DataError(f"{NOT_ORTHONORMAL}; got {columns.tolist()}")
     direction = tuple(tuple(float(v) for v in column) for column in columns[::-1])
-    return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
+    try:
+        return Geometry(image.GetSpacing()[:ndim][::-1], image.GetOrigin()[:ndim], direction)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def bytes_of_voxels(reader: sitk.ImageFileReader, dtype: DTypeLike | None = None) -> int:
+    """Return how many bytes the voxels take that a header states, as `dtype` (None: their own type)."""
+    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), 1)
+    size = one.GetSizeOfPixelComponent() if dtype is None else np.dtype(dtype).itemsize
+    return math.prod(reader.GetSize()) * int(reader.GetNumberOfComponents()) * int(size)
 
 
 def plain_geometry(spacing: Spacing) -> Geometry:
@@ -154,7 +172,7 @@ def reason(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
         if "orthonormal" in line:
-            return "the axes in its header are not at right angles; resample the image or repair its header"
+            return NOT_ORTHONORMAL
         if "Unknown PixelType" in line:
             return "its kind of pixels, such as tensors or grey with alpha, is not read; save it without"
         if "ERROR" in line or "Error" in line or "error" in line:

@@ -11,21 +11,25 @@ from pathlib import Path
 
 LONGEST_HEADER = 540
 GZIP = b"\x1f\x8b"
-HEADERS = {  # size -> places and forms of dim, datatype, bitpix and vox_offset
-    348: ((40, "8h"), (70, "h"), (72, "h"), (108, "f")),
-    LONGEST_HEADER: ((16, "8q"), (12, "h"), (14, "h"), (168, "q")),
+HEADERS = {  # size -> places and forms of dim, datatype, bitpix, vox_offset and pixdim
+    348: ((40, "8h"), (70, "h"), (72, "h"), (108, "f"), (76, "8f")),
+    LONGEST_HEADER: ((16, "8q"), (12, "h"), (14, "h"), (168, "q"), (104, "8d")),
 }
 
 
 @dataclass(frozen=True)
 class NiftiLayout:
-    """Where the voxels lie: sizes of the axes, x first; code and bits of their type; first byte; byte order, < or >."""
+    """Where the voxels lie: sizes of the axes, x first; code and bits of their type; first byte; byte order, < or >.
+
+    `spacing`: of the axes in space, as it is stated.
+    """
 
     sizes: tuple[int, ...]
     type_code: int
     bits: int
     offset: int
     order: str
+    spacing: tuple[float, ...]
 
     @property
     def count(self) -> int:
@@ -61,8 +65,10 @@ def read_layout(header: Path) -> NiftiLayout | None:
         size = struct.unpack_from(order + "i", head)[0] if len(head) >= 4 else 0
         if size not in HEADERS or len(head) < size:
             continue
-        dim, (kind,), (bits,), (offset,) = (struct.unpack_from(order + form, head, at) for at, form in HEADERS[size])
-        if not math.isfinite(offset):
+        fields = (struct.unpack_from(order + form, head, at) for at, form in HEADERS[size])
+        dim, (kind,), (bits,), (offset,), pixdim = fields
+        if not 0 <= offset < 2**63:
             return None
-        return NiftiLayout(dim[1 : 1 + max(0, min(dim[0], 7))], kind, bits, int(offset), order)
+        axes = max(0, min(dim[0], 7))
+        return NiftiLayout(dim[1 : 1 + axes], kind, bits, int(offset), order, pixdim[1 : 1 + min(axes, 3)])
     return None

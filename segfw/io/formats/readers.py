@@ -7,7 +7,6 @@ Further than these: a folder that holds a DICOM series is read like a file, an a
 dropped, and TIFF pages are taken as the file states them (see `segfw.io.formats.tiff`).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
 from segfw.core.types import Geometry, IntArray, Volume
-from segfw.io.formats.completeness import require_sound_nifti, require_whole, require_whole_unread
+from segfw.io.formats.completeness import require_file, require_sound_nifti, require_whole
+from segfw.io.formats.credibility import require_memory
 from segfw.io.formats.dicom import read_series, series_geometry
+from segfw.io.formats.dicom_elements import require_sound_elements
 from segfw.io.formats.endings import (
     FORMATS,
     LOSSY_ENDINGS,
@@ -30,8 +31,17 @@ from segfw.io.formats.endings import (
     foreign_format,
     is_known,
 )
-from segfw.io.formats.images import FileImage, content_of_image, geometry_of, reason, same_locale, slice_spacing
+from segfw.io.formats.images import (
+    FileImage,
+    bytes_of_voxels,
+    content_of_image,
+    geometry_of,
+    reason,
+    same_locale,
+    slice_spacing,
+)
 from segfw.io.formats.png import stored_label_values
+from segfw.io.formats.text_headers import require_sound_text
 from segfw.io.formats.tiff import read_tiff, tiff_geometry
 from segfw.io.formats.writing import write_label
 
@@ -100,54 +110,64 @@ def read_geometry(path: str | Path) -> Geometry:
     path = Path(path)
     if path.is_dir():
         return series_geometry(path)
-    if not path.is_file():
-        raise DataError(f"cannot read {path}: there is no such file")
+    require_file(path)
     ending = ending_of(path).lower() if is_known(path) else ""
     if ending in TIFF_ENDINGS:
         return tiff_geometry(path)
+    reader = _opened(path, ending)
+    try:
+        return geometry_of(reader, min(reader.GetDimension(), 3))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _opened(path: Path, ending: str) -> sitk.ImageFileReader:
+    """Read a file's header; `DataError` where that is unreadable or states more voxels than the file can hold."""
     if ending in NIFTI_ENDINGS:
         require_sound_nifti(path)
+    require_sound_text(path, ending)
+    reading = _format(path)
+    if reading == "GDCMImageIO":
+        require_sound_elements(path)
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(_format(path))
+    reader.SetImageIO(reading)
     reader.SetFileName(str(path))
     try:
         with same_locale():
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
-    voxel = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
-    require_whole_unread(path, ending, math.prod(reader.GetSize()) * _bytes_of_voxels(voxel))
-    return geometry_of(reader, min(reader.GetDimension(), 3))
-
-
-def _bytes_of_voxels(image: sitk.Image) -> int:
-    return int(image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent())
+    sizes = reader.GetSize()
+    if len(sizes) not in (2, 3, 4):
+        raise DataError(f"cannot read {path}: images have 2, 3 or 4 axes, this one has {len(sizes)}")
+    if 0 in sizes:
+        raise DataError(f"cannot read {path}: its header states axes of these sizes: {list(sizes)}")
+    require_whole(path, ending, bytes_of_voxels(reader))
+    return reader
 
 
 def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
     """Read one file, or folder of a DICOM series: `(C, Z, Y, X)`, as `dtype` (None: in the file's own type)."""
     if path.is_dir():
         return FileImage(read_series(path, dtype))
-    if not path.is_file():
-        raise DataError(f"cannot read {path}: there is no such file")
+    require_file(path)
     ending = ending_of(path).lower() if is_known(path) else ""
     try:
         if ending in TIFF_ENDINGS:
             return read_tiff(path, is_label, dtype)
-        if ending in NIFTI_ENDINGS:
-            require_sound_nifti(path)
         return _read_by_itk(path, ending, is_label, dtype)
     except MemoryError as error:
         raise DataError(f"cannot read {path}: there is not enough memory for an image of its size") from error
 
 
 def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | None) -> FileImage:
+    reader = _opened(path, ending)
+    require_memory(path, bytes_of_voxels(reader), bytes_of_voxels(reader, dtype))
     try:
         with same_locale():
-            image = sitk.ReadImage(str(path), imageIO=_format(path))
+            image = reader.Execute()
     except RuntimeError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
-    require_whole(path, ending, _bytes_of_voxels(image))
     natural = ending in NATURAL_ENDINGS
     if natural and image.GetDimension() != 2:
         raise DataError(
@@ -163,9 +183,17 @@ def _read_by_itk(path: Path, ending: str, is_label: bool, dtype: DTypeLike | Non
         return FileImage(volume, content.has_alpha and len(volume.array) > 1)
     if ending == ".bmp" and _is_grey_bitmap(path, volume.array):
         return FileImage(Volume(volume.array[:1], volume.spacing, volume.geometry))
-    if _format(path) == "GDCMImageIO" and volume.shape[0] == 1:
-        return FileImage(Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry))
+    if reader.GetImageIO() == "GDCMImageIO" and volume.shape[0] == 1:
+        return FileImage(_far_slice(path, volume))
     return content
+
+
+def _far_slice(path: Path, volume: Volume) -> Volume:
+    """Return a single slice of DICOM, for which no distance is stated, far from any neighbor."""
+    try:
+        return Volume(volume.array, slice_spacing(volume.spacing[1:]), volume.geometry)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _format(path: Path) -> str:

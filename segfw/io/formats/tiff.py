@@ -26,8 +26,10 @@ from numpy.typing import DTypeLike, NDArray
 from segfw.core.errors import DataError
 from segfw.core.support.files import atomic_path
 from segfw.core.types import Geometry, IntArray, Spacing, Volume
+from segfw.io.formats.credibility import require_memory, require_packable
 from segfw.io.formats.endings import OME_ENDINGS, ending_of
 from segfw.io.formats.images import NATURAL_SPACING, FileImage, label_values, plain_geometry, reason
+from segfw.io.formats.tiff_chain import require_ending_chain
 from segfw.io.formats.tiff_spacing import (
     pixel_size,
     sidecar,
@@ -77,6 +79,7 @@ def read_tiff(path: Path, is_label: bool = False, dtype: DTypeLike | None = None
     """
     with _opened(path) as tiff:
         layout, series = _layout(tiff, path), tiff.series[0]
+        _require_room(series, path, dtype)
         try:
             pixels = series.asarray()
         except ValueError as error:
@@ -97,7 +100,7 @@ def read_tiff(path: Path, is_label: bool = False, dtype: DTypeLike | None = None
     if layout.is_volume and layout.spacing is None:
         warn_of_missing_spacing(path)
     array = np.array(_channels_first(pixels, axes), dtype or pixels.dtype.newbyteorder("="), order="C")
-    geometry = _geometry(layout)
+    geometry = _geometry(layout, path)
     spacing = geometry.spacing if layout.is_volume else NATURAL_SPACING
     return FileImage(Volume(array, spacing, geometry), layout.has_alpha)
 
@@ -107,7 +110,7 @@ def tiff_geometry(path: Path) -> Geometry:
     with _opened(path) as tiff:
         layout = _layout(tiff, path)
         _require_whole(tiff, path)
-        return _geometry(layout)
+        return _geometry(layout, path)
 
 
 def tiff_states_spacing(path: Path) -> bool:
@@ -136,6 +139,7 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     propagate, log.propagate = log.propagate, False
     log.addHandler(complaints)
     try:
+        require_ending_chain(path)
         with tifffile.TiffFile(path) as tiff:
             yield tiff
     except (DataError, *DAMAGED_FILE_ERRORS) as error:
@@ -194,6 +198,14 @@ def _require_whole(tiff: tifffile.TiffFile, path: Path) -> None:
         raise DataError(f"cannot read {path}: the file is truncated, {size} of at least {end} bytes are there")
 
 
+def _require_room(series: tifffile.TiffPageSeries, path: Path, dtype: DTypeLike | None) -> None:
+    """Raise `DataError` for more pixels than the file can hold, or than there is memory for, also as `dtype`."""
+    if series.dtype is None:
+        raise DataError(f"cannot read {path}: its pixels are of no known type")
+    require_packable(path, series.nbytes, path.stat().st_size)
+    require_memory(path, series.nbytes, series.size * np.dtype(dtype or series.dtype).itemsize)
+
+
 def _known_axes(series: tifffile.TiffPageSeries, path: Path) -> str:
     """Return the axes in our letters: pages of which nothing is stated are slices; `DataError` where it is unclear."""
     sizes = list(zip(series.axes, series.shape, strict=True))
@@ -239,6 +251,9 @@ def _pixels_by_itk(path: Path, series: tifffile.TiffPageSeries) -> NDArray[np.ge
     return pixels.reshape(series.shape)
 
 
-def _geometry(layout: Layout) -> Geometry:
+def _geometry(layout: Layout, path: Path) -> Geometry:
     """Return the grid: of a volume its spacing, 1 mm where none is stated; of a 2D image what its resolution says."""
-    return plain_geometry((layout.spacing or (1.0, 1.0, 1.0)) if layout.is_volume else layout.pixel_size)
+    try:
+        return plain_geometry((layout.spacing or (1.0, 1.0, 1.0)) if layout.is_volume else layout.pixel_size)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error

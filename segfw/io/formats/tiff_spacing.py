@@ -15,7 +15,7 @@ import tifffile
 
 from segfw.core.errors import DataError
 from segfw.core.support.files import write_text
-from segfw.core.support.plain_json import parse_json
+from segfw.core.support.strict_json import load_strict_json
 from segfw.core.types import Spacing
 from segfw.io.formats.endings import ending_of
 
@@ -64,7 +64,7 @@ def spacing_beside(path: Path) -> Spacing | None:
         if not beside.is_file():
             continue
         try:
-            content = parse_json(beside.read_text(encoding="utf-8"))
+            content = load_strict_json(beside.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"{beside}: states the spacing of {path.name}, but is no JSON: {error}") from error
         if not isinstance(content, dict) or "spacing" not in content:

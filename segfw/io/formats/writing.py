@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segfw.core.errors import DataError, UsageError
 from segfw.core.support.files import atomic_path, writing
 from segfw.core.types import Geometry, IntArray, Shape
-from segfw.io.formats.completeness import require_sound_nifti, require_whole_unread
+from segfw.io.formats.completeness import require_sound_nifti, require_whole
 from segfw.io.formats.endings import (
     INPUT_ONLY_ENDINGS,
     LOSSY_ENDINGS,
@@ -157,6 +157,6 @@ def write_checked(path: Path, ending: str, image: sitk.Image) -> None:
         if ending in NIFTI_ENDINGS:
             require_sound_nifti(path)
         else:
-            require_whole_unread(path, ending, voxels)
+            require_whole(path, ending, voxels)
     except DataError as error:
         raise RuntimeError(f"it was not written as a whole ({error})") from error

@@ -25,7 +25,7 @@ from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.files import write_text
-from segfw.core.support.plain_json import parse_json
+from segfw.core.support.strict_json import load_strict_json
 from segfw.stages.dataset.groups import (
     FoldCases,
     LabelPresence,
@@ -82,7 +82,7 @@ def find_splits(
 def read_splits(path: Path) -> tuple[Fold, ...]:
     """Read folds in nnU-Net's form, a JSON list of {train, val}; `UsageError` that states the form for another one."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = load_strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"split.file: there is no file {path}") from None
     except (OSError, ValueError) as error:

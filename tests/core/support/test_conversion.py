@@ -68,3 +68,9 @@ def test_yaml_leaves_short_exponents_as_text():
 
 def test_numpy_scalars_become_plain():
     assert to_plain({"a": np.float32(0.5), "b": (np.int64(3),)}) == {"a": 0.5, "b": [3]}
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e30])
+def test_integers_beyond_every_use_are_refused(value):
+    with pytest.raises(UsageError, match=r"seed must be an integer of at most 2\^63 - 1, got a larger one"):
+        from_plain(int, value, "seed")

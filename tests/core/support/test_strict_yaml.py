@@ -60,6 +60,8 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a {b: *a}", "a part refers to itself"),
         (LAUGHS, "with its aliases written out it has more than 200000 values"),
         ("[" * 800, "nested too deeply"),
+        ("- " * 800, "nested too deeply"),
+        ("a: [" * 101, "nested too deeply"),
         ("a" * (MAX_CHARACTERS + 1), "file has 4000001 characters, more than the 4000000 that are read"),
         ("1\n---\n2", "expected a single document"),
     ],

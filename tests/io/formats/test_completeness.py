@@ -1,12 +1,14 @@
 """A file whose header is whole and whose voxels are not is told apart without the voxels being read."""
 
+import struct
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
 
 from segfw.core.errors import DataError
-from segfw.io.formats.readers import read_geometry
+from segfw.io.formats.readers import read_geometry, read_image
 
 NOISE = np.random.default_rng(0).integers(0, 60000, (6, 30, 40), np.uint16)
 VOLUMES = [".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz", ".mrc", ".vtk"]
@@ -78,3 +80,28 @@ def test_voxels_as_text_and_long_headers_are_left_to_the_reader(tmp_path):
     image.SetMetaData("Segments", "x" * 70000)
     sitk.WriteImage(image, str(tmp_path / "a.nrrd"), useCompression=True)
     assert read_geometry(tmp_path / "a.nrrd").ndim == 3
+
+
+@pytest.mark.parametrize("spacing", [float("nan"), float("inf")])
+def test_a_spacing_that_is_no_number_is_not_taken_for_a_millimetre(tmp_path, spacing):
+    path = tmp_path / "a.nii"
+    sitk.WriteImage(sitk.GetImageFromArray(NOISE), str(path))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 84, spacing)  # pixdim[2], of the y axis
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"cannot read .*a.nii: .* spacing \(x first\) of \[1.0, {spacing}, 1.0\]"):
+        read_geometry(path)
+
+
+@pytest.mark.parametrize(("lean", "sound"), [(0.001, True), (0.5, False)])
+def test_axes_that_lean_are_refused(tmp_path, lean, sound):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(NOISE), str(path))
+    path.write_bytes(path.read_bytes().replace(b"(0,1,0)", b"(%g,1,0)" % lean, 1))
+    if sound:
+        assert read_geometry(path).ndim == 3
+        return
+    with pytest.raises(DataError, match=r"a.nrrd: the axes in its header are not at right angles; .*; got"):
+        read_geometry(path)
+    with pytest.raises(DataError, match=r"a.nrrd: the axes in its header are not at right angles; .*; got"):
+        read_image([path])

@@ -16,10 +16,12 @@ def header(version, order="<", ndim=3, offset=352):
     if version == 1:
         struct.pack_into(order + "8h2h", head, 40, ndim, 5, 4, 3, 2, 1, 1, 1, 0, 0)
         struct.pack_into(order + "2h", head, 70, 16, 32)
+        struct.pack_into(order + "8f", head, 76, 1, 0.5, 0.75, 2, *[0] * 4)
         struct.pack_into(order + "f", head, 108, offset)
     else:
         struct.pack_into(order + "2h", head, 12, 16, 32)
         struct.pack_into(order + "8q", head, 16, ndim, 5, 4, 3, 2, 1, 1, 1)
+        struct.pack_into(order + "8d", head, 104, 1, 0.5, 0.75, 2, *[0] * 4)
         struct.pack_into(order + "q", head, 168, offset)
     return bytes(head)
 
@@ -31,7 +33,7 @@ def test_every_kind_of_header(tmp_path, version, order, packed):
     content = header(version, order, 4)
     (tmp_path / "a").write_bytes(gzip.compress(content) if packed else content)
     layout = read_layout(tmp_path / "a")
-    assert layout == NiftiLayout((5, 4, 3, 2), type_code=16, bits=32, offset=352, order=order)
+    assert layout == NiftiLayout((5, 4, 3, 2), type_code=16, bits=32, offset=352, order=order, spacing=(0.5, 0.75, 2))
     assert (layout.count, layout.num_bytes) == (120, 352 + 120 * 4)
     assert is_packed(tmp_path / "a") == packed
 
