@@ -39,6 +39,25 @@ def stored_label_values(path: Path, array: NDArray[np.generic]) -> NDArray[np.ge
     return index[place][np.newaxis].astype(np.uint8)
 
 
+def require_sound_chunks(path: Path) -> None:
+    """Raise `DataError` if a chunk of a PNG file states more bytes than are left: room would be made for all of them.
+
+    A file of another format is left to its reader.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(8) != SIGNATURE:
+            return
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if file.tell() + length > size:
+                raise DataError(
+                    f"cannot read {path}: the file is truncated, its part {name.decode('latin-1')!r} states {length} "
+                    f"bytes, {size - file.tell()} are left"
+                )
+            file.seek(length + 4, 1)
+
+
 def _header(path: Path) -> tuple[int, int, NDArray[np.uint8]]:
     """Return (bits per sample, kind of color, palette of shape (entries, 3)); no PNG counts as 8 bits of grey."""
     empty = np.zeros((0, 3), np.uint8)

@@ -40,7 +40,7 @@ from segfw.io.formats.images import (
     same_locale,
     slice_spacing,
 )
-from segfw.io.formats.png import stored_label_values
+from segfw.io.formats.png import require_sound_chunks, stored_label_values
 from segfw.io.formats.text_headers import require_sound_text
 from segfw.io.formats.tiff import read_tiff, tiff_geometry
 from segfw.io.formats.writing import write_label
@@ -126,6 +126,8 @@ def _opened(path: Path, ending: str) -> sitk.ImageFileReader:
     if ending in NIFTI_ENDINGS:
         require_sound_nifti(path)
     require_sound_text(path, ending)
+    if ending in NATURAL_ENDINGS:
+        require_sound_chunks(path)
     reading = _format(path)
     if reading == "GDCMImageIO":
         require_sound_elements(path)

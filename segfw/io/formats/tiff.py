@@ -119,6 +119,12 @@ def tiff_states_spacing(path: Path) -> bool:
         return _layout(tiff, path).spacing is not None
 
 
+def samples_of_tiff(path: Path) -> int:
+    """Return how many values a pixel of a TIFF file's first page has; `DataError` for a damaged file."""
+    with _opened(path) as tiff:
+        return int(tiff.pages.first.samplesperpixel)
+
+
 def write_tiff_label(path: Path, array: IntArray, geometry: Geometry) -> None:
     """Write a label map (Z, Y, X) as pages, compressed; its spacing goes into OME metadata or a file beside it."""
     values = label_values(array)

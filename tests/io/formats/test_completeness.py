@@ -105,3 +105,14 @@ def test_axes_that_lean_are_refused(tmp_path, lean, sound):
         read_geometry(path)
     with pytest.raises(DataError, match=r"a.nrrd: the axes in its header are not at right angles; .*; got"):
         read_image([path])
+
+
+def test_a_part_of_a_png_that_is_longer_than_the_file_is_refused_before_room_is_made(tmp_path):
+    path = tmp_path / "a.png"
+    sitk.WriteImage(sitk.GetImageFromArray((NOISE[0] >> 8).astype(np.uint8)), str(path))
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + struct.pack(">I4s", 201326596, b"sCAL") + content[33:])  # behind the header
+    with pytest.raises(
+        DataError, match=r"cannot read .*a.png: .* its part 'sCAL' states 201326596 bytes, \d+ are left"
+    ):
+        read_geometry(path)
