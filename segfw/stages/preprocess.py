@@ -45,7 +45,7 @@ def run(job: Job) -> StageEnd:
         if orders:
             memory = max(preprocessing_memory(job, name) for name in makers.values())
             work = partial(prepare_case, job.plan, job.dataset.remap)
-            run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
+            run_cases(work, orders, job.settings.executor, "preprocess", memory)
         committed = [store for store, name in makers.items() if _commit(job, name, store, locks[store])]
         if not committed:
             return nothing_to_do(*makers)
