@@ -25,6 +25,7 @@ def connected(settings: ExecutorSettings) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody outside is told of what runs
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(settings.retries))  # else one that never fits is begun for ever
     try:
         import ray
     except ImportError as error:

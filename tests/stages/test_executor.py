@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import DataError, JobError
-from segfw.core.settings.schema import ExecutorSettings
+from segfw.core.settings.schema import IN_PROCESSES, ExecutorSettings
 from segfw.stages import executor
 from segfw.stages.executor import choose_processes, run_cases
 
@@ -101,8 +101,9 @@ def test_the_number_of_processes_follows_from_the_free_memory(monkeypatch, caplo
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     code = (
-        "import sys; from segfw.stages.executor import run_cases; from tests.stages.test_executor import sleep_on;"
-        "run_cases(sleep_on, {'a': sys.argv[1] + '/a', 'b': sys.argv[1] + '/b'}, 2, 'sleep')"
+        "import sys; from segfw.core.settings.schema import ExecutorSettings;"
+        "from segfw.stages.executor import run_cases; from tests.stages.test_executor import sleep_on;"
+        "run_cases(sleep_on, {'a': sys.argv[1] + '/a', 'b': sys.argv[1] + '/b'}, ExecutorSettings(workers=2), 'sleep')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
     assert comes_true(lambda: {path.name for path in tmp_path.iterdir()} == {"a", "b"})
@@ -134,7 +135,7 @@ def comes_true(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def test_nothing_to_do_is_fine(tmp_path):
-    assert run_cases(leave_a_mark, {}, None, "mark") == {}
+    assert run_cases(leave_a_mark, {}, IN_PROCESSES, "mark") == {}
 
 
 def test_lines_come_now_and_then_with_the_time_left(caplog):

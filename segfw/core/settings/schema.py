@@ -186,9 +186,7 @@ class ExecutorSettings:
     workers: int | None = setting(
         None, "cases at once; None chooses from cores and memory, 0 works in the main process"
     )
-    address: str | None = setting(
-        None, "ray: of the cluster, auto or HOST:6379; None: one is started here", literal=True
-    )
+    address: str | None = setting(None, "ray: of the cluster, auto or HOST:6379; None: one is started here")
     retries: int = setting(3, "ray: times that a case is begun again whose node or process was lost")
 
 
