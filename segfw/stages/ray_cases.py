@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.support.words import counted
 from segfw.stages.outcome import Failure, Outcome
-from segfw.stages.ray_cluster import connected, num_of
+from segfw.stages.ray_cluster import cancel, connected, num_of
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -46,8 +46,7 @@ def in_cluster(
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(ready), _outcome(ray, ready, settings.retries)
     finally:
-        for reference in waiting:  # of a command that is interrupted
-            ray.cancel(reference, force=True)
+        cancel(ray, list(waiting))
 
 
 def _work_in(folder: str, work: Callable[[A], Outcome[R]], item: A) -> Outcome[R]:

@@ -2,6 +2,10 @@
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from segfw.core.errors import JobError, UsageError
@@ -12,6 +16,7 @@ from segfw.core.support.words import counted
 log = logging.getLogger(__name__)
 
 INSTALL = 'executor=ray needs Ray, which is not installed: pip install "segfw[ray]"'
+GRACE = 5.0  # seconds
 LOCAL_OBJECTS = (
     256 * 2**20
 )  # bytes for what travels between processes of this machine, which is small: files are shared
@@ -37,13 +42,38 @@ def connected(settings: ExecutorSettings) -> Any:
     if settings.address is None:
         options |= {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": LOCAL_OBJECTS}
     try:
-        ray.init(address=settings.address or "local", **options)
+        with _signals_kept():
+            ray.init(address=settings.address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "on this machine" if settings.address is None else f"at executor.address={settings.address}"
         raise JobError(f"no Ray cluster could be used {where}: {reason}") from error
     log.info("executor: Ray, %s", description(ray))
     return ray
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back what answers signals: Ray would have the program abort on SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)
+
+
+def cancel(ray: Any, tasks: Sequence[Any]) -> None:
+    """End `tasks` of an interrupted command, in order if that takes no longer than a moment, and the connection."""
+    if not tasks:
+        return
+    for task in tasks:
+        ray.cancel(task, force=False)
+    ray.wait(list(tasks), num_returns=len(tasks), timeout=GRACE)
+    ray.shutdown()
 
 
 def environment_of(threads: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from segfw.core.settings.schema import ExecutorSettings
 from segfw.stages.prediction.claims import CaseList
 from segfw.stages.prediction.devices import Order, open_predictor
 from segfw.stages.prediction.flow import Outcome, segment_cases
-from segfw.stages.ray_cluster import connected, environment_of, num_nodes, num_of
+from segfw.stages.ray_cluster import cancel, connected, environment_of, num_nodes, num_of
 
 Tell = Callable[[Outcome], None]
 
@@ -94,8 +94,7 @@ def segment_in_cluster(
                 left.discard(said.name)
                 tell(said)
     finally:
-        for each in open_ones:
-            ray.cancel(each, force=True)
+        cancel(ray, open_ones)
     if len(refusals) == places.tasks:
         raise refusals[0]
     for name in cases.left_of(left):
@@ -125,11 +124,13 @@ def _segment(folder: str, order: Order, threads: int, cases: CaseList) -> Iterat
         except BaseException as error:
             ended.append(error)
         finally:
-            cases.close()
             said.put(None)
 
     threading.Thread(target=work, name="prediction", daemon=True).start()
-    while (outcome := said.get()) is not None:
-        yield outcome
+    try:
+        while (outcome := said.get()) is not None:
+            yield outcome
+    finally:
+        cases.close()  # of a task that is cancelled
     if ended:
         raise ended[0]
