@@ -16,7 +16,7 @@ from segfw.core.cases.dataset import Dataset
 from segfw.core.errors import DataError, UsageError
 from segfw.core.plan import Fingerprint
 from segfw.core.scoring.metrics import TOLERANCE_MM, Summary
-from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.schema import ExecutorSettings, TaskSettings
 from segfw.core.settings.verbs import InferenceOverrides
 from segfw.core.types import Volume
 from segfw.inference.predictor import CasePredictor, Prediction
@@ -156,7 +156,7 @@ def load_dataset(folder: str | Path, name: str | None = None) -> Dataset:
 
 def make_fingerprint(dataset: Dataset, workers: int = 0, scratch: str | Path = ".") -> Fingerprint:
     """Look at every case of `dataset`; sampled voxels (0.4 GB per channel) pass through a file in `scratch`."""
-    return fingerprint_cases(dataset, workers, Path(scratch))
+    return fingerprint_cases(dataset, ExecutorSettings(workers=workers), Path(scratch))
 
 
 def evaluate(
@@ -170,7 +170,9 @@ def evaluate(
 
     `tolerance_mm`: what NSD forgives; None counts voxels and measures neither distances, volumes nor lesions.
     """
-    return evaluate_stage.evaluate(Path(predictions), Path(references), labels, workers, tolerance_mm)
+    return evaluate_stage.evaluate(
+        Path(predictions), Path(references), labels, ExecutorSettings(workers=workers), tolerance_mm
+    )
 
 
 def _paths(image: Any) -> tuple[Path, ...]:

@@ -63,6 +63,10 @@ class Workspace:
         """A folder of preprocessed cases."""
         return self.root / "preprocessed" / name
 
+    def checked_files(self, store: str) -> Path:
+        """What is known of the files of a store as they lie on this disk; the store is the same wherever it is made."""
+        return self.root / ".cache" / f"checked_{store}.json"
+
     def runs(self, name: str) -> Path:
         """All training runs of one variant."""
         return self.root / "runs" / name

@@ -70,6 +70,7 @@ HOMES = {
     "tensorboard": {"tracking"},
     "mlflow": {"tracking"},
     "optuna": {"sweeps"},
+    "ray": {"stages"},
     "joblib": set(),
     "submitit": set(),
     "matplotlib": {"tracking"},
@@ -92,6 +93,7 @@ OPTIONAL = {
     "tensorboard",
     "mlflow",
     "wandb",
+    "ray",
 }  # imported where they are used: slow to load, or perhaps absent
 
 

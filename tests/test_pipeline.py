@@ -442,7 +442,7 @@ def test_predict_and_evaluate(output, tmp_path, capfd):
     assert predicted == {"demo_00.nii.gz", "demo_01.nii.gz"}
     for name in predicted:
         assert same_grid(sitk.ReadImage(str(some / name)), sitk.ReadImage(str(target / name)))
-    assert main(["evaluate", f"predictions={target}", f"references={data / 'labelsTr'}", "workers=0"]) == 0
+    assert main(["evaluate", f"predictions={target}", f"references={data / 'labelsTr'}", "executor.workers=0"]) == 0
     metrics = json.loads((target / "metrics.json").read_text())
     assert [case["case"] for case in metrics["cases"]] == ["demo_00", "demo_01"]
     assert (target / "metrics.csv").is_file()

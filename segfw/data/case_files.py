@@ -6,7 +6,6 @@
     <case>.record.json    the case's geometry, the keys of its locations, size and SHA-256 of the members, and what the
                           case was made from; written last
     manifest.json         how the store was made and every case's files; written when all cases are there
-    checked.json          size and times of the members when they were last known to be whole (`store_check`)
 
 Plain npy, because memory-mapped it is by far the fastest to cut patches from (scripts/benchmarks/store.py, warm, one
 thread, patches of 128 x 128 x 128 and of 40 x 56 x 40): blosc2 takes 4 to 11 times the processor time with LZ4 and 7 to

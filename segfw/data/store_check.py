@@ -1,7 +1,7 @@
 """Finding what a store lacks: cases that are not there, were made from something else, or changed since they were made.
 
-Records are read each time; of the members, only those are hashed whose size or times differ from what `checked.json`
-noted when they were last known to be whole. So an untouched store costs one look at each file, and one that was
+Records are read each time; of the members, only those are hashed whose size or times differ from what a file of notes
+says of when they were last known to be whole. So an untouched store costs one look at each file, and one that was
 copied (copies that keep the modification time have another time of change) is hashed once.
 """
 
@@ -28,7 +28,6 @@ from segfw.data.case_files import (
 
 log = logging.getLogger(__name__)
 
-CHECKED = "checked.json"
 ABSENT = "not there yet"
 FileState = tuple[int, int, int]
 """Bytes, time of modification and of change, in nanoseconds."""
@@ -48,12 +47,12 @@ class _Checked:
     files: dict[str, FileState]
 
 
-def find_lacking(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
+def find_lacking(folder: Path, wanted: Mapping[str, Wanted], notes: Path) -> dict[str, str]:
     """Return the cases of `wanted` that the store in `folder` has yet to get, each with the reason.
 
-    Notes in `checked.json` which files it found whole.
+    Which files it found whole it writes into the file `notes`.
     """
-    noted = _noted(folder)
+    noted = _noted(notes)
     files, lacking = _looked_at(folder, wanted)
     states = {name: _states(folder, members) for name, members in files.items()}
     changed = {name: [f for f, state in found.items() if noted.get(f) != state] for name, found in states.items()}
@@ -65,7 +64,7 @@ def find_lacking(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
             lacking[name] = "; ".join(faults)
     whole = {file: state for name, found in states.items() if name not in lacking for file, state in found.items()}
     if whole != noted:
-        _note(folder, whole)
+        _note(notes, whole)
     return lacking
 
 
@@ -74,14 +73,14 @@ def glance(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, str]:
     return _looked_at(folder, wanted)[1]
 
 
-def note_saved(folder: Path, names: Iterable[str]) -> None:
+def note_saved(folder: Path, names: Iterable[str], notes: Path) -> None:
     """Note the files of cases that were just saved; what was noted before stays, so that later changes are seen."""
-    noted = _noted(folder)
+    noted = _noted(notes)
     states = dict(noted)
     for name in names:
         states |= _states(folder, read_record(folder, name).members.files(name))
     if states | noted != noted:
-        _note(folder, states | noted)
+        _note(notes, states | noted)
 
 
 def _looked_at(folder: Path, wanted: Mapping[str, Wanted]) -> tuple[dict[str, dict[str, Member]], dict[str, str]]:
@@ -124,9 +123,9 @@ def _listed(folder: Path) -> dict[str, ManifestCase]:
         return {}  # an unfinished store, or a manifest to be written again: records say what is needed
 
 
-def _noted(folder: Path) -> dict[str, FileState]:
+def _noted(notes: Path) -> dict[str, FileState]:
     try:
-        return load_json(_Checked, folder / CHECKED).files
+        return load_json(_Checked, notes).files
     except ArtefactError:
         return {}  # every file is hashed
 
@@ -150,9 +149,9 @@ def _differing(folder: Path, files: Mapping[str, Member]) -> list[str]:
     return faults
 
 
-def _note(folder: Path, files: Mapping[str, FileState]) -> None:
-    """Write `checked.json`. Without it, as in a store that cannot be written to, files are hashed again."""
+def _note(notes: Path, files: Mapping[str, FileState]) -> None:
+    """Write the notes. Without them, as in a folder that cannot be written to, files are hashed again."""
     try:
-        write_text(folder / CHECKED, json.dumps(to_plain(_Checked(FORMAT, dict(files)))))
+        write_text(notes, json.dumps(to_plain(_Checked(FORMAT, dict(files)))))
     except OSError as error:
-        log.warning("%s cannot be written (%s): the store is hashed again next time", folder / CHECKED, error.strerror)
+        log.warning("%s cannot be written (%s): the store is hashed again next time", notes, error.strerror)

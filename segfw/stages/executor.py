@@ -1,4 +1,4 @@
-"""Work that goes case by case: in-line or in processes of this machine, with progress by the case's name.
+"""Work that goes case by case: in-line, in processes of this machine or on a Ray cluster, with progress by case.
 
 The function and its arguments are plain, picklable values, so that the same function runs anywhere. A case that fails,
 or whose process is killed, is reported with its own reason at the end; the others are finished first.
@@ -13,20 +13,22 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segfw.core.errors import JobError, SegfwError
+from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.support.cpu import THREADS, available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
 from segfw.core.support.words import counted, in_words
+from segfw.stages.outcome import Failure, Outcome
+from segfw.stages.ray_cases import in_cluster
 
 log = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -46,36 +48,19 @@ LOADED_AT_ONCE = ("segfw.__main__", "segfw.stages.fingerprint", "segfw.stages.pr
 """Loading these takes a second of processor time, which each process would take by itself; PyTorch is not among it."""
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why a case failed. `trace`: of an error that nobody foresaw, else empty."""
-
-    reason: str
-    trace: str = ""
-
-
-@dataclass(frozen=True)
-class _Outcome(Generic[R]):
-    """What became of a case: a result, or a failure."""
-
-    result: R | None = None
-    failure: _Failure | None = None
-
-
 def run_cases(
-    function: Callable[[A], R], cases: Mapping[str, A], workers: int | None, title: str, case_bytes: float = 0.0
+    function: Callable[[A], R], cases: Mapping[str, A], settings: ExecutorSettings, title: str, case_bytes: float = 0.0
 ) -> dict[str, R]:
     """Return {name: function(argument)} for the {name: argument} of `cases`.
 
-    Raises `JobError` that lists every case that failed and why, once the others are done. `workers`: processes, 0 for
-    none, None to choose from cores, free memory and `case_bytes`, the memory that the largest case takes. `function`
-    must be picklable (a module-level function or a partial of one).
+    Raises `JobError` that lists every case that failed and why, once the others are done. `case_bytes`: the memory that
+    the largest case takes, from which processes are chosen. `function` must be picklable (a module-level function or a
+    partial of one).
     """
-    count = choose_processes(workers, len(cases), case_bytes)
     done: dict[str, R] = {}
     failed: dict[str, str] = {}
     work = partial(_attempt, function)
-    outcomes = ((case, work(item)) for case, item in cases.items()) if count < 1 else _in_processes(work, cases, count)
+    outcomes = _outcomes(work, cases, settings, case_bytes)
     with _progress(title, len(cases)) as advance:
         for case, outcome in outcomes:
             if outcome.failure is None:
@@ -88,6 +73,17 @@ def run_cases(
         rows = "\n".join(f"  {case}: {why}" for case, why in sorted(failed.items()))
         raise JobError(f"{title}: {len(failed)} of {counted(len(cases), 'case')} failed, the others are done:\n{rows}")
     return {case: done[case] for case in cases}
+
+
+def _outcomes(
+    work: Callable[[A], Outcome[R]], cases: Mapping[str, A], settings: ExecutorSettings, case_bytes: float
+) -> Iterator[tuple[str, Outcome[R]]]:
+    if settings.name == "ray" and cases and settings.workers != 0:
+        return in_cluster(work, cases, settings, case_bytes)
+    count = choose_processes(settings.workers, len(cases), case_bytes)
+    if count < 1:
+        return ((case, work(item)) for case, item in cases.items())
+    return _in_processes(work, cases, count)
 
 
 def choose_processes(workers: int | None, num_cases: int, case_bytes: float = 0.0) -> int:
@@ -108,25 +104,25 @@ def choose_processes(workers: int | None, num_cases: int, case_bytes: float = 0.
     return count
 
 
-def _attempt(function: Callable[[A], R], item: A) -> _Outcome[R]:
+def _attempt(function: Callable[[A], R], item: A) -> Outcome[R]:
     """Do one case; whatever goes wrong with it, the others shall go on."""
     try:
-        return _Outcome(result=function(item))
+        return Outcome(result=function(item))
     except SegfwError as error:
-        return _Outcome(failure=_Failure(str(error)))
+        return Outcome(failure=Failure(str(error)))
     except Exception as error:
         held = f"its process held up to {peak_memory(os.getpid()) / 2**30:.1f} GB"
         reason = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-        return _Outcome(failure=_Failure(f"{reason} ({held}; the traceback is in the log)", traceback.format_exc()))
+        return Outcome(failure=Failure(f"{reason} ({held}; the traceback is in the log)", traceback.format_exc()))
 
 
 def _in_processes(
-    work: Callable[[A], _Outcome[R]], cases: Mapping[str, A], count: int
-) -> Iterator[tuple[str, _Outcome[R]]]:
+    work: Callable[[A], Outcome[R]], cases: Mapping[str, A], count: int
+) -> Iterator[tuple[str, Outcome[R]]]:
     """Yield outcomes as they come. A process that is killed takes only its own case with it, and is replaced."""
     pool = ProcessPool(count, initializer=_begin_worker, context=_forked_from_a_server())
     try:
-        waiting: dict[Future[_Outcome[R]], str] = {
+        waiting: dict[Future[Outcome[R]], str] = {
             pool.schedule(work, args=(item,)): case for case, item in cases.items()
         }
         with _peaks_of_processes() as peaks:
@@ -134,7 +130,7 @@ def _in_processes(
                 try:
                     outcome = future.result()
                 except ProcessExpired as error:
-                    outcome = _Outcome(failure=_Failure(_killed(error, peaks.get(error.pid, 0), count)))
+                    outcome = Outcome(failure=Failure(_killed(error, peaks.get(error.pid, 0), count)))
                 yield waiting[future], outcome
     finally:
         pool.stop()

@@ -18,7 +18,7 @@ from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.cases.verification import CaseCheck
 from segfw.core.plan import Fingerprint
 from segfw.core.planning.fingerprint import CaseFingerprint, fingerprint_case, pool_fingerprints, samples_per_case
-from segfw.core.settings.schema import VerifySettings
+from segfw.core.settings.schema import ExecutorSettings, VerifySettings
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import take_room, writing
 from segfw.core.support.locks import hold
@@ -86,7 +86,7 @@ def run(job: Job) -> StageEnd:
             settle(known, job.dataset, job.settings)
         fingerprint = make_fingerprint(
             job.dataset,
-            job.settings.executor.workers,
+            job.settings.executor,
             path.parent,
             job.settings.verify.tolerance,
             partial(_conclude, job),
@@ -101,12 +101,12 @@ def run(job: Job) -> StageEnd:
 
 def make_fingerprint(
     dataset: Dataset,
-    workers: int | None,
+    executor: ExecutorSettings,
     scratch: Path,
     tolerance: float = VerifySettings().tolerance,
     accept: Callable[[Sequence[CaseCheck]], None] = refuse_errors,
 ) -> Fingerprint:
-    """Fingerprint every case of `dataset` with `workers` processes; the samples pass through a file in `scratch`.
+    """Fingerprint every case of `dataset` as `executor` says; the samples pass through a file in `scratch`.
 
     The files are read once and checked in passing; `accept` is given the checks and raises where there are errors.
     """
@@ -119,7 +119,7 @@ def make_fingerprint(
         samples.create()
         work = {case.name: (i, case) for i, case in enumerate(dataset.cases)}
         sample = partial(_sample_case, samples, replace(dataset, cases=()), tolerance)
-        results = run_cases(sample, work, workers, "fingerprint")
+        results = run_cases(sample, work, executor, "fingerprint")
         accept([check for check, _ in results.values()])
         return pool_fingerprints([case for _, case in results.values() if case is not None], samples.map_row)
 

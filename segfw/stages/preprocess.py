@@ -46,7 +46,7 @@ def run(job: Job) -> StageEnd:
         if orders:
             memory = max(preprocessing_memory(job, name) for name in makers.values())
             work = partial(prepare_case, job.plan, job.dataset.remap, locks=locks)
-            run_cases(work, orders, job.settings.executor.workers, "preprocess", memory)
+            run_cases(work, orders, job.settings.executor, "preprocess", memory)
         committed = [store for store, name in makers.items() if _commit(job, name, store, locks[store])]
         if not committed:
             return nothing_to_do(*makers)
@@ -58,7 +58,8 @@ def require_store(job: Job, configuration: str) -> None:
     """Raise `ArtefactError` naming the stage to add when a configuration's store is missing, stale or damaged."""
     path = store_folder(job, configuration)
     wanted = wanted_cases(job)
-    refuse_lacking(path, find_lacking(path, wanted) if path.exists() else {}, len(wanted))
+    lacking = find_lacking(path, wanted, job.workspace.checked_files(path.name)) if path.exists() else {}
+    refuse_lacking(path, lacking, len(wanted))
     if set(Store.open(path).cases) != set(wanted):
         raise ArtefactError(f"{path} does not list the cases of the dataset; {REMEDY}")
 
@@ -72,7 +73,7 @@ def _orders(job: Job, stores: Mapping[str, Path]) -> dict[str, Order]:
         remove_remains_below(store)
         if gone := remove_other_cases(store, wanted):
             log.info("preprocess %s: removed cases that the dataset has no more: %s", name, listed_cases(sorted(gone)))
-        lacking = find_lacking(store, wanted)
+        lacking = find_lacking(store, wanted, job.workspace.checked_files(store.name))
         for case in lacking:
             targets[case][name] = store
         if 0 < len(lacking) < len(wanted):
@@ -89,7 +90,7 @@ def _commit(job: Job, name: str, store: Path, lock: Lock) -> bool:
     if _is_whole(store, expected):
         return False
     lock.check()
-    note_saved(store, saved_cases(store))
+    note_saved(store, saved_cases(store), job.workspace.checked_files(store.name))
     commit_store(store, {"spacing": list(job.plan.configuration(name).spacing), DATASET: job.record.content})
     return True
 

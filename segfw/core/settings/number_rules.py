@@ -81,6 +81,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "inference.seed": SEED,
     "inference.memory_gb": ABOVE_0,
     "executor.workers": AT_LEAST_0,
+    "executor.retries": AT_LEAST_0,
     "workers": AT_LEAST_0,
     "tolerance_mm": AT_LEAST_0,
     "threads": AT_LEAST_1,

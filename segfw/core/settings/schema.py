@@ -182,8 +182,16 @@ class SelectionSettings:
 class ExecutorSettings:
     """Who does the work that goes case by case."""
 
-    name: Literal["local"] = setting("local", "processes on this machine")
-    workers: int | None = setting(None, "processes; None chooses from cores and memory, 0 works in the main process")
+    name: Literal["local", "ray"] = setting("local", "processes on this machine, or a Ray cluster (extra: segfw[ray])")
+    workers: int | None = setting(
+        None, "cases at once; None chooses from cores and memory, 0 works in the main process"
+    )
+    address: str | None = setting(None, "ray: of the cluster, auto or HOST:6379; None: one is started here")
+    retries: int = setting(3, "ray: times that a case is begun again whose node or process was lost")
+
+
+IN_PROCESSES = ExecutorSettings()
+"""What is done where nothing is said."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class PredictSettings:
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
     devices: int | str | tuple[int, ...] = setting(1, "how many share the cases; [0, 2]: these; auto: all")
     threads: int | None = setting(None, "CPU threads of PyTorch, for each device; None shares the available cores")
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     inference: InferenceOverrides = field(default_factory=InferenceOverrides)
 
 
@@ -71,7 +72,7 @@ class EvaluateSettings:
         "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
     )
     tolerance_mm: float = setting(1.0, "distance between surfaces that NSD forgives, in mm")
-    workers: int | None = setting(None, "processes; None chooses, 0 works in the main process")
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from segfw.core.cases.task_file import TaskDraft, consecutive, task_text
 from segfw.core.cases.verification import value_counts
 from segfw.core.errors import DataError, UsageError
 from segfw.core.imaging.normalization import scheme_for_channel
+from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.settings.verbs import InitSettings
 from segfw.core.support.files import write_text
 from segfw.core.support.words import by, counted
@@ -58,7 +59,12 @@ def run(settings: InitSettings) -> None:
     images, labels = Path(settings.images), Path(settings.labels)
     pairing = _pair_folders(images, labels)
     _say(*_pair_lines(pairing))
-    surveys = run_cases(survey_case, {case.name: case for case in pairing.cases}, settings.workers, "label values")
+    surveys = run_cases(
+        survey_case,
+        {case.name: case for case in pairing.cases},
+        ExecutorSettings(workers=settings.workers),
+        "label values",
+    )
     values = _values(surveys, labels)
     image = read_image(pairing.cases[0].images)
     _refuse_swapped(settings, values, image)

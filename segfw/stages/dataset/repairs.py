@@ -60,7 +60,7 @@ def repair(verification: Verification, dataset: Dataset, settings: ExperimentSet
     path = _list_path(dataset, next(iter(work.values()))[1][0], settings, fix) if work else None
     if path is not None:
         _require_own(path, dataset, fix)
-    outcomes = run_cases(_repair_case, work, settings.executor.workers, f"verify.fix={fix}") if work else {}
+    outcomes = run_cases(_repair_case, work, settings.executor, f"verify.fix={fix}") if work else {}
     copies = {file: copy for done, _ in outcomes.values() for file, copy in done.items()}
     refused = {file: why for _, refusals in outcomes.values() for file, why in refusals.items()}
     repaired = sum(_is_repairable(fault) and fault.file in copies for fault in verification.errors)

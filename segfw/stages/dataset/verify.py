@@ -58,7 +58,7 @@ def stop_at_missing_files(dataset: Dataset, settings: ExperimentSettings) -> Non
 def verify_cases(dataset: Dataset, settings: ExperimentSettings, content: str = "") -> Verification:
     """Check every case of `dataset`, in parallel. `content`: the hash by which the result will be judged fresh."""
     check = partial(check_case, dataset=replace(dataset, cases=()), tolerance=settings.verify.tolerance)
-    checks = run_cases(check, {case.name: case for case in dataset.cases}, settings.executor.workers, "verify")
+    checks = run_cases(check, {case.name: case for case in dataset.cases}, settings.executor, "verify")
     return conclude(dataset, settings, list(checks.values()), content)
 
 

@@ -19,6 +19,7 @@ from segfw.core.scoring.metrics import (
     summary_to_csv,
     summary_to_json,
 )
+from segfw.core.settings.schema import IN_PROCESSES, ExecutorSettings
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.support.files import require_writable, write_text
 from segfw.core.support.words import counted
@@ -51,10 +52,10 @@ def run(settings: EvaluateSettings) -> None:
     output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
     pairs = _pairs(Path(settings.predictions), Path(settings.references))
     require_writable(output)
-    values = _values(pairs, settings.labels, settings.workers)
+    values = _values(pairs, settings.labels, settings.executor)
     ignore = (settings.labels or {}).get(IGNORE)
     tolerance = settings.tolerance_mm if settings.metrics == "all" else None
-    summary = _evaluate(pairs, values, ignore, settings.workers, tolerance)
+    summary = _evaluate(pairs, values, ignore, settings.executor, tolerance)
     write_text(output, summary_to_json(summary))
     write_text(output.with_suffix(".csv"), summary_to_csv(summary))
     _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))
@@ -67,7 +68,7 @@ def evaluate(
     predictions: Path,
     references: Path,
     labels: Labels | None = None,
-    workers: int | None = None,
+    executor: ExecutorSettings = IN_PROCESSES,
     tolerance_mm: float | None = TOLERANCE_MM,
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
@@ -77,21 +78,21 @@ def evaluate(
     `DataError` when a folder or a reference is missing. References without a prediction are named and left out.
     """
     pairs = _pairs(predictions, references)
-    return _evaluate(pairs, _values(pairs, labels, workers), (labels or {}).get(IGNORE), workers, tolerance_mm)
+    return _evaluate(pairs, _values(pairs, labels, executor), (labels or {}).get(IGNORE), executor, tolerance_mm)
 
 
 def _evaluate(
-    pairs: list[Pair], values: Values, ignore_value: int | None, workers: int | None, tolerance_mm: float | None
+    pairs: list[Pair], values: Values, ignore_value: int | None, executor: ExecutorSettings, tolerance_mm: float | None
 ) -> Summary:
     score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
-    scored = run_cases(score, {pair[0]: pair for pair in pairs}, workers, "evaluate", _case_bytes(pairs))
+    scored = run_cases(score, {pair[0]: pair for pair in pairs}, executor, "evaluate", _case_bytes(pairs))
     return summarize(list(scored.values()))
 
 
-def _values(pairs: list[Pair], labels: Labels | None, workers: int | None) -> Values:
+def _values(pairs: list[Pair], labels: Labels | None, executor: ExecutorSettings) -> Values:
     """Return the value or values of each label or region to score."""
     if labels is None:
-        return _values_in(pairs, workers)
+        return _values_in(pairs, executor)
     values = {str(name): value if isinstance(value, int) else tuple(value) for name, value in labels.items()}
     wrong = [n for n, v in values.items() if v == () or not all(isinstance(one, int) for one in members(v))]
     if wrong:
@@ -158,9 +159,9 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
     return [(name, found[name], known[name]) for name in sorted(found)]
 
 
-def _values_in(pairs: list[Pair], workers: int | None) -> Values:
+def _values_in(pairs: list[Pair], executor: ExecutorSettings) -> Values:
     """Name every value above 0 that occurs in the references after itself."""
-    found = run_cases(_occurring, {name: reference for name, _, reference in pairs}, workers, "label values")
+    found = run_cases(_occurring, {name: reference for name, _, reference in pairs}, executor, "label values")
     values = sorted({value for case in found.values() for value in case if value > 0})
     if not values:
         raise DataError("the references hold no value above 0; name the labels with labels={NAME: VALUE, ...}")

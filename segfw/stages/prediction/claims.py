@@ -7,7 +7,7 @@ is free again: at once on its own computer, elsewhere when the lock has expired.
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -57,6 +57,12 @@ class CaseList:
     def waiting(self) -> tuple[str, ...]:
         """The names of the cases that this command has not taken, and nobody else has finished as far as is known."""
         return tuple(case.name for case in self._waiting)
+
+    def left_of(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return those of `names` that nobody has segmented; the others count as skipped from here on."""
+        left = tuple(case.name for case in self._waiting if case.name in names and not self._is_done(case))
+        self.skipped += len(names) - len(left)
+        return left
 
     def take(self) -> Claimed | Nothing:
         """Claim a case, the next in order that nobody works on."""

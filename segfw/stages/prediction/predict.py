@@ -26,6 +26,7 @@ from segfw.stages.prediction.devices import (
 from segfw.stages.prediction.flow import Outcome, segment_cases
 from segfw.stages.prediction.inputs import find_cases
 from segfw.stages.prediction.outputs import PredictionCase, plan_outputs
+from segfw.stages.prediction.ray_devices import choose_cluster_places, segment_in_cluster
 
 log = logging.getLogger(__name__)
 
@@ -45,23 +46,41 @@ def run(settings: PredictSettings) -> None:
     images = find_cases(source, bundle.plan.channel_names)
     outputs = plan_outputs(images, source, Path(settings.output), inference, settings.inference.output_format)
     with closing(CaseList(outputs, settings.overwrite)) as cases:
-        places = choose_places(settings.accelerator, settings.devices, settings.threads)
-        places = replace(places, numbers=places.numbers[: max(1, cases.size)])
-        log.info("predict: %s; %s; on %s", _counts(cases), _way(bundle, inference), places.description)
         report = _Report(outputs, cases)
-        if cases.size and len(places.numbers) == 1:
-            predictor = predictor_on(places.device, bundle, settings.inference, number=places.numbers[0])
-            segment_cases(predictor, cases.take, report)
-        elif cases.size:
-            del bundle
-            order = Order(model, settings.accelerator, places.device.threads, settings.inference)
-            segment_on_devices(order, places.numbers, cases, report)
+        doing = f"predict: {_counts(cases)}; {_way(bundle, inference)}; on "
+        segment = _in_cluster if settings.executor.name == "ray" else _on_this_machine
+        segment(settings, model, bundle, cases, report, doing)
         counts = len(report.done), cases.skipped, len(report.failed)
     log.info("predict: %d done, %d skipped, %d failed in %.1f s", *counts, time.monotonic() - began)
     if report.failed:
         raise JobError(
             f"predict: {len(report.failed)} of {counted(len(outputs), 'case')} failed, the others are done:{report}"
         )
+
+
+def _on_this_machine(
+    settings: PredictSettings, model: Path, bundle: Bundle, cases: CaseList, report: "_Report", doing: str
+) -> None:
+    places = choose_places(settings.accelerator, settings.devices, settings.threads)
+    places = replace(places, numbers=places.numbers[: max(1, cases.size)])
+    log.info("%s%s", doing, places.description)
+    if cases.size and len(places.numbers) == 1:
+        predictor = predictor_on(places.device, bundle, settings.inference, number=places.numbers[0])
+        segment_cases(predictor, cases.take, report)
+    elif cases.size:
+        order = Order(model, settings.accelerator, places.device.threads, settings.inference)
+        segment_on_devices(order, places.numbers, cases, report)
+
+
+def _in_cluster(
+    settings: PredictSettings, model: Path, bundle: Bundle, cases: CaseList, report: "_Report", doing: str
+) -> None:
+    places = choose_cluster_places(settings.executor, settings.accelerator, settings.devices, settings.threads)
+    places = replace(places, tasks=min(places.tasks, max(1, cases.size)))
+    log.info("%s%s", doing, places.description)
+    if cases.size:
+        order = Order(model, settings.accelerator, places.threads, settings.inference)
+        segment_in_cluster(order, places, settings.executor, cases, report)
 
 
 class _Report:

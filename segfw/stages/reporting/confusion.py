@@ -81,7 +81,7 @@ def _count(job: Job, name: str, by_fold: dict[int, list[SegmentedCase]]) -> dict
     if not tasks:
         return {}
     found = run_cases(
-        confuse_case, tasks, job.settings.executor.workers, f"compare the labels of {name},", _bytes_of_a_case(job)
+        confuse_case, tasks, job.settings.executor, f"compare the labels of {name},", _bytes_of_a_case(job)
     )
     totals: dict[int, Pairs] = {fold: {} for fold in by_fold}
     for (each, _, _), pairs in zip(tasks.values(), found.values(), strict=True):

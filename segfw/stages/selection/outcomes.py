@@ -117,7 +117,7 @@ class Outcomes:
         self._passes += 1
         labels = self.contestant.all_folds[0].run.plan.labels
         title = f"{doing} {self.contestant.name}, pass {self._passes}{examined(steps, labels)}"
-        found = run_cases(function, tasks, self._job.settings.executor.workers, title, _bytes_of(tasks.values()))
+        found = run_cases(function, tasks, self._job.settings.executor, title, _bytes_of(tasks.values()))
         return dict(zip(keys, found.values(), strict=True))
 
     def _remember(self, key: Key, steps: Steps, metrics: CaseMetrics) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.settings.verbs import EvaluateSettings
 from segfw.core.types import Geometry
 from segfw.io.formats.readers import write_label
@@ -18,6 +19,8 @@ from segfw.stages.inspection import evaluate as module
 from segfw.stages.inspection.evaluate import evaluate, run
 from segfw.stages.trainings import runs
 from segfw.training import run as fold
+
+IN_LINE = ExecutorSettings(workers=0)
 
 GRID = Geometry((1.0, 1.0, 2.0), (0.0,) * 3, ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 
@@ -32,12 +35,12 @@ def test_dice_by_hand(tmp_path):
     write(tmp_path / "r", "a", [1, 0, 0, 2])
     write(tmp_path / "p", "b", [1, 0, 0, 0])
     write(tmp_path / "r", "b", [1, 0, 0, 0])
-    summary = evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+    summary = evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
     # label 1: 2*1/(2*1+1) = 2/3 and 1; label 2: 1 in case a, undefined in case b
     assert summary.mean["1"]["dice"] == pytest.approx((2 / 3 + 1) / 2)
     assert summary.mean["2"]["dice"] == 1
     assert summary.foreground_mean["dice"] == pytest.approx((5 / 6 + 1) / 2)
-    union = evaluate(tmp_path / "p", tmp_path / "r", {"background": 0, "any": (1, 2), "two": 2}, workers=0)
+    union = evaluate(tmp_path / "p", tmp_path / "r", {"background": 0, "any": (1, 2), "two": 2}, executor=IN_LINE)
     assert union.mean["any"]["dice"] == pytest.approx((4 / 5 + 1) / 2)
 
 
@@ -46,7 +49,10 @@ def test_maps_of_uncertainty_are_no_segmentations(tmp_path):
         write(tmp_path / "p", name, [1, 0])
     write(tmp_path / "r", "a", [1, 0])
     write(tmp_path / "r", "b_uncertainty", [1, 0])  # a case that happens to be called so
-    assert [case.case for case in evaluate(tmp_path / "p", tmp_path / "r", workers=0).cases] == ["a", "b_uncertainty"]
+    assert [case.case for case in evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE).cases] == [
+        "a",
+        "b_uncertainty",
+    ]
 
 
 def test_a_missing_reference_is_named(tmp_path):
@@ -54,7 +60,7 @@ def test_a_missing_reference_is_named(tmp_path):
     write(tmp_path / "p", "lonely", [1])
     write(tmp_path / "r", "a", [1])
     with pytest.raises(DataError, match=r"no reference for 1 of 2 segmentations: \['lonely'\]"):
-        evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+        evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
 
 
 def two_cases(folder: Path):
@@ -63,18 +69,18 @@ def two_cases(folder: Path):
     write(folder / "r", "a", [1, 1, 1, 0])
     write(folder / "p", "b", [0, 0, 0, 0])
     write(folder / "r", "b", [0, 1, 0, 0])
-    return EvaluateSettings(str(folder / "p"), str(folder / "r"), workers=0)
+    return EvaluateSettings(str(folder / "p"), str(folder / "r"), executor=IN_LINE)
 
 
 def test_spacing_comes_from_the_reference_and_tolerance_from_the_caller(tmp_path):
     two_cases(tmp_path)
     folders = tmp_path / "p", tmp_path / "r"
     # in x only the ends of the row are border: 0 and 1 against 0 and 2, so 0, 2 mm and 0, 2 mm
-    strict, lax = (evaluate(*folders, workers=0, tolerance_mm=tolerance) for tolerance in (1.9, 2))
+    strict, lax = (evaluate(*folders, executor=IN_LINE, tolerance_mm=tolerance) for tolerance in (1.9, 2))
     assert strict.mean["1"]["nsd"] == (0.5 + 0) / 2
     assert lax.mean["1"]["nsd"] == (1 + 0) / 2
     assert lax.mean["1"]["assd_mm"] == 1
-    assert "nsd" not in evaluate(*folders, workers=0, tolerance_mm=None).mean["1"]
+    assert "nsd" not in evaluate(*folders, executor=IN_LINE, tolerance_mm=None).mean["1"]
 
 
 def test_three_files_are_written(tmp_path, caplog):
@@ -111,7 +117,7 @@ def test_only_overlap_under_another_name(tmp_path):
     settings = two_cases(tmp_path)
     run(
         EvaluateSettings(
-            settings.predictions, settings.references, str(tmp_path / "mine"), metrics="overlap", workers=0
+            settings.predictions, settings.references, str(tmp_path / "mine"), metrics="overlap", executor=IN_LINE
         )
     )
     header = (tmp_path / "mine.csv").read_text().splitlines()[0]
@@ -122,7 +128,7 @@ def test_only_overlap_under_another_name(tmp_path):
 def test_labels_that_are_no_numbers_are_refused(tmp_path):
     two_cases(tmp_path)
     with pytest.raises(UsageError, match=r"not so: \['b', 'c'\]"):
-        evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": [], "c": ["x"]}, workers=0)
+        evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": [], "c": ["x"]}, executor=IN_LINE)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +145,13 @@ def test_another_grid_than_the_references_is_refused(tmp_path, grid, message):
     write(tmp_path / "p", "a", [1, 0], grid)
     write(tmp_path / "r", "a", [1, 0])
     with pytest.raises(JobError, match=message):
-        evaluate(tmp_path / "p", tmp_path / "r", workers=0)
+        evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
 
 
 def test_rounding_of_headers_is_forgiven(tmp_path):
     write(tmp_path / "p", "a", [1, 0], replace(GRID, spacing=(1.0, 1.0, 2.0004)))
     write(tmp_path / "r", "a", [1, 0])
-    assert evaluate(tmp_path / "p", tmp_path / "r", workers=0).mean["1"]["dice"] == 1
+    assert evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE).mean["1"]["dice"] == 1
 
 
 def test_a_runs_files_are_called_as_they_are_there():
@@ -160,7 +166,7 @@ def test_the_metrics_of_a_run_are_not_written_over(tmp_path):
     write(folder, "a", [1, 0])
     write(tmp_path / "r", "a", [1, 0])
     with pytest.raises(UsageError, match=r"is the validation of a run, whose metrics\.json must stay"):
-        run(EvaluateSettings(str(folder), str(tmp_path / "r"), workers=0))
-    run(EvaluateSettings(str(folder), str(tmp_path / "r"), output=str(tmp_path / "mine.json"), workers=0))
+        run(EvaluateSettings(str(folder), str(tmp_path / "r"), executor=IN_LINE))
+    run(EvaluateSettings(str(folder), str(tmp_path / "r"), output=str(tmp_path / "mine.json"), executor=IN_LINE))
     assert (tmp_path / "mine.json").exists()
     assert not (folder / "metrics.json").exists()
