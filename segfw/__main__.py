@@ -41,7 +41,7 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tree import changed_text, tree_text
 from segfw.core.support import slurm
 from segfw.core.support.files import write_text, writing
-from segfw.core.support.interruption import leaving_on_sigterm, uninterrupted
+from segfw.core.support.interruption import interruption_behind, leaving_on_sigterm, uninterrupted
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import launched_ranks
 from segfw.sweeps.jobs import SHARED, Swept, variant
@@ -69,6 +69,8 @@ class _Reporting:
     ) -> None:
         if error is None or isinstance(error, SystemExit | KeyboardInterrupt | JobFailed):
             return
+        if (interruption := interruption_behind(error)) is not None:
+            raise interruption
         job = HydraConfig.get() if HydraConfig.initialized() else None
         expected = isinstance(error, SegfwError)
         status = error.exit_status if isinstance(error, SegfwError) else 1

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
 import segfw.__main__ as program
 from segfw.command_line import VERBS
@@ -197,6 +198,18 @@ def test_an_interrupt_is_status_130(capsys, jobs):
 def test_a_termination_is_status_143_and_says_so(capsys, jobs):
     jobs[1].act = lambda settings: os.kill(os.getpid(), signal.SIGTERM)
     assert run(capsys, "+task=Task04") == (143, "", "segfw: terminated\n")
+
+
+@pytest.mark.parametrize(("cause", "status"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_what_unwinding_raises_does_not_hide_an_interruption(capsys, jobs, cause, status):
+    def unwind(settings):
+        try:
+            raise cause
+        finally:
+            raise HydraException("half a node")
+
+    jobs[1].act = unwind
+    assert run(capsys, "+task=Task04")[0] == status
 
 
 def test_a_job_that_slurm_warns_ends_and_has_itself_queued_again(capsys, jobs, monkeypatch):

@@ -109,7 +109,8 @@ def _read(path: Path) -> None:
 
 
 def _pairs(one: Path, two: Path, pattern: str) -> Iterator[tuple[str, Path | None, Path | None]]:
-    names = {str(path.relative_to(root)) for root in (one, two) for path in root.glob(pattern) if path.is_file()}
+    found = [path.relative_to(root) for root in (one, two) for path in root.glob(pattern) if path.is_file()]
+    names = {str(name) for name in found if not any(part.startswith(".tmp-") for part in name.parts)}
     for name in sorted(names):
         ours, theirs = (root / name if (root / name).is_file() else None for root in (one, two))
         yield name, ours, theirs

@@ -68,6 +68,15 @@ def _share(survived: Sequence[int], tried: Sequence[int]) -> str:
     return f"{sum(survived)} / {sum(tried)}" if sum(tried) else ""
 
 
+def _listed(losses: Sequence[str]) -> str:
+    """Return the first loss of each round, and how many more it had."""
+    rounds: dict[str, list[str]] = {}
+    for line in losses:
+        rounds.setdefault(line.split()[1], []).append(line.splitlines()[0])
+    lines = [f"- {found[0]}" + (f" (and {len(found) - 1} more)" if found[1:] else "") for found in rounds.values()]
+    return "\n".join(lines) or "Nothing was lost."
+
+
 def written(outcome: Outcome) -> str:
     """Return the page: the table, how it came about, and the rest of the template."""
     about = machine()
@@ -84,7 +93,7 @@ def written(outcome: Outcome) -> str:
         "median": f"{statistics.median(times):.1f}" if times else "-",
         "slowest": f"{max(times):.1f}" if times else "-",
         "table": told(outcome),
-        "losses": "\n".join(f"- {line.splitlines()[0]}" for line in outcome.losses) or "Nothing was lost.",
+        "losses": _listed(outcome.losses),
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, value in facts.items():

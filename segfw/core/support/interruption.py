@@ -36,6 +36,24 @@ def uninterrupted() -> Iterator[None]:
                 signal.raise_signal(first)
 
 
+def interruption_behind(error: BaseException | None) -> BaseException | None:
+    """Return the Ctrl-C or termination in whose wake `error` was raised; None where there is none.
+
+    What unwinds may meet its own half-made objects, and raise of them what hides why it unwinds.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        ended = isinstance(found, SystemExit) and found.code == EXIT_AFTER_SIGTERM
+        if ended or isinstance(found, KeyboardInterrupt):
+            return found
+        seen.add(id(found))
+        waiting += [found.__cause__, found.__context__]
+    return None
+
+
 @contextmanager
 def leaving_on_sigterm(warned: list[int] | None = None) -> Iterator[None]:
     """End in order on SIGTERM: locks are given back and worker processes ended on the way out.
