@@ -22,8 +22,9 @@ WINDOWS = 5
 class Census:
     """What a process and those below it hold.
 
-    `memory`: bytes, without pages of files, which the system takes back when it likes; of what is shared, each process
-    its share. `handles`: open files; `children`: processes below the first; `shared`: mapped segments of shared memory;
+    `memory`: bytes, without pages of files, which the system takes back when it likes. What processes share counts for
+    each: of a forked one that shares less and less of its parent's, only what it adds must count as growth.
+    `handles`: open files; `children`: processes below the first; `shared`: mapped segments of shared memory;
     `temporary`: files in the folder for temporary ones.
     """
 
@@ -53,10 +54,10 @@ def take_census(pid: int) -> Census:
 
 def _held(pid: int) -> int:
     try:
-        account = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        account = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return 0
-    return 1024 * sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", account, re.MULTILINE)))
+    return 1024 * sum(map(int, re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", account, re.MULTILINE)))
 
 
 def _entries(pid: int, kind: str) -> int:

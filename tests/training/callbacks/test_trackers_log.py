@@ -9,6 +9,7 @@ from segfw.core.labels import LabelSet
 from segfw.core.scoring.counts import Counts
 from segfw.core.scoring.metrics import CaseMetrics, summarize
 from segfw.tracking.fan_out import telling
+from segfw.tracking.trackers import RunEnd
 from segfw.training.callbacks.curves_log import METRICS_FILE, read_rows
 from segfw.training.callbacks.trackers_log import TrackersLog, _draw_patch, case_table, draw_case, scores_of
 from segfw.training.epoch_cost import MEASURED
@@ -33,7 +34,7 @@ def test_every_value_of_every_row_is_told(tmp_path, make_run, fit, io):
         assert {"epoch": call[2], **call[1]} == pytest.approx(row, rel=1e-6)
     assert {"train/loss", "val/loss", "lr", "seconds", "val/patch_dice/core"} <= set(told[0][1])
     assert told[2][1:] == (scores_of(result.scores), 1)
-    assert recorder.told[-1] == ("close", False)
+    assert recorder.told[-1] == ("close", RunEnd.FINISHED)
 
 
 def test_the_table_has_a_row_per_case(tmp_path, make_run, fit, io):
@@ -78,7 +79,7 @@ def test_a_tracker_that_fails_does_not_end_the_training(tmp_path, make_run, fit,
     assert result.epochs == 2
     assert result.scores is not None
     assert "logger recorder fails" in caplog.text
-    assert recorder.told == [("close", True)]
+    assert recorder.told == [("close", RunEnd.FAILED)]
 
 
 def test_worst_and_best_case_are_shown(tmp_path, make_run, fit, io):
