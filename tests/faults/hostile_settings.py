@@ -113,7 +113,9 @@ def judge_value(verb: str, key: str, text: str) -> tuple[str, str]:
         config.load(VERBS[verb].settings, node, VERBS[verb].page)
     except OverrideParseException as error:
         return "refused", str(error)
-    except (UsageError, config.CompositionError) as error:
+    except config.CompositionError as error:  # from the update: Hydra tells it with the word that was given
+        return "refused", str(error)
+    except UsageError as error:
         return ("refused" if _names(str(error), key) else "bug"), str(error)
     except Exception:
         return "bug", traceback.format_exc()[-2000:]
