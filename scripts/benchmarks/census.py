@@ -24,8 +24,8 @@ class Census:
 
     `memory`: bytes, without pages of files, which the system takes back when it likes. What processes share counts for
     each: of a forked one that shares less and less of its parent's, only what it adds must count as growth.
-    `handles`: open files; `children`: processes below the first; `shared`: mapped segments of shared memory;
-    `temporary`: files in the folder for temporary ones.
+    `handles`: open files; `threads`: without W&B's process, whose runtime (Go's) makes them as it needs; `children`:
+    processes below the first; `shared`: mapped segments of shared memory; `temporary`: files in the folder for them.
     """
 
     memory: int
@@ -45,7 +45,7 @@ def take_census(pid: int) -> Census:
     return Census(
         memory=sum(map(_held, tree)),
         handles=sum(_entries(each, "fd") for each in tree),
-        threads=sum(_entries(each, "task") for each in tree),
+        threads=sum(_entries(each, "task") for each in tree if _name(each) != "wandb-core"),
         children=len(tree) - 1,
         shared=sum(_mapped(each) for each in tree),
         temporary=sum(len(files) for _, _, files in os.walk(tempfile.gettempdir())),
@@ -58,6 +58,13 @@ def _held(pid: int) -> int:
     except OSError:
         return 0
     return 1024 * sum(map(int, re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", account, re.MULTILINE)))
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _entries(pid: int, kind: str) -> int:

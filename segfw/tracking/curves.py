@@ -1,5 +1,6 @@
 """The curves of one training, from the rows of its `metrics.csv`."""
 
+import gc
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
     `val/patch_dice/<label>`, `lr`, `seconds`; what is missing or NaN leaves a gap. No rows give empty panels.
     """
     to_png(curves_figure(rows, PAPER), path)
+    gc.collect()  # texts and their canvas, 6 MB, hold one another, and of so few objects the collector takes no notice
 
 
 def curves_figure(rows: Rows, palette: Palette) -> Figure:

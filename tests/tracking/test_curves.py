@@ -1,10 +1,12 @@
 """The drawing of a training: it shows what there is, whatever is missing."""
 
+import gc
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.image import imread
 
 from segfw.tracking.curves import curves_figure, draw_curves
@@ -53,3 +55,10 @@ def test_leaves_gaps_where_a_value_is_missing() -> None:
 def test_many_labels_are_not_drawn_one_by_one() -> None:
     rows = [{"epoch": 0, "val/patch_dice": 0.5, **{f"val/patch_dice/{number}": 0.5 for number in range(9)}}]
     assert [line.get_label() for line in curves_figure(rows, PAPER).axes[1].lines] == ["mean"]
+
+
+def test_a_drawing_leaves_no_canvas_in_memory(tmp_path):
+    gc.collect()
+    before = sum(isinstance(each, RendererAgg) for each in gc.get_objects())
+    draw_curves(curve_rows(3), tmp_path / "curves.png")
+    assert sum(isinstance(each, RendererAgg) for each in gc.get_objects()) == before
