@@ -24,13 +24,9 @@ SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
 
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path, monkeypatch):
-    """Run in an empty folder, and give logging back as it was: Hydra sets it up for each job."""
+    """Run in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

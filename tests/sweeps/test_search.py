@@ -1,6 +1,5 @@
 """A search through the program, with a job that only computes: what trials are given, and what is left of them."""
 
-import logging
 import re
 import shlex
 from pathlib import Path
@@ -19,12 +18,8 @@ LRR = "hydra.sweeper.params: unknown key 'optimizer.lrr', did you mean 'optimize
 
 @pytest.fixture(autouse=True)
 def _surroundings(tmp_path, monkeypatch):
-    """Run in an empty folder, and give logging back as it was: Hydra sets it up for each job."""
+    """Run in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

@@ -41,15 +41,6 @@ def command(tmp_path, *arguments):
     ]
 
 
-@pytest.fixture
-def quiet_log():
-    """Give logging back as it was: Hydra sets it up for each job."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
 def held(handler, start):
     """Give a third of what is left, and then nothing for a while."""
     give(handler, start, send=(len(handler.server.content) - start) // 3)
@@ -111,7 +102,7 @@ def wait_for(part, size):
         (["task.url=null"], 2, "task 'Toy' states no url"),
     ],
 )
-def test_exit_status_of_failures(serve, tmp_path, capsys, quiet_log, words, status, message):
+def test_exit_status_of_failures(serve, tmp_path, capsys, words, status, message):
     site = serve(archive())
     roots = [f"data_root={tmp_path}/data", f"output_root={tmp_path}/out"]
     usual = ["task.name=Toy", f"task.url={site.url}", f"task.md5={'0' * 32}"]

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from segfw.core.errors import DataError
-from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.schema import ExecutorSettings, TaskSettings
 from segfw.io.datasets.phantom import make_phantom_dataset
 from segfw.stages.dataset.raw import find_dataset, scan
 from segfw.stages.fingerprint import make_fingerprint
@@ -90,9 +90,9 @@ def test_files_are_read_as_remap_says(phantom, tmp_path, monkeypatch):
     dataset = load_or_scan(task, phantom, Workspace(tmp_path)).dataset
     dataset = dataclasses.replace(dataset, cases=dataset.cases[:2])
     assert dataset.labels.values == {"background": 0, "core": 1, "rest": 2}
-    assert len(make_fingerprint(dataset, 0, tmp_path).cases) == 2
+    assert len(make_fingerprint(dataset, ExecutorSettings(workers=0), tmp_path).cases) == 2
     with pytest.raises(DataError, match=r"demo_00 +error +label-values"):
-        make_fingerprint(dataclasses.replace(dataset, remap={}), 0, tmp_path)
+        make_fingerprint(dataclasses.replace(dataset, remap={}), ExecutorSettings(workers=0), tmp_path)
 
 
 def test_a_folder_of_slices_is_hashed_as_one_file(phantom, tmp_path):

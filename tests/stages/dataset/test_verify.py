@@ -168,7 +168,7 @@ def test_python_callers_get_the_errors_too(folder, output):
     write(label_file(folder, "bob"), label_of("bob"), origin=(1, 0, 0))
     dataset = prepare(settings_of(folder, output)).dataset
     with pytest.raises(DataError, match=r"3 cases: 1 error in 1 case, no warning:\n.*\nbob .*origin \(1, 0, 0\)"):
-        fingerprint.make_fingerprint(dataset, 0, output)
+        fingerprint.make_fingerprint(dataset, ExecutorSettings(workers=0), output)
 
 
 # --- repaired copies -----------------------------------------------------------------------------------------------
