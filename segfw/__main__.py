@@ -98,17 +98,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warned: list[int] = []
     try:
-        with _Reporting(), leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
-            return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
+        with leaving_on_sigterm(warned if slurm.warns(os.environ) else None):
+            try:
+                with _Reporting():
+                    return _run(parse_command(sys.argv[1:] if arguments is None else list(arguments)))
+            except SystemExit as error:
+                if error.code == EXIT_AFTER_SIGTERM:
+                    with uninterrupted():  # SLURM may warn again, and srun ends all tasks when one has ended
+                        complain(slurm.requeue(os.environ) if warned else "terminated")
+                raise
     except JobFailed as error:
         return int(error.args[0])
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
     except SystemExit as error:
-        if error.code == EXIT_AFTER_SIGTERM:
-            with uninterrupted():  # srun ends all tasks when one has ended
-                complain(slurm.requeue(os.environ) if warned else "terminated")
         return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 

@@ -210,9 +210,15 @@ def test_what_unwinding_raises_does_not_hide_an_interruption(capsys, jobs, cause
 
 def test_a_job_that_slurm_warns_ends_and_has_itself_queued_again(capsys, jobs, monkeypatch):
     before, asked = signal.getsignal(signal.SIGUSR1), []
+
+    def requeue(job):
+        os.kill(os.getpid(), signal.SIGUSR1)  # a second warning
+        asked.append(job["SLURM_JOB_ID"])
+        return "queued"
+
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
-    monkeypatch.setattr("segfw.core.support.slurm.requeue", lambda job: asked.append(job["SLURM_JOB_ID"]) or "queued")
+    monkeypatch.setattr("segfw.core.support.slurm.requeue", requeue)
     jobs[1].act = lambda settings: os.kill(os.getpid(), signal.SIGUSR1)
     assert run(capsys, "+task=Task04") == (143, "", "segfw: queued\n")
     assert asked == ["12"]

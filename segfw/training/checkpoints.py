@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from segfw.core.errors import ArtefactError, TimeIsOver
-from segfw.core.support.files import atomic_path, remove_remains
+from segfw.core.support.files import atomic_path, remove_remains, temporary_beside
 from segfw.nn.torch_file import check_tensors, read_torch_file
 from segfw.training.clock import STEPS_BETWEEN_READINGS
 from segfw.training.leaving import Leaving
@@ -162,7 +161,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def _keep(path: Path, older: Path) -> None:
     """Give the file at `path` the name `older` as well; where there are no hard links, instead."""
-    spare = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{older.name}")
+    spare = temporary_beside(older)
     try:
         os.link(path, spare)
     except OSError:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segfw.core.errors import ArtefactError
-from segfw.core.support.locks import hold
+from segfw.core.support.locks import Held, hold
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def _claim(folder: Path, cards: Sequence[str], held: ExitStack) -> int | None:
     for number, card in enumerate(cards):
         try:
             held.enter_context(hold(folder / f"{host}_{card.replace('/', '_')}.lock", f"card {card}", wait=False))
-        except ArtefactError:
+        except Held:
             continue
         return number
     return None

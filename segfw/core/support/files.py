@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffixes, so that writers which look at them work, and begins with a dot, so that
     listings skip it. Raises `WriteError` where the system does not let it be written.
     """
-    temporary = _beside(path)
+    temporary = temporary_beside(path)
     try:
         with writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,11 @@ def write_error(path: Path, error: OSError) -> WriteError:
     return explained
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a new name beside `path` for what is not whole yet; `remove_remains(path)` finds what is left there."""
+    return path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` at once or not at all."""
     with atomic_path(path) as temporary:
@@ -83,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` at once or not at all, without waiting for the disk: after a power cut it may be gone."""
-    temporary = _beside(path)
+    temporary = temporary_beside(path)
     try:
         with writing(path):
             temporary.write_text(text, encoding="utf-8")
@@ -101,7 +106,7 @@ def take_room(path: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise `WriteError` where a file could not be written at `path`, before work that it would be the end of."""
-    temporary = _beside(path)
+    temporary = temporary_beside(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -110,27 +115,19 @@ def require_writable(path: Path) -> None:
 
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
-    grave = _beside(folder)
+    grave = temporary_beside(folder)
     folder.rename(grave)
     shutil.rmtree(grave)
 
 
 def remove_remains(path: Path) -> None:
     """Remove what a killed process left beside `path` in writing or discarding it. Only for the holder of its lock."""
-    for remains in path.parent.glob(f".tmp-????????-{glob.escape(path.name)}"):
-        if remains.is_dir():
-            shutil.rmtree(remains, ignore_errors=True)
-        else:
-            remains.unlink(missing_ok=True)
+    _remove_all(path.parent.glob(f".tmp-????????-{glob.escape(path.name)}"))
 
 
 def remove_remains_below(folder: Path) -> None:
     """Remove what killed processes left anywhere below `folder`, if it is there. Only for the holder of its lock."""
-    for remains in list(folder.rglob(".tmp-????????-*")):
-        if remains.is_dir():
-            shutil.rmtree(remains, ignore_errors=True)
-        else:
-            remains.unlink(missing_ok=True)
+    _remove_all(folder.rglob(".tmp-????????-*"))
 
 
 def sha256(path: Path) -> str:
@@ -139,8 +136,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+def _remove_all(found: Iterable[Path]) -> None:
+    for remains in list(found):
+        if remains.is_dir() and not remains.is_symlink():
+            shutil.rmtree(remains, ignore_errors=True)
+        else:
+            remains.unlink(missing_ok=True)
 
 
 def _remove(temporary: Path) -> None:

@@ -16,24 +16,26 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def uninterrupted() -> Iterator[None]:
     """Let what would interrupt the block wait until it has ended; in other than the main thread nothing does.
 
+    That is Ctrl-C, SIGTERM, and those of SLURM's warnings that somebody answers.
     For short steps only: a block that hangs could not be left.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived: list[tuple[int, FrameType | None]] = []
-    before = {number: signal.signal(number, lambda *received: arrived.append(received)) for number in SIGNALS}
+    arrived: dict[int, FrameType | None] = {}
+    answered = (*SIGNALS, *(number for number in WARNINGS if callable(signal.getsignal(number))))
+    before = {number: signal.signal(number, arrived.setdefault) for number in answered}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for first, frame in arrived[:1]:
-            handler = before[signal.Signals(first)]
+        for number, frame in arrived.items():
+            handler = before[signal.Signals(number)]
             if callable(handler):
-                handler(first, frame)
+                handler(number, frame)
             else:
-                signal.raise_signal(first)
+                signal.raise_signal(number)
 
 
 def interruption_behind(error: BaseException | None) -> BaseException | None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -22,6 +23,7 @@ from segfw.core.errors import ArtefactError
 from segfw.core.support.files import writing
 from segfw.core.support.interruption import uninterrupted
 from segfw.core.support.parents import started_at
+from segfw.core.support.strict_json import load_strict_json
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,10 @@ EXPIRY = 120.0
 HEARTBEAT = 15.0
 UNSIGNED = 10.0
 """Seconds after which a lock file without an owner is one of a process that was killed before it could sign."""
+
+
+class Held(ArtefactError):
+    """A lock has a living owner, whom the message names."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,12 @@ class Lock:
         owner = _owner(self.path)
         if owner.get("token") == self.token:
             return
-        if self.path.exists():
-            why = f"it was not renewed for {EXPIRY:.0f} s and {_describe(owner)} took it"
+        if owner:
+            why = f"{_describe(owner)} took it, as it was removed or not renewed for {EXPIRY:.0f} s"
+        elif self.path.exists():
+            why = "its file no longer says who holds it"
         else:
-            why = "it is gone: another command took it and is done, or its folder was removed"
+            why = "its file is gone: it was removed, or another command took it and is done"
         raise ArtefactError(f"lost the lock {self.path}: {why}; nothing was committed, give the command again")
 
     def _try(self) -> bool:
@@ -124,7 +132,8 @@ def owner_of(path: Path) -> Owner | None:
 def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
     """Hold the lock file `path` while the block runs; `what` names the artefact in messages.
 
-    Waits for a living owner, saying so once; with `wait=False` raises `ArtefactError` that names the owner instead.
+    Waits for a living owner, saying so once; with `wait=False` raises `Held` that names the owner instead.
+    Raises `ArtefactError` where something else is in the lock's place.
     """
     lock = Lock(path)
     stop = threading.Event()
@@ -144,22 +153,33 @@ def hold(path: Path, what: str, wait: bool = True) -> Iterator[Lock]:
 def _acquire(lock: Lock, what: str, wait: bool) -> None:
     told = False
     while not lock._try():
+        _require_file(lock.path)
         dead = _dead_owner(lock.path, _now_beside(lock.path))
         if dead is not None:
             _break(lock.path, dead)
             continue
         owner = _describe(_owner(lock.path))
         if not wait:
-            raise ArtefactError(f"{what} is being written by {owner} (lock {lock.path})")
+            raise Held(f"{what} is being written by {owner} (lock {lock.path})")
         if not told:
             log.info("%s is being written by %s; waiting", what, owner)
             told = True
         time.sleep(1.0)
 
 
+def _require_file(path: Path) -> None:
+    """Raise `ArtefactError` for what no command has made: it would neither be given back nor expire."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # given back in the meantime
+        return
+    if not stat.S_ISREG(mode):
+        raise ArtefactError(f"{path} is in the place of a lock; remove it")
+
+
 def _owner(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_strict_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -8,7 +8,6 @@ to case; the grids are really sampled along their (flipped, permuted, tilted) ax
 
 import json
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from segfw.core.support.files import remove_remains, write_text, writing
+from segfw.core.support.files import remove_remains, temporary_beside, write_text, writing
 from segfw.core.support.locks import hold
 from segfw.core.types import BoolArray, FloatArray, IntArray
 from segfw.io.formats.writing import write_checked
@@ -65,7 +64,7 @@ def make_phantom_dataset(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
-    temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
+    temporary = temporary_beside(folder)
     try:
         names = [f"demo_{number:02}" for number in range(NUM_CASES)]
         for number, name in enumerate(names):

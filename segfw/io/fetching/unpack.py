@@ -7,12 +7,12 @@ something else on another system, refuses the whole archive. What is unpacked ap
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from segfw.core.errors import DataError, JobError
+from segfw.core.support.files import temporary_beside
 from segfw.io.fetching.archives import BLOCK, DAMAGE, DamagedArchive, Member, archive_kind, members
 from segfw.io.fetching.fetch import require_space
 
@@ -30,7 +30,7 @@ def unpack(archive: Path, folder: Path, check: Callable[[], None]) -> None:
     `check` is called before the renaming and may forbid it by raising. Raises `DamagedArchive`, `DataError` for
     content that is refused, and `JobError` for a full disk.
     """
-    temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
+    temporary = temporary_beside(folder)
     temporary.mkdir()
     try:
         try:

@@ -7,7 +7,6 @@ format that can; PNG, BMP and TIFF never say it, which is what their users expec
 import logging
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from segfw.core.errors import DataError, UsageError
-from segfw.core.support.files import atomic_path, writing
+from segfw.core.support.files import atomic_path, temporary_beside, writing
 from segfw.core.types import Geometry, IntArray, Shape
 from segfw.io.formats.completeness import require_sound_nifti, require_whole
 from segfw.io.formats.endings import (
@@ -125,11 +124,10 @@ def _warn_of_lost_geometry(path: Path, geometry: Geometry) -> None:
 
 def _write_pair(path: Path, ending: str, image: sitk.Image) -> None:
     """Write a header and its voxels' file, which the header names: under their names in a folder aside, then moved."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+    aside = temporary_beside(path)
     try:
         with writing(path, aside / path.name):
+            aside.mkdir(parents=True)
             _write_whole(aside / path.name, ending, image)
             for file in sorted(aside.iterdir(), key=lambda file: file.name == path.name):
                 with file.open("rb") as content:

@@ -3,15 +3,16 @@
 import logging
 import shlex
 import shutil
-import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from segfw.core.errors import UsageError
 from segfw.core.scoring.postprocessing import step_in_words
 from segfw.core.settings.verbs import ExportSettings
-from segfw.core.support.files import discard, sha256
+from segfw.core.support.files import remove_remains, sha256, temporary_beside
+from segfw.core.support.locks import Lock, hold
 from segfw.inference.bundle import load_bundle, save_zip
 from segfw.interop.nnunet_export import write_trained_model
 from segfw.interop.nnunet_folder import DATASET, PLANS
@@ -34,9 +35,11 @@ def _zip(model: Path, output: Path, settings: ExportSettings) -> None:
     target = output / f"{model.absolute().name.removesuffix('.zip')}.zip" if output.is_dir() else output
     if target.suffix.lower() != ".zip":
         raise UsageError(f"output: a file whose name ends in .zip, or a folder for it, got {output}")
-    if target.exists() and not settings.overwrite:
-        raise UsageError(f"output: {target} is there already; overwrite=true replaces it")
-    save_zip(target, model)
+    with _hold(target):
+        remove_remains(target)
+        if target.exists() and not settings.overwrite:
+            raise UsageError(f"output: {target} is there already; overwrite=true replaces it")
+        save_zip(target, model)
     checksum = sha256(target)
     log.info("export: wrote %s (%.1f MB, SHA-256 %s)", target, target.stat().st_size / 1e6, checksum)
     log.info(
@@ -80,7 +83,38 @@ def _nnunet(model: Path, output: Path, settings: ExportSettings) -> None:
 
 
 def _write_folder(output: Path, write: Callable[[Path], None], overwrite: bool, names: tuple[str, ...]) -> None:
-    """Let `write` fill a temporary folder that then takes the name `output`.
+    """Let `write` fill a temporary folder that then takes the name `output`, if `_require_replaceable` allows it."""
+    former = output.with_name(f".former-{output.name}")
+    with _hold(output) as lock:
+        _settle(output, former)
+        _require_replaceable(output, overwrite, names)
+        temporary = temporary_beside(output)
+        try:
+            write(temporary)
+            lock.check()
+            try:
+                if output.exists():
+                    output.rename(former)
+                temporary.rename(output)
+            finally:
+                _settle(output, former)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hold(output: Path) -> AbstractContextManager[Lock]:
+    return hold(output.with_name(f".{output.name}.lock"), f"the export {output}")
+
+
+def _settle(output: Path, former: Path) -> None:
+    """Put back the `former` export that no new one has followed, else remove it, and whatever killed commands left."""
+    if former.exists():
+        former.rename(temporary_beside(output) if output.exists() else output)
+    remove_remains(output)
+
+
+def _require_replaceable(output: Path, overwrite: bool, names: tuple[str, ...]) -> None:
+    """Raise `UsageError` for what may not be replaced.
 
     What is there is replaced only with `overwrite`, and only if it holds nothing but files called as those of this
     format, `names`: a folder that was meant otherwise is not lost.
@@ -95,15 +129,6 @@ def _write_folder(output: Path, write: Callable[[Path], None], overwrite: bool, 
                 f"output: {foreign[0] if foreign else output} is not of an earlier export of this format; "
                 "name another folder, or remove it by hand"
             )
-    temporary = output.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{output.name}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write(temporary)
-        if output.exists():
-            discard(output)
-        temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 FORMATS: dict[str, Callable[[Path, Path, ExportSettings], None]] = {"zip": _zip, "onnx": _onnx, "nnunet": _nnunet}

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from segfw.core.errors import ArtefactError
 from segfw.core.support.files import remove_remains
 from segfw.core.support.interruption import uninterrupted
-from segfw.core.support.locks import Lock, hold
+from segfw.core.support.locks import Held, Lock, hold
 from segfw.stages.prediction.outputs import PredictionCase
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class CaseList:
         path = case.target.with_name(f".{case.target.name}.lock")
         try:
             lock = release.enter_context(hold(path, case.name, wait=False))
-        except ArtefactError as error:
+        except Held as error:
             self._owner = str(error)
             return None
         if self._remains:

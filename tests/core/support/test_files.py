@@ -4,7 +4,14 @@ import hashlib
 
 import pytest
 
-from segfw.core.support.files import atomic_path, remove_remains, remove_remains_below, sha256, write_text
+from segfw.core.support.files import (
+    atomic_path,
+    remove_remains,
+    remove_remains_below,
+    sha256,
+    temporary_beside,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -48,5 +55,7 @@ def test_remains_of_a_killed_command_are_removed(tmp_path):
     for name in (".tmp-0123abcd-[1]", ".tmp-0123abcd-1", "[1]"):
         (tmp_path / name / "sub").mkdir(parents=True)
     (tmp_path / ".tmp-89abcdef-[1]").write_text("half")
+    temporary_beside(tmp_path / "[1]").symlink_to(tmp_path / "[1]")
     remove_remains(tmp_path / "[1]")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-1", "[1]"]
+    assert (tmp_path / "[1]" / "sub").is_dir()

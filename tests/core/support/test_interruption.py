@@ -35,6 +35,24 @@ def test_handlers_are_those_of_before_and_are_called_once(number):
         signal.signal(number, before)
 
 
+def test_a_warning_that_somebody_answers_waits_and_hides_nothing_else():
+    calls = []
+    numbers = (signal.SIGUSR1, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *received: calls.append(received[0])) for number in numbers}
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGTERM)
+            assert not calls
+        assert calls == [signal.SIGUSR1, signal.SIGTERM]
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        with uninterrupted():
+            assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -107,6 +107,39 @@ def test_an_unreadable_lock_waits_for_expiry(tmp_path):
         pass
 
 
+def test_a_lock_of_endless_brackets_says_nothing(tmp_path):
+    path = tmp_path / "x.lock"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ArtefactError, match=r"process \? on \?"), hold(path, "x", wait=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: path.symlink_to("nowhere"), lambda path: path.mkdir(), os.mkfifo],
+    ids=["dangling link", "folder", "pipe"],
+)
+def test_what_is_in_the_place_of_a_lock_is_named_at_once(tmp_path, make):
+    path = tmp_path / "x.lock"
+    make(path)
+    with pytest.raises(ArtefactError, match=r"x\.lock is in the place of a lock; remove it") as told, hold(path, "x"):
+        pass
+    assert not isinstance(told.value, locks.Held)  # whoever tries others in turn must not take it for a busy one
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "its file is gone: it was removed"), ("{}", "no longer says who holds it")]
+)
+def test_a_lost_lock_tells_no_more_than_is_known(tmp_path, content, why):
+    path = tmp_path / "x.lock"
+    with hold(path, "x") as lock:
+        path.unlink() if content is None else path.write_text(content)
+        with pytest.raises(ArtefactError, match=f"lost the lock .*{why}") as told:
+            lock.check()
+    assert "not renewed" not in str(told.value)
+
+
 def test_an_interruption_right_after_the_file_was_made_leaves_none(tmp_path, monkeypatch):
     def interrupted(descriptor):
         raise KeyboardInterrupt

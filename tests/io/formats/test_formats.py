@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segfw.core.errors import DataError, UsageError
+from segfw.core.support.files import remove_remains
 from segfw.core.types import Geometry
 from segfw.io.datasets.listing import image_files
 from segfw.io.formats.endings import NATURAL_ENDINGS, UNDIRECTED_ENDINGS, VOLUME_ENDINGS
@@ -117,6 +118,15 @@ def test_truncated_file_of_a_rare_format_is_named(tmp_path, ending):
     voxels.write_bytes(voxels.read_bytes()[: voxels.stat().st_size * 6 // 10])
     with pytest.raises(DataError, match=rf"cannot read .*a\.({ending[1:]}|img): ."):
         read_image([path])
+
+
+def test_what_a_kill_leaves_of_two_files_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("segfw.io.formats.writing.shutil.rmtree", lambda *_, **__: None)  # as one that is killed
+    write_label(tmp_path / "a.mhd", np.zeros((2, 3, 4), int), plain_geometry((1.0,) * 3))
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_remains(tmp_path / "a.mhd")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mhd", "a.zraw"]
 
 
 def nifti_header(path, axes, pack=False):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ from segfw.core.settings.verbs import ExportSettings
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.stages.models import export
 from tests.inference.tiny_model import make_bundle, make_plan
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
 
 
 @pytest.fixture
@@ -91,6 +96,73 @@ def test_a_failed_export_leaves_nothing(model, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no"):
         export.run(settings(model, "onnx", tmp_path / "out"))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def onnx(monkeypatch):
+    """Let the export for onnxruntime be one file that holds the text it is called with."""
+
+    def call(model, output, text, overwrite=False):
+        def write(bundle, folder, trust_code):
+            folder.mkdir()
+            (folder / "model.json").write_text(text)
+            return {}
+
+        monkeypatch.setattr(export, "export_onnx", write)
+        export.run(settings(model, "onnx", output, overwrite))
+
+    return call
+
+
+def test_what_killed_exports_left_is_removed(model, tmp_path, onnx):
+    for name in ("out", "shared.zip"):
+        (tmp_path / f".tmp-0123abcd-{name}").mkdir()
+    onnx(model, tmp_path / "out", "new")
+    export.run(settings(model, "zip", tmp_path / "shared.zip"))
+    assert {path.name for path in tmp_path.iterdir()} == {"my.model", "out", "shared.zip"}
+
+
+@pytest.mark.parametrize("renamed", [1, 2, 3])
+def test_a_kill_while_an_export_is_replaced_loses_neither(model, tmp_path, monkeypatch, onnx, renamed):
+    """After `renamed` of: the old one aside, the new one in, the old one to what is removed."""
+    output = tmp_path / "out"
+    onnx(model, output, "old")
+    rename, done = Path.rename, []
+
+    def killed(path, target):
+        if len(done) == renamed:
+            raise Killed
+        done.append(target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    monkeypatch.setattr(export.shutil, "rmtree", lambda *_, **__: None)
+    if renamed < 3:
+        with pytest.raises(Killed):
+            onnx(model, output, "new", overwrite=True)
+    else:
+        onnx(model, output, "new", overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="out is there already"):
+        export.run(settings(model, "onnx", output))
+    assert (output / "model.json").read_text() == ("old" if renamed == 1 else "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"my.model", "out"}
+
+
+def test_a_new_export_that_cannot_take_the_name_leaves_the_old(model, tmp_path, monkeypatch, onnx):
+    onnx(model, tmp_path / "out", "old")
+    rename = Path.rename
+
+    def refused(path, target):
+        if path.name.startswith(".tmp-"):
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="no"):
+        onnx(model, tmp_path / "out", "new", overwrite=True)
+    assert (tmp_path / "out/model.json").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"my.model", "out"}
 
 
 def test_an_onnx_folder_names_its_differences(model, tmp_path, monkeypatch, caplog):
