@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,22 @@ def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[s
     except yaml.YAMLError as error:
         raise UsageError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from error
     except UNEXPLAINED as error:
-        kind = type(error).__name__
+        kind, node = type(error).__name__, _being_built(error)
+        if node is not None:
+            place = " ".join(str(node.start_mark).split())
+            raise UsageError(
+                f"a file of the configuration is no YAML: a value cannot be built: {kind}: {error} {place}"
+            ) from error
         raise UsageError(f"cannot compose {' '.join(command.words)!r}: {kind}: {error}") from error
+
+
+def _being_built(error: BaseException) -> yaml.Node | None:
+    """Return the innermost value of a file that was being built when a constructor of PyYAML's failed over it.
+
+    `!!map 1` and `!!bool x` are a ValueError and a KeyError that do not say where; the calls they ended hold it.
+    """
+    calls = [frame.f_locals.get("node") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((node for node in reversed(calls) if isinstance(node, yaml.Node)), None)
 
 
 def _search_path(command: Command) -> list[str]:

@@ -175,7 +175,7 @@ def load_yaml(path: Path) -> Any:
     """Return the plain content of a YAML file; `ArtefactError` if it is missing or not YAML."""
     try:
         return load_plain_yaml(read_artefact(path))
-    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-99-99 is a ValueError
+    except yaml.YAMLError as error:
         raise ArtefactError(f"{path} is not valid YAML: {error}") from error
 
 

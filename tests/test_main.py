@@ -349,6 +349,8 @@ def test_predicting_loads_nothing_that_only_training_needs(tmp_path):
     [
         ("name: M\nchanels: [CT]\n", "task/Own.yaml: unknown key 'task.chanels', did you mean 'task.channels'?"),
         ("name: [M\n", "a file of the configuration is no YAML: while parsing"),
+        ("name: !!map 1\n", "a file of the configuration is no YAML: a value cannot be built: ValueError: not enough"),
+        ("name: !!bool x\n", "a value cannot be built: KeyError: 'x' in "),
         ("- a\n", "task/Own.yaml must hold key: value lines, got a list"),
     ],
 )

@@ -40,11 +40,11 @@ def curves_figure(rows: Rows, palette: Palette) -> Figure:
     _draw_dice(dice, rows, palette)
     set_title(rate, palette, "Learning rate")
     _plot(rate, rows, "lr", "", colors[0], 1.6)
-    rate.set_ylim(0, 1.1 * max((row.get("lr", 0.0) for row in rows), default=0.0) or 1.0)
+    rate.set_ylim(0, _top(rows, "lr"))
     rate.yaxis.set_major_formatter("{x:g}")
     set_title(seconds, palette, "Time per epoch", "s")
     _plot(seconds, rows, "seconds", "", colors[0], 1.2)
-    seconds.set_ylim(0, 1.1 * max((row.get("seconds", 0.0) for row in rows), default=0.0) or 1.0)
+    seconds.set_ylim(0, _top(rows, "seconds"))
     last = max((row["epoch"] + 1 for row in rows), default=1)
     for panel in (losses, dice, rate, seconds):
         panel.set_xlim(0, last * 1.02 if last > 1 else 2)
@@ -77,7 +77,7 @@ def folds_figure(folds: Mapping[str, Rows], palette: Palette) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
     panels[2].set_ylim(0, 1)
-    panels[3].set_ylim(0, 1.1 * max((r.get("seconds", 0.0) for rows in folds.values() for r in rows), default=0.0) or 1)
+    panels[3].set_ylim(0, _top([row for rows in folds.values() for row in rows], "seconds"))
     for panel in panels[2:]:
         panel.set_xlabel("finished epochs", fontsize=8.5, color=palette.muted)
     if panels[0].lines:
@@ -91,6 +91,11 @@ def thinned(rows: Rows, most: int = MOST_EPOCHS) -> Rows:
     if size <= 1:
         return rows
     return [_mean(rows[begin : begin + size]) for begin in range(0, len(rows), size)]
+
+
+def _top(rows: Rows, key: str) -> float:
+    """Return the upper limit of a panel that shows a column from 0 on; 1 where it has no finite value above 0."""
+    return 1.1 * max((row[key] for row in rows if 0 < row.get(key, math.nan) < math.inf), default=1 / 1.1)
 
 
 def _mean(rows: Rows) -> dict[str, float]:

@@ -26,7 +26,8 @@ from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import ALONE, Ranks
 from segfw.core.support.words import counted, in_words
 from segfw.nn.schedules import learning_rate_factor
-from segfw.training.callbacks.curves_log import METRICS_FILE, CurvesLog, read_rows
+from segfw.tracking.curve_rows import METRICS_FILE, read_rows
+from segfw.training.callbacks.curves_log import CurvesLog
 from segfw.training.callbacks.fold_validation import FoldValidation
 from segfw.training.callbacks.progress import TrainingProgress
 from segfw.training.callbacks.weight_average import WeightAverage

@@ -48,7 +48,9 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 YAML_TEXTS = (
     "", "null", "1", "[]", "{}", "{", "[" * 5_000, "- " * 2_000, "a: &a [*a]", "&a a: *a", "!!python/name:os.system x",
     "a: 1\na: 2", "%YAML 9.9\n---\n", "--- 1\n--- 2", "? [1, 2]\n: x", "\t", "\0", "a: !!binary x", "<<: 1",
-    "a: 2026-13-45", "9" * 5000, LAUGHS, f"cases: {{a: &a {LAUGHS[5:].splitlines()[0][1:]}}}",
+    "a: 2026-13-45", "a: !!map 1", "a: !!map [1]", "a: !!seq 1", "a: !!set 1", "a: !!omap 1", "a: !!bool x",
+    "a: !!bool [1]", "a: !!timestamp x", "a: !!int x", "a: !!int ''", "a: !!float x", "9" * 5000,
+    LAUGHS, f"cases: {{a: &a {LAUGHS[5:].splitlines()[0][1:]}}}",
 )
 # fmt: on
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.image import imread
 
-from segfw.tracking.curves import curves_figure, draw_curves
+from segfw.tracking.curves import curves_figure, draw_curves, folds_figure
 from segfw.tracking.figures import PAPER
 from tests.tracking.contents import curve_rows
 
@@ -62,3 +62,13 @@ def test_a_drawing_leaves_no_canvas_in_memory(tmp_path):
     before = sum(isinstance(each, RendererAgg) for each in gc.get_objects())
     draw_curves(curve_rows(3), tmp_path / "curves.png")
     assert sum(isinstance(each, RendererAgg) for each in gc.get_objects()) == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_the_limits_of_a_panel_are_finite_whatever_a_column_holds(value: float) -> None:
+    rows = [{"epoch": 0, "lr": value, "seconds": value}]
+    assert [panel.get_ylim() for panel in curves_figure(rows, PAPER).axes[2:]] == [(0, 1), (0, 1)]
+    rows.append({"epoch": 1, "lr": 2.0, "seconds": 10.0})
+    tops = [panel.get_ylim()[1] for panel in curves_figure(rows, PAPER).axes[2:]]
+    assert tops == pytest.approx([2.2, 11.0])
+    assert folds_figure({"0": rows}, PAPER).axes[3].get_ylim()[1] == pytest.approx(11.0)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from segfw.tracking.curve_rows import FIRST_COLUMNS, LAST_COLUMN
 from segfw.tracking.trackers import Picture, TrackedRun
-from segfw.training.callbacks.curves_log import FIRST_COLUMNS, LAST_COLUMN
 from segfw.training.epoch_cost import MEASURED
 
 NAMES = (*FIRST_COLUMNS[1:], "val/patch_dice/liver", *MEASURED, LAST_COLUMN)

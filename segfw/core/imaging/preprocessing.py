@@ -7,6 +7,7 @@ training and prediction.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,10 @@ from segfw.core.imaging.normalization import normalize_channel
 from segfw.core.imaging.resampling import resample_channel, resample_label, resampled_shape
 from segfw.core.labels import LabelKey
 from segfw.core.plan import Configuration, Plan, Resampling
+from segfw.core.support.host_memory import available_memory
 from segfw.core.types import FloatArray, IntArray, Shape, Spacing, Volume
 
+FLOAT_BYTES = 4
 LOCATIONS_SEED = 1234
 MIN_LOCATIONS = 10_000
 MIN_LOCATIONS_SHARE = 0.01
@@ -66,7 +69,8 @@ def preprocess_case(
 ) -> PreprocessedCase:
     """Preprocess one case; the caller's arrays stay as they are.
 
-    `DataError` where channels, shapes or values do not fit (see `case_checks`). Beside the input and the result, about
+    `DataError` where channels, shapes or values do not fit (see `case_checks`), and where memory has no room for the
+    result. Beside the input and the result, about
     two copies of one channel are held: one normalized, part of one between two products, and bytes of labels.
     """
     # Views up to normalization, whose float32 sums depend on the layout in memory.
@@ -84,6 +88,7 @@ def preprocess_case(
         shape_after_cropping=cropped.shape[1:],
         resampled_shape=resampled_shape(cropped.shape[1:], spacing, new_spacing),
     )
+    _check_room(len(cropped), record, new_spacing)
     resampled = np.empty((len(cropped), *record.resampled_shape), np.float32)
     for channel, normalizing in enumerate(_channel_normalizations(marked, plan, configuration)):
         # Nobody names the normalized channel, so that resampling can free it.
@@ -96,6 +101,18 @@ def preprocess_case(
     resampled_label = np.ascontiguousarray(marked, np.int16)
     locations = class_locations(resampled_label, plan.labels.location_keys)
     return PreprocessedCase(resampled, resampled_label, locations, record)
+
+
+def _check_room(channels: int, record: CropRecord, new_spacing: Spacing) -> None:
+    """Refuse a grid so fine that the resampled channels alone take more than the memory that is free."""
+    need, free = FLOAT_BYTES * channels * prod(record.resampled_shape), available_memory()
+    if need > free:
+        extent, finer = (" x ".join(map(str, s)) for s in (record.shape_after_cropping, record.resampled_shape))
+        spacing = " x ".join(f"{s:g}" for s in new_spacing)
+        raise DataError(
+            f"resampled to the plan's spacing of {spacing} mm, {extent} voxels become {finer}, and {channels} channels "
+            f"of them take {need / 1e9:.4g} GB of memory, but {free / 1e9:.4g} GB are free"
+        )
 
 
 def configuration_spacing(configuration: Configuration, spacing: Spacing, transpose_forward: Shape) -> Spacing:

@@ -7,9 +7,14 @@ from segfw.core.settings.training import ACCELERATORS
 
 Rule = tuple[Callable[[float], bool], str]
 
+MOST_AT_ONCE = 1024
+"""Threads, processes or devices; PyTorch crashes on a hundred thousand threads, and no machine has as many cores."""
+
 ABOVE_0: Rule = (lambda value: value > 0, "above 0")
 AT_LEAST_0: Rule = (lambda value: value >= 0, "at least 0")
 AT_LEAST_1: Rule = (lambda value: value >= 1, "at least 1")
+UP_TO_MOST: Rule = (lambda value: 0 <= value <= MOST_AT_ONCE, f"between 0 and {MOST_AT_ONCE}")
+THREADS: Rule = (lambda value: 1 <= value <= MOST_AT_ONCE, f"between 1 and {MOST_AT_ONCE}")
 AT_LEAST_2: Rule = (lambda value: value >= 2, "at least 2")
 MILLIMETERS: Rule = (
     lambda value: SMALLEST_SPACING <= value <= LARGEST_SPACING,
@@ -66,12 +71,13 @@ NUMBER_RULES: dict[str, Rule] = {
     "sampling.class_weights": AT_LEAST_0,
     "sampling.case_weights": AT_LEAST_0,
     "sampling.repeat_batches": AT_LEAST_1,
-    "data.workers": AT_LEAST_0,
+    "data.workers": UP_TO_MOST,
     "pretrained.fold": AT_LEAST_0,
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.ema_half_life": STEP,
     "trainer.checkpoint_minutes": ABOVE_0,
-    "trainer.devices": AT_LEAST_0,
+    "trainer.devices": UP_TO_MOST,
+    "trainer.threads": THREADS,
     "trainer.*": AT_LEAST_1,
     "logger.pictures_every": AT_LEAST_1,
     "inference.step_size": STEP,
@@ -80,12 +86,12 @@ NUMBER_RULES: dict[str, Rule] = {
     "inference.samples": AT_LEAST_2,
     "inference.seed": SEED,
     "inference.memory_gb": ABOVE_0,
-    "executor.workers": AT_LEAST_0,
+    "executor.workers": UP_TO_MOST,
     "executor.retries": AT_LEAST_0,
-    "workers": AT_LEAST_0,
+    "workers": UP_TO_MOST,
     "tolerance_mm": AT_LEAST_0,
-    "threads": AT_LEAST_1,
-    "devices": AT_LEAST_0,
+    "threads": THREADS,
+    "devices": UP_TO_MOST,
     "seed": SEED,
 }
 

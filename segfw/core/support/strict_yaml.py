@@ -7,6 +7,8 @@ to millions of values ("billion laughs") are refused.
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -43,7 +45,8 @@ class _Loader(yaml.SafeLoader):
     """Builds mappings, lists, text, numbers and truth values, and nothing else."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        refuse_twice(node)
+        if isinstance(node, yaml.MappingNode):  # else it is refused there
+            refuse_twice(node)
         return super().construct_mapping(node, deep)
 
 
@@ -55,7 +58,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
-    text = str(node.value).lower()
+    text = str(loader.construct_scalar(node)).lower()
     try:
         if not node.tag.endswith("float"):
             return int(text)
@@ -65,9 +68,10 @@ def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
 
 
 def _construct_truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
-    if not _BOOL.match(node.value):
-        raise yaml.constructor.ConstructorError(None, None, f"{node.value[:40]!r} is no truth value", node.start_mark)
-    return str(node.value).lower() == "true"
+    text = str(loader.construct_scalar(node))
+    if not _BOOL.match(text):
+        raise yaml.constructor.ConstructorError(None, None, f"{text[:40]!r} is no truth value", node.start_mark)
+    return text.lower() == "true"
 
 
 def _represent_list(dumper: _Dumper, data: list[Any]) -> yaml.Node:
@@ -92,6 +96,17 @@ for _name, _constructor in _CONSTRUCTORS.items():
     _Loader.add_constructor(f"{_TAG}{_name}", _constructor)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))  # such as PyTorch's version
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Turn whatever PyYAML's constructors raise over a value into `YAMLError`: `!!bool x` is a KeyError of theirs."""
+    try:
+        yield
+    except yaml.YAMLError:
+        raise
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
+        raise yaml.YAMLError(f"a value cannot be built: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def refuse_twice(mapping: yaml.MappingNode) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from segfw.core.errors import DataError
-from segfw.core.support.strict_yaml import check_size, refuse_deep, refuse_twice
+from segfw.core.support.strict_yaml import building, check_size, refuse_deep, refuse_twice
 
 MAX_VALUES = 5_000_000
 """Of a list of cases, aliases written out: a hundred thousand cases of many columns."""
@@ -24,7 +24,8 @@ def load_typed_and_text(path: Path) -> tuple[Any, Any]:
         if node is not None:
             check_size(node, MAX_VALUES)
             _refuse_below(node, set())
-        return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)  # noqa: S506  it makes text of all
+        with building():
+            return yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)  # noqa: S506  it makes text of all
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:

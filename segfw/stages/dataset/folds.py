@@ -7,6 +7,7 @@ the settings that would have given it are looked for, so that the refusal can na
 import dataclasses
 import json
 import logging
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 KINDS_BY_NAME: tuple[SplitKind, ...] = ("random", "group", "leave_one_out")
 """The kinds whose folds follow from names, groups and a seed, without reading label maps."""
+
+LARGEST_FILE = 2**28
+"""Bytes of a file of folds: ten thousand cases in a hundred folds, with names of 20 characters, are a tenth of it."""
 
 FORM = '[{"train": ["case1", ...], "val": ["case2", ...]}, ...]'
 
@@ -82,6 +86,13 @@ def find_splits(
 def read_splits(path: Path) -> tuple[Fold, ...]:
     """Read folds in nnU-Net's form, a JSON list of {train, val}; `UsageError` that states the form for another one."""
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a device never ends, and a pipe waits
+            raise UsageError(f"split.file: {path} is no regular file")
+        if found.st_size > LARGEST_FILE:
+            raise UsageError(
+                f"split.file: {path} has {found.st_size} bytes, more than the {LARGEST_FILE} that are read"
+            )
         content = load_strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"split.file: there is no file {path}") from None

@@ -167,7 +167,7 @@ def _val_cases(folder: Path) -> list[str]:
     found = re.search(r"^  val_cases:.*?(?=^ {0,2}[^\s-]|\Z)", read_artefact(folder / CONFIG), re.MULTILINE | re.DOTALL)
     try:
         plain: Any = load_plain_yaml(found[0]) if found else None
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         plain = None
     cases = plain.get("val_cases") if isinstance(plain, dict) else None
     return [str(case) for case in cases] if isinstance(cases, list) else list(load_run(folder).val_cases)

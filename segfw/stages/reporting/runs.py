@@ -1,13 +1,12 @@
 """What the report tells of finished folds: their curves, scores and costs."""
 
-import csv
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from segfw.core.scoring.metrics import CaseMetrics
 from segfw.stages.trainings.runs import FinishedFold
+from segfw.tracking.curve_rows import METRICS_FILE, Row, read_rows
 from segfw.tracking.runs_table import RunCost
 from segfw.tracking.validation_section import ValidationScores
 
@@ -53,15 +52,12 @@ def cost_of(fold: FinishedFold) -> RunCost:
     )
 
 
-def rows_of(folder: Path) -> tuple[dict[str, float], ...]:
+def rows_of(folder: Path) -> tuple[Row, ...]:
     """Read the curves of a run; none, and a warning, where they are missing or damaged."""
-    try:
-        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            return tuple({key: float(value) if value else math.nan for key, value in row.items()} for row in rows)
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("report: without the curves of %s: %s", folder, error)
-        return ()
+    rows = read_rows(folder / METRICS_FILE)
+    if not rows:
+        log.warning("report: without the curves of %s: %s has no rows", folder, METRICS_FILE)
+    return tuple(rows)
 
 
 def validations_of(folds: Sequence[FinishedFold]) -> tuple[ValidationScores, ...]:

@@ -1,9 +1,6 @@
-"""`metrics.csv`, one row per epoch, and `training.png`, its drawing."""
+"""A training's `metrics.csv`, one row per epoch, and `training.png`, its drawing, kept while it runs."""
 
-import csv
-import io
 import logging
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,52 +9,16 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from segfw.core.errors import ArtefactError, WriteError
-from segfw.core.support.files import write_text
+from segfw.tracking.curve_rows import LAST_COLUMN, METRICS_FILE, Row, read_rows, write_rows
 from segfw.tracking.curves import draw_curves
 from segfw.training.callbacks.epoch_metrics import epoch_metrics
 from segfw.training.epoch_cost import EpochCost
 
-METRICS_FILE, CURVES_FILE = "metrics.csv", "training.png"
-FIRST_COLUMNS = ("epoch", "lr", "train/loss", "val/loss", "val/patch_dice", "val/patch_dice_ema")
-LAST_COLUMN = "seconds"
+CURVES_FILE = "training.png"
 SECONDS_BETWEEN_DRAWINGS = 10.0
 DRAWING_SHARE = 0.01  # of the time, at most: a drawing takes most of a second
 
-Row = dict[str, float]
-
 log = logging.getLogger(__name__)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a metrics file, without empty entries; none if there is no file or, said aloud, no table."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
-        if not all("epoch" in row for row in rows):
-            raise ValueError("a row without its epoch")
-        return rows
-    except (ValueError, TypeError, csv.Error) as error:
-        log.warning("%s is damaged (%s): its curves begin anew", path, error)
-        return []
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write the rows at once; the columns are the known ones and, between them, whatever else the rows hold."""
-    known = (*FIRST_COLUMNS, LAST_COLUMN)
-    others = dict.fromkeys(key for row in rows for key in row if key not in known)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, (*FIRST_COLUMNS, *others, LAST_COLUMN), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _text(key, value) for key, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
-
-
-def _text(key: str, value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return str(int(value)) if key == "epoch" else f"{value:.8g}"
 
 
 class CurvesLog(Callback):

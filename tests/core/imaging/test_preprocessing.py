@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segfw.core.errors import DataError
-from segfw.core.imaging import label_resizing
+from segfw.core.imaging import label_resizing, preprocessing
 from segfw.core.imaging.preprocessing import CropRecord, class_locations, configuration_spacing, preprocess_case, uncrop
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, IntensityStatistics, Plan
@@ -268,6 +268,24 @@ def test_what_does_not_fit_is_refused(image_shape: tuple, label_shape: tuple, me
     label = Volume(np.ones(label_shape, np.int16), (1, 1, 1))
     with pytest.raises(DataError, match=message):
         preprocess_case(image, label, plan, plan.configuration("3d_fullres"))
+
+
+def test_a_grid_that_memory_has_no_room_for_is_refused_before_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 x 5 x 6 voxels of 1 mm at 1e-6 mm: 4e6 x 5e6 x 6e6, of 4 bytes each 4.8e20 bytes; at 0.5 mm 3840 bytes."""
+    plan, volume = simple_plan(), Volume(np.ones((1, 4, 5, 6), np.float32), (1, 1, 1))
+    planned = plan.configuration("3d_fullres")
+    message = (
+        r"spacing of 1e-06 x 1e-06 x 1e-06 mm, 4 x 5 x 6 voxels become 4000000 x 5000000 x 6000000, and 1 channels of "
+        r"them take 4\.8e\+11 GB of memory, but .* GB are free"
+    )
+    with pytest.raises(DataError, match=message):
+        preprocess_case(volume, None, plan, replace(planned, spacing=(1e-6, 1e-6, 1e-6)))
+    half = replace(planned, spacing=(0.5, 0.5, 0.5))
+    monkeypatch.setattr(preprocessing, "available_memory", lambda: 3840)
+    assert preprocess_case(volume, None, plan, half).image.shape == (1, 8, 10, 12)
+    monkeypatch.setattr(preprocessing, "available_memory", lambda: 3839)
+    with pytest.raises(DataError, match=r"8 x 10 x 12, and 1 channels of them take 3\.84e-06 GB"):
+        preprocess_case(volume, None, plan, half)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

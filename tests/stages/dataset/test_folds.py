@@ -169,6 +169,17 @@ def test_a_file_stays_in_use_until_it_is_left_out(workspace, tmp_path):
         folds_of(workspace, record_of(NAMES))
 
 
+def test_what_never_ends_and_what_is_too_large_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (Path("/dev/zero"), tmp_path / "pipe", tmp_path):
+        with pytest.raises(UsageError, match=f"split.file: {re.escape(str(place))} is no regular file"):
+            read_splits(place)
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate(2**28 + 1)  # a hole, which takes no room
+    with pytest.raises(UsageError, match=r"split.file: .*large.json has 268435457 bytes, more than the 268435456 that"):
+        read_splits(tmp_path / "large.json")
+
+
 def test_a_file_that_is_at_fault_is_named(workspace, tmp_path):
     with pytest.raises(UsageError, match=r"split.file: there is no file .*nowhere.json"):
         folds_of(workspace, record_of(NAMES), file=str(tmp_path / "nowhere.json"))

@@ -8,9 +8,9 @@ import pytest
 from segfw.core.labels import LabelSet
 from segfw.core.scoring.counts import Counts
 from segfw.core.scoring.metrics import CaseMetrics, summarize
+from segfw.tracking.curve_rows import METRICS_FILE, read_rows
 from segfw.tracking.fan_out import telling
 from segfw.tracking.trackers import RunEnd
-from segfw.training.callbacks.curves_log import METRICS_FILE, read_rows
 from segfw.training.callbacks.trackers_log import TrackersLog, _draw_patch, case_table, draw_case, scores_of
 from segfw.training.epoch_cost import MEASURED
 from tests.tracking.recorder import Recorder

@@ -1,9 +1,11 @@
+"""The rows of a training as they are written, read again, and read of a file that was cut."""
+
 import math
 from pathlib import Path
 
 import pytest
 
-from segfw.training.callbacks.curves_log import read_rows, write_rows
+from segfw.tracking.curve_rows import read_rows, write_rows
 
 
 def test_rows_survive_being_written(tmp_path: Path) -> None:
@@ -34,3 +36,10 @@ def test_a_damaged_file_is_named_and_begun_anew(tmp_path: Path, content: bytes, 
     path.write_bytes(content)
     assert read_rows(path) == []
     assert f"{path} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("last", ["1", "1,0.25", ",0.25,0.5", "nan,0.25,0.5", "inf,0.25,0.5"])
+def test_half_a_row_and_one_without_its_epoch_are_left_out(tmp_path: Path, last: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"epoch,lr,seconds\n0,0.5,2\n{last}")
+    assert read_rows(path) == [{"epoch": 0.0, "lr": 0.5, "seconds": 2.0}]
