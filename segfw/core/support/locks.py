@@ -68,7 +68,7 @@ class Lock:
         elif self.path.exists():
             why = "its file no longer says who holds it"
         else:
-            why = "its file is gone: it was removed, or another command took it and is done"
+            why = "it is gone: another command took it and is done, or it or its folder was removed"
         raise ArtefactError(f"lost the lock {self.path}: {why}; nothing was committed, give the command again")
 
     def _try(self) -> bool:
