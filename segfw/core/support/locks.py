@@ -64,7 +64,7 @@ class Lock:
         if owner.get("token") == self.token:
             return
         if owner:
-            why = f"{_describe(owner)} took it, as it was removed or not renewed for {EXPIRY:.0f} s"
+            why = f"it was removed, or not renewed for {EXPIRY:.0f} s, and {_describe(owner)} took it"
         elif self.path.exists():
             why = "its file no longer says who holds it"
         else:
