@@ -64,11 +64,11 @@ class Lock:
         if owner.get("token") == self.token:
             return
         if owner:
-            why = f"{_describe(owner)} took it, as it was removed or not renewed for {EXPIRY:.0f} s"
+            why = f"it was removed, or not renewed for {EXPIRY:.0f} s, and {_describe(owner)} took it"
         elif self.path.exists():
             why = "its file no longer says who holds it"
         else:
-            why = "its file is gone: it was removed, or another command took it and is done"
+            why = "it is gone: another command took it and is done, or it or its folder was removed"
         raise ArtefactError(f"lost the lock {self.path}: {why}; nothing was committed, give the command again")
 
     def _try(self) -> bool:
