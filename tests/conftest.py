@@ -19,13 +19,19 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was():
-    """Give logging back: each command in this process sets it up, on streams that end with their test."""
-    loggers = [logging.getLogger(), logging.getLogger("segfw.failures")]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+def _logging_of_no_command():
+    """Let no command that ran in this process log on: each sets logging up, on streams and files that end with it."""
+    _forget_commands()
     yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
+    _forget_commands()
+
+
+def _forget_commands():
+    root, failures = logging.getLogger(), logging.getLogger("segfw.failures")
+    root.handlers[:] = [each for each in root.handlers if type(each).__module__.startswith("_pytest")]
+    root.setLevel(logging.WARNING)
+    failures.handlers.clear()
+    failures.propagate = True
 
 
 @pytest.fixture

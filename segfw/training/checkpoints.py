@@ -168,6 +168,7 @@ def _keep(path: Path, older: Path) -> None:
         path.replace(older)
         return
     spare.replace(older)
+    spare.unlink(missing_ok=True)  # renaming leaves both where both are one file, as after a kill right here
 
 
 class Checkpoints(Checkpoint):

@@ -223,12 +223,13 @@ def test_each_file_of_the_main_job_may_find_no_room(tmp_path: Path, monkeypatch:
     names = {path.name for path in disk.refused}
     assert {
         *("dataset.yaml", "dataset.json", "splits.json", "verification.json", "fingerprint.yaml", "default.yaml"),
-        *("ann.image.npy", "bob.label.npy", "cyd.locations.npy", "ann.record.json", "manifest.json", "checked.json"),
+        *("ann.image.npy", "bob.label.npy", "cyd.locations.npy", "ann.record.json", "manifest.json"),
         *("config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "progress.json", ".scored.json"),
         *("ann.nii.gz", "ann.npz", "metrics.json", "failed.yaml", "done.yaml"),
         *("main.yaml", "scores.json", "README.md", "model.yaml", "index.html", "example_main_ann.nii.gz"),
     } <= names
     assert [name for name in names if name.endswith(".safetensors")]
+    assert [name for name in names if name.startswith("checked_3d_")]
     assert {f"{stage}.lock" for stage in ("fingerprint", "plan default", "selection main", "report")} <= names
     there, expected = tmp_path / "out", tmp_path / "untouched" / "out"
     weights = [

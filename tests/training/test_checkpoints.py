@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-0123abcd-last.ckpt").write_bytes(b"half")
     checkpoint_to_go_on_from(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_save_that_was_cut_between_its_two_names_leaves_nothing(tmp_path: Path) -> None:
+    """Killed after `previous` was made another name of `last`, and before the new `last` came."""
+    save = AtomicCheckpointIO().save_checkpoint
+    save({"epoch": 0}, tmp_path / "last.ckpt")
+    os.link(tmp_path / "last.ckpt", tmp_path / "previous.ckpt")
+    save({"epoch": 1}, tmp_path / "last.ckpt")
+    assert {path.name: load_checkpoint(path)["epoch"] for path in tmp_path.iterdir()} == {
+        "last.ckpt": 1,
+        "previous.ckpt": 0,
+    }

@@ -371,7 +371,7 @@ def test_the_next_command_finds_another_folder(capsys):
         (["image=img"], "unknown key 'image', did you mean 'images'?"),
         (["images=a", "labels=b", "nam=c"], "unknown key 'nam', did you mean 'name'?"),
         (["+modalty=CT"], "unknown key 'modalty', did you mean 'modality'?"),
-        (["images=a", "labels=b", "name=c", "workers=-1"], "workers must be at least 0, got -1"),
+        (["images=a", "labels=b", "name=c", "workers=-1"], "workers must be between 0 and 1024, got -1"),
         (["images=a", "labels=b", "name=c", "overwrite=7"], "overwrite must be true or false, got 7"),
     ],
 )
