@@ -21,6 +21,19 @@ from pathlib import Path
 
 from segfw.core.cases.dataset import Dataset
 
+TINY = (
+    "+task=Demo",
+    "experiment=published",
+    "configurations=[3d_fullres]",
+    "folds=0",
+    "plan.patch_size=[16,16,16]",
+    "plan.features_per_stage=[4,4,4,4]",
+    "plan.batch_size=2",
+    "inference.mirror=false",
+    "inference.step_size=1",
+    "trainer.limit_val_batches=1",
+)
+"""Words of a command whose training takes seconds: what is watched is not how well it segments."""
 SAMPLING = 0.05  # seconds between two looks at a child's memory
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -20,24 +20,15 @@ from pathlib import Path
 import SimpleITK as sitk
 import torch
 
-from scripts.benchmarks.common import arguments, machine, told_command, versions
+from scripts.benchmarks.common import TINY, arguments, machine, told_command, versions
 from segfw.data.store import Store
 from segfw.training.checkpoints import network_weights
 
 ROOT = Path(__file__).parents[2]
-TINY = (
-    "+task=Demo",
-    "experiment=published",
-    "configurations=[3d_fullres]",
-    "folds=0",
-    "plan.patch_size=[16,16,16]",
-    "plan.features_per_stage=[4,4,4,4]",
-    "plan.batch_size=2",
+WORDS = (
+    *TINY,
     "trainer.max_epochs=3",
     "trainer.limit_train_batches=3",
-    "trainer.limit_val_batches=1",
-    "inference.mirror=false",
-    "inference.step_size=1",
     "stages=[fingerprint,plan,preprocess,train,select]",
 )
 INTERRUPTED = 130
@@ -110,7 +101,7 @@ def program(words: list[str], folder: Path, change: Change) -> int:
 def perform(folder: Path, data: Path, accelerator: str, change: Change) -> Results:
     """Train and predict in `folder` with a change, and return what came out."""
     folder.mkdir()
-    base = [*TINY, "executor.workers=0", "data.workers=0", "trainer.threads=1", f"trainer.accelerator={accelerator}"]
+    base = [*WORDS, "executor.workers=0", "data.workers=0", "trainer.threads=1", f"trainer.accelerator={accelerator}"]
     words = [*with_changes(base, change.train), f"data_root={data}", "output_root=out"]
     if change.is_cut:
         words.append(f"+callbacks.cut={INTERRUPT}")

@@ -26,7 +26,7 @@ from scripts.benchmarks.census import (
     read,
 )
 from scripts.benchmarks.common import arguments, machine, told_command, versions
-from scripts.benchmarks.leaks_work import SAMPLES, TINY, WORKS, roots
+from scripts.benchmarks.leaks_work import SAMPLES, WORDS, WORKS, roots
 
 ROOT = Path(__file__).parents[2]
 SHOWN = 50
@@ -116,7 +116,7 @@ def main() -> int:
     found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory(prefix="segfw-leaks-") as temporary:
         folder = Path(temporary)
-        run(["-m", "segfw", *TINY, *roots(folder), "trainer.max_epochs=1"], folder)
+        run(["-m", "segfw", *WORDS, *roots(folder), "trainer.max_epochs=1"], folder)
         for work in options.works:
             length, began = LENGTHS[work], time.monotonic()
             samples = sample(work, length.quick if options.quick else length.full, folder)

@@ -13,21 +13,13 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from scripts.benchmarks.census import append, take_census
+from scripts.benchmarks.common import TINY
 from segfw.__main__ import main
 
-TINY = (
-    "+task=Demo",
-    "experiment=published",
-    "configurations=[3d_fullres]",
-    "folds=0",
-    "plan.patch_size=[16,16,16]",
-    "plan.features_per_stage=[4,4,4,4]",
-    "plan.batch_size=2",
+WORDS = (
+    *TINY,
     "trainer.limit_train_batches=2",
-    "trainer.limit_val_batches=1",
     "trainer.accelerator=cpu",
-    "inference.mirror=false",
-    "inference.step_size=1",
     "executor.workers=0",
 )
 TRACKED = (
@@ -73,7 +65,7 @@ def train(folder: Path, count: int, *words: str) -> int:
     census = f"{{_target_: {__name__.replace('__main__', 'scripts.benchmarks.leaks_work')}.EpochCensus, "
     census += f"file: {folder / SAMPLES}}}"
     epochs = f"trainer.max_epochs={count}"
-    return main([*TINY, *roots(folder), *TRACKED, epochs, f"+callbacks.census={census}", "stages=[train]", *words])
+    return main([*WORDS, *roots(folder), *TRACKED, epochs, f"+callbacks.census={census}", "stages=[train]", *words])
 
 
 def predict(folder: Path, count: int) -> int:
@@ -91,7 +83,7 @@ def search(folder: Path, count: int) -> int:
     """Run `count` trials of a search in this process."""
     logging.getLogger("segfw").addHandler(LineCensus(folder / SAMPLES, "trial .*: "))
     words = ("hparams_search=optuna", f"hydra.sweeper.n_trials={count}", "trainer.max_epochs=1", *TRACKED)
-    return main(["-m", *TINY, *roots(folder), *words])
+    return main(["-m", *WORDS, *roots(folder), *words])
 
 
 def jobs(folder: Path, count: int) -> int:
@@ -99,7 +91,7 @@ def jobs(folder: Path, count: int) -> int:
     logging.getLogger("segfw").addHandler(LineCensus(folder / SAMPLES, "train .*: finished"))
     seeds = ",".join(map(str, range(count)))
     words = (f"seed={seeds}", "stages=[train]", "trainer.max_epochs=1", *TRACKED)
-    return main(["-m", *TINY, *roots(folder), *words])
+    return main(["-m", *WORDS, *roots(folder), *words])
 
 
 WORKS: dict[str, Callable[[Path, int], int]] = {

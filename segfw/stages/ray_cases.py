@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.support.words import counted
 from segfw.stages.outcome import Failure, Outcome
-from segfw.stages.ray_cluster import cancel, connected, num_of
+from segfw.stages.ray_cluster import cancel, connected, go_to, num_of
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -51,8 +51,7 @@ def in_cluster(
 
 def _work_in(folder: str, work: Callable[[A], Outcome[R]], item: A) -> Outcome[R]:
     """Do one case where relative paths mean what they meant to the command."""
-    if os.path.isdir(folder):
-        os.chdir(folder)
+    go_to(folder)
     return work(item)
 
 

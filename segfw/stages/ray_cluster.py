@@ -82,6 +82,12 @@ def environment_of(threads: int) -> dict[str, str]:
     return {**kept, **dict.fromkeys(THREADS, str(threads))}
 
 
+def go_to(folder: str) -> None:
+    """Let relative paths mean here, in a process of the cluster, what they mean in the command's `folder`."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+
+
 def description(ray: Any) -> str:
     """Return the size of the cluster in words."""
     total = ray.cluster_resources()

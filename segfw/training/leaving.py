@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from segfw.core.support.interruption import SIGNALS as ENDING
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
+from segfw.core.support.slurm import WARNINGS
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds: schedulers wait for 30 after SIGTERM."""
 POLL_SECONDS = 0.5
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+SIGNALS = (*ENDING, *WARNINGS)
 Handler = Callable[[int, FrameType | None], object]
 
 

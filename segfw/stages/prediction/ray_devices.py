@@ -16,7 +16,7 @@ from segfw.core.settings.schema import ExecutorSettings
 from segfw.stages.prediction.claims import CaseList
 from segfw.stages.prediction.devices import Order, open_predictor
 from segfw.stages.prediction.flow import Outcome, segment_cases
-from segfw.stages.ray_cluster import cancel, connected, environment_of, num_nodes, num_of
+from segfw.stages.ray_cluster import cancel, connected, environment_of, go_to, num_nodes, num_of
 
 Tell = Callable[[Outcome], None]
 
@@ -103,8 +103,7 @@ def segment_in_cluster(
 
 def _segment(folder: str, order: Order, threads: int, cases: CaseList) -> Iterator[Outcome | SegfwError]:
     """Yield what becomes of cases, as it does; of a model that cannot be opened, the error alone."""
-    if os.path.isdir(folder):
-        os.chdir(folder)
+    go_to(folder)
     try:
         predictor = open_predictor(order.model, order.accelerator, threads, order.overrides)
     except SegfwError as error:
