@@ -70,8 +70,8 @@ def preprocess_case(
     """Preprocess one case; the caller's arrays stay as they are.
 
     `DataError` where channels, shapes or values do not fit (see `case_checks`), and where memory has no room for the
-    result. Beside the input and the result, about
-    two copies of one channel are held: one normalized, part of one between two products, and bytes of labels.
+    result. Beside the input and the result, about two copies of one channel are held: one normalized, part of one
+    between two products, and bytes of labels.
     """
     # Views up to normalization, whose float32 sums depend on the layout in memory.
     to_planned = (0, *(1 + axis for axis in plan.transpose_forward))
