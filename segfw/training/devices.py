@@ -83,6 +83,11 @@ def cuda_failure() -> str | None:
     return None
 
 
+def multiplies_bf16() -> bool:
+    """Return whether the processor has instructions for products of bfloat16; False where PyTorch cannot tell."""
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
 @dataclass(frozen=True)
 class Probes:
     """How the machine is asked; each can be replaced where the answer must be a given one."""
@@ -96,6 +101,7 @@ class Probes:
     mps_available: Callable[[], bool] = torch.backends.mps.is_available
     driver: Callable[[], str | None] = visible_driver
     cores: Callable[[], int] = available_cores
+    multiplies_bf16: Callable[[], bool] = multiplies_bf16
 
 
 def choose_device(
@@ -128,7 +134,8 @@ def choose_device(
         raise DeviceError(f"accelerator=mps was asked for, but PyTorch finds no Apple GPU; use the processor: {ON_CPU}")
     reason = "no CUDA device found" if accelerator == "auto" else "as asked"
     plural = "" if threads == 1 else "s"
-    return Device("cpu", "CPU", _precision(precision, "32-true"), threads, f"CPU, {threads} thread{plural} ({reason})")
+    precision = _precision(precision, "bf16-mixed" if probes.multiplies_bf16() else "32-true")
+    return Device("cpu", "CPU", precision, threads, f"CPU, {threads} thread{plural} ({reason})")
 
 
 def set_threads(device: Device) -> None:

@@ -16,6 +16,7 @@ NOTHING = Probes(
     mps_available=lambda: False,
     driver=lambda: None,
     cores=lambda: 2,
+    multiplies_bf16=lambda: False,
 )
 
 
@@ -28,6 +29,12 @@ def test_threads_and_precision_can_be_given() -> None:
     device = choose_device("cpu", precision="bf16-mixed", threads=1, probes=NOTHING)
     assert (device.threads, device.precision) == (1, "bf16-mixed")
     assert device.description == "CPU, 1 thread (as asked)"
+
+
+def test_a_processor_that_multiplies_bfloat16_trains_in_it() -> None:
+    probes = replace(NOTHING, multiplies_bf16=lambda: True)
+    assert choose_device("cpu", probes=probes).precision == "bf16-mixed"
+    assert choose_device("cpu", precision="32-true", probes=probes).precision == "32-true"
 
 
 def test_a_card_is_used_in_half_precision() -> None:
