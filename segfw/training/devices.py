@@ -135,6 +135,8 @@ def choose_device(
     reason = "no CUDA device found" if accelerator == "auto" else "as asked"
     plural = "" if threads == 1 else "s"
     precision = _precision(precision, "bf16-mixed" if probes.multiplies_bf16() else "32-true")
+    if precision != "32-true":
+        reason += f", precision {precision}"
     return Device("cpu", "CPU", precision, threads, f"CPU, {threads} thread{plural} ({reason})")
 
 

@@ -15,6 +15,7 @@ from segfw.training.devices import Device, set_threads
 
 CHANNELS, KERNEL, CONVOLUTIONS, BATCH = 32, 3, 2, 1
 EDGE, CUDA_EDGE = 32, 80  # a small volume does not fill a graphics card
+HALF = {"cuda": torch.float16, "cpu": torch.bfloat16}
 SECONDS, REPETITIONS = 0.3, 20  # short steps: the fastest of many is the one that other work disturbed least
 
 
@@ -23,11 +24,12 @@ def measure_flops_per_second(device: Device) -> float:
     """Train two layers for a third of a second, once per process; return the operations per second of the best step."""
     set_threads(device)
     edge = CUDA_EDGE if device.accelerator == "cuda" else EDGE
-    half = device.accelerator == "cuda" and device.precision.startswith(("16", "bf16"))
-    kind = torch.float16 if half else torch.float32
+    kind = torch.float32
+    if device.precision.startswith(("16", "bf16")) and device.accelerator in HALF:
+        kind = HALF[device.accelerator]
     layers = _layers().to(device.accelerator, kind)
     image = torch.ones(BATCH, CHANNELS, edge, edge, edge, dtype=kind, device=device.accelerator)
-    if device.accelerator == "cpu":  # laid out as training does there
+    if device.accelerator == "cpu" and kind == torch.float32:  # laid out as training does there
         layers.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         image = image.to(memory_format=torch.channels_last_3d)
     image.requires_grad_()

@@ -1,0 +1,187 @@
+"""How well models segment: segfw and nnU-Net trained alike, scored alike, on whole cases in their own geometry.
+
+python -m scripts.benchmarks.accuracy --data DATA --work WORK [--peer-python PYTHON] [--rows ...] [--jobs 2]
+python -m scripts.benchmarks.accuracy --page               the tables and plots again, from the committed figures
+
+Which rows there are stands in `accuracy_rows.py`. A training that is in the tables is not made again; one that was
+interrupted goes on. Both programs' final weights segment the validation cases, and `segfw evaluate` scores both
+against the dense reference label maps. results/accuracy_cases.csv has one line per case and label,
+accuracy_runs.csv one per training, accuracy_curves.csv one per epoch; every summary is computed from them.
+"""
+
+import argparse
+import csv
+import datetime
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, task_words, train_ours, trained
+from scripts.benchmarks.accuracy_page import CASES, CURVES, FIVE_FOLDS, RUNS, load, write_page
+from scripts.benchmarks.accuracy_rows import BATCH, DATASETS, ROWS, Row
+from scripts.benchmarks.accuracy_theirs import prepare_theirs, train_theirs
+from scripts.benchmarks.common import Peer, child, machine
+from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
+
+_WRITING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fold of a row with one seed."""
+
+    row: Row
+    seed: int
+    fold: int
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What tells it from every other in the tables."""
+        return {"row": self.row.name, "seed": self.seed, "fold": self.fold}
+
+
+def missing(rows: Iterable[Row]) -> list[Training]:
+    """Return the trainings of `rows` that are not in the table of runs."""
+    done = {(line["row"], int(line["seed"]), int(line["fold"])) for line in load(RUNS)}
+    every = [Training(row, seed, fold) for row in rows for seed in row.seeds for fold in row.folds]
+    return [each for each in every if (each.row.name, each.seed, each.fold) not in done]
+
+
+def measure(training: Training, folders: Folders, peer: Peer | None) -> None:
+    """Train, score and write down one training; `RuntimeError` for nnU-Net's without its interpreter."""
+    row = training.row
+    if row.program == "segfw":
+        outcome = train_ours(row, training.seed, training.fold, folders)
+    elif peer is None:
+        raise RuntimeError(f"{row.name} needs --peer-python, an interpreter that has nnunetv2")
+    else:
+        outcome = train_theirs(row, training.seed, training.fold, folders, peer)
+    cases = [{**training.key, **line} for line in score(row, outcome.predictions, folders)]
+    curve = [
+        {**training.key, "iterations": n, "seconds": round(seconds, 1), "patch_dice": round(dice, 5)}
+        for n, seconds, dice in outcome.curve
+    ]
+    with _WRITING:
+        append(CASES, cases)
+        append(CURVES, curve)
+        append(RUNS, [describe(training, outcome, folders)])
+    dice = [float(str(line["dice"])) for line in cases if line["dice"] != ""]
+    print(f"{training.key}: mean Dice {sum(dice) / len(dice):.4f}, {outcome.seconds:.0f} s", flush=True)
+
+
+def prepare(row: Row, folders: Folders, peer: Peer | None) -> None:
+    """Plan and preprocess a row's dataset, so that its trainings can begin."""
+    words = [*task_words(row.dataset, folders), f"configurations=[{row.trained}]"]
+    child([sys.executable, "-m", "segfw", *words, "stages=[fingerprint,plan,preprocess]"], sampling=2.0)()
+    if row.program == "nnunet" and peer is not None:
+        prepare_theirs(row, folders, peer)
+
+
+def score(row: Row, predictions: Path, folders: Folders) -> list[dict[str, object]]:
+    """Score a folder of predictions; return a line per case and label, undefined values as empty text."""
+    dataset = DATASETS[row.dataset]
+    labels = ",".join(f"{name}: {value}" for name, value in dataset.labels)
+    output = predictions.parent / "scores.json"
+    references = folders.of(dataset) / "labelsTr"
+    words = [f"predictions={predictions}", f"references={references}", f"labels={{{labels}}}", f"output={output}"]
+    words += [f"tolerance_mm={dataset.voxel_mm}", "executor.workers=0"]
+    child([sys.executable, "-m", "segfw", "evaluate", *words], sampling=2.0)()
+    with output.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+        return [judged(line) for line in csv.DictReader(file)]
+
+
+def judged(line: Mapping[str, str]) -> dict[str, object]:
+    """Keep of a line of `segfw evaluate` what the table holds."""
+    rounded = {
+        ours: _rounded(line[theirs])
+        for ours, theirs in {"dice": "dice", "hd95_mm": "hd95_mm", "nsd": "nsd", "lesion_f1": "lesion_f1"}.items()
+    }
+    return {
+        **{key: line[key] for key in ("case", "label")},
+        **rounded,
+        "n_pred": line["n_pred"],
+        "n_ref": line["n_ref"],
+    }
+
+
+def _rounded(text: str) -> object:
+    value = float(text or "nan")
+    return round(value, 6) if math.isfinite(value) else ""
+
+
+def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str, object]:
+    """Return the line of a training in the table of runs."""
+    row, plan = training.row, plan_of(training.row.dataset, folders)
+    configuration = trained(row, folders)
+    channels, heads = len(plan.channel_names), len(DATASETS[row.dataset].labels) + 1
+    forward = forward_flops(configuration, channels, heads)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    about = machine()
+    return {
+        **training.key,
+        **{"dataset": row.dataset, "program": row.program, "recipe": row.recipe, "configuration": row.trained},
+        **{"iterations": row.iterations, "patches": row.iterations * BATCH},
+        **{"parameters": parameter_count(configuration, channels, heads)},
+        **{"training_tflop": round(PASSES * forward * row.iterations / 1e12, 1)},
+        **{"seconds": round(outcome.seconds), "processor_seconds": round(outcome.processor_seconds)},
+        **{"precision": outcome.precision, "processor": about["processor"], "cores": about["cores"]},
+        **{"load": about["load_before"], "commit": commit.strip()},
+        **{"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "command": outcome.command},
+    }
+
+
+def append(table: Path, lines: list[dict[str, object]]) -> None:
+    """Add lines at the end of a table; its first line names the columns."""
+    fresh = not table.is_file()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerows(lines)
+
+
+def write_five_folds() -> None:
+    """Write the five-fold row of Hippocampus as a table of its own: case, fold, label, Dice."""
+    lines = [line for line in load(CASES) if line["row"] == FIVE_FOLDS]
+    if not lines:
+        return
+    with (CASES.parent / "hippocampus_3d_fullres_cases.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["case", "fold", "label", "dice"], extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(lines, key=lambda line: (line["case"], line["label"])))
+
+
+def main() -> None:
+    """Make the trainings that are missing, then the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the real datasets")
+    parser.add_argument("--work", type=Path, help="folder for what is made; needed again to go on")
+    parser.add_argument("--peer-python", type=Path, help="an interpreter that has nnunetv2")
+    parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS], choices=[row.name for row in ROWS])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, of one thread each")
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    options = parser.parse_args()
+    if not options.page:
+        if options.data is None or options.work is None:
+            parser.error("--data and --work are needed, or --page")
+        os.environ.update(OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1", WANDB_MODE="disabled")
+        folders = Folders(options.data.absolute(), options.work.absolute())
+        peer = Peer(options.peer_python.absolute(), folders.work / "nnunet") if options.peer_python else None
+        chosen = [row for row in ROWS if row.name in options.rows]
+        for row in chosen:  # before the trainings, which work at the same time
+            prepare(row, folders, peer)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for outcome in [pool.submit(measure, each, folders, peer) for each in missing(chosen)]:
+                outcome.result()
+    write_five_folds()
+    write_page()
+
+
+if __name__ == "__main__":
+    main()

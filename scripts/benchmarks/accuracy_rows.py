@@ -1,0 +1,111 @@
+"""What is compared: the datasets, and the rows of the table, each one way to train on one of them.
+
+Seeds, folds and budgets stand here, before anything is trained; no row is left out of the table because of its result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+BATCH = 2
+ITERATIONS_PER_EPOCH = 30
+SHORT = 600
+Program = Literal["segfw", "nnunet"]
+Recipe = Literal["fast", "published"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as both programs are given it.
+
+    `labels`: what is scored, of the dense label maps in `references`. `voxel_mm`: the surface distance that NSD
+    forgives. `share`: the planned features are divided by it. `task`: further words of segfw's command; `patch`:
+    instead of the planned one; `made`: by `accuracy_made.py`; `contiguous`: folds are runs of neighbouring slices.
+    """
+
+    folder: str
+    configuration: str
+    labels: tuple[tuple[str, int], ...]
+    voxel_mm: float
+    share: int = 4
+    task: tuple[str, ...] = ()
+    label_folder: str = "labelsTr"
+    patch: tuple[int, ...] | None = None
+    made: bool = False
+    contiguous: bool = False
+
+
+ACDC = Dataset(
+    "Dataset027_ACDC",
+    "2d",
+    (("RV", 1), ("MLV", 2), ("LVC", 3)),
+    1.5625,
+    task=("split.kind=group", r"split.group_pattern=patient\d+"),
+)
+DATASETS = {
+    "Hippocampus": Dataset("Task04_Hippocampus", "3d_fullres", (("Anterior", 1), ("Posterior", 2)), 1.0, share=2),
+    "ACDC": ACDC,
+    "ACDC_scribbles": replace(ACDC, label_folder="labelsTr_scribble"),
+    "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0),
+    "Membranes": Dataset("Dataset121_Membranes", "2d", (("membrane", 1),), 1.0, contiguous=True),
+    "Rare": Dataset("Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train on one dataset.
+
+    Batch 2, a share of the planned features, no mirroring in training or prediction. `configuration`: other than the
+    dataset's; `words`: further words of segfw's command.
+    """
+
+    name: str
+    dataset: str
+    program: Program
+    recipe: Recipe
+    iterations: int = SHORT
+    seeds: tuple[int, ...] = (0,)
+    folds: tuple[int, ...] = (0,)
+    configuration: str | None = None
+    words: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> str:
+        """The configuration that is trained."""
+        return self.configuration or DATASETS[self.dataset].configuration
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of 30 iterations, or, of long trainings, 20 epochs of more."""
+        return self.iterations // self.iterations_per_epoch
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Iterations between two looks at the validation cases."""
+        return max(ITERATIONS_PER_EPOCH, self.iterations // 20)
+
+
+def _pairs(dataset: str, seeds: Sequence[int]) -> list[Row]:
+    """Return both programs by both recipes, otherwise alike: network, patch, batch, splits, seeds, iterations."""
+    programs: tuple[Program, ...] = ("segfw", "nnunet")
+    recipes: tuple[Recipe, ...] = ("published", "fast")
+    return [
+        Row(f"{dataset.lower()}_{program}_{recipe}", dataset, program, recipe, seeds=tuple(seeds))
+        for recipe in recipes
+        for program in programs
+    ]
+
+
+ALL_FOLDS = (0, 1, 2, 3, 4)
+LONG = 4000
+ROWS = [
+    Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS),
+    *_pairs("Hippocampus", (0, 1, 2)),
+    *_pairs("ACDC", (0, 1, 2)),
+    *_pairs("ACDC_scribbles", (0,)),
+    *_pairs("Nuclei", (0,)),
+    *_pairs("Rare", (0,)),
+    *_pairs("Membranes", (0,)),
+    Row("hippocampus_five_folds_2d", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, configuration="2d"),
+]
