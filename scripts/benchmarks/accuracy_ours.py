@@ -105,7 +105,7 @@ def words_of(row: Row, seed: int, fold: int, folders: Folders) -> list[str]:
     configuration = trained(row, folders)
     return [
         *(*task_words(row.dataset, folders), f"configurations=[{row.trained}]", *recipe, f"folds={fold}"),
-        *(f"name={row.name}_s{seed}", f"seed={seed}", f"plan.batch_size={BATCH}"),
+        *(f"name={row.run or row.name}_s{seed}", f"seed={seed}", f"plan.batch_size={BATCH}"),
         listed("plan.features_per_stage", list(configuration.features_per_stage)),
         *([listed("plan.patch_size", list(configuration.patch_size))] if DATASETS[row.dataset].patch else []),
         *(f"trainer.max_epochs={row.epochs}", f"trainer.limit_train_batches={row.iterations_per_epoch}"),
@@ -119,7 +119,7 @@ def train_ours(row: Row, seed: int, fold: int, folders: Folders) -> Outcome:
     stages = "stages=[fingerprint,plan,preprocess,train]"
     further = ["trainer.enable_progress_bar=false", "executor.workers=0", stages]
     usage = child([sys.executable, "-m", "segfw", *words, *further], sampling=2.0)()
-    runs = folders.outputs(row.dataset) / "runs" / f"{row.name}_s{seed}"
+    runs = folders.outputs(row.dataset) / "runs" / f"{row.run or row.name}_s{seed}"
     (folder,) = runs.glob(f"*/*/{row.trained}/fold_{fold}")
     done = yaml.safe_load((folder / "done.yaml").read_text(encoding="utf-8"))
     return Outcome(

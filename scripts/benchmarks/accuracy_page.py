@@ -1,14 +1,31 @@
-"""The tables of docs/accuracy.md, computed from the committed figures of single cases."""
+"""The tables of docs/accuracy.md, computed from the committed figures of single cases; nothing in them is typed in."""
 
 import csv
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from scripts.benchmarks.accuracy_plots import draw_curves
+from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
+from scripts.benchmarks.accuracy_statistics import bootstrap, holm, paired
 
 RESULTS = Path(__file__).parent / "results"
 CASES, RUNS, CURVES = (RESULTS / f"accuracy_{name}.csv" for name in ("cases", "runs", "curves"))
 FIVE_FOLDS = "hippocampus_five_folds"
+PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
+    ("nnU-Net 3d_fullres, 1000 x 250 iterations (Isensee et al. 2021)", "0.8975", "0.8807"),
+    ("MONAI DynUNet 3d_fullres (its tutorial)", "0.8983", "0.8816"),
+    ("nnU-Net 2d (Isensee et al. 2018)", "0.8852", "0.8670"),
+    ("nnU-Net 2d + 3d_fullres (Isensee et al. 2018)", "0.8978", "0.8809"),
+)
+BEGIN, END = "<!-- computed: {} -->", "<!-- end -->"
+Line = dict[str, str]
 
 
-def load(table: Path) -> list[dict[str, str]]:
+def load(table: Path) -> list[Line]:
     """Return the lines of a table; none without a file."""
     if not table.is_file():
         return []
@@ -16,5 +33,137 @@ def load(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def mean(lines: Iterable[Line], column: str) -> float | None:
+    """Return the mean of a column over the lines where it is defined; None where it never is."""
+    values = [float(line[column]) for line in lines if line.get(column)]
+    return statistics.fmean(values) if values else None
+
+
+def shown(value: float | None, digits: int = 4) -> str:
+    """Return a number as tables show it."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def missed(lines: Iterable[Line]) -> int:
+    """Count the segmentations without a voxel of a label that the reference has."""
+    return sum(int(float(line["n_pred"])) == 0 and int(float(line["n_ref"])) > 0 for line in lines)
+
+
+def five_folds(row: Row) -> str:
+    """Return the table of a row by folds, beside what others have published."""
+    cases = [line for line in load(CASES) if line["row"] == row.name]
+    runs = [line for line in load(RUNS) if line["row"] == row.name]
+    labels = [name for name, _ in DATASETS[row.dataset].labels]
+    rows = []
+    for fold in sorted({line["fold"] for line in cases}):
+        part = [line for line in cases if line["fold"] == fold]
+        (run,) = (line for line in runs if line["fold"] == fold)
+        rows.append([f"fold {fold}", *_scores(part, labels), run["seconds"], run["processor_seconds"]])
+    total = [str(sum(int(run[key]) for run in runs)) for key in ("seconds", "processor_seconds")]
+    rows.append([f"**all {len({line['case'] for line in cases})} cases**", *_scores(cases, labels), *total])
+    rows += [[who, *figures, *["-"] * 6] for who, *figures in PUBLISHED]
+    head = ["", *(f"Dice {name}" for name in labels), "mean", "HD95 mm", "NSD", "missed", "seconds", "processor s"]
+    return table(head, rows)
+
+
+def _scores(lines: Sequence[Line], labels: Sequence[str]) -> list[str]:
+    dice = [mean((line for line in lines if line["label"] == label), "dice") for label in labels]
+    known = [value for value in dice if value is not None]
+    average = statistics.fmean(known) if known else None
+    further = [shown(mean(lines, "hd95_mm"), 2), shown(mean(lines, "nsd")), str(missed(lines))]
+    return [*map(shown, dice), shown(average), *further]
+
+
+def budgets() -> str:
+    """Return the table of equal budgets: a line per dataset, program and recipe."""
+    cases, runs, rows = load(CASES), load(RUNS), []
+    for row in ROWS:
+        mine = [line for line in runs if line["row"] == row.name]
+        if not mine:
+            continue
+        scored = [line for line in cases if line["row"] == row.name]
+        labels = [name for name, _ in DATASETS[row.dataset].labels]
+        dice = ", ".join(shown(mean((ln for ln in scored if ln["label"] == name), "dice"), 3) for name in labels)
+        seeds, folds = len({line["seed"] for line in mine}), len({line["fold"] for line in mine})
+        rows.append(
+            [
+                *(row.dataset, row.trained, row.program, row.recipe, str(row.iterations), f"{folds} x {seeds}"),
+                *(shown(mean(scored, "dice")), dice, shown(mean(scored, "hd95_mm"), 1), shown(mean(scored, "nsd"), 3)),
+                *(shown(mean(scored, "lesion_f1"), 3), str(missed(scored))),
+                *(shown(mean(mine, key), 0) for key in ("seconds", "processor_seconds")),
+                *(f"{int(mine[0]['parameters']) / 1e6:.2f}", mine[0]["training_tflop"]),
+            ]
+        )
+    head = ["dataset", "", "program", "recipe", "iterations", "folds x seeds", "Dice", "by label", "HD95 mm", "NSD"]
+    return table([*head, "lesion F1", "missed", "seconds", "processor s", "10^6 parameters", "TFLOP"], rows)
+
+
+def patient(dataset: str, case: str) -> str:
+    """Return what a bootstrap draws: the patient, of ACDC in the case's name, elsewhere the case."""
+    found = re.match(r"patient\d+", case)
+    return found.group() if found and dataset.startswith("ACDC") else case
+
+
+def values(row: str, dataset: str) -> dict[tuple[str, int], list[float]]:
+    """Return {(patient, seed): Dice of its cases and labels} of a row."""
+    gathered: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for line in load(CASES):
+        if line["row"] == row and line["dice"]:
+            gathered[patient(dataset, line["case"]), int(line["seed"])].append(float(line["dice"]))
+    return dict(gathered)
+
+
+def differences(recipe: str) -> str:
+    """Return the table of segfw minus nnU-Net by one recipe, with 95 % bounds, corrected over the datasets."""
+    found = {}
+    for name in DATASETS:
+        ours, theirs = (values(f"{name.lower()}_{program}_{recipe}", name) for program in ("segfw", "nnunet"))
+        if ours and ours.keys() == theirs.keys():
+            pairs = paired(ours, theirs)
+            found[name] = (pairs.shape, bootstrap(pairs))
+    corrected = holm({name: each.p for name, (_, each) in found.items() if not DATASETS[name].contiguous})
+    rows = [
+        [
+            *(name, str(shape[0]), str(shape[1]), f"{each.mean:+.4f}", f"{each.low:+.4f} to {each.high:+.4f}"),
+            f"{corrected[name]:.4f}" if name in corrected else "- (one stack)",
+        ]
+        for name, (shape, each) in found.items()
+    ]
+    return table(["dataset", "patients", "seeds", "segfw - nnU-Net", "95 % bounds", "p, Holm"], rows)
+
+
+def attribution(name: str) -> str:
+    """Return {program} x {recipe} of one dataset: mean Dice over cases, labels and seeds."""
+    rows = []
+    for program in ("nnunet", "segfw"):
+        names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
+        dice = [mean((line for line in load(CASES) if line["row"] == wanted), "dice") for wanted in names]
+        rows.append([program, *map(shown, dice)])
+    return table([name, "published recipe", "fast recipe"], rows)
+
+
 def write_page() -> None:
-    """To come."""
+    """Put the computed tables between their marks in docs/accuracy.md, and draw the plots beside it."""
+    text = PAGE.read_text(encoding="utf-8")
+    named = {row.name: row for row in ROWS}
+    parts = {
+        "five folds": lambda: five_folds(named[FIVE_FOLDS]),
+        "five folds 2d": lambda: five_folds(named["hippocampus_five_folds_2d"]),
+        "budgets": budgets,
+        "differences fast": lambda: differences("fast"),
+        "differences published": lambda: differences("published"),
+        "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
+    }
+    for name, make in parts.items():
+        begin = BEGIN.format(name)
+        if begin in text:
+            head, _, rest = text.partition(begin)
+            text = f"{head}{begin}\n\n{make()}\n\n{END}{rest.partition(END)[2]}"
+    PAGE.write_text(text, encoding="utf-8")
+    draw_curves(load(CURVES), load(RUNS), PAGE.parent / "pictures")

@@ -57,7 +57,8 @@ class Row:
     """One way to train on one dataset.
 
     Batch 2, a share of the planned features, no mirroring in training or prediction. `configuration`: other than the
-    dataset's; `words`: further words of segfw's command.
+    dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can be
+    ensembled; else the row's name.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Row:
     folds: tuple[int, ...] = (0,)
     configuration: str | None = None
     words: tuple[str, ...] = ()
+    run: str | None = None
 
     @property
     def trained(self) -> str:
@@ -100,12 +102,17 @@ def _pairs(dataset: str, seeds: Sequence[int]) -> list[Row]:
 ALL_FOLDS = (0, 1, 2, 3, 4)
 LONG = 4000
 ROWS = [
-    Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS),
+    Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, run="five_folds"),
     *_pairs("Hippocampus", (0, 1, 2)),
     *_pairs("ACDC", (0, 1, 2)),
     *_pairs("ACDC_scribbles", (0,)),
     *_pairs("Nuclei", (0,)),
     *_pairs("Rare", (0,)),
     *_pairs("Membranes", (0,)),
-    Row("hippocampus_five_folds_2d", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, configuration="2d"),
+    Row(
+        *("hippocampus_five_folds_2d", "Hippocampus", "segfw", "fast", LONG),
+        folds=ALL_FOLDS,
+        configuration="2d",
+        run="five_folds",
+    ),
 ]

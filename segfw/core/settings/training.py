@@ -207,7 +207,9 @@ class TrainerSettings:
     devices: int | str | tuple[int, ...] = setting(1, "how many per node, [0, 2] for these, auto for all of them")
     num_nodes: int = setting(1, "computers; each runs the command under srun or torchrun")
     strategy: Strategy = setting("auto", "auto: ddp on several devices; ddp_find_unused_...: networks with idle parts")
-    precision: str = setting("auto", "auto: 16-mixed on CUDA, bf16-mixed on processors that multiply it, else 32-true; or one of Lightning's")
+    precision: str = setting(
+        "auto", "auto: 16-mixed on CUDA, bf16-mixed on processors that multiply it, else 32-true; or one of Lightning's"
+    )
     gradient_clip_val: float = setting(12.0, "largest total 2-norm of the gradient; 0 for none")
     accumulate_grad_batches: int = setting(
         1, "iterations per step of the optimizer; batch Dice and norms see one iteration's batch only"

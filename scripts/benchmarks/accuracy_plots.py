@@ -1,0 +1,43 @@
+"""Dice against time and against iterations, one picture per dataset."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from scripts.benchmarks.accuracy_rows import ROWS, SHORT
+
+COLORS = {"segfw": "tab:blue", "nnunet": "tab:orange"}
+LINES = {"fast": "-", "published": "--"}
+
+
+def draw_curves(curves: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str, str]], folder: Path) -> None:
+    """Draw the patch Dice of all equal-budget trainings; thin lines are single seeds."""
+    done = {(run["row"], run["seed"], run["fold"]) for run in runs}
+    folder.mkdir(exist_ok=True)
+    for dataset in dict.fromkeys(row.dataset for row in ROWS):
+        rows = [row for row in ROWS if row.dataset == dataset and row.iterations == SHORT]
+        lines: dict[tuple[str, str, str], list[Mapping[str, str]]] = defaultdict(list)
+        for point in curves:
+            for row in rows:
+                if point["row"] == row.name and (row.name, point["seed"], point["fold"]) in done:
+                    lines[row.program, row.recipe, point["seed"]].append(point)
+        if lines:
+            _draw(dataset, lines, folder / f"accuracy_{dataset.lower()}.svg")
+
+
+def _draw(dataset: str, lines: Mapping[tuple[str, str, str], Sequence[Mapping[str, str]]], path: Path) -> None:
+    plt.rcParams["svg.hashsalt"] = "segfw"
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+    for (program, recipe, seed), points in lines.items():
+        name = f"{'segfw' if program == 'segfw' else 'nnU-Net'}, {recipe}" if seed == "0" else None
+        style = {"color": COLORS[program], "linestyle": LINES[recipe], "linewidth": 1.2, "label": name}
+        dice = [float(point["patch_dice"]) for point in points]
+        axes[0].plot([int(point["iterations"]) for point in points], dice, **style)
+        axes[1].plot([float(point["seconds"]) / 60 for point in points], dice, **style)
+    axes[0].set(xlabel="iterations", ylabel="patch Dice", title=dataset, ylim=(0, 1))
+    axes[1].set(xlabel="minutes of training, one thread")
+    axes[1].legend(fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

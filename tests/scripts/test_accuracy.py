@@ -1,0 +1,105 @@
+"""The accuracy table: its statistics on numbers that can be followed by hand, its rows, its folds, its tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.benchmarks import accuracy, accuracy_page
+from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
+from scripts.benchmarks.accuracy_ours import Folders, curve, write_contiguous_folds
+from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, SHORT
+from scripts.benchmarks.accuracy_statistics import bootstrap, holm, paired
+
+
+def test_differences_are_paired_by_patient_and_seed() -> None:
+    ours = {("a", 0): [0.5, 0.7], ("b", 0): [0.9], ("a", 1): [0.6], ("b", 1): [0.8]}
+    theirs = {("a", 0): [0.5], ("b", 0): [0.8], ("a", 1): [0.7], ("b", 1): [0.8]}
+    np.testing.assert_allclose(paired(ours, theirs), [[0.1, -0.1], [0.1, 0.0]], atol=1e-12)
+    with pytest.raises(ValueError, match="not paired"):
+        paired(ours, {("a", 0): [0.5]})
+
+
+def test_a_difference_that_is_the_same_everywhere_has_no_width() -> None:
+    same = bootstrap(np.full((5, 2), 0.25))
+    assert (same.mean, same.low, same.high) == (0.25, 0.25, 0.25)
+    assert same.p == 1e-4  # no resample of ten thousand is at or below 0
+    noise = bootstrap(np.array([[1.0], [-1.0], [1.0], [-1.0]]))
+    assert noise.mean == 0
+    assert noise.low == -1
+    assert noise.high == 1
+    assert noise.p > 0.9
+
+
+def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
+
+
+def test_rows_of_both_programs_differ_in_nothing_but_the_program() -> None:
+    for row in ROWS:
+        if row.program == "nnunet":
+            (ours,) = (each for each in ROWS if each.name == row.name.replace("nnunet", "segfw"))
+            for field in ("dataset", "recipe", "iterations", "seeds", "folds", "trained"):
+                assert getattr(ours, field) == getattr(row, field)
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    short = next(row for row in ROWS if row.iterations == SHORT)
+    assert (short.epochs, short.iterations_per_epoch) == (20, 30)
+
+
+def test_contiguous_folds_hold_out_neighbouring_slices(tmp_path: Path) -> None:
+    labels = tmp_path / DATASETS["Membranes"].folder / "labelsTr"
+    labels.mkdir(parents=True)
+    for number in range(12):
+        (labels / f"slice_{number:02d}.png").touch()
+    folds = json.loads(write_contiguous_folds("Membranes", Folders(tmp_path, tmp_path)).read_text())
+    assert [fold["val"] for fold in folds] == [[f"slice_{i:02d}" for i in part] for part in (range(6), range(6, 12))]
+    assert folds[0]["train"] == folds[1]["val"]
+
+
+def test_rare_structures_are_under_a_thousandth_of_the_voxels() -> None:
+    image, label = draw_spots(np.random.default_rng(0))
+    assert image.shape == label.shape == (EDGE,) * 3
+    assert 0 < label.sum() < EDGE**3 / 1000
+    assert MOST_SPOTS * 4.19 * RADII[1] ** 3 < EDGE**3 / 1000
+
+
+def test_a_curve_adds_up_the_seconds_of_epochs(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/patch_dice,time/epoch\n0,0.25,10.0\n1,0.5,12.5\n")
+    assert curve(table, 30) == [(30, 10.0, 0.25), (60, 22.5, 0.5)]
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CASES", "RUNS"):
+        for module in (accuracy, accuracy_page):
+            monkeypatch.setattr(module, name, tmp_path / f"{name}.csv")
+    return tmp_path
+
+
+def test_tables_are_computed_from_single_cases(tables: Path) -> None:
+    key = {"row": accuracy_page.FIVE_FOLDS, "seed": 0}
+    for fold, (case, dice) in enumerate([("hippocampus_001", 0.9), ("hippocampus_003", 0.8)]):
+        line = {**key, "fold": fold, "case": case, "n_ref": 5, "hd95_mm": 1.0, "nsd": 0.5}
+        both = [{**line, "label": "Anterior", "n_pred": 5, "dice": dice}]
+        both.append({**line, "label": "Posterior", "n_pred": 0 if fold else 5, "dice": dice - 0.1})
+        accuracy.append(accuracy_page.CASES, both)
+        accuracy.append(accuracy_page.RUNS, [{**key, "fold": fold, "seconds": 60, "processor_seconds": 50}])
+    row = next(row for row in ROWS if row.name == accuracy_page.FIVE_FOLDS)
+    lines = accuracy_page.five_folds(row).splitlines()
+    assert lines[2] == "| fold 0 | 0.9000 | 0.8000 | 0.8500 | 1.00 | 0.5000 | 0 | 60 | 50 |"
+    assert lines[4] == "| **all 2 cases** | 0.8500 | 0.7500 | 0.8000 | 1.00 | 0.5000 | 1 | 120 | 100 |"
+
+
+def test_a_training_in_the_table_is_not_made_again(tables: Path) -> None:
+    row = next(row for row in ROWS if row.name == accuracy_page.FIVE_FOLDS)
+    accuracy.append(accuracy_page.RUNS, [{"row": row.name, "seed": 0, "fold": 3}])
+    assert [each.fold for each in accuracy.missing([row])] == [0, 1, 2, 4]
+
+
+def test_what_is_not_defined_is_left_empty() -> None:
+    line = {"case": "a", "label": "b", "dice": "0.5", "hd95_mm": "inf", "nsd": "", "lesion_f1": "nan"}
+    told = accuracy.judged({**line, "n_pred": "0", "n_ref": "3"})
+    assert (told["dice"], told["hd95_mm"], told["nsd"], told["lesion_f1"]) == (0.5, "", "", "")
