@@ -1,6 +1,7 @@
 """segfw's side of the accuracy table: one training, as a user would start it."""
 
 import csv
+import shlex
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -144,5 +145,5 @@ def curve(table: Path, iterations_per_epoch: int) -> list[tuple[int, float, floa
 
 def told(words: list[str], folders: Folders) -> str:
     """Return the command as it is published, with names for the two folders."""
-    text = " ".join(["python -m segfw", *words])
+    text = shlex.join(["python", "-m", "segfw", *words])
     return text.replace(str(folders.work), "WORK").replace(str(folders.data), "DATA")

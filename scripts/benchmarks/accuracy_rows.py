@@ -45,7 +45,11 @@ ACDC = Dataset(
 DATASETS = {
     "Hippocampus": Dataset("Task04_Hippocampus", "3d_fullres", (("Anterior", 1), ("Posterior", 2)), 1.0, share=2),
     "ACDC": ACDC,
-    "ACDC_scribbles": replace(ACDC, label_folder="labelsTr_scribble"),
+    "ACDC_scribbles": replace(
+        ACDC,
+        task=(*ACDC.task, "task.labels={background: 0, RV: 1, MLV: 2, LVC: 3, ignore: 4}"),
+        label_folder="labelsTr_scribble",
+    ),
     "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0),
     "Membranes": Dataset("Dataset121_Membranes", "2d", (("membrane", 1),), 1.0, contiguous=True),
     "Rare": Dataset("Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True),
