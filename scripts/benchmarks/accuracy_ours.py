@@ -1,8 +1,8 @@
 """segfw's side of the accuracy table: one training, as a user would start it."""
 
 import csv
-import shlex
 import json
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
