@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from segfw.training.epoch_cost import Waits
 log = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
+LONGEST_SOCKET_NAME = 103
+"""Bytes; Linux allows 107, macOS 103."""
+SOCKET_IN_FOLDER = "/pymp-12345678/listener-12345678"
+"""What `multiprocessing` puts behind the temporary folder's name."""
 PREFETCH = 2
 """Batches that each worker cuts ahead."""
 BROKEN = (ConnectionError, EOFError, FileNotFoundError)
@@ -74,12 +79,27 @@ def collate_or_fail(collate: Callable[[Any], Batch], samples: Any) -> Batch | Fa
     return samples if isinstance(samples, Failure) else collate(samples)
 
 
+def refuse_long_temporary_folder(folder: str) -> None:
+    """Raise `JobError` if sockets in the temporary folder would have longer names than the system allows.
+
+    Workers hand batches over by them; PyTorch drops a batch that cannot be handed over, and waits for it for ever.
+    """
+    length, most = len(os.fsencode(folder)), LONGEST_SOCKET_NAME - len(SOCKET_IN_FOLDER)
+    if length > most:
+        raise JobError(
+            f"the temporary folder {folder} has a name of {length} bytes, but processes that cut patches need one of at "
+            f"most {most}: set TMPDIR to a shorter one (TMPDIR=/tmp), or data.workers=0"
+        )
+
+
 class PatchLoader(DataLoader[Sample]):
     """A loader that raises what a worker returned as its failure, and notes in `waits` how long batches take."""
 
     waits: Waits | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers:
+            refuse_long_temporary_folder(tempfile.gettempdir())
         batches = super().__iter__()
         try:
             for batch in batches if self.waits is None else self.waits.timed(batches):

@@ -36,10 +36,10 @@ def test_handles_threads_and_processes_stay_the_same(
     fit: Callable[..., FoldResult],
     io: FoldIO,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("t")))  # short: sockets lie there
     run, census = make_run(max_epochs=30, workers=1), Sampling()
     with telling({"tensorboard": lambda: open_tensorboard(tracked_run(tmp_path))}, ("images",)) as trackers:
         fit(run, tmp_path / "fold", TrackersLog(run, tmp_path / "fold", io, trackers, 1), census)

@@ -154,3 +154,14 @@ def test_workers_fit_into_shared_memory(
     with pytest.raises(JobError, match=r"need 180 MB of shared memory, 64 MB .*--shm-size=8g.*set data.workers=4"):
         workers_that_fit(12, 12, 5 * 10**6, tmp_path)
     assert workers_that_fit(12, 12, 5 * 10**6, tmp_path / "missing") == 12
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_named_instead_of_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    longest = "/tmp/" + "t" * 66  # with /pymp-12345678/listener-12345678 103 bytes
+    monkeypatch.setattr("tempfile.tempdir", longest + "t")
+    with pytest.raises(JobError, match=r"has a name of 72 bytes, but .* at most 71: set TMPDIR"):
+        next(iter(loader()))
+    assert len(list(loader(workers=0))) == 2
+    worker_errors.refuse_long_temporary_folder(longest)
