@@ -87,8 +87,8 @@ def refuse_long_temporary_folder(folder: str) -> None:
     length, most = len(os.fsencode(folder)), LONGEST_SOCKET_NAME - len(SOCKET_IN_FOLDER)
     if length > most:
         raise JobError(
-            f"the temporary folder {folder} has a name of {length} bytes, but processes that cut patches need one of at "
-            f"most {most}: set TMPDIR to a shorter one (TMPDIR=/tmp), or data.workers=0"
+            f"the temporary folder {folder} has a name of {length} bytes, but processes that cut patches need one of "
+            f"at most {most}: set TMPDIR to a shorter one (TMPDIR=/tmp), or data.workers=0"
         )
 
 

@@ -163,5 +163,5 @@ def test_a_temporary_folder_too_long_for_sockets_is_named_instead_of_waited_for(
     monkeypatch.setattr("tempfile.tempdir", longest + "t")
     with pytest.raises(JobError, match=r"has a name of 72 bytes, but .* at most 71: set TMPDIR"):
         next(iter(loader()))
-    assert len(list(loader(workers=0))) == 2
+    assert next(iter(loader(workers=0)))["image"].numel() > 0  # nothing is handed over
     worker_errors.refuse_long_temporary_folder(longest)
