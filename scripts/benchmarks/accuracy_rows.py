@@ -104,7 +104,7 @@ def _pairs(dataset: str, seeds: Sequence[int]) -> list[Row]:
 
 
 ALL_FOLDS = (0, 1, 2, 3, 4)
-LONG = 4000
+LONG = 3000
 ROWS = [
     Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, run="five_folds"),
     *_pairs("Hippocampus", (0, 1, 2)),
