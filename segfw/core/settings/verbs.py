@@ -37,7 +37,7 @@ class PredictSettings:
     model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it", literal=True)
     model_cache: str = setting("~/.cache/segfw/models", "where a fetched model is kept", literal=True)
     input: str | None = setting(
-        None, "an image, a folder of them or of DICOM series, or a CSV; or its address", literal=True
+        None, "an image, a folder of them or of DICOM series, a CSV; or its address", literal=True
     )
     data_cache: str = setting(DATA_CACHE, "where images that are read from addresses are kept", literal=True)
     output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)", literal=True)

@@ -12,9 +12,10 @@ from segfw.core.errors import UsageError
 DATA_CACHE = "~/.cache/segfw/data"
 """Where files that were fetched lie, if nothing else is said."""
 
-_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<host>[^/]*)(?P<path>.*)", re.DOTALL)
 _MIRRORED = re.compile(r"/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<rest>.+)", re.DOTALL)
-_SECRETS = re.compile(r"\b([a-z][a-z0-9+.-]+://)(?:[^/\s@'\"]*@)?([^\s?#'\"]*)([?#][^\s'\",;)]*)?")
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]+://)[^/\s@'\"]*@")
+_QUERY = re.compile(r"\b(https?://[^\s?#'\"]*)[?#][^\s'\"]*")
 
 
 def is_address(text: str) -> bool:
@@ -22,16 +23,25 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def bare(address: str) -> str:
+    """Return an address without user, password and, of http, query; any other text as it is."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return address
+    text = f"{match['scheme']}://{match['host'].rpartition('@')[2]}{match['path']}"
+    return re.split(r"[?#]", text, maxsplit=1)[0] if match["scheme"].startswith("http") else text
+
+
 def without_secrets(text: str) -> str:
-    """Return `text`, each address in it without user, password and query."""
-    return _SECRETS.sub(r"\1\2", text)
+    """Return a message, each address in it without user, password and query."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
 def mirror_path(address: str, cache: str) -> Path:
     """Return the path below `cache` that stands for `address`; `UsageError` for one that no path can stand for."""
-    shown = without_secrets(address)
+    shown = bare(address)
     match = _ADDRESS.fullmatch(shown)
-    rest = match["rest"].rstrip("/") if match else ""
+    rest = f"{match['host']}{match['path']}".rstrip("/") if match else ""
     parts = rest.split("/")
     if not match or match["scheme"] == "file" or any(part in ("", ".", "..") for part in parts) or "\0" in rest:
         raise UsageError(
@@ -63,9 +73,9 @@ def place_of(key: str, text: str, cache: str) -> str:
     """
     if not is_address(text):
         return text
-    if text != without_secrets(text):
+    if text != bare(text):
         raise UsageError(
-            f"{key}={without_secrets(text)} came with a user name, a password or a query, and commands are written to "
+            f"{key}={bare(text)} came with a user name, a password or a query, and commands are written to "
             "logs: state credentials where fsspec, AWS or ~/.netrc look for them, or the address in a list of files"
         )
     return str(mirror_path(text, cache))
@@ -74,4 +84,4 @@ def place_of(key: str, text: str, cache: str) -> str:
 def refuse_address(key: str, text: str | None) -> None:
     """Raise `UsageError` for an address where a place on a file system is needed."""
     if text is not None and is_address(text):
-        raise UsageError(f"{key}={without_secrets(text)} must be a path: only raw data are read from addresses")
+        raise UsageError(f"{key}={bare(text)} must be a path: only raw data are read from addresses")

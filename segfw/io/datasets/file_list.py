@@ -17,7 +17,7 @@ import yaml
 
 from segfw.core.cases.dataset import Case, Dataset, has_controls, is_unicode
 from segfw.core.errors import DataError
-from segfw.core.support.addresses import without_secrets
+from segfw.core.support.addresses import bare
 from segfw.core.support.conversion import nearest, to_plain
 from segfw.core.support.files import write_text
 from segfw.io.datasets.tables import Table, beside, read_table, table_text
@@ -200,11 +200,11 @@ def _are_texts(values: Iterable[Any]) -> bool:
 
 def _name_of(image: str) -> str:
     """Name a case after its first image: the file's name without its ending and channel."""
-    name = Path(without_secrets(image)).name
+    name = Path(bare(image)).name
     try:
         name = name.removesuffix(ending_of(name))
     except DataError:  # a folder of one DICOM series, or a format that reading will refuse
-        name = Path(without_secrets(image)).name
+        name = Path(bare(image)).name
     return name.removesuffix("_0000") or name
 
 

@@ -20,10 +20,10 @@ from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError
 from segfw.core.support.addresses import (
     address_of,
+    bare,
     cache_of,
     is_address,
     mirror_path,
-    without_secrets,
 )
 from segfw.core.support.files import replace_text, writing
 from segfw.io.fetching.fetch import require_space
@@ -78,7 +78,7 @@ def arrive_as(path: Path, state: RemoteState) -> None:
         for folder in (parts, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
     _remove_old(parts)
-    require_space(parts, state.size, without_secrets(address), ELSEWHERE)
+    require_space(parts, state.size, bare(address), ELSEWHERE)
     part = parts / uuid.uuid4().hex
     try:
         with writing(path, part):
@@ -115,12 +115,10 @@ def mirrored(texts: Iterable[str], cache: str) -> dict[str, str]:
             continue
         paths[text] = str(mirror_path(text, cache)) if is_address(text) else text
         if is_address(text) and addresses.setdefault(paths[text], text) != text:
-            raise DataError(
-                f"{without_secrets(text)} is listed with two queries or users; files need paths of their own"
-            )
+            raise DataError(f"{bare(text)} is listed with two queries; each file needs a path of its own")
     for path, address in addresses.items():
         secret = _secret(Path(path))
-        if address == without_secrets(address):
+        if address == bare(address):
             secret.unlink(missing_ok=True)
         else:
             _write_secret(secret, address)

@@ -49,9 +49,7 @@ class Outline:
             return text
         path = Path(os.path.normpath(text))
         if not path.is_relative_to(self.root) or address_of(path) is None:
-            raise DataError(
-                f"{address_of(self.cache / self.place.relative_to(self.root))} names a file outside it: {text}"
-            )
+            raise DataError(f"{self.place} names a file that no address has: {text}")
         return str(self.cache / path.relative_to(self.root))
 
     def mirrored_case(self, case: Case) -> Case:

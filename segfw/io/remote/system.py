@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segfw.core.errors import DataError, JobError, UsageError
-from segfw.core.support.addresses import without_secrets
+from segfw.core.support.addresses import bare, without_secrets
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -79,7 +79,7 @@ def list_below(address: str) -> dict[str, RemoteState]:
         if not name.endswith("/") and name.startswith(root)  # a key that ends so is an empty folder's mark
     }
     if not states:
-        raise NotThere(f"there is no file at or below {without_secrets(address)}")
+        raise NotThere(f"there is no file at or below {bare(address)}")
     return states
 
 
@@ -118,15 +118,15 @@ def _system(address: str) -> tuple[Any, str]:
             options["client_kwargs"] = {"timeout": timeout, "trust_env": True, **given}
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
-        raise UsageError(f"{without_secrets(address)} needs a package that is not installed: {INSTALL}") from error
+        raise UsageError(f"{bare(address)} needs a package that is not installed: {INSTALL}") from error
     except ValueError as error:
-        raise UsageError(f"{without_secrets(address)}: data are not read by {scheme}://") from error
+        raise UsageError(f"{bare(address)}: data are not read by {scheme}://") from error
     return system, address if scheme in UNLISTED else str(system._strip_protocol(address))
 
 
 def _asked(address: str, ask: Callable[[], R]) -> R:
     """Return what `ask` gives, asking again where that may help; the error of the last attempt is told."""
-    shown = without_secrets(address)
+    shown = bare(address)
     for attempt in range(ATTEMPTS):
         try:
             return ask()
@@ -134,7 +134,7 @@ def _asked(address: str, ask: Callable[[], R]) -> R:
             cause = _cause(error)
             if isinstance(cause, OSError) and cause.errno in HERE and not isinstance(cause, PermissionError):
                 raise
-            reason = without_secrets(" ".join(str(cause).split()) or type(cause).__name__)
+            reason = without_secrets(" ".join(str(cause).replace(address, shown).split()) or type(cause).__name__)
             if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
                 raise NotThere(f"there is nothing at {shown} ({reason})") from error
             denied = getattr(cause, "status", None) in (401, 403) or "Credentials" in type(cause).__name__
@@ -160,7 +160,7 @@ def _cause(error: BaseException) -> BaseException:
 def _state(address: str, info: dict[str, Any]) -> RemoteState:
     size = info.get("size")
     if not isinstance(size, int):
-        raise DataError(f"{without_secrets(address)}: the server does not say how many bytes the file has")
+        raise DataError(f"{bare(address)}: the server does not say how many bytes the file has")
     tag = next((str(info[key]).strip('"') for key in TAGS if info.get(key)), None)
     changed = next((str(info[key]) for key in TIMES if info.get(key)), "")
     return RemoteState(size, tag or changed, _stated_md5(address, tag))

@@ -41,10 +41,9 @@ def workspace_of(settings: ExperimentSettings) -> Workspace:
 def find_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CACHE) -> Dataset:
     """Read what the dataset is and which files it should have, after making it if it is synthetic."""
     folder = data_root / (task.folder or task.name or "")
-    if task.synthetic == "phantom" and address_of(folder) is None:
-        if not folder.exists():
-            log.info("making the synthetic dataset in %s", folder)
-            make_phantom_dataset(folder)
+    if task.synthetic == "phantom" and address_of(folder) is None and not folder.exists():
+        log.info("making the synthetic dataset in %s", folder)
+        make_phantom_dataset(folder)
     return read_dataset(task, data_root, data_cache)
 
 
