@@ -78,7 +78,7 @@ def read_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CAC
         return _read(task, data_root, data_cache)
     with outline(place) as shown:
         dataset = _read(replace(task, folder=str(shown.place)), data_root, data_cache)
-        return replace(dataset, cases=tuple(map(shown.mirrored_case, dataset.cases)))
+        return replace(dataset, cases=shown.mirrored_cases(dataset.cases))
 
 
 def _read(task: TaskSettings, data_root: Path, data_cache: str) -> Dataset:

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segfw.core.cases.dataset import Case
-from segfw.core.errors import DataError, SegfwError
-from segfw.core.support.addresses import address_of, cache_of
+from segfw.core.errors import DataError, SegfwError, UsageError
+from segfw.core.support.addresses import address_of, cache_of, mirror_path
 from segfw.core.support.files import replace_text
 from segfw.io.formats.endings import is_known
-from segfw.io.remote.arrival import arrive_as, full_address
+from segfw.io.remote.arrival import arrive_as, full_address, mirrored_cases
 from segfw.io.remote.system import Denied, NotThere, RemoteState, Unreachable, can_list, list_below, look_at
 
 log = logging.getLogger(__name__)
@@ -45,17 +45,25 @@ class Outline:
 
     def mirrored(self, text: str) -> str:
         """Return the path in the cache for one in the outline, any other text as it is."""
+        return str(mirror_path(address, str(self.cache))) if (address := self._address(text)) != text else text
+
+    def mirrored_cases(self, cases: Iterable[Case]) -> tuple[Case, ...]:
+        """Return the cases with their paths in the cache."""
+        addressed = (
+            replace(case, images=tuple(map(self._address, case.images)), label=case.label and self._address(case.label))
+            for case in cases
+        )
+        return mirrored_cases(addressed, str(self.cache))
+
+    def _address(self, text: str) -> str:
+        """Return the address that a path in the outline shows, which of http may have a query; else the text."""
         if not text.startswith(f"{self.root}/"):
             return text
         path = Path(os.path.normpath(text))
-        if not path.is_relative_to(self.root) or address_of(path) is None:
+        address = address_of(path)
+        if address is None or not path.is_relative_to(self.root):
             raise DataError(f"{self.place} names a file that no address has: {text}")
-        return str(self.cache / path.relative_to(self.root))
-
-    def mirrored_case(self, case: Case) -> Case:
-        """Return the case with its paths in the cache."""
-        label = case.label and self.mirrored(case.label)
-        return replace(case, images=tuple(map(self.mirrored, case.images)), label=label)
+        return address
 
 
 def forget() -> None:
@@ -164,7 +172,7 @@ def _ask(folder: Path) -> dict[Path, RemoteState]:
     if not can_list(address):
         return {}
     try:
-        states = {folder / name.removeprefix(address).lstrip("/"): state for name, state in list_below(address).items()}
+        states = {path: state for name, state in list_below(address).items() if (path := _path_below(folder, name))}
         replace_text(kept, json.dumps({str(path.relative_to(folder)): asdict(state) for path, state in states.items()}))
     except NotThere:
         states = {}
@@ -178,6 +186,15 @@ def _ask(folder: Path) -> dict[Path, RemoteState]:
     for path, state in states.items():
         _members.setdefault(path.parent, {})[path] = state
     return _told.setdefault(folder, states)
+
+
+def _path_below(folder: Path, address: str) -> Path | None:
+    """Return the path of what was listed below a folder; None, with a warning, for a name that no path can have."""
+    try:
+        return mirror_path(address, str(cache_of(folder)))
+    except UsageError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def _look(path: Path) -> RemoteState | None:

@@ -175,7 +175,7 @@ def test_images_in_two_files_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize(("times", "fine"), [(1, False), (2, True)])
 def test_an_md5_that_differs_counts_unless_the_same_comes_twice(path, monkeypatch, times, fine):
-    """Of b"first" it is 8b04d5e3775d298e78455efc5ca404d5; another tag is damage, or no MD5 where all that comes agrees."""
+    """A tag that no content has: damage, or no MD5 where what comes agrees."""
     state = system.RemoteState(5, "tag", "0" * 32)
     contents = [b"first"] * times + [b"fur%02d" % number for number in range(4)]
     gets(monkeypatch, lambda number, _get, target: target.write_bytes(contents[number - 1]))
@@ -184,7 +184,7 @@ def test_an_md5_that_differs_counts_unless_the_same_comes_twice(path, monkeypatc
         system.fetch(ADDRESS, state, path)
         assert path.read_bytes() == b"first"
     else:
-        with pytest.raises(Unreachable, match="its MD5 is .*, 0{32} was stated"):
+        with pytest.raises(Unreachable, match=r"its MD5 is .*, 0{32} was stated"):
             system.fetch(ADDRESS, state, path)
 
 
