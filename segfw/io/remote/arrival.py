@@ -34,6 +34,9 @@ from segfw.io.remote.system import NotThere, RemoteState, Unreachable, fetch, li
 log = logging.getLogger(__name__)
 
 ELSEWHERE = "give data_cache=FOLDER on another disk"
+SILENT_SECONDS = 300.0
+_silent: dict[str, float] = {}
+"""Host, or bucket, that did not answer -> until when it is not asked for what is in the cache."""
 OLD_SECONDS = 86400
 """Age at which a part is one that a killed process left."""
 
@@ -49,16 +52,20 @@ def arrive(path: Path) -> None:
         return
     if path.suffix.lower() in PAIR_ENDINGS:
         raise DataError(f"{address}: images in two files ({path.suffix}) are not read from addresses; make them one")
+    host = address.split("/")[2]
+    if time.monotonic() < _silent.get(host, 0.0) and _kept_state(path) is not None:
+        return
     try:
         state = look_at(full_address(path))
     except NotThere:
         _forget(path)
         raise
     except Unreachable as error:
-        if path.is_file() and _kept_state(path) is not None:
-            log.warning("%s; the file of before is taken", error)
-            return
-        raise
+        if _kept_state(path) is None:
+            raise
+        log.warning("%s; the file of before is taken, as others are for %.0f s", error, SILENT_SECONDS)
+        _silent[host] = time.monotonic() + SILENT_SECONDS
+        return
     if state is None:
         _arrive_folder(path, address)
         return

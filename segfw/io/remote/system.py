@@ -28,6 +28,8 @@ PAUSE = 1.0  # seconds before the second attempt, doubled each time
 CONNECT_SECONDS, SILENT_SECONDS = 30, 60
 UNLISTED = ("http", "https")
 HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what only this machine's disk says
+MISSING = ("404", "410", "NoSuchBucket", "NoSuchKey")
+DENIED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 TAGS = ("md5Hash", "ETag", "etag", "Content-MD5")
 TIMES = ("LastModified", "Last-Modified", "updated", "mtime", "created")
 
@@ -135,10 +137,9 @@ def _asked(address: str, ask: Callable[[], R]) -> R:
             if isinstance(cause, OSError) and cause.errno in HERE and not isinstance(cause, PermissionError):
                 raise
             reason = without_secrets(" ".join(str(cause).replace(address, shown).split()) or type(cause).__name__)
-            if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
+            if isinstance(cause, FileNotFoundError) or _answer(cause) in MISSING:
                 raise NotThere(f"there is nothing at {shown} ({reason})") from error
-            denied = getattr(cause, "status", None) in (401, 403) or "Credentials" in type(cause).__name__
-            if isinstance(cause, PermissionError) or denied:
+            if isinstance(cause, PermissionError) or _answer(cause) in DENIED or "Credentials" in type(cause).__name__:
                 raise Denied(
                     f"{shown} may not be read: {reason}; credentials are taken from where fsspec, AWS and ~/.netrc "
                     "keep them"
@@ -155,6 +156,14 @@ def _cause(error: BaseException) -> BaseException:
     while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _answer(cause: BaseException) -> str:
+    """Return the status of http, or the word of S3, that a server has answered with; empty for no answer."""
+    if (status := getattr(cause, "status", None)) is not None:
+        return str(status)
+    response = getattr(cause, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def _state(address: str, info: dict[str, Any]) -> RemoteState:

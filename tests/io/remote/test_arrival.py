@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, JobError, WriteError
 from segfw.core.support.addresses import mirror_path
-from segfw.io.remote import system
+from segfw.io.remote import arrival, system
 from segfw.io.remote.arrival import arrive, full_address, mirrored, mirrored_cases
 from segfw.io.remote.system import Denied, NotThere, Unreachable
 
@@ -135,13 +135,19 @@ def test_missing_credentials_are_told_at_once(path, error, monkeypatch):
 
 def test_without_the_server_a_whole_file_is_taken_with_a_warning(path, monkeypatch, caplog):
     arrive(path)
+    asked = []
+    monkeypatch.setattr(arrival, "_silent", {})
 
-    def gone(*_args, **_options):
+    def gone(*args, **_options):
+        asked.append(args)
         raise ConnectionRefusedError("nobody listens")
 
     monkeypatch.setattr(MemoryFileSystem, "info", gone)
     arrive(path)
     assert "the file of before is taken" in caplog.text
+    assert len(asked) == system.ATTEMPTS
+    arrive(path)
+    assert len(asked) == system.ATTEMPTS  # a server that is away is not asked for every file
     path.write_bytes(b"half")
     with pytest.raises(Unreachable, match="nobody listens"):
         arrive(path)

@@ -1,0 +1,96 @@
+"""The commands on raw data in a store, S3's as moto plays it: what they make is what local data give."""
+
+import fsspec
+import pytest
+
+from segfw import __main__ as program
+from segfw.core.planning import fingerprint as core_fingerprint
+from segfw.io.remote import system
+from tests.stages.tiny_dataset import CASES, image_file, image_of, make, write
+
+WORDS = ("stages=[fingerprint,plan,preprocess]", "configurations=[3d_fullres]", "split.num_folds=3", "task.name=Tiny")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(core_fingerprint, "TOTAL_SAMPLES", 3000)
+    monkeypatch.setattr(system, "PAUSE", 0.0)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # which know the server of before
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Run the program in this process; return its exit status and what it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def segfw(output, *words):
+        roots = (f"output_root={tmp_path / output}", f"data_cache={tmp_path / 'cache'}", "executor.workers=0")
+        status = program.main([*WORDS, *roots, *words])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return segfw
+
+
+def made(folder):
+    """Return the bytes of what the stages made, but for the line of the fingerprint that says which raw files it is of.
+
+    Of a store nothing is known of these but what the server says.
+    """
+    kept = ("fingerprint.yaml", "splits.json", "plans/*.yaml", "preprocessed/*/*.npy")
+    files = {path for pattern in kept for path in folder.glob(pattern)}
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    lines = found["fingerprint.yaml"].splitlines()
+    assert lines[-1].startswith(b'# record: {"made_from": {"dataset": ')
+    return found | {"fingerprint.yaml": lines[:-1]}
+
+
+@pytest.mark.slow
+def test_a_bucket_gives_what_the_folder_gives(tmp_path, server, run):
+    here = make(tmp_path / "data" / "Tiny")
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    store.put(str(here), "bucket/data/Tiny", recursive=True)
+    status, said = run("local", f"data_root={here.parent}")
+    assert status == 0, said
+    status, said = run("remote", "data_root=s3://bucket/data")
+    assert status == 0, said
+    local, remote = made(tmp_path / "local/Tiny"), made(tmp_path / "remote/Tiny")
+    assert len(local) > 3 + len(CASES)
+    assert remote == local
+
+    image = image_file(here, "bob").read_bytes()
+    write(tmp_path / "other.nii.gz", image_of("bob") + 1)
+    store.pipe("bucket/data/Tiny/imagesTr/bob_0000.nii.gz", (tmp_path / "other.nii.gz").read_bytes())
+    status, said = run("remote", "data_root=s3://bucket/data", "stages=[plan]")
+    assert (status, "fingerprint.yaml is stale" in said) == (1, True), said
+    store.pipe("bucket/data/Tiny/imagesTr/bob_0000.nii.gz", image)
+
+    server.stop()
+    status, said = run("remote", "data_root=s3://bucket/data")
+    assert status == 0, said
+    assert "what it told last is taken" in said
+    assert made(tmp_path / "remote/Tiny") == local
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/Nope", "s3://nobucket/Tiny"])
+def test_what_is_not_there_is_one_line(tmp_path, server, run, folder):
+    status, said = run("remote", f"task.folder={folder}")
+    assert status == 1
+    assert f"there is nothing at {folder}" in said
+    assert "Traceback" not in said
