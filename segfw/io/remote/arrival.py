@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 ELSEWHERE = "give data_cache=FOLDER on another disk"
 SILENT_SECONDS = 300.0
 _silent: dict[str, float] = {}
-"""Host, or bucket, that did not answer -> until when it is not asked for what is in the cache."""
+"""Scheme and host, or bucket, that did not answer -> until when it is not asked for what is in the cache."""
 OLD_SECONDS = 86400
 """Age at which a part is one that a killed process left."""
 
@@ -52,7 +52,7 @@ def arrive(path: Path) -> None:
         return
     if path.suffix.lower() in PAIR_ENDINGS:
         raise DataError(f"{address}: images in two files ({path.suffix}) are not read from addresses; make them one")
-    host = address.split("/")[2]
+    host = "/".join(address.split("/")[:3])
     if time.monotonic() < _silent.get(host, 0.0) and _kept_state(path) is not None:
         return
     try:

@@ -24,6 +24,7 @@ ADDRESS = "memory://bucket/scan.nii.gz"
 def store(monkeypatch):
     """An empty store, whose server is asked again at once."""
     monkeypatch.setattr(system, "PAUSE", 0.0)
+    monkeypatch.setattr(arrival, "_silent", {})
     found = fsspec.filesystem("memory")
     found.store.clear()
     found.pipe("/bucket/scan.nii.gz", b"first")
@@ -136,7 +137,6 @@ def test_missing_credentials_are_told_at_once(path, error, monkeypatch):
 def test_without_the_server_a_whole_file_is_taken_with_a_warning(path, monkeypatch, caplog):
     arrive(path)
     asked = []
-    monkeypatch.setattr(arrival, "_silent", {})
 
     def gone(*args, **_options):
         asked.append(args)

@@ -1,9 +1,6 @@
 """Datasets at addresses: what is listed, how often, and what of it is fetched."""
 
-import functools
-import http.server
 import json
-import threading
 from pathlib import Path
 
 import fsspec
@@ -17,6 +14,7 @@ from segfw.io.datasets.layouts import missing_files, orphan_labels, read_dataset
 from segfw.io.remote import system
 from segfw.io.remote.arrival import arrive
 from segfw.io.remote.listing import forget, states_of
+from tests.io.remote.http_site import serving
 from tests.stages.tiny_dataset import CASES, make
 
 PLACE = "memory://bucket/Tiny"
@@ -144,21 +142,8 @@ def test_a_series_is_a_folder_whose_slices_make_its_version(tmp_path, cache, sto
 
 @pytest.fixture
 def site(tmp_path):
-    """The dataset's folder behind HTTP, and the paths that were asked for."""
-    asked = []
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append(self.path)
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / "here"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(tmp_path / "here") as found:
+        yield found
 
 
 def test_http_reads_what_a_description_or_a_list_names(tmp_path, cache, site):

@@ -6,6 +6,7 @@ import pytest
 from segfw import __main__ as program
 from segfw.core.planning import fingerprint as core_fingerprint
 from segfw.io.remote import system
+from tests.io.remote.http_site import serving
 from tests.stages.tiny_dataset import CASES, image_file, image_of, make, write
 
 WORDS = ("stages=[fingerprint,plan,preprocess]", "configurations=[3d_fullres]", "split.num_folds=3", "task.name=Tiny")
@@ -94,3 +95,19 @@ def test_what_is_not_there_is_one_line(tmp_path, server, run, folder):
     assert status == 1
     assert f"there is nothing at {folder}" in said
     assert "Traceback" not in said
+
+
+def test_a_signature_is_written_nowhere(tmp_path, run):
+    """Neither where all is well nor where a file is missing; the cache keeps it, for the user alone."""
+    here = make(tmp_path / "data" / "Tiny")
+    image_file(here, "cyd").unlink()
+    with serving(here) as (address, asked):
+        rows = [f"{c},{address}/imagesTr/{c}_0000.nii.gz?sig=SECRET,labelsTr/{c}.nii.gz" for c in CASES]
+        (here / "cases.csv").write_text("\n".join(("case,image,label", *rows)))
+        status, said = run("out", f"task.folder={here}/cases.csv")
+    assert (status, "imagesTr/cyd_0000.nii.gz" in said) == (1, True), said
+    assert "/imagesTr/ann_0000.nii.gz?sig=SECRET" in asked
+    assert "SECRET" not in said
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "cases.csv"]
+    telling = [path for path in written if b"SECRET" in path.read_bytes()]
+    assert {path.parent for path in telling} == {tmp_path / "cache" / ".addresses"}
