@@ -33,6 +33,11 @@ from segfw.core.support.durations import parse_duration
 
 T = TypeVar("T")
 
+ADDRESSES = ("data_root", "input")
+"""Keys of raw data, which may lie at addresses where the command has a `data_cache`."""
+PATHS = ("output_root", "output", "data_cache", "predictions", "references", "images", "labels", "config_dir")
+"""Keys of what lies on a file system."""
+
 
 def check_settings(settings: T) -> T:
     """Return `settings` with stages, configurations and folds as values; `UsageError` for what is not allowed."""
@@ -208,12 +213,13 @@ def _checked_task(task: TaskSettings) -> TaskSettings:
 def _with_paths(settings: T) -> T:
     """Return the settings with a path in the cache for each address of raw data; only those may be addresses."""
     cache = getattr(settings, "data_cache", None)
+    for key in PATHS if cache is not None else (*PATHS, *ADDRESSES):
+        if isinstance(text := getattr(settings, key, None), str):
+            refuse_address(key, text)
     if cache is None:
         return settings
-    for key in ("output_root", "output", "data_cache"):
-        refuse_address(key, getattr(settings, key, None))
     changed: dict[str, Any] = {}
-    for key in ("data_root", "input"):
+    for key in ADDRESSES:
         if isinstance(text := getattr(settings, key, None), str):
             changed[key] = place_of(key, text, cache)
     task = getattr(settings, "task", None)

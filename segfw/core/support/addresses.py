@@ -84,4 +84,4 @@ def place_of(key: str, text: str, cache: str) -> str:
 def refuse_address(key: str, text: str | None) -> None:
     """Raise `UsageError` for an address where a place on a file system is needed."""
     if text is not None and is_address(text):
-        raise UsageError(f"{key}={bare(text)} must be a path: only raw data are read from addresses")
+        raise UsageError(f"{key}={bare(text)} must be a path: addresses are for raw data and images to predict")

@@ -129,7 +129,7 @@ def orphan_labels(task: TaskSettings, data_root: Path, dataset: Dataset) -> tupl
         found = _label_maps(task, data_root)
     else:
         with outline(place) as shown:
-            found = [shown.mirrored(path) for path in _label_maps(replace(task, folder=str(shown.place)), data_root)]
+            found = list(shown.mirrored(_label_maps(replace(task, folder=str(shown.place)), data_root)).values())
     return tuple(path for path in found if path not in used)
 
 

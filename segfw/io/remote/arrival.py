@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -104,10 +104,12 @@ def mirrored_cases(cases: Iterable[Case], cache: str) -> tuple[Case, ...]:
     """Return the cases with the path that stands for it in the place of each address; raises as `mirrored` does."""
     cases = tuple(cases)
     paths = mirrored((file for case in cases for file in case.files), cache)
-    return tuple(
-        replace(case, images=tuple(map(paths.__getitem__, case.images)), label=case.label and paths[case.label])
-        for case in cases
-    )
+    return tuple(with_paths(case, paths) for case in cases)
+
+
+def with_paths(case: Case, paths: Mapping[str, str]) -> Case:
+    """Return the case with the path of each of its files in the place of its name."""
+    return replace(case, images=tuple(paths[image] for image in case.images), label=case.label and paths[case.label])
 
 
 def mirrored(texts: Iterable[str], cache: str) -> dict[str, str]:

@@ -10,18 +10,18 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, SegfwError, UsageError
 from segfw.core.support.addresses import address_of, cache_of, mirror_path
-from segfw.core.support.files import replace_text
+from segfw.core.support.files import replace_text, writing
 from segfw.io.formats.endings import is_known
-from segfw.io.remote.arrival import arrive_as, full_address, mirrored_cases
+from segfw.io.remote.arrival import arrive_as, full_address, mirrored, with_paths
 from segfw.io.remote.system import Denied, NotThere, RemoteState, Unreachable, can_list, list_below, look_at
 
 log = logging.getLogger(__name__)
@@ -43,17 +43,16 @@ class Outline:
     cache: Path
     place: Path
 
-    def mirrored(self, text: str) -> str:
-        """Return the path in the cache for one in the outline, any other text as it is."""
-        return str(mirror_path(address, str(self.cache))) if (address := self._address(text)) != text else text
+    def mirrored(self, texts: Iterable[str]) -> dict[str, str]:
+        """Return {text: the path in the cache for one in the outline, any other text as it is}."""
+        addresses = {text: self._address(text) for text in texts}
+        paths = mirrored(addresses.values(), str(self.cache))
+        return {text: paths[address] for text, address in addresses.items()}
 
-    def mirrored_cases(self, cases: Iterable[Case]) -> tuple[Case, ...]:
+    def mirrored_cases(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """Return the cases with their paths in the cache."""
-        addressed = (
-            replace(case, images=tuple(map(self._address, case.images)), label=case.label and self._address(case.label))
-            for case in cases
-        )
-        return mirrored_cases(addressed, str(self.cache))
+        paths = self.mirrored(file for case in cases for file in case.files)
+        return tuple(with_paths(case, paths) for case in cases)
 
     def _address(self, text: str) -> str:
         """Return the address that a path in the outline shows, which of http may have a query; else the text."""
@@ -223,5 +222,6 @@ def _listed(path: Path) -> RemoteState | None:
 
 def _kept(folder: Path) -> Path:
     kept = cache_of(folder) / ".listings" / f"{hashlib.sha256(str(folder).encode()).hexdigest()}.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    with writing(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
     return kept

@@ -23,13 +23,13 @@ from segfw.core.cases.verification import (
     value_counts,
 )
 from segfw.core.errors import SegfwError
+from segfw.core.support.addresses import address_of
 from segfw.core.types import FloatArray, Volume
 from segfw.io.formats.alpha import lost_alpha
 from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS
 from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, read_label
 from segfw.io.formats.tiff import tiff_states_spacing
-from segfw.io.remote.arrival import arrive
 from segfw.io.remote.system import NotThere
 
 KEPT_VALUES = 1000
@@ -145,8 +145,7 @@ def _attempt(case: str, what: str, path: str, read: Callable[[], Volume]) -> Vol
     """
     name = Path(path).name
     try:
-        arrive(Path(path))
-        if not Path(path).exists():
+        if address_of(path) is None and not Path(path).exists():
             return Fault(case, "error", "missing", f"{what}: there is no file {name}", path)
         return read()
     except NotThere as error:

@@ -70,10 +70,9 @@ def _planned(settings: PredictSettings, bundle: Bundle, inference: InferenceSett
         return plan(source)
     forget()
     with outline(source) as shown:
-        return [
-            replace(case, images=tuple(Path(shown.mirrored(str(image))) for image in case.images))
-            for case in plan(shown.place)
-        ]
+        planned = plan(shown.place)
+        paths = shown.mirrored(str(image) for case in planned for image in case.images)
+        return [replace(case, images=tuple(Path(paths[str(image)]) for image in case.images)) for case in planned]
 
 
 def _on_this_machine(

@@ -1,13 +1,22 @@
 """The commands on raw data in a store, S3's as moto plays it: what they make is what local data give."""
 
+import shutil
+
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from segfw import __main__ as program
 from segfw.core.planning import fingerprint as core_fingerprint
+from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.addresses import mirror_path
 from segfw.io.remote import system
+from segfw.io.remote.listing import forget
+from segfw.stages.dataset.raw import changed_files, find_dataset, scan
+from segfw.stages.dataset.record import load_record
+from segfw.workspace import Workspace
 from tests.io.remote.http_site import serving
-from tests.stages.tiny_dataset import CASES, image_file, image_of, make, write
+from tests.stages.tiny_dataset import CASES, image_file, image_of, label_file, label_of, make, write
 
 WORDS = ("stages=[fingerprint,plan,preprocess]", "configurations=[3d_fullres]", "split.num_folds=3", "task.name=Tiny")
 
@@ -33,6 +42,57 @@ def server(monkeypatch):
     fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
     yield running
     running.stop()
+
+
+def in_memory(folder):
+    """Return fsspec's store in memory with the folder as /bucket/Tiny."""
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+    store.put(str(folder), "/bucket/Tiny", recursive=True)
+    return store
+
+
+def test_no_repaired_copy_is_written_beside_an_address(tmp_path, capsys):
+    here = make(tmp_path / "data" / "Tiny")
+    write(label_file(here, "bob"), label_of("bob"), origin=(9.0, 0.0, 0.0))
+    in_memory(here)
+    task = ("task.name=Tiny", "task.folder=memory://bucket/Tiny", "verify.fix=copy_header", "executor.workers=0")
+    assert program.main(["verify", *task, f"output_root={tmp_path / 'out'}", f"data_cache={tmp_path / 'cache'}"]) == 1
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "verify.fix=copy_header repaired 0 of 1 error in copies" in said
+    assert "no copy is written beside memory://bucket/Tiny/labelsTr/bob.nii.gz" in said
+    assert not list(tmp_path.rglob("*repaired*"))
+
+
+def test_a_changed_file_is_noticed_without_fetching_any(tmp_path, monkeypatch, caplog):
+    store = in_memory(make(tmp_path / "data" / "Tiny"))
+    cache, workspace = str(tmp_path / "cache"), Workspace(tmp_path / "out" / "Tiny")
+    workspace.root.mkdir(parents=True)
+    task = TaskSettings(name="Tiny", folder=str(mirror_path("memory://bucket/Tiny", cache)))
+
+    def look():
+        return scan(find_dataset(task, tmp_path, cache), workspace)
+
+    before = look()
+    assert (look(), load_record(workspace), changed_files(before)) == (before, before, [])
+    image = before.dataset.case("bob").images[0]
+    store.pipe("/bucket/Tiny/imagesTr/bob_0000.nii.gz", b"other")
+    forget()
+    assert changed_files(before) == [image]
+    after = look()
+    assert {path for path in after.files if after.files[path] != before.files[path]} == {image}
+    assert (after.files[image].size, after.content != before.content) == (5, True)
+    assert not list((tmp_path / "cache").rglob("*.nii.gz"))
+
+    def gone(*_args, **_options):
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", gone)
+    shutil.rmtree(tmp_path / "cache" / ".listings")
+    forget()
+    assert len(changed_files(after)) == 6
+    assert "nobody listens" in caplog.text
 
 
 @pytest.fixture
