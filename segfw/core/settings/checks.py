@@ -12,6 +12,7 @@ from segfw.core.cases.groups import group_regex
 from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.scoring.ensembles import parse_ensembles
+from segfw.core.settings.addresses import with_paths
 from segfw.core.settings.loss_checks import check_loss
 from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
 from segfw.core.settings.optimizer_checks import check_optimizer
@@ -27,16 +28,10 @@ from segfw.core.settings.schema import (
     TaskSettings,
 )
 from segfw.core.settings.verbs import PredictSettings
-from segfw.core.support.addresses import place_of, refuse_address
 from segfw.core.support.conversion import LARGEST_INTEGER, nearest
 from segfw.core.support.durations import parse_duration
 
 T = TypeVar("T")
-
-ADDRESSES = ("data_root", "input")
-"""Keys of raw data, which may lie at addresses where the command has a `data_cache`."""
-PATHS = ("output_root", "output", "data_cache", "predictions", "references", "images", "labels", "config_dir")
-"""Keys of what lies on a file system."""
 
 
 def check_settings(settings: T) -> T:
@@ -47,7 +42,7 @@ def check_settings(settings: T) -> T:
     if isinstance(task, TaskSettings):
         task = _checked_task(task)
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
-    settings = _with_paths(settings)
+    settings = with_paths(settings)
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
         _check_tags(settings.tags)
@@ -208,25 +203,6 @@ def _checked_task(task: TaskSettings) -> TaskSettings:
     if task.md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", task.md5):
         raise UsageError(f"task.md5 must be 32 hexadecimal digits, got {task.md5!r}")
     return dataclasses.replace(task, folder=task.folder or task.name)
-
-
-def _with_paths(settings: T) -> T:
-    """Return the settings with a path in the cache for each address of raw data; only those may be addresses."""
-    cache = getattr(settings, "data_cache", None)
-    for key in PATHS if cache is not None else (*PATHS, *ADDRESSES):
-        if isinstance(text := getattr(settings, key, None), str):
-            refuse_address(key, text)
-    if cache is None:
-        return settings
-    changed: dict[str, Any] = {}
-    for key in ADDRESSES:
-        if isinstance(text := getattr(settings, key, None), str):
-            changed[key] = place_of(key, text, cache)
-    task = getattr(settings, "task", None)
-    if isinstance(task, TaskSettings):
-        refuse_address("task.label_folder", task.label_folder)
-        changed["task"] = dataclasses.replace(task, folder=task.folder and place_of("task.folder", task.folder, cache))
-    return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
 def _check_sha256(value: str | None) -> None:

@@ -117,7 +117,9 @@ def _system(address: str) -> tuple[Any, str]:
 
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
             given = fsspec.config.conf.get(scheme, {}).get("client_kwargs", {})
-            options["client_kwargs"] = {"timeout": timeout, "trust_env": True, **given}
+            headers = {"Accept-Encoding": "identity", **given.get("headers", {})}
+            as_stored = {"timeout": timeout, "trust_env": True, "auto_decompress": False}  # .nii.gz stays what it is
+            options["client_kwargs"] = {**as_stored, **given, "headers": headers}
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
         raise UsageError(f"{bare(address)} needs a package that is not installed: {INSTALL}") from error
@@ -138,7 +140,8 @@ def _asked(address: str, ask: Callable[[], R]) -> R:
                 raise
             reason = without_secrets(" ".join(str(cause).replace(address, shown).split()) or type(cause).__name__)
             if isinstance(cause, FileNotFoundError) or _answer(cause) in MISSING:
-                raise NotThere(f"there is nothing at {shown} ({reason})") from error
+                why = "" if reason in shown else f" ({reason})"
+                raise NotThere(f"there is nothing at {shown}{why}") from error
             if isinstance(cause, PermissionError) or _answer(cause) in DENIED or "Credentials" in type(cause).__name__:
                 raise Denied(
                     f"{shown} may not be read: {reason}; credentials are taken from where fsspec, AWS and ~/.netrc "

@@ -31,6 +31,7 @@ def test_raw_data_may_lie_at_addresses(kind):
         (PredictSettings(output=BUCKET), "output"),
         (EvaluateSettings(references=BUCKET), "references"),
         (DownloadSettings(task=TASK, data_root=BUCKET), "data_root"),
+        (DownloadSettings(task=TaskSettings(name="Mine", folder=BUCKET)), "task.folder"),
     ],
 )
 def test_other_places_are_paths(settings, key):
