@@ -118,7 +118,7 @@ def _system(address: str) -> tuple[Any, str]:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
             given = fsspec.config.conf.get(scheme, {}).get("client_kwargs", {})
             headers = {"Accept-Encoding": "identity", **given.get("headers", {})}
-            as_stored = {"timeout": timeout, "trust_env": True, "auto_decompress": False}  # .nii.gz stays what it is
+            as_stored = {"timeout": timeout, "trust_env": True, "auto_decompress": False}
             options["client_kwargs"] = {**as_stored, **given, "headers": headers}
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:

@@ -8,17 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def serving(folder):
-    """Yield (address, paths asked for so far) of a server of `folder`, which calls `.gz` an encoding, as some do."""
+    """Yield (address, paths asked for so far) of a server of `folder`."""
     asked = []
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             asked.append(self.path)
-
-        def end_headers(self):
-            if self.path.partition("?")[0].endswith(".gz"):
-                self.send_header("Content-Encoding", "gzip")
-            super().end_headers()
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
