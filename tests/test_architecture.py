@@ -63,6 +63,8 @@ HOMES = {
     "lightning": set(),
     "torchmetrics": {"training"},
     "SimpleITK": {"io"},
+    "fsspec": {"io"},
+    "aiohttp": {"io"},
     "cc3d": {"core"},
     "torch": TORCH_USERS,
     "torchio": {"data", "api"},
@@ -94,6 +96,8 @@ OPTIONAL = {
     "mlflow",
     "wandb",
     "ray",
+    "fsspec",
+    "aiohttp",
 }  # imported where they are used: slow to load, or perhaps absent
 
 

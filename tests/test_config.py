@@ -230,4 +230,4 @@ def test_every_key_says_what_it_means_and_every_path_is_literal():
     literal = {key.dotted for key in config.keys(ExperimentSettings) if key.literal}
     assert {"data_root", "output_root", "task.folder", "planner.plan_file", "split.file"} <= literal
     literal = {key.dotted for key in config.keys(PredictSettings) if key.literal}
-    assert literal == {"model", "model_sha256", "model_cache", "input", "output"}
+    assert literal == {"model", "model_sha256", "model_cache", "input", "data_cache", "output"}

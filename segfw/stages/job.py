@@ -254,7 +254,7 @@ def prepare(settings: ExperimentSettings, read_cases: Callable[[Job], None] | No
     not there: how many there are may only be known from the data.
     """
     workspace = workspace_of(settings)
-    dataset = find_dataset(settings.task, Path(settings.data_root))
+    dataset = find_dataset(settings.task, Path(settings.data_root), settings.data_cache)
     stop_at_missing_files(dataset, settings)
     record = scan(dataset, workspace)
     job = Job(settings, workspace, record)

@@ -12,6 +12,7 @@ from segfw.core.cases.groups import group_regex
 from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.scoring.ensembles import parse_ensembles
+from segfw.core.settings.addresses import with_paths
 from segfw.core.settings.loss_checks import check_loss
 from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
 from segfw.core.settings.optimizer_checks import check_optimizer
@@ -41,6 +42,7 @@ def check_settings(settings: T) -> T:
     if isinstance(task, TaskSettings):
         task = _checked_task(task)
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
+    settings = with_paths(settings)
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
         _check_tags(settings.tags)

@@ -19,6 +19,7 @@ from segfw.core.settings.training import (
     ScheduleSettings,
     TrainerSettings,
 )
+from segfw.core.support.addresses import DATA_CACHE
 
 ConfigurationChoice = Literal["auto"] | tuple[str, ...]
 FoldChoice = Literal["cv", "full"] | tuple[int, ...]
@@ -34,7 +35,9 @@ class TaskSettings:
 
     name: str | None = setting(None, "name of the dataset; names the folder under output_root")
     folder: str | None = setting(
-        None, "folder of the dataset, or a CSV or YAML list of its files; under data_root or absolute", literal=True
+        None,
+        "folder of the dataset, or a CSV or YAML list of its files; under data_root, absolute, or an address",
+        literal=True,
     )
     label_folder: str | None = setting(None, "folder of label maps to use instead of labelsTr", literal=True)
     url: str | None = setting(None, "where `download` finds the archive", literal=True)
@@ -200,7 +203,8 @@ class ExperimentSettings:
 
     task: TaskSettings = field(default_factory=TaskSettings)
     name: str = setting("main", "name of this variant; runs, selection and model lie under it")
-    data_root: str = setting("data", "where datasets lie", literal=True)
+    data_root: str = setting("data", "where datasets lie: a folder, or an address such as s3://BUCKET", literal=True)
+    data_cache: str = setting(DATA_CACHE, "where files that are read from addresses are kept", literal=True)
     output_root: str = setting("outputs", "where everything generated goes", literal=True)
     stages: Any = setting("all", "all, or some of fingerprint, plan, preprocess, train, select, report")
     configurations: Any = setting("auto", "auto (all the plan offers) or a list such as [2d,3d_fullres]")

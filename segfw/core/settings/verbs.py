@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
 from segfw.core.settings.schema import ExecutorSettings, TaskSettings, VerifySettings
+from segfw.core.support.addresses import DATA_CACHE
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class PredictSettings:
     model: str | None = setting(None, "model folder or .zip, or https:// address of a .zip", literal=True)
     model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it", literal=True)
     model_cache: str = setting("~/.cache/segfw/models", "where a fetched model is kept", literal=True)
-    input: str | None = setting(None, "an image file, a folder of them or of DICOM series, or a CSV", literal=True)
+    input: str | None = setting(
+        None, "an image, a folder of them or of DICOM series, a CSV; or its address", literal=True
+    )
+    data_cache: str = setting(DATA_CACHE, "where images that are read from addresses are kept", literal=True)
     output: str | None = setting(None, "folder for the segmentations (a file when the input is one file)", literal=True)
     overwrite: bool = setting(False, "segment again what is already there")
     accelerator: str = setting("auto", "auto, cpu, gpu, mps")
@@ -95,7 +99,8 @@ class VerificationSettings:
     """Check a dataset by itself."""
 
     task: TaskSettings = field(default_factory=TaskSettings)
-    data_root: str = setting("data", "where datasets lie", literal=True)
+    data_root: str = setting("data", "where datasets lie: a folder, or an address such as s3://BUCKET", literal=True)
+    data_cache: str = setting(DATA_CACHE, "where files that are read from addresses are kept", literal=True)
     output_root: str = setting("outputs", "where verification.json goes, under the task's name", literal=True)
     verify: VerifySettings = field(default_factory=VerifySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)

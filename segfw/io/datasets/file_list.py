@@ -17,9 +17,10 @@ import yaml
 
 from segfw.core.cases.dataset import Case, Dataset, has_controls, is_unicode
 from segfw.core.errors import DataError
+from segfw.core.support.addresses import bare
 from segfw.core.support.conversion import nearest, to_plain
 from segfw.core.support.files import write_text
-from segfw.io.datasets.tables import Table, read_table, table_text
+from segfw.io.datasets.tables import Table, beside, read_table, table_text
 from segfw.io.datasets.yaml_text import load_typed_and_text
 from segfw.io.formats.endings import ending_of, is_known
 
@@ -113,9 +114,9 @@ def _read_csv(path: Path) -> FileList:
         empty = [column for column in images if not row[column]]
         if empty:
             raise DataError(f"{path}, row {number}, column {empty[0]}: no file is named")
-        files = tuple(str(path.parent / row[column]) for column in images)
+        files = tuple(beside(path, row[column]) for column in images)
         name = row.get("case") or _name_of(files[0])
-        label = str(path.parent / row["label"]) if row.get("label") else None
+        label = beside(path, row["label"]) if row.get("label") else None
         others = {key: text for key, text in row.items() if key not in ("case", "label", *images)}
         if name in cases:
             remedy = "" if row.get("case") else " (from the image's name); name the cases in a column case"
@@ -183,11 +184,11 @@ def _case(path: Path, place: str, number: int, name: str | None, entry: Any) -> 
     _refuse_misspelt(f"{where}: column", entry, ("label",) if name is not None else ("case", "label"))
     if name is not None and "case" in entry:
         raise DataError(f"{where} is named {name!r} already, so it takes no case: {entry['case']!r}")
-    files = tuple(str(path.parent / image) for image in images)
+    files = tuple(beside(path, image) for image in images)
     return Case(
         name=name if name is not None else entry.get("case") or _name_of(files[0]),
         images=files,
-        label=None if label in NO_LABEL else str(path.parent / label),
+        label=None if label in NO_LABEL else beside(path, label),
         table=others,
     )
 
@@ -199,11 +200,11 @@ def _are_texts(values: Iterable[Any]) -> bool:
 
 def _name_of(image: str) -> str:
     """Name a case after its first image: the file's name without its ending and channel."""
-    name = Path(image).name
+    name = Path(bare(image)).name
     try:
         name = name.removesuffix(ending_of(name))
     except DataError:  # a folder of one DICOM series, or a format that reading will refuse
-        name = Path(image).name
+        name = Path(bare(image)).name
     return name.removesuffix("_0000") or name
 
 

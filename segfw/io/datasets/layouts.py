@@ -27,6 +27,7 @@ from segfw.core.cases.description import (
 from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
+from segfw.core.support.addresses import DATA_CACHE, address_of
 from segfw.core.support.strict_json import load_strict_json
 from segfw.io.datasets.case_files import (
     INDENTED,
@@ -42,6 +43,8 @@ from segfw.io.datasets.case_files import (
 from segfw.io.datasets.file_list import is_file_list, read_file_list
 from segfw.io.datasets.listing import is_image
 from segfw.io.formats.readers import ending_of
+from segfw.io.remote.arrival import mirrored_cases
+from segfw.io.remote.listing import forget, outline, states_of
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +65,26 @@ def dataset_folder(task: TaskSettings, data_root: Path) -> Path:
     return data_root / Path(folder).expanduser()
 
 
-def read_dataset(task: TaskSettings, data_root: Path) -> Dataset:
+def read_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CACHE) -> Dataset:
     """Read what the dataset of `task` is and which files its training cases should have; these need not exist.
 
     Cases are sorted by name, except that an explicit list keeps its order. Raises `DataError` for a missing folder
     (with the command that fetches it) and a description that is incomplete or wrong, `UsageError` for settings that
-    are. See `require_files` and `missing_files`.
+    are. See `require_files` and `missing_files`. Files at addresses are paths below `data_cache`, fetched when read.
     """
+    forget()
+    place = dataset_folder(task, data_root)
+    if address_of(place) is None:
+        return _read(task, data_root, data_cache)
+    with outline(place) as shown:
+        dataset = _read(replace(task, folder=str(shown.place)), data_root, data_cache)
+        return replace(dataset, cases=shown.mirrored_cases(dataset.cases))
+
+
+def _read(task: TaskSettings, data_root: Path, data_cache: str) -> Dataset:
     place, file_list = _find_layout(task, data_root)
     labels = _label_folder(task, place)
-    dataset, description = _from_list(task, file_list) if file_list else _from_folder(task, place, labels)
+    dataset, description = _from_list(task, file_list, data_cache) if file_list else _from_folder(task, place, labels)
     if labels is not None:
         cases = tuple(_with_label_in(labels, case) for case in dataset.cases)
         dataset = replace(dataset, cases=cases)
@@ -87,7 +100,9 @@ def missing_files(dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
     Pipes and devices are no files: what is read of them may never come, or never end.
     """
-    missing = {case.name: tuple(path for path in case.files if not _is_there(path)) for case in dataset.cases}
+    paths = [path for case in dataset.cases for path in case.files]
+    there = states_of(paths).keys() | {path for path in paths if address_of(path) is None and _is_there(path)}
+    missing = {case.name: tuple(path for path in case.files if path not in there) for case in dataset.cases}
     return {name: paths for name, paths in missing.items() if paths}
 
 
@@ -109,13 +124,22 @@ def orphan_labels(task: TaskSettings, data_root: Path, dataset: Dataset) -> tupl
 
     None for explicit lists, which may leave some out.
     """
+    place, used = dataset_folder(task, data_root), {case.label for case in dataset.cases}
+    if address_of(place) is None:
+        found = _label_maps(task, data_root)
+    else:
+        with outline(place) as shown:
+            found = list(shown.mirrored(_label_maps(replace(task, folder=str(shown.place)), data_root)).values())
+    return tuple(path for path in found if path not in used)
+
+
+def _label_maps(task: TaskSettings, data_root: Path) -> list[str]:
+    """Return the label maps of a folder layout; none of explicit lists."""
     place, file_list = _find_layout(task, data_root)
     if file_list or "dataset" in _description(place):
-        return ()
-    used = {case.label for case in dataset.cases}
+        return []
     folder = _label_folder(task, place) or place / "labelsTr"
-    found = [str(folder / name) for name in names_in(folder) if is_image(Path(name))]
-    return tuple(path for path in found if path not in used)
+    return [str(folder / name) for name in names_in(folder) if is_image(Path(name))]
 
 
 def _find_layout(task: TaskSettings, data_root: Path) -> tuple[Path, Path | None]:
@@ -168,7 +192,7 @@ def _description(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in description.items() if key in JSON_KEYS}
 
 
-def _from_list(task: TaskSettings, path: Path) -> tuple[Dataset, Description]:
+def _from_list(task: TaskSettings, path: Path, data_cache: str) -> tuple[Dataset, Description]:
     """Read a list; one that says nothing but the files is described by the dataset.json beside it, if there is one."""
     listed = read_file_list(path)
     beside = path.with_name("dataset.json")
@@ -178,7 +202,7 @@ def _from_list(task: TaskSettings, path: Path) -> tuple[Dataset, Description]:
         described = _description(path.parent)
         description = Description(task, described, str(beside if described else path))
     channels = stated_channels(description, listed.channel_names, max(len(case.images) for case in listed.cases))
-    cases = list(listed.cases)
+    cases = list(mirrored_cases(listed.cases, data_cache))
     check_counts(path, cases, len(channels))
     ending = str(description.content.get("file_ending") or _common_ending(cases))
     return _dataset(description, path, channels, cases, ending), description

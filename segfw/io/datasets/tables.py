@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segfw.core.errors import DataError
+from segfw.core.support.addresses import is_address
 
 DELIMITERS = (",", ";", "\t")
 
@@ -41,6 +42,11 @@ def read_table(path: Path, known: Callable[[str], bool]) -> Table:
         if len(cells) != len(columns):
             raise DataError(f"{path}, row {number}: {len(cells)} cells, the header names {len(columns)} columns")
     return Table(columns, tuple((number, dict(zip(columns, cells, strict=True))) for number, cells in rows))
+
+
+def beside(table: Path, text: str) -> str:
+    """Return the file that a cell names: an address as it is, a path relative to the table's folder."""
+    return text if is_address(text) else str(table.parent / text)
 
 
 def table_text(columns: list[str], rows: list[list[str]]) -> str:

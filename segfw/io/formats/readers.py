@@ -44,6 +44,7 @@ from segfw.io.formats.png import require_sound_chunks, stored_label_values
 from segfw.io.formats.text_headers import require_sound_text
 from segfw.io.formats.tiff import read_tiff, tiff_geometry
 from segfw.io.formats.writing import write_label
+from segfw.io.remote.arrival import arrive
 
 __all__ = [
     "LOSSY_ENDINGS",
@@ -108,6 +109,7 @@ def read_label(path: str | Path, remap: Mapping[int, int] | None = None) -> Volu
 def read_geometry(path: str | Path) -> Geometry:
     """Read where an image's voxels lie, from the headers alone; `DataError` for an unreadable or a truncated file."""
     path = Path(path)
+    arrive(path)
     if path.is_dir():
         return series_geometry(path)
     require_file(path)
@@ -150,6 +152,7 @@ def _opened(path: Path, ending: str) -> sitk.ImageFileReader:
 
 def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) -> FileImage:
     """Read one file, or folder of a DICOM series: `(C, Z, Y, X)`, as `dtype` (None: in the file's own type)."""
+    arrive(path)
     if path.is_dir():
         return FileImage(read_series(path, dtype))
     require_file(path)

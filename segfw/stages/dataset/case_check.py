@@ -23,12 +23,14 @@ from segfw.core.cases.verification import (
     value_counts,
 )
 from segfw.core.errors import SegfwError
+from segfw.core.support.addresses import address_of
 from segfw.core.types import FloatArray, Volume
 from segfw.io.formats.alpha import lost_alpha
 from segfw.io.formats.endings import NATURAL_ENDINGS, TIFF_ENDINGS
 from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image, read_label
 from segfw.io.formats.tiff import tiff_states_spacing
+from segfw.io.remote.system import NotThere
 
 KEPT_VALUES = 1000
 """Label values kept of one case, the smallest: an image taken for a label map may have as many as voxels."""
@@ -143,9 +145,11 @@ def _attempt(case: str, what: str, path: str, read: Callable[[], Volume]) -> Vol
     """
     name = Path(path).name
     try:
-        if not Path(path).exists():
+        if address_of(path) is None and not Path(path).exists():
             return Fault(case, "error", "missing", f"{what}: there is no file {name}", path)
         return read()
+    except NotThere as error:
+        return Fault(case, "error", "missing", f"{what}: {error}", path)
     except (SegfwError, OSError, MemoryError, RuntimeError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         line = " ".join(str(reason).replace(path, name).split())

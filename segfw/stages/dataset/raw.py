@@ -13,18 +13,22 @@ from stat import S_ISDIR
 
 from segfw.core.cases.dataset import Dataset
 from segfw.core.cases.splits import listed
-from segfw.core.errors import DataError, UsageError
+from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, TaskSettings
+from segfw.core.support.addresses import DATA_CACHE, address_of
 from segfw.core.support.files import sha256
 from segfw.core.support.words import counted
 from segfw.io.datasets.layouts import read_dataset
 from segfw.io.datasets.phantom import make_phantom_dataset
+from segfw.io.remote.listing import states_of
+from segfw.io.remote.system import RemoteState
 from segfw.stages.dataset.record import DatasetRecord, FileRecord, load_record, save_record
 from segfw.workspace import Workspace, digest
 
 log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 16
+VERSION_DIGITS = 12  # of a hash, hexadecimal, in the place of a time
 
 
 def workspace_of(settings: ExperimentSettings) -> Workspace:
@@ -34,14 +38,13 @@ def workspace_of(settings: ExperimentSettings) -> Workspace:
     return Workspace(Path(settings.output_root) / settings.task.name)
 
 
-def find_dataset(task: TaskSettings, data_root: Path) -> Dataset:
+def find_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CACHE) -> Dataset:
     """Read what the dataset is and which files it should have, after making it if it is synthetic."""
-    if task.synthetic == "phantom":
-        folder = data_root / (task.folder or task.name or "")
-        if not folder.exists():
-            log.info("making the synthetic dataset in %s", folder)
-            make_phantom_dataset(folder)
-    return read_dataset(task, data_root)
+    folder = data_root / (task.folder or task.name or "")
+    if task.synthetic == "phantom" and address_of(folder) is None and not folder.exists():
+        log.info("making the synthetic dataset in %s", folder)
+        make_phantom_dataset(folder)
+    return read_dataset(task, data_root, data_cache)
 
 
 def scan(dataset: Dataset, workspace: Workspace) -> DatasetRecord:
@@ -79,16 +82,40 @@ def changed_files(record: DatasetRecord) -> list[str]:
 
     Many are asked for at once, since each answer of a shared file system takes its time.
     """
-    paths = list(record.files)
+    try:
+        remote = {path: _record_of(path, state) for path, state in states_of(record.files).items()}
+    except JobError as error:
+        log.warning("%s", error)
+        remote = {}
+    elsewhere = [path for path in record.files if address_of(path) is not None]
+    differing = [path for path in elsewhere if remote.get(path) != record.files[path]]
+    paths = [path for path in record.files if address_of(path) is None]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         shares = pool.map(partial(_changed, record.files), (paths[i::LOOKS_AT_ONCE] for i in range(LOOKS_AT_ONCE)))
-        return sorted(path for share in shares for path in share)
+        return sorted([*differing, *(path for share in shares for path in share)])
+
+
+def _record_of(path: str, state: RemoteState) -> FileRecord:
+    """Return what is noted of a file at an address: the version takes the places of time and content.
+
+    Where the version is the content's MD5, equal files have equal hashes, wherever they lie.
+    """
+    known = digest(["md5", state.md5, state.size] if state.md5 else [path, state.version, state.size])
+    return FileRecord(state.size, int(digest(state.version)[:VERSION_DIGITS], 16), known)
 
 
 def _states(paths: Iterable[str], before: dict[str, FileRecord]) -> dict[str, FileRecord]:
-    """Return each file's state, hashing only those whose size or time differ from `before`."""
-    states = {}
+    """Return each file's state, hashing only those whose size or time differ from `before`.
+
+    Of what lies at an address nothing is fetched: the hash is that of what the server says of it.
+    """
+    paths = list(paths)
+    states = {path: _record_of(path, state) for path, state in states_of(paths).items()}
     for path in paths:
+        if path in states:
+            continue
+        if (address := address_of(path)) is not None:
+            raise DataError(f"there is nothing at {address}")
         try:
             members = _members(Path(path))
             size, mtime_ns = _size_and_time(members)

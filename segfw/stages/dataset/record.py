@@ -26,6 +26,8 @@ COMMENT = "What the dataset is, as it was read, and the state of its files."
 class FileRecord:
     """State of one raw file: bytes, modification time in nanoseconds, SHA-256.
 
+    Of a file at an address: bytes, and hashes of what the server says of its version.
+
     Of a folder that holds a DICOM series: sums over its files, the folder's own time included, and a hash of all.
     """
 

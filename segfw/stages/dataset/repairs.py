@@ -16,6 +16,7 @@ from segfw.core.cases.verification import Verification
 from segfw.core.errors import DataError, JobError
 from segfw.core.imaging.grids import GRID_KINDS
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.addresses import address_of
 from segfw.io.datasets.file_list import read_file_list, write_task_list
 from segfw.io.datasets.layouts import REPAIRED, dataset_folder
 from segfw.io.formats.repair import Fix, copy_path, repair_file
@@ -81,6 +82,9 @@ def _repair_case(work: Work) -> tuple[dict[str, str], dict[str, str]]:
     case, files, fix = work
     copies, refused = {}, {}
     for file in files:
+        if (address := address_of(file)) is not None:
+            refused[file] = f"no copy is written beside {address}; copy the dataset to a folder first"
+            continue
         try:
             copies[file] = str(repair_file(Path(file), Path(case.images[0]), fix, file == case.label))
         except DataError as error:

@@ -39,12 +39,13 @@ def run(chosen: VerificationSettings) -> None:
     settings = ExperimentSettings(
         task=chosen.task,
         data_root=chosen.data_root,
+        data_cache=chosen.data_cache,
         output_root=chosen.output_root,
         verify=chosen.verify,
         executor=chosen.executor,
     )
     workspace = workspace_of(settings)
-    dataset = find_dataset(settings.task, Path(settings.data_root))
+    dataset = find_dataset(settings.task, Path(settings.data_root), settings.data_cache)
     verification = verify_cases(dataset, settings, _content(dataset, workspace))
     settle(verification, dataset, settings)
 

@@ -78,7 +78,7 @@ def _dataset(settings: ExperimentSettings) -> Dataset | None:
     task = settings.task
     if task.synthetic and not (Path(settings.data_root) / (task.folder or task.name or "")).exists():
         return None
-    dataset = find_dataset(task, Path(settings.data_root))
+    dataset = find_dataset(task, Path(settings.data_root), settings.data_cache)
     missing = missing_files(dataset)
     if missing:
         paths = [path for of_case in missing.values() for path in of_case]

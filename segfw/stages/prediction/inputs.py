@@ -12,14 +12,17 @@ from pathlib import Path
 
 from segfw.core.cases.verification import FileVolume
 from segfw.core.errors import DataError
+from segfw.core.support.addresses import DATA_CACHE
 from segfw.core.support.words import counted
 from segfw.core.types import Volume
 from segfw.io.datasets.case_table import read_case_table
 from segfw.io.datasets.listing import image_files, split_ending
+from segfw.io.datasets.tables import beside
 from segfw.io.formats.dicom import is_dicom_folder, series_folders
 from segfw.io.formats.endings import is_known
 from segfw.io.formats.nifti_floats import find_not_finite
 from segfw.io.formats.readers import read_image
+from segfw.io.remote.arrival import mirrored
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +50,17 @@ def is_one_case(source: Path) -> bool:
     return is_dicom_folder(source) if source.is_dir() else not is_table(source)
 
 
-def find_cases(source: Path, channel_names: Sequence[str]) -> Images:
+def find_cases(source: Path, channel_names: Sequence[str], data_cache: str = DATA_CACHE) -> Images:
     """Return {case: its image files} of what lies at `source`, by name.
 
     For a model of one channel any name is a case of its own. Raises `DataError` for nothing to segment, for a case
     given twice, and for cases whose channel files are neither one nor one per channel; whether files can be read is
-    not looked at.
+    not looked at. Files at addresses are paths below `data_cache`, fetched when read.
     """
     if not source.exists():
         raise DataError(f"input: there is no file or folder {source}")
     if is_table(source):
-        return _listed(source, channel_names)
+        return _listed(source, channel_names, data_cache)
     files = _images_at(source)
     numbers: dict[str, dict[int, Path]] = {}
     for name, path in files.items():
@@ -114,7 +117,7 @@ def _of_several_channels(
     return dict(sorted(cases.items()))
 
 
-def _listed(table: Path, channel_names: Sequence[str]) -> Images:
+def _listed(table: Path, channel_names: Sequence[str], data_cache: str) -> Images:
     rows = read_case_table(table)
     if not rows:
         raise DataError(f"input: {table} lists no case")
@@ -126,8 +129,9 @@ def _listed(table: Path, channel_names: Sequence[str]) -> Images:
         empty = [column for column in columns if not row[column]]
         if empty:
             raise DataError(f"input: {table}: case {name} names no file in column {empty[0]!r}")
-        cases[name] = tuple(table.parent / row[column] for column in columns)
-    return cases
+        cases[name] = tuple(beside(table, row[column]) for column in columns)
+    paths = mirrored((file for files in cases.values() for file in files), data_cache)
+    return {name: tuple(Path(paths[file]) for file in files) for name, files in cases.items()}
 
 
 def _channel_columns(table: Path, columns: Sequence[str], channel_names: Sequence[str]) -> list[str]:

@@ -11,9 +11,11 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.checks import parse_members
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.settings.verbs import PredictSettings
+from segfw.core.support.addresses import address_of
 from segfw.core.support.words import counted
 from segfw.inference.bundle import Bundle, load_bundle
 from segfw.inference.predictor import check_trust
+from segfw.io.remote.listing import forget, outline
 from segfw.stages.models.finding import find_model
 from segfw.stages.prediction.claims import CaseList
 from segfw.stages.prediction.devices import (
@@ -42,9 +44,7 @@ def run(settings: PredictSettings) -> None:
     bundle = load_bundle(model, parse_members(settings.inference.folds))
     check_trust(bundle, settings.inference.trust_code)
     inference = settings_of(bundle, settings.inference)
-    source = Path(settings.input)
-    images = find_cases(source, bundle.plan.channel_names)
-    outputs = plan_outputs(images, source, Path(settings.output), inference, settings.inference.output_format)
+    outputs = _planned(settings, bundle, inference)
     with closing(CaseList(outputs, settings.overwrite)) as cases:
         report = _Report(outputs, cases)
         doing = f"predict: {_counts(cases)}; {_way(bundle, inference)}; on "
@@ -56,6 +56,23 @@ def run(settings: PredictSettings) -> None:
         raise JobError(
             f"predict: {len(report.failed)} of {counted(len(outputs), 'case')} failed, the others are done:{report}"
         )
+
+
+def _planned(settings: PredictSettings, bundle: Bundle, inference: InferenceSettings) -> list[PredictionCase]:
+    """Find the images and say where their segmentations go; what lies at an address is looked up in its outline."""
+    source, output = Path(str(settings.input)), Path(str(settings.output))
+
+    def plan(place: Path) -> list[PredictionCase]:
+        images = find_cases(place, bundle.plan.channel_names, settings.data_cache)
+        return plan_outputs(images, place, output, inference, settings.inference.output_format)
+
+    if address_of(source) is None:
+        return plan(source)
+    forget()
+    with outline(source) as shown:
+        planned = plan(shown.place)
+        paths = shown.mirrored(str(image) for case in planned for image in case.images)
+        return [replace(case, images=tuple(Path(paths[str(image)]) for image in case.images)) for case in planned]
 
 
 def _on_this_machine(

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 
+import fsspec
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -17,6 +18,7 @@ import SimpleITK as sitk
 from scripts.benchmarks.census import COUNTS, take_census
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.verbs import InferenceOverrides, PredictSettings
+from segfw.core.support.addresses import mirror_path
 from segfw.stages.prediction import predict
 from tests.stages.tiny_cases import save_images, save_tiny_model
 
@@ -117,6 +119,29 @@ def test_a_table_of_cases(settings, tmp_path):
     with pytest.raises(JobError, match=r"1 of 2 cases failed, .*\n  y: cannot read .*none\.nii\.gz: there is no such"):
         predict.run(settings(input=str(tmp_path / "cases.csv")))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.nii.gz"]
+
+
+def test_images_at_addresses(settings, tmp_path):
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+    store.put(str(tmp_path / "in"), "/bucket/in", recursive=True)
+    cache = str(tmp_path / "cache")
+    rows = [
+        "case,T1,channel_1",
+        "c0,memory://bucket/in/c0_0000.nii.gz,in/c0_0001.nii.gz",
+        "no,memory://b/no.nii.gz,in/c0",
+    ]
+    store.pipe("/bucket/cases.csv", "\n".join(rows).encode())
+    predict.run(settings(output=str(tmp_path / "local")))
+    predict.run(settings(input=str(mirror_path("memory://bucket/in", cache)), data_cache=cache))
+    table = str(mirror_path("memory://bucket/cases.csv", cache))
+    with pytest.raises(JobError, match=r"1 of 2 cases failed, .*\n  no: there is nothing at memory://b/no.nii.gz"):
+        predict.run(settings(input=table, data_cache=cache, output=str(tmp_path / "listed")))
+    for name in THREE:
+        assert (tmp_path / f"out/{name}.nii.gz").read_bytes() == (tmp_path / f"local/{name}.nii.gz").read_bytes()
+    assert (tmp_path / "listed/c0.nii.gz").read_bytes() == (tmp_path / "local/c0.nii.gz").read_bytes()
+    store.store.clear()
 
 
 def test_nothing_is_done_before_a_mistake_is_seen(settings, tmp_path, monkeypatch):
