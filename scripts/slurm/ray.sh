@@ -14,7 +14,7 @@
 #SBATCH --mem=0
 #SBATCH --time=04:00:00
 #SBATCH --output=segfw_%j.log
-venv=.venv port=6379
+venv=.venv
 words=(predict model=outputs/Task04_Hippocampus/models/main input=images output=segmented devices=auto)
 # ---------------------------------------------------------------------------------------------------------------------
 #SBATCH --ntasks-per-node=1
@@ -25,14 +25,17 @@ words=(predict model=outputs/Task04_Hippocampus/models/main input=images output=
 set -euo pipefail
 source "$venv/bin/activate"
 if [ $# -gt 0 ]; then words=("$@"); fi
-export RAY_USAGE_STATS_ENABLED=0 PYTHONUNBUFFERED=1 head port # nobody outside is told of what runs
-head=$(hostname)
-node='if [ "$SLURM_PROCID" = 0 ]; then place="--head --port=$port"; else place="--address=$head:$port"; fi
-      ray start --block $place --num-cpus="$SLURM_CPUS_PER_TASK" --disable-usage-stats'
+
+# Nobody outside is told of what runs, and nobody else on the network may send the cluster work.
+export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token RAY_AUTH_TOKEN head port
+RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+head=$(hostname) port=$((20000 + SLURM_JOB_ID % 10000)) # of its own, where jobs share a node
+node='if [ "$SLURM_PROCID" = 0 ]; then place="--head --port=$port --include-dashboard=false"; else place="--address=$head:$port"; fi
+      exec ray start --block $place --num-cpus="$SLURM_CPUS_PER_TASK"'
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c "$node" >ray_"$SLURM_JOB_ID".log 2>&1 &
 nodes() { ray status --address="$head:$port" 2>/dev/null | grep -c '1 node_' || true; }
 until [ "$(nodes)" -ge "$SLURM_JOB_NUM_NODES" ]; do
-  if [ "$SECONDS" -gt 300 ]; then echo "no Ray cluster after 300 s, see ray_$SLURM_JOB_ID.log" >&2; exit 1; fi
+  if [ "$SECONDS" -gt 300 ] || ! kill -0 $!; then echo "there is no Ray cluster, see ray_$SLURM_JOB_ID.log" >&2; exit 1; fi
   sleep 2
 done
 python -m segfw "${words[@]}" executor=ray executor.address="$head:$port"

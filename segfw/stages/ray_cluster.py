@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import JobError, UsageError
@@ -16,6 +17,7 @@ from segfw.core.support.words import counted
 log = logging.getLogger(__name__)
 
 INSTALL = 'executor=ray needs Ray, which is not installed: pip install "segfw[ray]"'
+TOKEN = "RAY_AUTH_TOKEN, or the file ~/.ray/auth_token, has to be that of its first node"
 GRACE = 5.0  # seconds
 LOCAL_OBJECTS = (
     256 * 2**20
@@ -31,6 +33,8 @@ def connected(settings: ExecutorSettings) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody outside is told of what runs
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(settings.retries))  # else one that never fits is begun for ever
+    if settings.address is not None and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # which Ray does for a head alone
     try:
         import ray
     except ImportError as error:
@@ -46,10 +50,18 @@ def connected(settings: ExecutorSettings) -> Any:
             ray.init(address=settings.address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = "on this machine" if settings.address is None else f"at executor.address={settings.address}"
+        where = "on this machine"
+        if settings.address is not None:
+            where = f"at executor.address={settings.address} (where one asks for a token: {TOKEN})"
         raise JobError(f"no Ray cluster could be used {where}: {reason}") from error
     log.info("executor: Ray, %s", description(ray))
     return ray
+
+
+def _has_token() -> bool:
+    """Whether there is what a cluster may ask for, in one of the places where Ray looks."""
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return given or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextmanager

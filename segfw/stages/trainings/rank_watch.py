@@ -15,7 +15,9 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
-LOST_AFTER = 300.0  # seconds without a sign; above what network file systems keep from a reader, often 60
+LOST_AFTER = 600.0
+"""Seconds without a sign. Longer than network file systems show a reader what is gone, often 60, and than SLURM waits
+for a node, 300 by default: it ends the job and queues it again, if it comes first."""
 Sign = Callable[[], object]
 
 
