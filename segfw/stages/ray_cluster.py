@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from segfw.core.errors import JobError, UsageError
@@ -17,7 +16,7 @@ from segfw.core.support.words import counted
 log = logging.getLogger(__name__)
 
 INSTALL = 'executor=ray needs Ray, which is not installed: pip install "segfw[ray]"'
-TOKEN = "RAY_AUTH_TOKEN, or the file ~/.ray/auth_token, has to be that of its first node"
+TOKEN = "one with a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token of its first node"
 GRACE = 5.0  # seconds
 LOCAL_OBJECTS = (
     256 * 2**20
@@ -33,8 +32,6 @@ def connected(settings: ExecutorSettings) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody outside is told of what runs
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(settings.retries))  # else one that never fits is begun for ever
-    if settings.address is not None and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # which Ray does for a head alone
     try:
         import ray
     except ImportError as error:
@@ -52,16 +49,10 @@ def connected(settings: ExecutorSettings) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "on this machine"
         if settings.address is not None:
-            where = f"at executor.address={settings.address} (where one asks for a token: {TOKEN})"
+            where = f"at executor.address={settings.address} ({TOKEN})"
         raise JobError(f"no Ray cluster could be used {where}: {reason}") from error
     log.info("executor: Ray, %s", description(ray))
     return ray
-
-
-def _has_token() -> bool:
-    """Whether there is what a cluster may ask for, in one of the places where Ray looks."""
-    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return given or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.settings.verbs import PredictSettings
 from segfw.stages import ray_cases, ray_cluster
 from segfw.stages.prediction import predict, ray_devices
+from segfw.stages.prediction.claims import Claimed
 from tests.stages.test_executor import comes_true
 from tests.stages.tiny_cases import save_images, save_tiny_model
 from tests.stages.tiny_dataset import make
@@ -27,16 +29,18 @@ DOOMED, CAUGHT, STORE = "doomed", "caught", "Tiny/preprocessed"
 NAMES = [f"c{number}" for number in range(6)]
 
 
-def wait_for_the_end(folder: str) -> None:
+def wait_for_the_end(folder: str, half_written: Callable[[], Path]) -> None:
     """Wait, in a process of the node that will be lost, until it is; go on at once in any other."""
     doomed = Path(folder) / DOOMED
     if doomed.exists() and doomed.read_text() == ray.get_runtime_context().get_node_id():
+        half_written().touch()
         (Path(folder) / CAUGHT).touch()
         comes_true(lambda: not doomed.exists(), 120)
+        os.kill(os.getpid(), signal.SIGKILL)  # Ray's workers outlive a killed node by a moment
 
 
 def work_until_lost(folder: str, *arguments: Any) -> Any:
-    wait_for_the_end(folder)
+    wait_for_the_end(folder, lambda: next(Path(folder).glob(f"ray/{STORE}/*")) / ".tmp-01234567-bob.image.npy")
     return ray_cases._work_in(folder, *arguments)
 
 
@@ -46,7 +50,9 @@ def segment_until_lost(folder: str, order: Any, threads: int, cases: Any) -> Ite
 
     def taken() -> Any:
         claimed = take()
-        wait_for_the_end(folder)
+        if isinstance(claimed, Claimed):
+            target = claimed.case.target
+            wait_for_the_end(folder, lambda: target.with_name(f".tmp-01234567-{target.name}"))
         return claimed
 
     cases.take = taken
@@ -69,7 +75,7 @@ def nodes() -> Iterator[Any]:
 
 @pytest.fixture
 def losing_one(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Return the context in which a second node joins, and is killed when it has a case at hand."""
+    """Return the context in which a second node joins, and is killed with a case half written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ray_cases, "_work_in", work_until_lost)
     monkeypatch.setattr(ray_devices, "_segment", segment_until_lost)
