@@ -23,7 +23,8 @@ JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE":
 STUBS = {
     "python": 'printf "%s\\0" "$@" >said',
     "srun": 'echo "$*" >>srun; while [[ $1 == -* ]]; do shift; done; "$@"',
-    "ray": 'echo "$*" >>ray; if [ "$1" = status ]; then echo " 1 node_a"; echo " 1 node_b"; fi',
+    "ray": """echo "$*" >>ray
+if [ "$1" = start ]; then sleep 3; elif grep -q ^start ray; then echo " 1 node_a"; echo " 1 node_b"; fi""",
 }
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 README = Path(__file__).parents[2] / "README.md"
@@ -137,7 +138,7 @@ def test_a_cluster_of_ray_is_started_for_a_command(said: Any, tmp_path: Path) ->
     settings = composed(said(named("ray"), SLURM_PROCID="0"))
     host = subprocess.run(["hostname"], capture_output=True, encoding="utf-8", check=True).stdout.strip()
     assert (settings.executor.name, settings.executor.address) == ("ray", f"{host}:20007")
-    assert "start --block --head --port=20007 --num-cpus=12" in (tmp_path / "ray").read_text()
+    assert "start --block --head --port=20007 --include-dashboard=false --num-cpus=12" in (tmp_path / "ray").read_text()
     prepared = composed(said(named("ray"), "+task=Task04", "stages=[fingerprint,plan,preprocess]", SLURM_PROCID="1"))
     assert prepared.stages == ("fingerprint", "plan", "preprocess")
     assert f"start --block --address={host}:20007 --num-cpus=12" in (tmp_path / "ray").read_text()
