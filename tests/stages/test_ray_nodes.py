@@ -30,11 +30,15 @@ NAMES = [f"c{number}" for number in range(6)]
 
 
 def wait_for_the_end(folder: str, half_written: Callable[[], Path]) -> None:
-    """Wait, in a process of the node that will be lost, until it is; go on at once in any other."""
-    doomed = Path(folder) / DOOMED
-    if doomed.exists() and doomed.read_text() == ray.get_runtime_context().get_node_id():
+    """Wait, in a process of the node that will be lost, until it is; in any other, until that one has a case."""
+    doomed, caught = Path(folder) / DOOMED, Path(folder) / CAUGHT
+    if not doomed.exists():
+        return
+    if doomed.read_text() != ray.get_runtime_context().get_node_id():
+        comes_true(caught.exists, 120)
+    else:
         half_written().touch()
-        (Path(folder) / CAUGHT).touch()
+        caught.touch()
         comes_true(lambda: not doomed.exists(), 120)
         os.kill(os.getpid(), signal.SIGKILL)  # Ray's workers outlive a killed node by a moment
 
@@ -89,7 +93,7 @@ def losing_one(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         lost: list[bool] = []
 
         def lose() -> None:
-            lost.append(comes_true((tmp_path / CAUGHT).exists, 60))
+            lost.append(comes_true((tmp_path / CAUGHT).exists, 120))
             nodes.remove_node(node, allow_graceful=False)
             (tmp_path / DOOMED).unlink()
 
