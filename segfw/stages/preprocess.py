@@ -90,6 +90,7 @@ def _commit(job: Job, name: str, store: Path, lock: Lock) -> bool:
     if _is_whole(store, expected):
         return False
     lock.check()
+    remove_remains_below(store)  # of a process that was lost meanwhile
     note_saved(store, saved_cases(store), job.workspace.checked_files(store.name))
     commit_store(store, {"spacing": list(job.plan.configuration(name).spacing), DATASET: job.record.content})
     return True

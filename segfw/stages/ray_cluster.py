@@ -16,6 +16,7 @@ from segfw.core.support.words import counted
 log = logging.getLogger(__name__)
 
 INSTALL = 'executor=ray needs Ray, which is not installed: pip install "segfw[ray]"'
+TOKEN = "one with a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token of its first node"
 GRACE = 5.0  # seconds
 LOCAL_OBJECTS = (
     256 * 2**20
@@ -46,7 +47,9 @@ def connected(settings: ExecutorSettings) -> Any:
             ray.init(address=settings.address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = "on this machine" if settings.address is None else f"at executor.address={settings.address}"
+        where = "on this machine"
+        if settings.address is not None:
+            where = f"at executor.address={settings.address} ({TOKEN})"
         raise JobError(f"no Ray cluster could be used {where}: {reason}") from error
     log.info("executor: Ray, %s", description(ray))
     return ray

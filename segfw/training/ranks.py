@@ -20,7 +20,8 @@ from segfw.nn.ranks import is_distributed
 T = TypeVar("T")
 
 LONGEST_VALIDATION = timedelta(days=7)
-"""How long a rank waits for the others' share of the whole cases. One that died is noticed at once."""
+"""How long a rank waits for the others' share of the whole cases. A process that died is noticed at once, a lost
+computer by those who watch its signs of life (`stages.trainings.rank_watch`)."""
 
 
 class GivenRanks(ClusterEnvironment):

@@ -12,8 +12,8 @@ import pytest
 
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings.schema import ExecutorSettings
-from segfw.stages import ray_cluster
-from segfw.stages.executor import run_cases
+from segfw.stages import ray_cases, ray_cluster
+from segfw.stages.executor import _attempt, run_cases
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
@@ -85,7 +85,7 @@ def test_relative_paths_mean_what_they_mean_here_and_processes_keep_to_one_threa
 def test_an_address_where_nothing_answers_is_named(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda address, **_: (_ for _ in ()).throw(ConnectionError(f"none at {address}")))
-    with pytest.raises(JobError, match=r"no Ray cluster could be used at executor\.address=10\.0\.0\.1:6379: none at"):
+    with pytest.raises(JobError, match=r"used at executor\.address=10\.0\.0\.1:6379 \(.*RAY_AUTH_MODE=token.*none at"):
         ray_cluster.connected(ExecutorSettings(name="ray", address="10.0.0.1:6379"))
 
 
@@ -93,3 +93,67 @@ def test_without_ray_the_line_that_installs_it_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r'pip install "segfw\[ray\]"'):
         ray_cluster.connected(ON_RAY)
+
+
+class LazyCluster:
+    """Stands for Ray: remote calls wait until they are asked for, and the most that ever waited is counted."""
+
+    class exceptions:
+        RayError = RuntimeError
+
+    def __init__(self, cores: int) -> None:
+        self.cores, self.waiting, self.most, self.needs = cores, 0, 0, {}
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": self.cores}
+
+    def put(self, value: object) -> object:
+        return value
+
+    def remote(self, **needs: object):
+        self.needs = needs
+        return lambda function: Remote(self, function)
+
+    def wait(self, references, num_returns, timeout=None):
+        return [references[-1]], references[:-1]
+
+    def get(self, reference):
+        self.waiting -= 1
+        return reference()
+
+
+class Remote:
+    """A function that runs when its result is asked for."""
+
+    def __init__(self, cluster: LazyCluster, function) -> None:
+        self.cluster, self.function = cluster, function
+
+    def options(self, name: str) -> "Remote":
+        return self
+
+    def remote(self, *arguments: object):
+        self.cluster.waiting += 1
+        self.cluster.most = max(self.cluster.most, self.cluster.waiting)
+        return partial(self.function, *arguments)
+
+
+@pytest.mark.parametrize(("workers", "most"), [(None, 6), (2, 2)])
+def test_of_many_cases_only_so_many_are_handed_to_the_cluster(monkeypatch, workers, most):
+    lazy = LazyCluster(cores=3)
+    monkeypatch.setattr(ray_cases, "connected", lambda settings: lazy)
+    asked = []
+
+    class Cases(dict):
+        def items(self):
+            return ((name, asked.append(name) or item) for name, item in super().items())
+
+    numbers = {str(number): number for number in range(4, 504)}
+    outcomes = ray_cases.in_cluster(
+        partial(_attempt, double), Cases(numbers), ExecutorSettings(name="ray", workers=workers), 5e9
+    )
+    first = next(outcomes)
+    assert len(asked) == most  # arguments, too, are not built ahead
+    found = dict([first, *outcomes])
+    assert {name: outcome.result for name, outcome in found.items()} == {n: 2 * item for n, item in numbers.items()}
+    assert (lazy.most, lazy.waiting) == (most, 0)
+    assert lazy.needs == {"num_cpus": 1, "max_retries": 3, "memory": 5_000_000_000}

@@ -52,11 +52,15 @@ class Owner:
 
 
 class Lock:
-    """The right to write one artefact; made by `hold`. With its `token` a process of the owner's can check it, too."""
+    """The right to write one artefact; made by `hold`. With its `token` a process of the owner's can check it, too.
+
+    `inherited`: from one who died, and may have left what was half written.
+    """
 
     def __init__(self, path: Path, token: str | None = None) -> None:
         self.path = path
         self.token = token or uuid.uuid4().hex
+        self.inherited = False
 
     def check(self) -> None:
         """Raise `ArtefactError` if another command has taken the lock in the meantime."""
@@ -157,6 +161,7 @@ def _acquire(lock: Lock, what: str, wait: bool) -> None:
         dead = _dead_owner(lock.path, _now_beside(lock.path))
         if dead is not None:
             _break(lock.path, dead)
+            lock.inherited = True
             continue
         owner = _describe(_owner(lock.path))
         if not wait:

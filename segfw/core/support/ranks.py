@@ -62,14 +62,14 @@ def launched_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
 
 def _of_torchrun(environment: Mapping[str, str]) -> Ranks:
     port = environment["MASTER_PORT"]
-    run, restart = environment["TORCHELASTIC_RUN_ID"], environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    run = environment["TORCHELASTIC_RUN_ID"]  # (each node's agent has a count of restarts of its own)
     return Ranks(
         rank=int(environment["RANK"]),
         world_size=int(environment["WORLD_SIZE"]),
         local_rank=int(environment["LOCAL_RANK"]),
         local_size=int(environment["LOCAL_WORLD_SIZE"]),
         node=int(environment["GROUP_RANK"]),
-        launch=re.sub(r"\W+", "_", f"torchrun_{run}_{port}_{restart}"),
+        launch=re.sub(r"\W+", "_", f"torchrun_{run}_{port}"),
         address=environment["MASTER_ADDR"],
         port=int(port),
     )

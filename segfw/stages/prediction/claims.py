@@ -107,7 +107,7 @@ class CaseList:
         except Held as error:
             self._owner = str(error)
             return None
-        if self._remains:
+        if self._remains or lock.inherited:
             _remove_remains(case)
         self._claims[case.name] = Claimed(case, lock), release
         return self._claims[case.name][0]

@@ -26,7 +26,7 @@ from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.trainings.fold_files import FoldFiles, fold_io
 from segfw.stages.trainings.followers import following
 from segfw.stages.trainings.pretrained import read_pretrained
-from segfw.stages.trainings.rank_calls import Call, call_ranks, calls, session_folder
+from segfw.stages.trainings.rank_calls import Call, call_ranks, calls, session_folder, watching_others
 from segfw.stages.trainings.runs import load_callbacks, load_run
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on, load_checkpoint
@@ -63,16 +63,20 @@ def fit_with_called(folder: Path, files: FoldFiles, workspace: Workspace, ranks:
     """Train the run in `folder` with the processes that torchrun or srun has started; this one is rank 0 of them."""
     address = ranks.address or socket.gethostname()
     call = Call(str(folder.absolute()), files, _seconds_to(deadline), address, _free_port())
-    call_ranks(session_folder(workspace, ranks), call)
-    return answer(call, ranks)
+    session = session_folder(workspace, ranks)
+    call_ranks(session, call)
+    with watching_others(session, ranks):
+        return answer(call, ranks)
 
 
 def follow(settings: ExperimentSettings) -> None:
     """Take part in every fit that rank 0 of the launch calls for."""
     ranks = launched_ranks()
     logging.basicConfig(format=f"rank {ranks.rank}: %(message)s", level=logging.WARNING)
-    for call in calls(session_folder(workspace_of(settings), ranks), ranks):
-        answer(call, ranks)
+    session = session_folder(workspace_of(settings), ranks)
+    for call in calls(session, ranks):
+        with watching_others(session, ranks):
+            answer(call, ranks)
 
 
 def answer(call: Call, ranks: Ranks) -> FoldResult:

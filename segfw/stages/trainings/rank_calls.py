@@ -2,16 +2,15 @@
 
 Hours may pass in preprocessing, longer than collectives wait. Rank 0 keeps `session.json` in a folder that is the
 same for the whole launch and renews a counter in it; what an earlier launch left there does not count up. Beside it
-lie, under the session's token, `call_<n>.json` (the n-th fit) and `left_<r>` (rank r has seen the end).
+lie, under the session's token, `call_<n>.json` (the n-th fit), `beat_<r>` (rank r is alive) and `left_<r>` (it has
+seen the end).
 """
 
 import json
-import logging
 import shutil
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,10 @@ from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
 from segfw.core.support.ranks import Ranks
 from segfw.stages.trainings.fold_files import FoldFiles
+from segfw.stages.trainings.rank_watch import beating, sign_in, watching
 from segfw.workspace import Workspace
 
-log = logging.getLogger(__name__)
-
-BEAT_SECONDS, LOOK_SECONDS = 2.0, 0.3
+LOOK_SECONDS = 0.3
 SILENCE = 120.0  # seconds without a beat after which rank 0 is taken to be gone
 FAREWELL = 60.0  # seconds for the others to see the end
 SESSION = "session.json"
@@ -62,38 +60,27 @@ def session_folder(workspace: Workspace, ranks: Ranks) -> Path:
 @contextmanager
 def leading(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Be rank 0 while the block runs; in the end wait until every other rank knows of it."""
-    token, stopped, beat, end = uuid.uuid4().hex, threading.Event(), 1, ""
+    token, end, told = uuid.uuid4().hex, "", False
 
-    def write() -> None:
+    def write(beat: int) -> None:
         write_text(folder / SESSION, json.dumps(to_plain(Session(token, beat, end))))
 
-    def renew() -> None:
-        nonlocal beat
-        while not stopped.wait(BEAT_SECONDS):
-            beat += 1
-            try:
-                write()
-            except OSError as error:
-                log.warning("could not tell the other ranks that rank 0 is alive: %s", error)
-
-    write()
-    thread = threading.Thread(target=renew, name="ranks", daemon=True)
-    thread.start()
     try:
-        yield
-        end = "done"
-    except BaseException:
-        end = "failed"
-        raise
+        with beating(write):
+            try:
+                yield
+                end = "done"
+            except BaseException:
+                end = "failed"
+                raise
+            finally:
+                left = [folder / token / f"left_{rank}" for rank in range(1, ranks.world_size)]
+                told = end == "done" and _comes_true(lambda: all(path.exists() for path in left), FAREWELL)
     finally:
-        left = [folder / token / f"left_{rank}" for rank in range(1, ranks.world_size)]
-        told = end == "done" and _comes_true(lambda: all(path.exists() for path in left), FAREWELL)
-        stopped.set()
-        thread.join()
         if told:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            write()
+            write(0)
 
 
 def call_ranks(folder: Path, call: Call) -> None:
@@ -105,23 +92,44 @@ def call_ranks(folder: Path, call: Call) -> None:
     write_text(place / f"call_{number}.json", json.dumps(to_plain(call)))
 
 
+@contextmanager
+def watching_others(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """End this process when a rank that it may wait for within the block is lost: rank 0, or for rank 0 any other."""
+    if ranks.leads:
+        session = _read(folder)
+        assert session is not None
+        others = range(1, ranks.world_size)
+        signs = {rank: sign_in(_beat_of(folder, session, rank)) for rank in others}
+    else:
+        signs = {0: sign_in(folder / SESSION)}
+    with watching(signs):
+        yield
+
+
 def calls(folder: Path, ranks: Ranks) -> Iterator[Call]:
     """Yield the fits that rank 0 calls for, until it is done; `JobError` when it has failed or fallen silent."""
     session = _find_session(folder)
-    place, number = folder / session.token, 0
-    heard = time.monotonic()
+    mine = _beat_of(folder, session, ranks.rank)
+    mine.parent.mkdir(exist_ok=True)
+    with beating(lambda beat: mine.write_text(str(beat), encoding="utf-8")):
+        end = yield from _calls_of(session, folder, ranks)
+    write_text(folder / session.token / f"left_{ranks.rank}", "")
+    if end != "done":
+        raise JobError(f"rank {ranks.rank} stops because rank 0 has failed")
+
+
+def _calls_of(session: Session, folder: Path, ranks: Ranks) -> Generator[Call, None, str]:
+    """Yield what rank 0 calls for in a session, and return how it has ended."""
+    number, heard = 0, time.monotonic()
     while True:
-        path = place / f"call_{number}.json"
+        path = folder / session.token / f"call_{number}.json"
         if path.is_file():
             yield from_plain(Call, json.loads(path.read_text(encoding="utf-8")), str(path))
             number, heard = number + 1, time.monotonic()
             continue
         now = _read(folder)
         if now is not None and now.token == session.token and now.end:
-            write_text(place / f"left_{ranks.rank}", "")
-            if now.end != "done":
-                raise JobError(f"rank {ranks.rank} stops because rank 0 has failed")
-            return
+            return now.end
         if now is not None and now != session:
             if now.token != session.token:
                 raise JobError(f"rank {ranks.rank} stops because another launch has taken {folder}")
@@ -129,6 +137,10 @@ def calls(folder: Path, ranks: Ranks) -> Iterator[Call]:
         if time.monotonic() - heard > SILENCE:
             raise JobError(f"rank {ranks.rank} stops because rank 0 has given no sign for {SILENCE:.0f} s ({folder})")
         time.sleep(LOOK_SECONDS)
+
+
+def _beat_of(folder: Path, session: Session, rank: int) -> Path:
+    return folder / session.token / f"beat_{rank}"
 
 
 def _find_session(folder: Path) -> Session:

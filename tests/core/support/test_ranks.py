@@ -25,9 +25,12 @@ SRUN = {
 
 
 def test_torchrun_says_who_is_who() -> None:
-    assert launched_ranks(TORCHRUN) == Ranks(3, 4, 1, 2, 1, "torchrun_a_b_29500_0", "node0", 29500)
-    again = launched_ranks({**TORCHRUN, "TORCHELASTIC_RESTART_COUNT": "1"})
-    assert again.launch == "torchrun_a_b_29500_1"
+    assert launched_ranks(TORCHRUN) == Ranks(3, 4, 1, 2, 1, "torchrun_a_b_29500", "node0", 29500)
+
+
+def test_nodes_find_one_another_whose_agents_count_restarts_differently() -> None:
+    begun = [launched_ranks({**TORCHRUN, "TORCHELASTIC_RESTART_COUNT": count}) for count in "01"]
+    assert begun[0].launch == begun[1].launch
 
 
 def test_srun_says_who_is_who() -> None:

@@ -91,8 +91,10 @@ def test_a_lock_of_another_computer_has_to_expire(tmp_path):
     lock.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1, "started": "1"}))
     cases = CaseList([case])
     assert cases.take() is Nothing.YET
+    (tmp_path / ".tmp-01234567-a.nii").write_text("half")  # which was not there when the list was made
     os.utime(lock, (time.time() - 121,) * 2)
     assert isinstance(cases.take(), Claimed)
+    assert [path.name for path in tmp_path.iterdir()] == [lock.name]
 
 
 def test_a_claim_that_was_lost_says_so(tmp_path):

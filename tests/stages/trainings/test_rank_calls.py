@@ -6,9 +6,9 @@ import pytest
 
 from segfw.core.errors import JobError
 from segfw.core.support.ranks import Ranks
-from segfw.stages.trainings import rank_calls
+from segfw.stages.trainings import rank_calls, rank_watch
 from segfw.stages.trainings.fold_files import CaseFiles, FoldFiles
-from segfw.stages.trainings.rank_calls import SESSION, Call, call_ranks, calls, leading, session_folder
+from segfw.stages.trainings.rank_calls import SESSION, Call, call_ranks, calls, leading, session_folder, watching_others
 from segfw.workspace import Workspace
 
 FIRST, SECOND = Ranks(0, 2, launch="l"), Ranks(1, 2, launch="l")
@@ -18,7 +18,7 @@ STALE = '{"token": "old", "beat": 9, "end": "done"}'
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_calls, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(rank_watch, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(rank_calls, "LOOK_SECONDS", 0.005)
     monkeypatch.setattr(rank_calls, "SILENCE", 1.0)
 
@@ -74,3 +74,25 @@ def test_rank_0_may_fall_silent(tmp_path: Path) -> None:
     (tmp_path / SESSION).unlink()
     with pytest.raises(JobError, match="rank 0 has given no sign for 1 s"):
         next(heard)
+
+
+def test_rank_0_watches_the_others_and_they_watch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_watch, "LOST_AFTER", 0.3)
+    lost: list[int] = []
+    monkeypatch.setattr(rank_watch, "leave_lost", lambda rank, _: lost.append(rank))
+    with leading(tmp_path, FIRST):
+        call_ranks(tmp_path, Call("run0", FILES, 60.0, "host", 1))
+        heard = calls(tmp_path, SECOND)
+        next(heard)
+        with watching_others(tmp_path, FIRST), watching_others(tmp_path, SECOND):
+            time.sleep(1)
+            assert lost == []
+            heard.close()  # ends the second's signs
+            time.sleep(1)
+            assert lost == [1]
+        next(tmp_path.glob("*/call_0.json")).with_name("left_1").touch()
+    tmp_path.mkdir()
+    (tmp_path / SESSION).write_text(STALE)
+    with watching_others(tmp_path, SECOND):
+        time.sleep(1)
+    assert lost == [1, 0]
