@@ -179,6 +179,16 @@ def load_yaml(path: Path) -> Any:
         raise ArtefactError(f"{path} is not valid YAML: {error}") from error
 
 
+def load_json(path: Path) -> Any:
+    """Return the plain content of a JSON file; `ArtefactError` if it is missing or not JSON."""
+    try:
+        return load_strict_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is not valid JSON: {error}") from error
+
+
 def _content(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
