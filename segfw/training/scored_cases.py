@@ -17,7 +17,7 @@ from segfw.core.support.files import write_text, writing
 
 
 def begin_scored(path: Path, made_from: dict[str, Any], scored: Iterable[CaseMetrics]) -> None:
-    """Write the file anew with the cases that are `scored` already: without what was made of other weights, or cut off."""
+    """Write the file anew with the cases that are `scored` already, and without lines of other weights."""
     write_text(path, "".join(_line(made_from, case) for case in scored))
 
 
