@@ -20,7 +20,7 @@ from math import prod
 from pathlib import Path
 
 from scripts.benchmarks.common import arguments, child, machine, told_command, versions
-from scripts.benchmarks.scaling_curves import Point, draw, save_points, table, told
+from scripts.benchmarks.scaling_curves import Point, draw, load_points, save_points, table, told
 from scripts.benchmarks.scaling_sets import make_cases, make_volumes, name_of
 
 ROOT = Path(__file__).parents[2]
@@ -189,28 +189,31 @@ def keep(path: Path, axis: str, about: dict[str, object], rows: list[dict[str, o
 
 
 def measure(name: str, options: argparse.Namespace) -> list[Point]:
-    """Measure an axis, and write what is known after each size."""
+    """Measure an axis, and write what is known after each size; return that, of all sizes."""
     axis, points = AXES[name], list[Point]()
     about = {"machine": machine(), "versions": versions("segfw", "torch", "numpy", "SimpleITK")}
-    for size in axis.quick if options.quick else [s for s in axis.sizes if s <= (options.most or s)]:
+    for size in axis.quick if options.quick else options.sizes or axis.sizes:
         with scratch(options.scratch, size) as folder:
             for point in axis.measure(size, folder, points):
                 points.append(point)
         if options.results is not None:
-            save_points(options.results / "scaling.csv", points)
-            keep(options.results / "scaling.json", name, about, table(points))
-        if options.pictures is not None:
-            draw(options.pictures / f"scaling_{name}.svg", f"cost over {axis.unit}", axis.unit, points)
-    print(told(table(points)), flush=True)
-    return points
+            file = options.results / "scaling.csv"
+            save_points(file, points)
+            known = [point for point in load_points(file) if point.axis == name]
+            keep(options.results / "scaling.json", name, about, table(known))
+            if options.pictures is not None:
+                draw(options.pictures / f"scaling_{name}.svg", f"cost over {axis.unit}", axis.unit, known)
+    known = points if options.results is None else known
+    print(told(table(known)), flush=True)
+    return known
 
 
 def main() -> None:
     """Measure the axes that are asked for."""
     parser = arguments(__doc__ or "", peer=False)
     parser.add_argument("--axis", nargs="+", choices=AXES, default=[name for name in AXES if name != "nodes"])
-    parser.add_argument("--most", type=int, help="the largest size")
-    parser.add_argument("--pictures", type=Path, help="folder to draw into, as SVG")
+    parser.add_argument("--sizes", type=int, nargs="+", help="of an axis; default: all of it")
+    parser.add_argument("--pictures", type=Path, help="folder to draw the results into, as SVG")
     parser.add_argument("--scratch", type=Path, help="folder for what is made and removed again")
     options = parser.parse_args()
     outcome = {}

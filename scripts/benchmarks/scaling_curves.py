@@ -95,14 +95,16 @@ def _power(value: object) -> str:
 
 
 def save_points(path: Path, points: Sequence[Point]) -> None:
-    """Write the points as CSV; those of other axes that the file holds stay."""
-    axes = {point.axis for point in points}
-    kept = [point for point in load_points(path) if point.axis not in axes]
+    """Write the points as CSV; those of other axes and sizes that the file holds stay."""
+    measured = {(point.axis, point.size) for point in points}
+    kept = [point for point in load_points(path) if (point.axis, point.size) not in measured]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(point) for point in sorted([*kept, *points], key=lambda point: point.axis))
+        writer.writerows(
+            asdict(point) for point in sorted([*kept, *points], key=lambda point: (point.axis, point.size))
+        )
 
 
 def load_points(path: Path) -> list[Point]:
