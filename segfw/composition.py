@@ -36,12 +36,15 @@ UNEXPLAINED = (ArithmeticError, AssertionError, AttributeError, LookupError, Rec
 
 @functools.cache
 def register_schemas() -> None:
-    """Let Hydra find each verb's schema, on which its YAML page is laid, our defaults of launchers, and our sweeper."""
+    """Let Hydra find the schemas on which YAML pages are laid, our defaults of launchers, and our sweeper.
+
+    Verbs that take the main job's settings have pages that are laid on its page.
+    """
     register_defaults()
     register_sweeper()
-    for name, verb in VERBS.items():
-        node = config.schema(verb.page or verb.settings)
-        ConfigStore.instance().store(name, node, group="schema", package="_global_")
+    pages = {verb.settings: name for name, verb in reversed(VERBS.items()) if verb.page is None}
+    for settings, name in pages.items():
+        ConfigStore.instance().store(name, config.schema(settings), group="schema", package="_global_")
 
 
 def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[str]]:

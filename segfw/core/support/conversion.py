@@ -12,12 +12,15 @@ from segfw.core.errors import SegfwError, UsageError
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1
 """What arrays, files and libraries hold without loss; numbers of any length are read of a text."""
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _AS_THEY_ARE = frozenset({str, bool, float})
 """Types whose values need no look but at their type."""
 
 
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into dicts, lists and scalars that YAML and JSON can hold."""
+    if type(value) in _SCALARS:  # first, as most of what there is
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
