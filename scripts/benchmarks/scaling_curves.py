@@ -13,6 +13,9 @@ WORST = 1.15
 NOISE = {"cpu": 0.2, "peak_mb": 15.0}
 """What must be exceeded beyond the start-up for a cost to be looked at: seconds, megabytes."""
 
+LEAST_SPAN = 4
+"""Times the size that must lie between the ends of what an exponent is taken of."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -33,13 +36,14 @@ class Point:
 def exponent(points: Sequence[Point], field: str) -> float | None:
     """Return the slope by least squares of log(cost - start-up) over log(size); None where too little can be seen.
 
-    Start-up: the cost at the smallest size. Of the others those count whose cost exceeds it by the noise, two at least.
+    Start-up: the cost at the smallest size. Of the others those count whose cost exceeds it by the noise, two at least
+    and far enough apart.
     """
     ordered = sorted(points, key=lambda point: point.size)
     start = float(getattr(ordered[0], field))
     beyond = [(point.size, getattr(point, field) - start) for point in ordered[1:]]
     seen = [(size, cost) for size, cost in beyond if cost > NOISE.get(field, 0.0)]
-    if len(seen) < 2:
+    if len(seen) < 2 or seen[-1][0] < LEAST_SPAN * seen[0][0]:
         return None
     sizes, costs = np.log(np.array(seen, float)).T
     return float(np.polyfit(sizes, costs, 1)[0])
