@@ -2,11 +2,13 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from scripts.benchmarks import scaling
+from scripts.benchmarks.scaling_curves import load_points
 from scripts.benchmarks.scaling_sets import make_cases, make_volumes
 from scripts.benchmarks.scaling_work import WORKS
 from segfw import load_dataset
@@ -83,15 +85,19 @@ def test_volumes_too_large_for_the_memory_are_left_out(folder, monkeypatch, caps
     assert "voxels 8000 preprocess: left out, would take about 13 GB" in capsys.readouterr().out
 
 
+def score_alone(size, folder, known):
+    make_volumes(folder / "data", (16, 16, 16), size)
+    yield scaling.step("labels", size, "score", scaling.work("score", folder), folder)
+
+
 @pytest.mark.slow
 def test_the_benchmark_in_short(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(scaling.AXES, "labels", replace(scaling.AXES["labels"], measure=score_alone))
     words = ["scaling.py", "--quick", "--axis", "labels", "--results", str(tmp_path), "--pictures", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     scaling.main()
-    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(outcome) == [f"labels_{step}_exponent" for step in ("fingerprint", "score", "postprocess", "restore")]
+    assert list(json.loads(capsys.readouterr().out.splitlines()[-1])) == ["labels_score_exponent"]
     kept = json.loads((tmp_path / "scaling.json").read_text())["labels"]
-    assert [(row["step"], row["size"]) for row in kept["steps"]] == [
-        (step, 10) for step in ("fingerprint", "score", "postprocess", "restore")
-    ]
+    assert [(row["step"], row["size"]) for row in kept["steps"]] == [("score", 10)]
+    assert [point.size for point in load_points(tmp_path / "scaling.csv")] == [2, 10]
     assert (tmp_path / "scaling_labels.svg").is_file()
