@@ -12,6 +12,7 @@ import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
@@ -35,12 +36,15 @@ UNEXPLAINED = (ArithmeticError, AssertionError, AttributeError, LookupError, Rec
 
 @functools.cache
 def register_schemas() -> None:
-    """Let Hydra find each verb's schema, on which its YAML page is laid, our defaults of launchers, and our sweeper."""
+    """Let Hydra find the schemas on which YAML pages are laid, our defaults of launchers, and our sweeper.
+
+    Verbs that take the main job's settings have pages that are laid on its page.
+    """
     register_defaults()
     register_sweeper()
-    for name, verb in VERBS.items():
-        node = config.schema(verb.page or verb.settings)
-        ConfigStore.instance().store(name, node, group="schema", package="_global_")
+    pages = {verb.settings: name for name, verb in reversed(VERBS.items()) if verb.page is None}
+    for settings, name in pages.items():
+        ConfigStore.instance().store(name, config.schema(settings), group="schema", package="_global_")
 
 
 def compose(verb: Verb, page: str, command: Command) -> tuple[Any, Swept, list[str]]:
@@ -104,9 +108,11 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
         chosen = {each.override_key for each in found.defaults} | {*found.overrides.known_choices}  # those of null, too
         launcher = next((str(each.value()) for each in parsed if each.key_or_group == GROUP), "basic")
         sweeper_keys: list[str] = []
+        groups = {*loader.get_group_options("", ObjectType.GROUP, overrides=paths)}
         for override in parsed:
             group = override.key_or_group
-            options = loader.get_group_options(group, overrides=paths)
+            is_group = group.partition("/")[0] in groups  # asking Hydra, which copies all it knows, takes 0.1 s
+            options = loader.get_group_options(group, overrides=paths) if is_group else []
             if options and group != "schema":
                 _check_choice(override, options, group in chosen, verb)
             elif group.startswith("hydra.launcher."):

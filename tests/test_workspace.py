@@ -3,7 +3,17 @@
 import pytest
 
 from segfw.core.errors import ArtefactError
-from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, save_artefact, standing, to_yaml
+from segfw.workspace import (
+    State,
+    Workspace,
+    digest,
+    load_json,
+    load_yaml,
+    read_artefact,
+    save_artefact,
+    standing,
+    to_yaml,
+)
 
 
 def test_fresh_stale_edited_missing(tmp_path):
@@ -57,3 +67,19 @@ def test_nesting_that_would_end_the_process_is_refused(tmp_path, text):
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(ArtefactError, match=r"plan.yaml is not valid YAML: .*nested more than 100 deep"):
         load_yaml(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["\x85", "𝄞 😀", "\u2028", "\x07", "a: b # c", " x", "two\nlines\n", "yes", "1:30", "-", ""]
+)
+def test_any_text_comes_back_from_yaml(text, tmp_path):
+    (tmp_path / "value.yaml").write_text(to_yaml({"value": text, text: [[text], {"k": text}]}), encoding="utf-8")
+    assert load_yaml(tmp_path / "value.yaml") == {"value": text, text: [[text], {"k": text}]}
+
+
+def test_json_that_is_missing_or_damaged_is_named(tmp_path):
+    with pytest.raises(ArtefactError, match=r"metrics\.json is missing"):
+        load_json(tmp_path / "metrics.json")
+    (tmp_path / "metrics.json").write_text('{"a": 1')
+    with pytest.raises(ArtefactError, match=r"metrics\.json is not valid JSON: .*column 8"):
+        load_json(tmp_path / "metrics.json")

@@ -19,16 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segfw.core.errors import ArtefactError
 from segfw.core.scoring.metrics import (
     CaseMetrics,
     Summary,
     case_metrics,
     summarize,
-    summary_from_plain,
     summary_to_csv,
     summary_to_json,
-    summary_to_plain,
 )
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import sha256, write_text
@@ -46,10 +43,13 @@ from segfw.inference.uncertainty import sample_logits
 from segfw.nn.build import cut, has_dropout
 from segfw.training.cascade import fed, open_store, whole_case
 from segfw.training.run import ENDING, METRICS_CSV, METRICS_JSON, NEXT_STAGE, VALIDATION, FoldRun, validated_with
+from segfw.training.scored_cases import add_scored, begin_scored, load_scored
 
 log = logging.getLogger(__name__)
 
 _SCORED = ".scored*.json"
+LEAST_SECONDS = 1.0
+"""Between two lines on cases, of which there may be thousands; `metrics.csv` has each."""
 
 
 @dataclass(frozen=True)
@@ -115,22 +115,26 @@ def validate_fold(
         memory = open_memory_of(run, network)
         own = share.of(run.val_cases)
         waiting = [case for case in own if case not in scored]
+        if waiting:
+            begin_scored(target / share.scored_file, made_from, scored.values())
         if waiting and len(waiting) < len(own):
             log.info("validation: %d of %d cases are scored already", len(own) - len(waiting), len(own))
         share.tell(len(own) - len(waiting), len(own), None)
-        begun = time.monotonic()
+        begun = told = time.monotonic()
         for number, case in enumerate(waiting, 1):
             start = time.monotonic()
             scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
-            _save_scored(target / share.scored_file, made_from, scored)
+            add_scored(target / share.scored_file, made_from, scored[case])
             now = time.monotonic()
             left = (now - begun) / number * (len(waiting) - number)
             done = len(own) - len(waiting) + number
             share.tell(done, len(own), left)
-            log.info(
-                "validation %d/%d  %s  Dice %s  %.1f s  left %s",
-                *(done, len(own), case, _dice_text(scored[case]), now - start, in_words(left)),
-            )
+            if now - told >= LEAST_SECONDS or number in (1, len(waiting)):
+                told = now
+                log.info(
+                    "validation %d/%d  %s  Dice %s  %.1f s  left %s",
+                    *(done, len(own), case, _dice_text(scored[case]), now - start, in_words(left)),
+                )
     finally:
         move(network, device)
         network.train(training)
@@ -229,24 +233,11 @@ def _load_scored(run: FoldRun, folder: Path, made_from: dict[str, Any]) -> dict[
     return {
         scored.case: scored
         for path in target.glob(_SCORED)
-        for scored in _read_scored(path, made_from)
+        for scored in load_scored(path, made_from)
         if scored.measures
         and (target / f"{scored.case}{ENDING}").is_file()
         and (run.next_stage is None or has_segmentation(folder / NEXT_STAGE, scored.case))
     }
-
-
-def _read_scored(path: Path, made_from: dict[str, Any]) -> tuple[CaseMetrics, ...]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return summary_from_plain(plain["summary"]).cases if plain["made_from"] == made_from else ()
-    except (OSError, ValueError, KeyError, TypeError, ArtefactError):
-        return ()
-
-
-def _save_scored(path: Path, made_from: dict[str, Any], scored: dict[str, CaseMetrics]) -> None:
-    plain = {"made_from": made_from, "summary": summary_to_plain(summarize(list(scored.values())))}
-    write_text(path, json.dumps(plain))
 
 
 def _dice_text(metrics: CaseMetrics) -> str:

@@ -1,7 +1,9 @@
 """What a dataset is: its channels, its labels and the files of its cases."""
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from segfw.core.errors import DataError
 from segfw.core.labels import LabelSet
@@ -69,16 +71,21 @@ class Dataset:
         names = [case.name for case in self.cases]
         for name in names:
             check_case_name(name)
-        if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+        if twice:
             raise DataError(f"dataset {self.name!r} lists these cases more than once: {twice}")
 
     def case(self, name: str) -> Case:
         """Return the case called `name`; `DataError` if there is none."""
-        for case in self.cases:
-            if case.name == name:
-                return case
-        raise DataError(f"dataset {self.name!r} has no case {name!r}; it has {len(self.cases)} cases")
+        try:
+            return self._by_name[name]
+        except KeyError:
+            message = f"dataset {self.name!r} has no case {name!r}; it has {len(self.cases)} cases"
+            raise DataError(message) from None
+
+    @cached_property
+    def _by_name(self) -> dict[str, Case]:
+        return {case.name: case for case in self.cases}
 
 
 def has_controls(text: str) -> bool:

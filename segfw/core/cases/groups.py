@@ -72,12 +72,21 @@ def groups_by_column(
 
 def join_groups(groups: Mapping[str, str], together: Iterable[Sequence[str]]) -> dict[str, str]:
     """Return `groups` with the groups of cases that must stay `together` made one, under the first of their names."""
-    names = {group: group for group in groups.values()}
+    into: dict[str, str] = {}  # group -> an earlier one that it is part of
+
+    def first_of(group: str) -> str:
+        way = []
+        while group in into:
+            way.append(group)
+            group = into[group]
+        into.update(dict.fromkeys(way, group))
+        return group
+
     for cases in together:
-        joined = {names[groups[case]] for case in cases}
+        joined = {first_of(groups[case]) for case in cases}
         first = min(joined)
-        names = {group: first if name in joined else name for group, name in names.items()}
-    return {case: names[group] for case, group in groups.items()}
+        into |= dict.fromkeys(joined - {first}, first)
+    return {case: first_of(group) for case, group in groups.items()}
 
 
 def guess_group_pattern(case_names: Iterable[str]) -> str | None:

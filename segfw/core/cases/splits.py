@@ -12,6 +12,9 @@ import numpy as np
 from segfw.core.cases.stratification import stratify
 from segfw.core.errors import DataError, UsageError
 
+MOST_LISTED = 5_000_000
+"""Names in the folds of leave-one-out together: of 20 characters each they take half of what is read of a file."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -81,9 +84,16 @@ def stratified_splits(
 def leave_one_out_splits(groups: Mapping[str, str]) -> tuple[Fold, ...]:
     """Make one fold per group of `groups` (case -> group), in the order of the groups' first cases.
 
-    `DataError` with fewer than two groups.
+    `DataError` with fewer than two groups, and with so many that their folds, each of which lists every case, could not
+    be kept.
     """
     members = _members(groups)
+    if len(members) * len(groups) > MOST_LISTED:
+        raise DataError(
+            f"split.kind=leave_one_out would make {len(members)} folds of {len(groups)} cases, which list "
+            f"{len(members) * len(groups)} names, more than {MOST_LISTED}; use split.kind=group or random with "
+            "split.num_folds"
+        )
     if len(members) < 2:
         raise DataError(f"split.kind=leave_one_out needs at least 2 groups of cases, got {len(members)}: {[*members]}")
     return _folds(groups, sorted(members.values()))

@@ -12,10 +12,15 @@ from segfw.core.errors import SegfwError, UsageError
 T = TypeVar("T")
 LARGEST_INTEGER = 2**63 - 1
 """What arrays, files and libraries hold without loss; numbers of any length are read of a text."""
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_AS_THEY_ARE = frozenset({str, bool, float})
+"""Types whose values need no look but at their type."""
 
 
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into dicts, lists and scalars that YAML and JSON can hold."""
+    if type(value) in _SCALARS:  # first, as most of what there is
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -51,10 +56,12 @@ def changed_keys(before: typing.Mapping[str, Any], now: typing.Mapping[str, Any]
 
 
 def _convert(kind: Any, plain: Any, place: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
+    if type(plain) is kind and kind in _AS_THEY_ARE:
+        return plain
     if kind is Any:
         return plain
-    if dataclasses.is_dataclass(kind):
+    origin, arguments, is_record = _taken_apart(kind)
+    if is_record:
         return _convert_dataclass(typing.cast(type, kind), plain, place)
     if origin in (Union, types.UnionType):
         return _convert_union(arguments, plain, place)
@@ -75,26 +82,35 @@ def _convert(kind: Any, plain: Any, place: str) -> Any:
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Return the fields' types, looked up once: for hundreds of small records that costs more than reading them."""
-    return get_type_hints(kind)
+def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Return name -> (type, whether it must be given), looked up once: of small records that takes most of the time."""
+    hints, missing = get_type_hints(kind), dataclasses.MISSING
+    return {
+        field.name: (hints[field.name], field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+    }
+
+
+@functools.cache
+def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Return a type's origin and arguments, and whether it is a dataclass."""
+    return get_origin(kind), get_args(kind), dataclasses.is_dataclass(kind)
 
 
 def _convert_dataclass(kind: type, plain: Any, place: str) -> Any:
     if not isinstance(plain, dict):
         raise _wrong(place, f"a mapping of {kind.__name__}", plain)
-    hints = _hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = _fields(kind)
     for key in plain:
         if key not in fields:
             dotted = f"{place}.{key}" if place else str(key)
             raise UsageError(f"unknown key {dotted!r}{nearest(str(key), fields)}")
     values = {}
-    for name, declared in fields.items():
+    for name, (held, required) in fields.items():
         dotted = f"{place}.{name}" if place else name
         if name in plain:
-            values[name] = _convert(hints[name], plain[name], dotted)
-        elif declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING:
+            values[name] = _convert(held, plain[name], dotted)
+        elif required:
             raise UsageError(f"missing key {dotted!r}")
     try:
         return kind(**values)

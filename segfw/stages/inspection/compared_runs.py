@@ -14,7 +14,7 @@ from segfw.core.support.words import counted
 from segfw.stages.networks import network_cost
 from segfw.stages.trainings.runs import CONFIG, Done, load_run
 from segfw.training.run import DONE, METRICS_JSON, VALIDATION
-from segfw.workspace import digest, load_yaml
+from segfw.workspace import digest, load_json, load_yaml
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _cases(folder: Path, validated: bool) -> tuple[CaseMetrics, ...]:
             raise ArtefactError(f"{folder} is damaged: it is finished, but {VALIDATION}/{METRICS_JSON} is missing")
         return ()  # of the fold `full`
     try:
-        return summary_from_plain(load_yaml(path)).cases
+        return summary_from_plain(load_json(path)).cases
     except ArtefactError as error:
         raise ArtefactError(f"{path}: {error}") from error
 

@@ -47,7 +47,8 @@ class CaseList:
         self._before = {case.name: _version(case.target) if overwrite else None for case in cases}
         self._waiting = deque(case for case in cases if not self._is_done(case))
         self._claims: dict[str, tuple[Claimed, ExitStack]] = {}
-        self._remains = any(list(folder.glob(".tmp-*")) for folder in {case.target.parent for case in cases})
+        folders = {case.target.parent for case in cases}
+        self._remains = {path.name[len(".tmp-12345678-") :] for each in folders for path in each.glob(".tmp-*")}
         self._owner, self._told_of_others = "", False
         self.size = len(self._waiting)
         self.skipped = len(cases) - self.size
@@ -107,7 +108,8 @@ class CaseList:
         except Held as error:
             self._owner = str(error)
             return None
-        if self._remains or lock.inherited:
+        # Each look for remains goes through the whole folder.
+        if lock.inherited or any(file.name in self._remains for file in case.files):
             _remove_remains(case)
         self._claims[case.name] = Claimed(case, lock), release
         return self._claims[case.name][0]

@@ -34,7 +34,8 @@ class Contestant:
     def keys(self) -> list[Key]:
         """The folds and cases that every member has validated, in the order of the first."""
         of_each = [list(_keys(folds)) for folds in self.folds.values()]
-        return [key for key in of_each[0] if all(key in others for others in of_each[1:])]
+        common = set(of_each[0]).intersection(*of_each[1:])
+        return [key for key in of_each[0] if key in common]
 
 
 def single_contestants(scored: Sequence[FinishedFold]) -> list[Contestant]:

@@ -40,7 +40,7 @@ from segfw.training.module import EMA_KEY
 from segfw.training.ranks import take_device
 from segfw.training.run import CHECKPOINTS, LAST, METRICS_JSON, VALIDATION
 from segfw.training.team import threads_per_process
-from segfw.workspace import Workspace, load_yaml
+from segfw.workspace import Workspace, load_json
 
 CALL, ANSWER = ".call.json", ".answer.json"
 MEETING = ("TORCHELASTIC_USE_AGENT_STORE", "MASTER_ADDR", "MASTER_PORT")
@@ -121,7 +121,7 @@ def _result(folder: Path) -> FoldResult:
     """Read what the processes have left; `ArtefactError` when something is missing."""
     last, metrics = folder / CHECKPOINTS / LAST, folder / VALIDATION / METRICS_JSON
     run, checkpoint = load_run(folder), load_checkpoint(last)
-    scores = summary_from_plain(load_yaml(metrics)) if run.val_cases else None
+    scores = summary_from_plain(load_json(metrics)) if run.val_cases else None
     end = standing_of(checkpoint)
     machine = from_plain(Machine, json.loads((folder / ANSWER).read_text(encoding="utf-8")), ANSWER)
     return FoldResult(last, end.epochs, checkpoint.get(EMA_KEY), scores, end.end(run), end.seconds, machine)

@@ -30,7 +30,7 @@ from segfw.training.run import (
     FoldRun,
     NextStage,
 )
-from segfw.workspace import MadeFrom, digest, load_yaml
+from segfw.workspace import MadeFrom, digest, load_json, load_yaml
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ def load_finished(folder: Path) -> FinishedFold | None:
     metrics = folder / VALIDATION / METRICS_JSON
     try:
         run, done = load_run(folder), from_plain(Done, load_yaml(folder / DONE), str(folder / DONE))
-        scores = summary_from_plain(load_yaml(metrics)) if metrics.exists() else None
+        scores = summary_from_plain(load_json(metrics)) if metrics.exists() else None
     except SegfwError as error:
         log.warning("%s is taken as not finished: %s", folder, error)
         return None

@@ -188,3 +188,9 @@ def test_a_leak_names_the_first_pair_of_the_first_fold() -> None:
 def test_long_lists_are_cut() -> None:
     assert listed(["a", "b"]) == "['a', 'b']"
     assert listed(["a", "b", "c"], most=2) == "['a', 'b'] and 1 more"
+
+
+def test_leave_one_out_of_too_many_cases_is_refused_at_once() -> None:
+    many = {f"case{number}": f"case{number}" for number in range(3_000)}
+    with pytest.raises(DataError, match=r"3000 folds of 3000 cases, which list 9000000 names, more than 5000000; use"):
+        leave_one_out_splits(many)

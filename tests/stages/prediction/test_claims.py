@@ -85,6 +85,16 @@ def test_what_a_killed_command_had_is_free_again(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.nii.lock", ".tmp-01234567-other.nii"]
 
 
+def test_one_half_file_does_not_make_every_case_search_the_folder(tmp_path, monkeypatch):
+    (tmp_path / ".tmp-01234567-b.nii").write_text("half")
+    searched = []
+    monkeypatch.setattr("segfw.stages.prediction.claims.remove_remains", searched.append)
+    cases = CaseList(three_cases(tmp_path))
+    while isinstance(claimed := cases.take(), Claimed):
+        finish(cases, claimed)
+    assert searched == [tmp_path / "b.nii"]
+
+
 def test_a_lock_of_another_computer_has_to_expire(tmp_path):
     case = three_cases(tmp_path)[0]
     lock = tmp_path / ".a.nii.lock"
