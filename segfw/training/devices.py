@@ -39,6 +39,13 @@ class Device:
     description: str
     memory_gb: float | None = None
 
+    @property
+    def training(self) -> str:
+        """The description of a training, whose precision on a processor is not that of predictions."""
+        if self.accelerator != "cpu" or self.precision == "32-true":
+            return self.description
+        return f"{self.description}, precision {self.precision}"
+
 
 def visible_driver() -> str | None:
     """Return the version of the NVIDIA driver whose card this process may use, or None where there is no such card.
@@ -135,8 +142,6 @@ def choose_device(
     reason = "no CUDA device found" if accelerator == "auto" else "as asked"
     plural = "" if threads == 1 else "s"
     precision = _precision(precision, "bf16-mixed" if probes.multiplies_bf16() else "32-true")
-    if precision != "32-true":
-        reason += f", precision {precision}"
     return Device("cpu", "CPU", precision, threads, f"CPU, {threads} thread{plural} ({reason})")
 
 

@@ -138,7 +138,7 @@ def _title(run: FoldRun) -> str:
 
 
 def _where(device: Device, ranks: Ranks) -> str:
-    return f"{ranks.world_size} x {device.description}" if ranks.together else device.description
+    return f"{ranks.world_size} x {device.training}" if ranks.together else device.training
 
 
 def _announce(

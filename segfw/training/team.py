@@ -35,7 +35,7 @@ class Team:
     @property
     def description(self) -> str:
         """The devices in words."""
-        return self.device.description if self.count == 1 else f"{self.count} x {self.device.description}"
+        return self.device.training if self.count == 1 else f"{self.count} x {self.device.training}"
 
     def devices_for(self, batch_size: int, configuration: str) -> int:
         """Return how many of the devices share a batch; `UsageError` when some of them would get no sample."""

@@ -28,7 +28,8 @@ def test_without_a_card_auto_is_the_processor() -> None:
 def test_threads_and_precision_can_be_given() -> None:
     device = choose_device("cpu", precision="bf16-mixed", threads=1, probes=NOTHING)
     assert (device.threads, device.precision) == (1, "bf16-mixed")
-    assert device.description == "CPU, 1 thread (as asked, precision bf16-mixed)"
+    assert device.description == "CPU, 1 thread (as asked)"
+    assert device.training == "CPU, 1 thread (as asked), precision bf16-mixed"
 
 
 def test_a_processor_that_multiplies_bfloat16_trains_in_it() -> None:
