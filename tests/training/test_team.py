@@ -13,7 +13,7 @@ from segfw.training.team import Team, apart, choose_team
 from segfw.training.throughput import measure_flops_per_second
 from tests.training.conftest import CPU
 
-ON_CPU = TrainerSettings(accelerator="cpu")
+ON_CPU = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
 TWO_NODES = Ranks(1, 4, 1, 2, 0, "x")
 CARD = Device("cuda", "A card", "16-mixed", 4, "A card", 25.4)
 
@@ -30,7 +30,7 @@ def test_processors_are_shared_out(devices: int | str | tuple[int, ...], count: 
     monkeypatch.setattr(team_module, "available_cores", lambda: 8)
     team = choose_team(replace(ON_CPU, devices=devices))
     assert (team.count, team.device.threads) == (count, 8 // count)
-    assert team.description == ("" if count == 1 else f"{count} x ") + team.device.description
+    assert team.description == ("" if count == 1 else f"{count} x ") + team.device.training
 
 
 @pytest.mark.parametrize(("devices", "count"), [(1, 1), (3, 3), ("auto", 4), ((3, 1), 2)])
