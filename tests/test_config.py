@@ -115,6 +115,7 @@ def test_devices_have_three_forms(given, meant):
         ("trainer__threads", 100_000, "trainer.threads must be between 1 and 1024, got 100000"),
         ("trainer__devices", 100_000, "trainer.devices must be between 0 and 1024, got 100000"),
         ("data__workers", 100_000, "data.workers must be between 0 and 1024, got 100000"),
+        ("executor__address", "HOST:6379", "executor.address=HOST:6379 is of a Ray cluster: give executor=ray, too"),
         ("executor__workers", 100_000, "executor.workers must be between 0 and 1024, got 100000"),
         ("seed", -1, "seed must be between 0 and 4294967295, got -1"),
         ("seed", "${nowhere}", "nowhere"),

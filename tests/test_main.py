@@ -307,7 +307,7 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(capsys, jobs):
 @pytest.mark.parametrize(
     ("verb", "there"),
     [
-        ("verify", {"task", "data_root", "output_root", "verify", "executor"}),
+        ("verify", {"task", "data_root", "data_cache", "output_root", "verify", "executor"}),
         ("download", {"task", "data_root"}),
     ],
 )

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,8 @@ log = logging.getLogger(__name__)
 INSTALL = 'executor=ray needs Ray, which is not installed: pip install "segfw[ray]"'
 TOKEN = "one with a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token of its first node"
 GRACE = 5.0  # seconds
-LOCAL_OBJECTS = (
-    256 * 2**20
-)  # bytes for what travels between processes of this machine, which is small: files are shared
+LOCAL_OBJECTS = 256 * 2**20
+"""Bytes for what travels between processes of this machine, which is small: files are shared."""
 
 
 def connected(settings: ExecutorSettings) -> Any:
@@ -43,6 +43,7 @@ def connected(settings: ExecutorSettings) -> Any:
     if settings.address is None:
         options |= {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": LOCAL_OBJECTS}
     try:
+        _require_listener(settings.address)
         with _signals_kept():
             ray.init(address=settings.address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -53,6 +54,13 @@ def connected(settings: ExecutorSettings) -> Any:
         raise JobError(f"no Ray cluster could be used {where}: {reason}") from error
     log.info("executor: Ray, %s", description(ray))
     return ray
+
+
+def _require_listener(address: str | None) -> None:
+    """Raise `OSError` at once where nothing listens at HOST:PORT, which Ray tries for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), GRACE).close()
 
 
 @contextmanager

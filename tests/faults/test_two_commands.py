@@ -34,7 +34,7 @@ COMMITS = (
     ("preprocess", "segfw.stages.preprocess._is_whole", ["preprocessed/*/manifest.json"]),
     ("train", "segfw.training.callbacks.curves_log.epoch_metrics", [f"{RUN}/metrics.csv", f"{RUN}/training.png"]),
     ("train", "segfw.training.callbacks.curves_log.write_rows", [f"{RUN}/checkpoints/*.ckpt", f"{RUN}/failed.yaml"]),
-    ("train", f"{WHOLE_CASES}.case_logits", [f"{RUN}/validation/*"]),
+    ("train", f"{WHOLE_CASES}.case_logits", [f"{RUN}/validation/[!.]*"]),
     ("train", f"{WHOLE_CASES}.add_scored", [f"{RUN}/validation/metrics.*"]),
     ("train", f"{FIT}.load_checkpoint", [f"{RUN}/done.yaml"]),
     ("select", "segfw.stages.selection.select.compete", ["selection/main.yaml"]),

@@ -85,8 +85,10 @@ def test_relative_paths_mean_what_they_mean_here_and_processes_keep_to_one_threa
 def test_an_address_where_nothing_answers_is_named(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda address, **_: (_ for _ in ()).throw(ConnectionError(f"none at {address}")))
-    with pytest.raises(JobError, match=r"used at executor\.address=10\.0\.0\.1:6379 \(.*RAY_AUTH_MODE=token.*none at"):
-        ray_cluster.connected(ExecutorSettings(name="ray", address="10.0.0.1:6379"))
+    with pytest.raises(JobError, match=r"used at executor\.address=auto \(.*RAY_AUTH_MODE=token.*none at"):
+        ray_cluster.connected(ExecutorSettings(name="ray", address="auto"))
+    with pytest.raises(JobError, match=r"used at executor\.address=127\.0\.0\.1:1 .*refused"):
+        ray_cluster.connected(ExecutorSettings(name="ray", address="127.0.0.1:1"))
 
 
 def test_without_ray_the_line_that_installs_it_is_given(monkeypatch):

@@ -19,6 +19,7 @@ from segfw.core.settings.optimizer_checks import check_optimizer
 from segfw.core.settings.schema import (
     STAGES,
     ConfigurationChoice,
+    ExecutorSettings,
     ExperimentSettings,
     FoldChoice,
     NetworkSettings,
@@ -43,6 +44,9 @@ def check_settings(settings: T) -> T:
         task = _checked_task(task)
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
     settings = with_paths(settings)
+    executor = getattr(settings, "executor", None)
+    if isinstance(executor, ExecutorSettings) and executor.name == "local" and executor.address is not None:
+        raise UsageError(f"executor.address={executor.address} is of a Ray cluster: give executor=ray, too")
     if isinstance(settings, ExperimentSettings):
         _check_folder_name("name", settings.name)
         _check_tags(settings.tags)

@@ -1,7 +1,7 @@
 """Addresses such as s3://bucket/scan.nii.gz, and the paths that stand for them: where their files lie in a cache.
 
-The path is the cache's folder, `s3:`, and what follows `s3://`, so that it tells its address, is a path wherever one is
-needed, and holds no password: what an address says before `@` and after `?` is left out.
+The path is the cache's folder, `segfw-addresses`, `s3:`, and what follows `s3://`, so that it tells its address, is a
+path wherever one is needed, and holds no password: what an address says before `@` and after `?` is left out.
 """
 
 import re
@@ -12,10 +12,13 @@ from segfw.core.errors import UsageError
 DATA_CACHE = "~/.cache/segfw/data"
 """Where files that were fetched lie, if nothing else is said."""
 
-_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<host>[^/]*)(?P<path>.*)", re.DOTALL)
-_MIRRORED = re.compile(r"/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<rest>.+)", re.DOTALL)
-_USER = re.compile(r"\b([a-z][a-z0-9+.-]+://)[^/\s@'\"]*@")
-_QUERY = re.compile(r"\b(https?://[^\s?#'\"]*)[?#][^\s'\"]*")
+MIRROR = "segfw-addresses"
+"""The folder in a cache below which paths stand for addresses; nobody's own folder has this name."""
+
+_ADDRESS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]+)://(?P<host>[^/]*)(?P<path>.*)", re.DOTALL)
+_MIRRORED = re.compile(rf"/{MIRROR}/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<rest>.+)", re.DOTALL)
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]+://)[^/\s@'\"]*@", re.IGNORECASE)
+_QUERY = re.compile(r"\b(https?://[^\s?#'\"]*)[?#][^\s'\"]*", re.IGNORECASE)
 
 
 def is_address(text: str) -> bool:
@@ -28,8 +31,9 @@ def bare(address: str) -> str:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         return address
-    text = f"{match['scheme']}://{match['host'].rpartition('@')[2]}{match['path']}"
-    return re.split(r"[?#]", text, maxsplit=1)[0] if match["scheme"].startswith("http") else text
+    scheme = match["scheme"].lower()
+    text = f"{scheme}://{match['host'].rpartition('@')[2]}{match['path']}"
+    return re.split(r"[?#]", text, maxsplit=1)[0] if scheme.startswith("http") else text
 
 
 def without_secrets(text: str) -> str:
@@ -48,7 +52,7 @@ def mirror_path(address: str, cache: str) -> Path:
             f"{shown!r} is no address of data: s3://BUCKET/PATH, gs://BUCKET/PATH or https://HOST/PATH are allowed, "
             "without empty parts, . and .. (for a file of this machine, give its path)"
         )
-    return Path(cache).expanduser().absolute() / f"{match['scheme']}:" / rest
+    return Path(cache).expanduser().absolute() / MIRROR / f"{match['scheme']}:" / rest
 
 
 def address_of(path: str | Path) -> str | None:
@@ -73,7 +77,7 @@ def place_of(key: str, text: str, cache: str) -> str:
     """
     if not is_address(text):
         return text
-    if text != bare(text):
+    if len(bare(text)) < len(text):
         raise UsageError(
             f"{key}={bare(text)} came with a user name, a password or a query, and commands are written to "
             "logs: state credentials where fsspec, AWS or ~/.netrc look for them, or the address in a list of files"

@@ -1,8 +1,8 @@
 """Files in the cache of what lies at addresses: fetched when they are read, again when the server has another version.
 
-Of a file `CACHE/s3:/bucket/scan.nii.gz`, `CACHE/.states` keeps which version it is and how it looked when it came, so
-that any other file of its name, from another process or cut short, is fetched again. Nothing needs a lock: a file takes
-its name whole.
+Of a file `CACHE/segfw-addresses/s3:/bucket/scan.nii.gz`, `CACHE/.states` keeps which version it is and how it looked
+when it came, so that any other file of its name, from another process or cut short, is fetched again. Nothing needs a
+lock: a file takes its name whole.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 ELSEWHERE = "give data_cache=FOLDER on another disk"
 SILENT_SECONDS = 300.0
-_silent: dict[str, float] = {}
-"""Scheme and host, or bucket, that did not answer -> until when it is not asked for what is in the cache."""
+_silent: dict[str, tuple[float, str]] = {}
+"""Scheme and host, or bucket, that did not answer -> until when it is not asked again, and what was told of it."""
 OLD_SECONDS = 86400
 """Age at which a part is one that a killed process left."""
 
@@ -53,23 +53,27 @@ def arrive(path: Path) -> None:
     if path.suffix.lower() in PAIR_ENDINGS:
         raise DataError(f"{address}: images in two files ({path.suffix}) are not read from addresses; make them one")
     host = "/".join(address.split("/")[:3])
-    if time.monotonic() < _silent.get(host, 0.0) and _kept_state(path) is not None:
+    until, told = _silent.get(host, (0.0, ""))
+    if time.monotonic() < until:
+        if _kept_state(path) is None:
+            raise Unreachable(f"{address} is not asked for: {told}")
         return
     try:
         state = look_at(full_address(path))
+        if state is not None:
+            arrive_as(path, state)
     except NotThere:
         _forget(path)
         raise
     except Unreachable as error:
+        _silent[host] = time.monotonic() + SILENT_SECONDS, str(error)
         if _kept_state(path) is None:
             raise
         log.warning("%s; the file of before is taken, as others are for %.0f s", error, SILENT_SECONDS)
-        _silent[host] = time.monotonic() + SILENT_SECONDS
         return
     if state is None:
         _arrive_folder(path, address)
         return
-    arrive_as(path, state)
     if path.name.lower().endswith(TIFF_ENDINGS):
         for beside in _beside_tiff(path):
             with suppress(NotThere):
@@ -167,9 +171,10 @@ def _kept_state(path: Path) -> RemoteState | None:
 
 
 def _forget(path: Path) -> None:
-    if not path.is_dir():
+    """Remove a file that came, and no other."""
+    if _note(path).is_file():
         path.unlink(missing_ok=True)
-    _note(path).unlink(missing_ok=True)
+        _note(path).unlink()
 
 
 def _remove_old(parts: Path) -> None:

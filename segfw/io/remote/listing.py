@@ -18,7 +18,7 @@ from pathlib import Path
 
 from segfw.core.cases.dataset import Case
 from segfw.core.errors import DataError, SegfwError, UsageError
-from segfw.core.support.addresses import address_of, cache_of, mirror_path
+from segfw.core.support.addresses import MIRROR, address_of, cache_of, mirror_path
 from segfw.core.support.files import replace_text, writing
 from segfw.io.formats.endings import is_known
 from segfw.io.remote.arrival import arrive_as, full_address, mirrored, with_paths
@@ -105,8 +105,8 @@ def outline(place: Path) -> Iterator[Outline]:
         if str(root) not in str(error):
             raise
         text = str(error)
-        for scheme in (path.name for path in root.iterdir()):
-            text = text.replace(f"{root}/{scheme}/", f"{scheme}//")
+        for scheme in (path.name for path in (root / MIRROR).iterdir()):
+            text = text.replace(f"{root / MIRROR}/{scheme}/", f"{scheme}//")
         raise type(error)(text) from error
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -124,7 +124,7 @@ def _system(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise UsageError(f"{bare(address)} needs a package that is not installed: {INSTALL}") from error
     except ValueError as error:
-        raise UsageError(f"{bare(address)}: data are not read by {scheme}://") from error
+        raise UsageError(f"{bare(address)}: data are read by s3://, gs:// and https://, not by {scheme}://") from error
     return system, address if scheme in UNLISTED else str(system._strip_protocol(address))
 
 

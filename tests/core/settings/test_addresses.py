@@ -14,12 +14,18 @@ TASK = TaskSettings(name="Task04_Hippocampus")
 @pytest.mark.parametrize("kind", [ExperimentSettings, VerificationSettings])
 def test_raw_data_may_lie_at_addresses(kind):
     checked = check_settings(kind(task=TASK, data_root=BUCKET, data_cache="/cache"))
-    assert checked.data_root == "/cache/s3:/bucket/decathlon"
+    assert checked.data_root == "/cache/segfw-addresses/s3:/bucket/decathlon"
     assert checked.task.folder == "Task04_Hippocampus"
     assert check_settings(checked) == checked
     own = TaskSettings(name="Mine", folder="https://host/cases.csv")
-    assert check_settings(kind(task=own, data_cache="/cache")).task.folder == "/cache/https:/host/cases.csv"
-    assert check_settings(PredictSettings(input=BUCKET, data_cache="/c")).input == "/c/s3:/bucket/decathlon"
+    assert (
+        check_settings(kind(task=own, data_cache="/cache")).task.folder
+        == "/cache/segfw-addresses/https:/host/cases.csv"
+    )
+    assert (
+        check_settings(PredictSettings(input=BUCKET, data_cache="/c")).input
+        == "/c/segfw-addresses/s3:/bucket/decathlon"
+    )
 
 
 @pytest.mark.parametrize(

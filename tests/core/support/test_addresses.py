@@ -10,7 +10,7 @@ from segfw.core.support.addresses import address_of, bare, cache_of, is_address,
 
 def test_a_path_tells_its_address_and_its_cache():
     path = mirror_path("s3://bucket/data/la_003.nii.gz", "/cache")
-    assert path == Path("/cache/s3:/bucket/data/la_003.nii.gz")
+    assert path == Path("/cache/segfw-addresses/s3:/bucket/data/la_003.nii.gz")
     assert address_of(path) == "s3://bucket/data/la_003.nii.gz"
     assert cache_of(path) == Path("/cache")
 
@@ -20,6 +20,12 @@ def test_paths_are_no_addresses(text):
     assert not is_address(text)
     assert place_of("data_root", text, "/cache") == text
     assert address_of("/data/a:b/scan.nii.gz") is None
+    assert address_of("/data/s3:/bucket/scan.nii.gz") is None  # somebody's own folder
+
+
+def test_a_scheme_may_be_written_in_capitals():
+    assert mirror_path("S3://Bucket/a.nii.gz", "/c") == mirror_path("s3://Bucket/a.nii.gz", "/c")
+    assert place_of("data_root", "S3://Bucket/a", "/c") == "/c/segfw-addresses/s3:/Bucket/a"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,9 @@ def test_what_no_path_can_stand_for_is_refused(text):
 
 
 def test_secrets_are_left_out_of_paths_and_of_text():
-    assert mirror_path("https://me:pass@host/a.nii.gz?Signature=abc#x", "/c") == Path("/c/https:/host/a.nii.gz")
+    assert mirror_path("https://me:pass@host/a.nii.gz?Signature=abc#x", "/c") == Path(
+        "/c/segfw-addresses/https:/host/a.nii.gz"
+    )
     text = "403 at https://me:pass@host/a.nii.gz?Signature=abc, 'gs://b/c?d=e'"
     assert without_secrets(text) == "403 at https://host/a.nii.gz 'gs://b/c?d=e'"
     assert bare("https://me:pass@host/a b'.nii.gz?Signature=a,b c") == "https://host/a b'.nii.gz"

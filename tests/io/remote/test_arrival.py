@@ -149,8 +149,18 @@ def test_without_the_server_a_whole_file_is_taken_with_a_warning(path, monkeypat
     arrive(path)
     assert len(asked) == system.ATTEMPTS  # a server that is away is not asked for every file
     path.write_bytes(b"half")
-    with pytest.raises(Unreachable, match="nobody listens"):
+    with pytest.raises(Unreachable, match=f"{ADDRESS} is not asked for: .*nobody listens"):
         arrive(path)
+    assert len(asked) == system.ATTEMPTS  # nor for any that is not in the cache
+
+
+def test_a_file_that_did_not_come_from_the_server_is_left_alone(path, store):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    store.store.clear()
+    with pytest.raises(NotThere):
+        arrive(path)
+    assert path.read_bytes() == b"mine"
 
 
 def test_a_folder_is_what_the_server_has(tmp_path, store):
@@ -197,7 +207,7 @@ def test_an_md5_that_differs_counts_unless_the_same_comes_twice(path, monkeypatc
 def test_a_signature_is_kept_for_the_user_alone(tmp_path):
     signed = "https://me:pass@host/a.nii.gz?Signature=abc"
     (case,) = mirrored_cases([Case("a", (signed,), "/data/a.nii.gz", {"patient": "p"})], str(tmp_path))
-    assert case == Case("a", (f"{tmp_path}/https:/host/a.nii.gz",), "/data/a.nii.gz", {"patient": "p"})
+    assert case == Case("a", (f"{tmp_path}/segfw-addresses/https:/host/a.nii.gz",), "/data/a.nii.gz", {"patient": "p"})
     assert full_address(Path(case.images[0])) == signed
     (kept,) = (tmp_path / ".addresses").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -210,7 +220,7 @@ def test_two_files_of_one_path_are_refused(tmp_path):
         mirrored(["https://host/get?id=1", "https://host/get?id=2"], str(tmp_path))
 
 
-@pytest.mark.parametrize(("scheme", "message"), [("s4", "data are not read by s4://"), ("s3", r"segfw\[cloud\]")])
+@pytest.mark.parametrize(("scheme", "message"), [("s4", "not by s4://"), ("s3", r"segfw\[cloud\]")])
 def test_a_file_system_that_is_not_there_is_told(tmp_path, monkeypatch, scheme, message):
     def absent(name, **_):
         raise ImportError("Install s3fs to access S3") if name == "s3" else ValueError(f"Protocol not known: {name}")

@@ -65,11 +65,11 @@ def test_a_folder_is_listed_once_and_only_its_description_fetched(tmp_path, cach
     assert orphan_labels(task, tmp_path, dataset) == ()
     assert len(states_of(path for case in dataset.cases for path in case.files)) == 6
     assert (len(finds), infos, gets) == (1, [], [])
-    here, there = str(tmp_path / "here"), f"{cache}/memory:/bucket"
+    here, there = str(tmp_path / "here"), f"{cache}/segfw-addresses/memory:/bucket"
     assert [case.files for case in dataset.cases] == [
         tuple(path.replace(here, there) for path in case.files) for case in local.cases
     ]
-    fetched = [path.name for path in (tmp_path / "cache" / "memory:").rglob("*") if path.is_file()]
+    fetched = [path.name for path in (tmp_path / "cache" / "segfw-addresses" / "memory:").rglob("*") if path.is_file()]
     assert fetched == ["dataset.json"]
 
 
@@ -77,7 +77,7 @@ def test_what_is_missing_or_too_many_is_told(tmp_path, cache, store):
     store.mv("/bucket/Tiny/labelsTr/bob.nii.gz", "/bucket/Tiny/labelsTr/eve.nii.gz")
     task = task_at(PLACE, cache)
     dataset = read_dataset(task, tmp_path, cache)
-    labels = f"{cache}/memory:/bucket/Tiny/labelsTr"
+    labels = f"{cache}/segfw-addresses/memory:/bucket/Tiny/labelsTr"
     assert missing_files(dataset) == {"bob": (f"{labels}/bob.nii.gz",)}
     assert orphan_labels(task, tmp_path, dataset) == (f"{labels}/eve.nii.gz",)
 
@@ -113,7 +113,7 @@ def test_a_list_may_name_addresses(tmp_path, cache, store, remote):
     place = str(mirror_path("memory://bucket/lists/cases.csv", cache)) if remote else str(tmp_path / "cases.csv")
     dataset = read_dataset(TaskSettings(name="Tiny", folder=place, **options), tmp_path, cache)
     ann, bob = dataset.cases
-    there = f"{cache}/memory:/bucket/Tiny"
+    there = f"{cache}/segfw-addresses/memory:/bucket/Tiny"
     assert ann.files == (f"{there}/imagesTr/ann_0000.nii.gz", f"{there}/labelsTr/ann.nii.gz")
     assert missing_files(dataset) == {"bob": (bob.images[0],)}
     assert bob.label == "/tmp"
@@ -132,7 +132,7 @@ def test_a_series_is_a_folder_whose_slices_make_its_version(tmp_path, cache, sto
         store.pipe({f"/bucket/Tiny/imagesTr/{case}/{number}.dcm": b"slice" for number in range(3)})
     dataset = read_dataset(task_at(PLACE, cache), tmp_path, cache)
     (series,) = dataset.cases[0].images
-    assert series == f"{cache}/memory:/bucket/Tiny/imagesTr/ann"
+    assert series == f"{cache}/segfw-addresses/memory:/bucket/Tiny/imagesTr/ann"
     before = states_of([series])[series]
     assert before.size == 15
     forget()
@@ -160,7 +160,7 @@ def test_http_reads_what_a_description_or_a_list_names(tmp_path, cache, site):
     assert dataset.channel_names == ("CT",)  # of the dataset.json beside it
     assert missing_files(dataset) == {}
     label = dataset.case("ann").label
-    assert label == f"{cache}/http:/{address[7:]}/Tiny/labelsTr/ann.nii.gz"
+    assert label == f"{cache}/segfw-addresses/http:/{address[7:]}/Tiny/labelsTr/ann.nii.gz"
     arrive(Path(label))
     assert Path(label).read_bytes() == (folder / "labelsTr/ann.nii.gz").read_bytes()
     assert "/Tiny/labelsTr/ann.nii.gz?sig=a" in asked
