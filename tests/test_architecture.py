@@ -83,6 +83,7 @@ HOMES = {
     "highdicom": {"interop"},
     "pydicom": {"interop"},
 }
+CATCHES_ALL, EVERY_KIND = PACKAGE / "core" / "support" / "attempts.py", {"Exception", "BaseException"}
 CORE_MAY_USE = {"numpy", "scipy", "yaml", "cc3d"}
 OPTIONAL = {
     "torchio",
@@ -183,3 +184,19 @@ def test_imports_are_absolute_and_at_the_top():
                 found = [(name, line) for name, line in imported(function) if name.split(".")[0] not in OPTIONAL]
                 wrong += [f"{place}:{line} imports {name} inside a function" for name, line in found]
     assert not wrong
+
+
+def test_errors_of_every_kind_are_caught_in_one_place():
+    found = [path for path, tree in trees().items() for node in ast.walk(tree) if catches_all(node)]
+    assert found == [CATCHES_ALL]  # the others call it
+
+
+def catches_all(node):
+    if isinstance(node, ast.ExceptHandler):
+        return node.type is None or bool(EVERY_KIND & names(node.type))
+    suppresses = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress")
+    return suppresses and bool(EVERY_KIND & names(node))
+
+
+def names(tree):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
