@@ -193,10 +193,23 @@ def test_errors_of_every_kind_are_caught_in_one_place():
 
 def catches_all(node):
     if isinstance(node, ast.ExceptHandler):
-        return node.type is None or bool(EVERY_KIND & names(node.type))
-    suppresses = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress")
-    return suppresses and bool(EVERY_KIND & names(node))
+        caught = node.type
+    elif isinstance(node, ast.Call) and "suppress" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")):
+        caught = node
+    else:
+        return False
+    return caught is None or any(getattr(part, "id", "") in EVERY_KIND for part in ast.walk(caught))
 
 
-def names(tree):
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(f"try:\n    f()\nexcept{kind}:\n    g()" for kind in ("", " Exception", " (OSError, BaseException) as e")),
+        "with contextlib.suppress(Exception):\n    f()",
+    ],
+)
+def test_what_catches_all_is_found(source):
+    assert any(catches_all(node) for node in ast.walk(ast.parse(source)))
+    harmless = source.replace("BaseException", "ValueError").replace("except:", "except KeyError:")
+    harmless = harmless.replace("Exception", "ValueError")
+    assert not any(catches_all(node) for node in ast.walk(ast.parse(harmless)))
