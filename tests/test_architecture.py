@@ -83,6 +83,7 @@ HOMES = {
     "highdicom": {"interop"},
     "pydicom": {"interop"},
 }
+CATCHES_ALL, EVERY_KIND = PACKAGE / "core" / "support" / "attempts.py", {"Exception", "BaseException"}
 CORE_MAY_USE = {"numpy", "scipy", "yaml", "cc3d"}
 OPTIONAL = {
     "torchio",
@@ -183,3 +184,32 @@ def test_imports_are_absolute_and_at_the_top():
                 found = [(name, line) for name, line in imported(function) if name.split(".")[0] not in OPTIONAL]
                 wrong += [f"{place}:{line} imports {name} inside a function" for name, line in found]
     assert not wrong
+
+
+def test_errors_of_every_kind_are_caught_in_one_place():
+    found = [path for path, tree in trees().items() for node in ast.walk(tree) if catches_all(node)]
+    assert found == [CATCHES_ALL]  # the others call it
+
+
+def catches_all(node):
+    if isinstance(node, ast.ExceptHandler):
+        caught = node.type
+    elif isinstance(node, ast.Call) and "suppress" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")):
+        caught = node
+    else:
+        return False
+    return caught is None or any(getattr(part, "id", "") in EVERY_KIND for part in ast.walk(caught))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(f"try:\n    f()\nexcept{kind}:\n    g()" for kind in ("", " Exception", " (OSError, BaseException) as e")),
+        "with contextlib.suppress(Exception):\n    f()",
+    ],
+)
+def test_what_catches_all_is_found(source):
+    assert any(catches_all(node) for node in ast.walk(ast.parse(source)))
+    harmless = source.replace("BaseException", "ValueError").replace("except:", "except KeyError:")
+    harmless = harmless.replace("Exception", "ValueError")
+    assert not any(catches_all(node) for node in ast.walk(ast.parse(harmless)))

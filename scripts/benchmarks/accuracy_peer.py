@@ -112,28 +112,39 @@ class Fast(Published):
         return ComposeTransforms(chain)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and a schedule that does nothing by epochs."""
-        self.done = 0
+        """Return AdamW and its cycle."""
         optimizer = torch.optim.AdamW(self.network.parameters(), LR, weight_decay=WEIGHT_DECAY)
-        return optimizer, Nothing()
+        return optimizer, Cycle(optimizer, self.num_epochs, self.num_iterations_per_epoch)
 
     def train_step(self, batch: Any) -> Any:
         """Set the step's learning rate, then train."""
-        progress = self.done / (self.num_epochs * self.num_iterations_per_epoch)
+        self.lr_scheduler.next()
+        return super().train_step(batch)
+
+
+class Cycle:
+    """A learning rate that rises and falls once, by optimizer steps; nnU-Net calls `step` at the start of an epoch."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int, iterations: int) -> None:
+        self.optimizer, self.iterations, self.total, self.done = optimizer, iterations, epochs * iterations, 0
+
+    def step(self, epoch: int) -> None:
+        """Set the rate of the epoch's first optimizer step, which nnU-Net notes as the epoch's."""
+        self.done = epoch * self.iterations
+        self._set()
+
+    def next(self) -> None:
+        """Set the rate of the optimizer step at hand."""
+        self._set()
+        self.done += 1
+
+    def _set(self) -> None:
+        progress = self.done / self.total
         rising = progress < WARMUP
         share = progress / WARMUP if rising else (progress - WARMUP) / (1 - WARMUP)
         first, last = (START, 1.0) if rising else (1.0, END)
         for group in self.optimizer.param_groups:
             group["lr"] = LR * (last + (first - last) * (1 + math.cos(math.pi * share)) / 2)
-        self.done += 1
-        return super().train_step(batch)
-
-
-class Nothing:
-    """A schedule by epochs that leaves the rate alone."""
-
-    def step(self, epoch: int) -> None:
-        """Do nothing."""
 
 
 def main(order: dict[str, Any]) -> None:

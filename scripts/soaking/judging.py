@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import yaml
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.attempts import attempt
 from segfw.training.checkpoints import load_checkpoint
 from segfw.training.epoch_cost import MEASURED
 
@@ -44,11 +46,8 @@ def damaged(folder: Path) -> list[str]:
     """Return the files below `folder` that bear their own name but cannot be read."""
     found = []
     for path in _files(folder):
-        try:
-            _read(path)
-        except FileNotFoundError:
-            continue
-        except Exception as error:
+        error = attempt(partial(_read, path)).error  # each kind of file has a reader, with errors of its own
+        if error is not None and not isinstance(error, FileNotFoundError):
             found.append(f"{path.relative_to(folder)}: {type(error).__name__}: {str(error).splitlines()[:1]}")
     return found
 

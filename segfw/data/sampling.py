@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
+from segfw.core.support.attempts import attempt, on_error
 from segfw.core.types import FloatArray
 from segfw.data.artefacts import add_artefacts, draw_artefacts, has_artefacts
 from segfw.data.augmentation import Augmentation, augment
@@ -100,11 +101,8 @@ class PatchDataset(Dataset[Sample]):
         """Cut the patches of one epoch that `keys` name."""
         epoch, indices = keys[0][0], [index for _, index in keys]
         draws = self.draw(epoch, indices)
-        try:
+        with on_error(lambda error: error.add_note(self._say_where(epoch, indices))):
             image, label = self.cut(draws, self.spec)
-        except Exception as error:
-            error.add_note(self._say_where(epoch, indices))
-            raise
         if self.spec.spatial is not None and has_artefacts(self.spec.spatial):
             self._add_artefacts(image, epoch, indices)
         cases, numbers = list(draws.cases), torch.tensor(indices)
@@ -131,9 +129,7 @@ class PatchDataset(Dataset[Sample]):
         """Name the first case whose patch cannot be cut by itself either."""
         for index in indices:
             draws = self.draw(epoch, [index])
-            try:
-                self.cut(draws, self.spec)
-            except Exception:
+            if attempt(partial(self.cut, draws, self.spec)).error is not None:
                 return f"in a patch of the case {draws.cases[0]!r}, sample {index} of epoch {epoch}"
         return f"in a batch of the cases {sorted({*self.draw(epoch, indices).cases})}"
 

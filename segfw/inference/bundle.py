@@ -14,31 +14,34 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from segfw.core.errors import ArtefactError, SegfwError, UsageError
+from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Plan
-from segfw.core.planning.checks import check_values
 from segfw.core.scoring.postprocessing import Step, check_steps
-from segfw.core.settings.checks import check_numbers
 from segfw.core.settings.schema import InferenceSettings, NetworkSettings
-from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import atomic_path, sha256, write_text
-from segfw.core.support.strict_yaml import dump_yaml, load_strict_yaml
+from segfw.core.support.strict_yaml import dump_yaml
 from segfw.inference.model_card import model_card
+from segfw.inference.model_manifest import (
+    FORMAT_VERSION,
+    SUFFIX,
+    Fold,
+    MemberEntry,
+    ModelManifest,
+    check_member_file,
+    read_manifest,
+)
 from segfw.inference.package_files import MANIFEST, Read, open_package, write_zip
 from segfw.inference.provenance import Provenance
-from segfw.nn.build import check_arguments
 from segfw.nn.torch_file import check_tensors
 
-FORMAT_VERSION = 1
-SUFFIX = ".safetensors"
 CARD = "README.md"
-Fold = int | Literal["full"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,33 +121,6 @@ class Bundle:
         return planned if member.network == "planned" else member.network
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A member as `model.yaml` lists it."""
-
-    configuration: str
-    fold: Fold
-    network: str
-    file: str
-    sha256: str
-    target: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    """The content of `model.yaml`."""
-
-    format_version: int
-    plan: Plan
-    members: tuple[_Entry, ...]
-    mirror_axes: tuple[int, ...]
-    inference: InferenceSettings
-    provenance: Provenance
-    postprocessing: tuple[Step, ...] = ()
-    deciding: tuple[str, ...] = ()
-
-
 def refuse_cascade(bundle: Bundle, export_format: str) -> None:
     """Raise `UsageError` for a model of two stages, for which formats that know single networks have no words."""
     for member in bundle.members:
@@ -166,8 +142,8 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
         with atomic_path(folder / file) as temporary:
             temporary.write_bytes(content)
         network = member.network, file, digest, member.target, dict(member.arguments)
-        entries.append(_Entry(member.configuration, member.fold, *network))
-    manifest = _Manifest(
+        entries.append(MemberEntry(member.configuration, member.fold, *network))
+    manifest = ModelManifest(
         FORMAT_VERSION, bundle.plan, tuple(entries), bundle.mirror_axes, bundle.inference, bundle.provenance,
         bundle.postprocessing, bundle.deciding,
     )  # fmt: skip
@@ -190,7 +166,7 @@ def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
     that lie directly beside `model.yaml` are read, and nothing is extracted.
     """
     with open_package(path) as read:
-        manifest = _manifest(path, read(MANIFEST))
+        manifest = read_manifest(path, read(MANIFEST))
         members = tuple(_member(path, entry, read) for entry in _chosen(manifest.plan, manifest.members, folds))
     try:
         return Bundle(
@@ -208,7 +184,7 @@ def save_zip(target: Path, folder: Path) -> None:
     """
     with open_package(folder) as read:
         content = read(MANIFEST)
-        manifest = _manifest(folder, content)
+        manifest = read_manifest(folder, content)
         files = {MANIFEST: content, CARD: _card(manifest).encode()}
         for entry in manifest.members:
             files[entry.file] = _content(folder, entry, read)
@@ -219,20 +195,20 @@ def load_provenance(folder: Path) -> Provenance | None:
     """Return where the model in `folder` comes from; None where there is no model, or one that is damaged."""
     try:
         with open_package(folder) as read:
-            manifest = _manifest(folder, read(MANIFEST))
+            manifest = read_manifest(folder, read(MANIFEST))
         whole = all(sha256(folder / entry.file) == entry.sha256 for entry in manifest.members)
     except (OSError, ArtefactError):
         return None
     return manifest.provenance if whole else None
 
 
-def _card(manifest: _Manifest) -> str:
+def _card(manifest: ModelManifest) -> str:
     members = [(entry.configuration, entry.fold, entry.network) for entry in manifest.members]
     steps = manifest.postprocessing if manifest.inference.postprocessing else ()
     return model_card(manifest.plan, members, manifest.provenance, steps)
 
 
-def _chosen(plan: Plan, entries: tuple[_Entry, ...], folds: Collection[Fold] | None) -> list[_Entry]:
+def _chosen(plan: Plan, entries: tuple[MemberEntry, ...], folds: Collection[Fold] | None) -> list[MemberEntry]:
     """Return the entries of `folds`, each of which every configuration must have.
 
     The first stage of a cascade may lack some (a model of every case is fed by folds): all of it is returned then.
@@ -252,7 +228,7 @@ def _chosen(plan: Plan, entries: tuple[_Entry, ...], folds: Collection[Fold] | N
     return [entry for entry in entries if entry.fold in folds or entry.configuration in whole]
 
 
-def _member(path: Path, entry: _Entry, read: Read) -> Member:
+def _member(path: Path, entry: MemberEntry, read: Read) -> Member:
     content, place = _content(path, entry, read), f"{path}: {entry.file}"
     weights = read_tensors(lambda: safetensors.torch.load(content), place)
     return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments)
@@ -268,9 +244,9 @@ def read_tensors(read: Callable[[], dict[str, Tensor]], place: str) -> dict[str,
     return weights
 
 
-def _content(path: Path, entry: _Entry, read: Read) -> bytes:
+def _content(path: Path, entry: MemberEntry, read: Read) -> bytes:
     """Return the bytes of a member's file, which are those that the manifest was written for."""
-    _check_name(path, entry.file)
+    check_member_file(path, entry.file)
     content = read(entry.file)
     digest = hashlib.sha256(content).hexdigest()
     if digest != entry.sha256:
@@ -278,49 +254,3 @@ def _content(path: Path, entry: _Entry, read: Read) -> bytes:
             f"{path}: {entry.file} is damaged or was exchanged: its SHA-256 is {digest}, {MANIFEST} says {entry.sha256}"
         )
     return content
-
-
-def _manifest(path: Path, content: bytes) -> _Manifest:
-    try:
-        plain: Any = load_strict_yaml(content.decode("utf-8"), f"{path}: {MANIFEST}")
-    except UsageError as error:
-        raise ArtefactError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ArtefactError(f"{path}: {MANIFEST} is no YAML: {error}") from error
-    version = plain.get("format_version") if isinstance(plain, dict) else None
-    if not isinstance(version, int) or version < 1:
-        raise ArtefactError(
-            f"{path}: {MANIFEST} must state a format_version from 1 to {FORMAT_VERSION}, got {version!r}"
-        )
-    if version > FORMAT_VERSION:
-        raise ArtefactError(
-            f"{path}: {MANIFEST} has format_version {version}, this segfw reads up to {FORMAT_VERSION}: update segfw"
-        )
-    try:
-        manifest = from_plain(_Manifest, plain)
-        _check_manifest(manifest)
-        return manifest
-    except SegfwError as error:
-        raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
-
-
-def _check_manifest(manifest: _Manifest) -> None:
-    """Raise `UsageError` that names the key whose value no model of this package has."""
-    check_numbers(manifest.inference, "inference")
-    for index, entry in enumerate(manifest.members):
-        place = f"members[{index}]"
-        if entry.fold != "full" and entry.fold < 0:
-            raise UsageError(f"{place}.fold must be at least 0, or full, got {entry.fold}")
-        try:
-            check_arguments(NetworkSettings(entry.network, entry.target, entry.arguments))
-        except UsageError as error:
-            raise UsageError(f"{place}: {error}") from error
-    try:
-        check_values(manifest.plan)
-    except UsageError as error:
-        raise UsageError(f"plan: {error}") from error
-
-
-def _check_name(path: Path, name: str) -> None:
-    if not name.endswith(SUFFIX) or name.startswith(".") or any(mark in name for mark in "/\\:"):
-        raise ArtefactError(f"{path}: {MANIFEST} must name {SUFFIX} files beside it, got {name!r}")

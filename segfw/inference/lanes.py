@@ -12,6 +12,8 @@ from threading import Barrier
 import torch
 from torch import Tensor, nn
 
+from segfw.core.support.attempts import on_error
+
 Compute = Callable[[Tensor], Tensor]
 
 
@@ -43,12 +45,10 @@ def side_by_side(network: nn.Module, lanes: int) -> Iterator[Compute]:
         return torch.cat(list(pool.map(one, batch.split(1)))) if len(batch) > 1 else network(batch)
 
     with ThreadPoolExecutor(lanes, "windows", start) as pool:
-        try:
+        # unless they are let go, the pool would wait for threads that wait for this one
+        with on_error(lambda _: started.abort(), BaseException):
             beginnings = [pool.submit(int) for _ in range(lanes)]
             started.wait()
-        except BaseException:
-            started.abort()  # or the pool would wait for threads that wait for this one
-            raise
         torch.set_num_threads(threads)  # the number that threads begin with is the one that was set last
         for beginning in beginnings:
             beginning.result()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from glob import escape
 
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.inference.bundle import Fold
+from segfw.inference.model_manifest import Fold
 from segfw.interop.model_files import ModelFiles
 
 PLANS, DATASET, FINGERPRINT = "plans.json", "dataset.json", "dataset_fingerprint.json"

@@ -14,7 +14,8 @@ from segfw.core.plan import Plan
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.support.files import sha256
 from segfw.core.version import __version__
-from segfw.inference.bundle import Bundle, Fold, Member
+from segfw.inference.bundle import Bundle, Member
+from segfw.inference.model_manifest import Fold
 from segfw.inference.provenance import Provenance, stated
 from segfw.interop.model_files import ModelFiles
 from segfw.interop.nnunet import READERS, STATISTICS_KEYS, dataset_from_json, parse_object, plans_from_json

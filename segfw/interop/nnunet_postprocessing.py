@@ -12,7 +12,7 @@ from typing import Any
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.labels import LabelKey, LabelSet
 from segfw.core.scoring.postprocessing import Step, check_steps, step_in_words
-from segfw.inference.bundle import Fold
+from segfw.inference.model_manifest import Fold
 from segfw.interop.model_files import ModelFiles
 from segfw.interop.nnunet import parse_object
 from segfw.interop.nnunet_folder import FoundModel

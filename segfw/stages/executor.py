@@ -9,10 +9,10 @@ import multiprocessing
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -22,12 +22,13 @@ from pebble import ProcessExpired, ProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segfw.core.errors import JobError, SegfwError
+from segfw.core.errors import JobError
 from segfw.core.settings.schema import ExecutorSettings
+from segfw.core.support.attempts import attempt
 from segfw.core.support.cpu import THREADS, available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
 from segfw.core.support.words import counted, in_words
-from segfw.stages.outcome import Failure, Outcome
+from segfw.stages.outcome import Failure, Outcome, failure_of
 from segfw.stages.ray_cases import in_cluster
 
 log = logging.getLogger(__name__)
@@ -106,14 +107,14 @@ def choose_processes(workers: int | None, num_cases: int, case_bytes: float = 0.
 
 def _attempt(function: Callable[[A], R], item: A) -> Outcome[R]:
     """Do one case; whatever goes wrong with it, the others shall go on."""
-    try:
-        return Outcome(result=function(item))
-    except SegfwError as error:
-        return Outcome(failure=Failure(str(error)))
-    except Exception as error:
+    done = attempt(partial(function, item))
+    if done.error is None:
+        return Outcome(result=done.result())
+    failure = failure_of(done.error)
+    if failure.trace:
         held = f"its process held up to {peak_memory(os.getpid()) / 2**30:.1f} GB"
-        reason = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-        return Outcome(failure=Failure(f"{reason} ({held}; the traceback is in the log)", traceback.format_exc()))
+        failure = replace(failure, reason=f"{failure.reason} ({held}; the traceback is in the log)")
+    return Outcome(failure=failure)
 
 
 def _in_processes(

@@ -23,7 +23,7 @@ from segfw.stages.executor import run_cases
 from segfw.stages.job import Job
 from segfw.stages.preparation import Order, prepare_case
 from segfw.stages.store_needs import REMEDY, in_reasons, listed_cases, refuse_lacking, store_folder, wanted_cases
-from segfw.stages.trainings.runs import check_names
+from segfw.stages.trainings.sameness import check_names
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 
 from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.checks import unknown_choice
+from segfw.core.support.attempts import attempt
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted
 from segfw.sweeps.results import keep_best, write_results
@@ -145,21 +147,19 @@ class OptunaSweeper(Sweeper):
         """
         assert self.launcher is not None
         number, self._jobs = self._jobs, self._jobs + len(batch)
-        try:
-            returns = self.launcher.launch([space.overrides(trial.values) for trial in batch], initial_job_idx=number)
-        except Exception as error:  # of any kind: each launcher hands on what its cluster or pool of processes raises
-            if len(batch) == 1:
-                yield batch[0], error
-                return
-            log.warning("the launcher gave up %d trials, which are run one by one: %s", len(batch), reason_of(error))
+        overrides = [space.overrides(trial.values) for trial in batch]
+        launched = attempt(partial(self.launcher.launch, overrides, initial_job_idx=number))
+        if launched.error is None:
+            for trial, returned in zip(batch, launched.result(), strict=True):
+                done = attempt(partial(getattr, returned, "return_value"))  # raises what the job raised
+                yield trial, done.result() if done.error is None else done.error
+        elif len(batch) == 1:
+            yield batch[0], launched.error
+        else:
+            why = reason_of(launched.error)
+            log.warning("the launcher gave up %d trials, which are run one by one: %s", len(batch), why)
             for trial in batch:
                 yield from self._outcomes([trial], space)
-            return
-        for trial, returned in zip(batch, returns, strict=True):
-            try:
-                yield trial, returned.return_value
-            except Exception as error:  # whatever the job raised, which it has reported itself
-                yield trial, error
 
     def _report(self, study: Study, space: Space, failed: list[Trial]) -> None:
         """Tell and save the best trial, and raise `JobError` for a sweep that failed."""

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import TimeIsOver
-from segfw.tracking.trackers import Cell, Picture, RunEnd, Tracker
+from segfw.core.support.attempts import attempt, on_error
+from segfw.tracking.trackers import Archive, Cell, Gallery, Picture, RunEnd, Tracker
 
 log = logging.getLogger(__name__)
 failures = logging.getLogger("segfw.failures")  # of tracebacks, which are for the log file alone
@@ -19,8 +21,8 @@ fingerprint's picture has a dot for every case. The plan that a training follows
 class FanOut:
     """A tracker that tells others, by name.
 
-    One with `remote=True` is told scalars; pictures, tables and files only as `upload` says. One that raises is told
-    nothing any more.
+    Each is told what it has a method for, one with `remote=True` pictures, tables and files only as `upload` says. One
+    that raises is told nothing any more.
     """
 
     remote = False
@@ -31,36 +33,40 @@ class FanOut:
 
     def add(self, name: str, open_tracker: Callable[[], Tracker]) -> None:
         """Open a tracker and tell it everything from here on."""
-        try:
-            self._open[name] = open_tracker()
-        except Exception as error:  # as in `_tell`
-            _complain(name, error)
+        opened = attempt(open_tracker)
+        if opened.error is None:
+            self._open[name] = opened.result()
+        else:
+            _complain(name, opened.error)
 
     def shows(self, word: str) -> bool:
-        """Whether some tracker takes what `word` of `logger.upload` stands for: whether it is worth making."""
-        return any(self._may(tracker, word) for tracker in self._open.values())
+        """Whether some tracker shows what `word` of `logger.upload` stands for: whether it is worth making."""
+        return bool(self._galleries(word))
+
+    def keeps(self, kind: str) -> bool:
+        """Whether some tracker takes files of this kind."""
+        return bool(self._archives(kind))
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Tell every tracker."""
-        for name in list(self._open):
-            self._tell(name, lambda tracker: tracker.scalars(values, epoch))
+        for place, tracker in list(self._open.items()):
+            self._tell(place, partial(tracker.scalars, values, epoch))
 
     def picture(self, name: str, picture: Picture, caption: str, epoch: int) -> None:
         """Tell those that may have images."""
-        for place in self._allowed("images"):
-            self._tell(place, lambda tracker: tracker.picture(name, picture, caption, epoch))
+        for place, gallery in self._galleries("images").items():
+            self._tell(place, partial(gallery.picture, name, picture, caption, epoch))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Tell those that may have tables; pictures in them only where those may be had, too."""
         blind = [[None if isinstance(cell, Path) else cell for cell in row] for row in rows]
-        for place in self._allowed("tables"):
-            told = rows if self._may(self._open[place], "images") else blind
-            self._tell(place, lambda tracker, told=told: tracker.table(name, columns, told))  # type: ignore[misc]
+        for place, gallery in self._galleries("tables").items():
+            self._tell(place, partial(gallery.table, name, columns, rows if self._may(gallery, "images") else blind))
 
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Tell those that may have files of this kind."""
-        for place in self._allowed(UPLOADED_WITH[kind]):
-            self._tell(place, lambda tracker: tracker.files(name, kind, paths))
+        for place, archive in self._archives(kind).items():
+            self._tell(place, partial(archive.files, name, kind, paths))
 
     def close(self, end: RunEnd) -> None:
         """Close all, also where one is interrupted meanwhile."""
@@ -69,47 +75,46 @@ class FanOut:
                 stack.callback(self._close, name, end)
 
     def _close(self, name: str, end: RunEnd) -> None:
-        tracker = self._open.pop(name)
-        try:
-            tracker.close(end)
-        except Exception as error:  # as in `_tell`
-            _complain(name, error)
+        closed = attempt(partial(self._open.pop(name).close, end))
+        if closed.error is not None:
+            _complain(name, closed.error)
 
-    def _allowed(self, word: str) -> list[str]:
-        return [name for name, tracker in self._open.items() if self._may(tracker, word)]
+    def _galleries(self, word: str) -> dict[str, Gallery]:
+        """Return those that show what `word` of `logger.upload` stands for, and may."""
+        found = {name: tracker for name, tracker in self._open.items() if isinstance(tracker, Gallery)}
+        return {name: gallery for name, gallery in found.items() if self._may(gallery, word)}
+
+    def _archives(self, kind: str) -> dict[str, Archive]:
+        """Return those that keep files of a kind, and may."""
+        found = {name: tracker for name, tracker in self._open.items() if isinstance(tracker, Archive)}
+        return {name: archive for name, archive in found.items() if self._may(archive, UPLOADED_WITH[kind])}
 
     def _may(self, tracker: Tracker, word: str) -> bool:
         return not tracker.remote or word in self.upload
 
-    def _tell(self, name: str, tell: Callable[[Tracker], None]) -> None:
+    def _tell(self, name: str, tell: Callable[[], None]) -> None:
         """Tell one tracker; leave it out from here on if it raises.
 
         Whatever it raises: trackers are clients of services, whose libraries raise their own errors, those of HTTP, of
         protobuf, of sockets and of disks, and none is worth a training.
         """
-        tracker = self._open[name]
-        try:
-            tell(tracker)
-        except Exception as error:
-            _complain(name, error)
-            self._open.pop(name)
-            try:
-                tracker.close(RunEnd.FAILED)
-            except Exception as second:  # it is broken already
-                failures.error("logger %s could not be closed either", name, exc_info=second)
+        told = attempt(tell)
+        if told.error is None:
+            return
+        _complain(name, told.error)
+        closed = attempt(partial(self._open.pop(name).close, RunEnd.FAILED))
+        if closed.error is not None:  # it is broken already
+            failures.error("logger %s could not be closed either", name, exc_info=closed.error)
 
 
 @contextmanager
 def telling(trackers: Mapping[str, Callable[[], Tracker]], upload: Collection[str]) -> Iterator[FanOut]:
     """Open the named `trackers` and close them when the block ends, with the end that the run has had."""
     fan_out = FanOut(upload)
-    try:
+    with on_error(lambda error: fan_out.close(_end_by(error)), BaseException):
         for name, open_tracker in trackers.items():
             fan_out.add(name, open_tracker)
         yield fan_out
-    except BaseException as error:
-        fan_out.close(_end_by(error))
-        raise
     fan_out.close(RunEnd.FINISHED)
 
 
@@ -119,7 +124,7 @@ def _end_by(error: BaseException) -> RunEnd:
     return RunEnd.KILLED if from_outside else RunEnd.FAILED
 
 
-def _complain(name: str, error: Exception) -> None:
+def _complain(name: str, error: BaseException) -> None:
     reason = (str(error).strip().splitlines() or ["no message"])[0]
     log.warning(
         "logger %s fails and is left out from here on, the work goes on: %s: %s", name, type(error).__name__, reason

@@ -62,9 +62,6 @@ class TensorBoardTracker:
                 if isinstance(cell, Path):
                     self._file.image(f"{name}/{row[0]}/{column}", cell.read_bytes(), "", self._epoch)
 
-    def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        """Keep nothing: TensorBoard knows no files."""
-
     def close(self, end: RunEnd) -> None:
         """End the event file, which says nothing of the run's end."""
         self._file.close()

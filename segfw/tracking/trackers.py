@@ -1,10 +1,13 @@
-"""What a training is tracked by: one Protocol, to which W&B, TensorBoard, MLflow and users' own loggers are fitted."""
+"""What a training is tracked by: Protocols to which W&B, TensorBoard, MLflow and users' own loggers are fitted.
+
+Every tracker keeps scalars; what further methods it has says what else it is told.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +56,24 @@ class Tracker(Protocol):
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Keep the metrics of an epoch (0-based); the last epoch may be told again with further ones."""
 
+    def close(self, end: RunEnd) -> None:
+        """End the run; after it nothing is told any more. A run that goes on later is told of as the same."""
+
+
+@runtime_checkable
+class Gallery(Tracker, Protocol):
+    """Keeps pictures, too, by themselves and in tables."""
+
     def picture(self, name: str, picture: Picture, caption: str, epoch: int) -> None:
         """Keep a picture of an epoch."""
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Keep a table."""
 
+
+@runtime_checkable
+class Archive(Tracker, Protocol):
+    """Keeps files, too."""
+
     def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Keep files and folders under one name; `kind`: plan, fingerprint, model."""
-
-    def close(self, end: RunEnd) -> None:
-        """End the run; after it nothing is told any more. A run that goes on later is told of as the same."""

@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import Any
 
+from segfw.core.support.attempts import attempt
+
 RUNNING = "WANDB_SERVICE"
 """Environment variable: how to reach the process; set while one runs."""
 LONGEST_END = 30.0
@@ -48,7 +50,6 @@ def _tear_down(wandb: Any) -> None:
 
     # The last hundred tables are kept there until the program ends, each with its run and a temporary folder.
     artifact_instance_cache_by_client_id.clear()
-    try:
-        wandb.teardown()
-    except Exception as error:  # of a process that was killed, or a connection that broke: there is nothing to end
-        failures.warning("wandb's process did not end in order", exc_info=error)
+    ended = attempt(wandb.teardown)
+    if ended.error is not None:  # of a process that was killed, or a connection that broke: there is nothing to end
+        failures.warning("wandb's process did not end in order", exc_info=ended.error)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from segfw.core.support.attempts import on_error
 from segfw.core.support.interruption import SIGNALS as ENDING
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.slurm import WARNINGS
@@ -86,12 +87,10 @@ class Leaving:
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), name="patience", daemon=True).start()
         try:
-            for number in self._handlers:
-                signal.signal(number, self._take)
-            yield
-        except Exception:
-            self._answer()  # what failed may have failed by it
-            raise
+            with on_error(lambda _: self._answer()):  # what failed may have failed by it
+                for number in self._handlers:
+                    signal.signal(number, self._take)
+                yield
         finally:
             self._steps = False
             for number, handler in self._handlers.items():

@@ -3,14 +3,13 @@
 So they get the names and steps that every tracker gets, and one that fails does not end the training.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from segfw.tracking.trackers import Cell, Picture, RunEnd, TrackedRun, Tracker
+from segfw.tracking.trackers import RunEnd, TrackedRun, Tracker
 from segfw.training.callbacks.own import build_own
 
 
@@ -29,15 +28,6 @@ class OwnLogger:
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Log the metrics of an epoch, which is the step."""
         self.logger.log_metrics(dict(values), step=epoch)
-
-    def picture(self, name: str, picture: Picture, caption: str, epoch: int) -> None:
-        """Lightning's loggers have no common way to take pictures."""
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Nor tables."""
-
-    def files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        """Nor files."""
 
     def close(self, end: RunEnd) -> None:
         """Save what it holds; Lightning's loggers know two ends."""

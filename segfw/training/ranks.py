@@ -4,6 +4,7 @@ A process that trains alone has no process group; everything here then returns w
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -14,9 +15,11 @@ from lightning_fabric.plugins.environments import ClusterEnvironment
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+from segfw.core.errors import JobError
 from segfw.core.support.ranks import Ranks
 from segfw.nn.ranks import is_distributed
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_VALIDATION = timedelta(days=7)
@@ -55,14 +58,18 @@ class GivenRanks(ClusterEnvironment):
         return self.ranks.world_size
 
     def set_world_size(self, size: int) -> None:
-        """Lightning computes the same number."""
+        """Raise `JobError` for another number than ours: Lightning has it from the devices and nodes it was given."""
+        if size != self.ranks.world_size:
+            raise JobError(f"Lightning would train in {size} processes, {self.ranks.world_size} have been started")
 
     def global_rank(self) -> int:
         """This process among all."""
         return self.ranks.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Lightning computes the same number."""
+        """Keep our own: Lightning counts node by node, which srun need not do (`--distribution=cyclic`)."""
+        if rank != self.ranks.rank:
+            log.debug("rank %d, which Lightning would count as %d", self.ranks.rank, rank)
 
     def local_rank(self) -> int:
         """This process among those of its node."""

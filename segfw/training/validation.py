@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,42 +104,10 @@ def validate_fold(
     if not run.val_cases:
         return None
     share = share or Share()
-    target = folder / VALIDATION
-    weights = sha256(checkpoint)
-    made_from = made_from_of(run, weights)
+    made_from = made_from_of(run, sha256(checkpoint))
     scored = _load_scored(run, folder, made_from)
-    store = open_store(run)
-    training, device = network.training, next(network.parameters()).device
-    network.eval()
-    cut(network, run.inference.depth)
-    try:
-        memory = open_memory_of(run, network)
-        own = share.of(run.val_cases)
-        waiting = [case for case in own if case not in scored]
-        if waiting:
-            begin_scored(target / share.scored_file, made_from, scored.values())
-        if waiting and len(waiting) < len(own):
-            log.info("validation: %d of %d cases are scored already", len(own) - len(waiting), len(own))
-        share.tell(len(own) - len(waiting), len(own), None)
-        begun = told = time.monotonic()
-        for number, case in enumerate(waiting, 1):
-            start = time.monotonic()
-            scored[case] = _validate_case(run, network, store, case, folder, io, weights, memory)
-            add_scored(target / share.scored_file, made_from, scored[case])
-            now = time.monotonic()
-            left = (now - begun) / number * (len(waiting) - number)
-            done = len(own) - len(waiting) + number
-            share.tell(done, len(own), left)
-            if now - told >= LEAST_SECONDS or number in (1, len(waiting)):
-                told = now
-                log.info(
-                    "validation %d/%d  %s  Dice %s  %.1f s  left %s",
-                    *(done, len(own), case, _dice_text(scored[case]), now - start, in_words(left)),
-                )
-    finally:
-        move(network, device)
-        network.train(training)
-        cut(network, None)
+    with _evaluated(network, run.inference.depth):
+        _score_waiting(run, network, folder, io, made_from, scored, share)
     share.wait()
     if not share.ranks.leads:
         return None
@@ -148,6 +117,61 @@ def validate_fold(
     if run.next_stage is not None:
         commit_segmentations(folder / NEXT_STAGE, run.val_cases, made_from)
     summary = summarize([scored[case] for case in run.val_cases])
+    _save_summary(run, folder / VALIDATION, summary)
+    return summary
+
+
+@contextmanager
+def _evaluated(network: nn.Module, depth: int | None) -> Iterator[None]:
+    """Have a network in evaluation mode, cut to `depth`, for the block; then where and as it was, and whole."""
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
+    cut(network, depth)
+    try:
+        yield
+    finally:
+        move(network, device)
+        network.train(training)
+        cut(network, None)
+
+
+def _score_waiting(
+    run: FoldRun,
+    network: nn.Module,
+    folder: Path,
+    io: FoldIO,
+    made_from: dict[str, Any],
+    scored: dict[str, CaseMetrics],
+    share: Share,
+) -> None:
+    """Add this rank's other cases to those that are `scored` already, and keep each at once."""
+    store, memory = open_store(run), open_memory_of(run, network)
+    own = share.of(run.val_cases)
+    waiting = [case for case in own if case not in scored]
+    scored_file = folder / VALIDATION / share.scored_file
+    if waiting:
+        begin_scored(scored_file, made_from, scored.values())
+    if waiting and len(waiting) < len(own):
+        log.info("validation: %d of %d cases are scored already", len(own) - len(waiting), len(own))
+    share.tell(len(own) - len(waiting), len(own), None)
+    begun = told = time.monotonic()
+    for number, case in enumerate(waiting, 1):
+        start = time.monotonic()
+        scored[case] = _validate_case(run, network, store, case, folder, io, made_from["weights"], memory)
+        add_scored(scored_file, made_from, scored[case])
+        now = time.monotonic()
+        left = (now - begun) / number * (len(waiting) - number)
+        done = len(own) - len(waiting) + number
+        share.tell(done, len(own), left)
+        if now - told >= LEAST_SECONDS or number in (1, len(waiting)):
+            told = now
+            log.info(
+                "validation %d/%d  %s  Dice %s  %.1f s  left %s",
+                *(done, len(own), case, _dice_text(scored[case]), now - start, in_words(left)),
+            )
+
+
+def _save_summary(run: FoldRun, target: Path, summary: Summary) -> None:
     write_text(target / METRICS_CSV, summary_to_csv(summary))
     write_text(target / METRICS_JSON, summary_to_json(summary))
     mean = summary.foreground_mean["dice"]
@@ -155,7 +179,6 @@ def validate_fold(
     if run.keep_logits:
         size = sum(path.stat().st_size for path in (target / FOLDER).glob("*"))
         log.info("validation: kept logits for ensembles, %s (selection.keep_logits)", readable_size(size))
-    return summary
 
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:

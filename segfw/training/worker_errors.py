@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader, Dataset
 
 from segfw.core.errors import JobError, SegfwError
+from segfw.core.support.attempts import attempt, on_error
 from segfw.core.support.host_memory import available_memory
 from segfw.data.sampling import Batch, Key, Sample
 from segfw.training.epoch_cost import Waits
@@ -64,11 +66,12 @@ class Guarded(Dataset[Sample]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | Failure:
         """Return the batch of `keys`, or why there is none."""
-        try:
-            return self.patches.__getitems__(keys)
-        except Exception as error:
-            expected = error if isinstance(error, SegfwError) else None
-            return Failure(f"{type(error).__name__}: {error}{_notes(error)}", traceback.format_exc(), expected)
+        cut = attempt(partial(self.patches.__getitems__, keys))
+        if cut.error is None:
+            return cut.result()
+        error, trace = cut.error, "".join(traceback.format_exception(cut.error))
+        expected = error if isinstance(error, SegfwError) else None
+        return Failure(f"{type(error).__name__}: {error}{_notes(error)}", trace, expected)
 
     def __getitem__(self, key: Key) -> Any:
         return self.__getitems__([key])
@@ -101,21 +104,23 @@ class PatchLoader(DataLoader[Sample]):
         if self.num_workers:
             refuse_long_temporary_folder(tempfile.gettempdir())
         batches = super().__iter__()
-        try:
+        with on_error(partial(_end_workers, batches)):
             for batch in batches if self.waits is None else self.waits.timed(batches):
                 if isinstance(batch, Failure):
                     raise_failure(batch)
                 yield batch
-        except Exception as error:
-            try:
-                unclear = isinstance(error, BROKEN) or _GONE.search(str(error))
-                ended = find_ended(getattr(batches, "_workers", [])) if unclear else None
-            finally:
-                # PyTorch would raise anew, wherever the main process is, at every further process that ends.
-                getattr(batches, "_shutdown_workers", lambda: None)()
-            if ended is not None:
-                raise RuntimeError(ended) from error
-            raise
+
+
+def _end_workers(batches: Iterator[Any], error: BaseException) -> None:
+    """End the processes behind `batches`; where `error` is about one that has ended, raise what PyTorch would."""
+    try:
+        unclear = isinstance(error, BROKEN) or _GONE.search(str(error))
+        ended = find_ended(getattr(batches, "_workers", [])) if unclear else None
+    finally:
+        # PyTorch would raise anew, wherever the main process is, at every further process that ends.
+        getattr(batches, "_shutdown_workers", lambda: None)()
+    if ended is not None:
+        raise RuntimeError(ended) from error
 
 
 def find_ended(workers: Sequence[BaseProcess], patience: float = 5.0) -> str | None:
@@ -146,7 +151,7 @@ def raise_failure(failure: Failure) -> None:
     )
 
 
-def _notes(error: Exception) -> str:
+def _notes(error: BaseException) -> str:
     return "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
 
 

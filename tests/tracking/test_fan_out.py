@@ -68,6 +68,35 @@ def test_what_nobody_may_have_need_not_be_made():
     assert fan_out.shows("tables")
 
 
+class Numbers:
+    """A tracker that has no method for more than scalars."""
+
+    remote = False
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def scalars(self, values, epoch) -> None:
+        """Remember an epoch."""
+        self.told.append((values, epoch))
+
+    def close(self, end) -> None:
+        """Remember the end."""
+        self.told.append(end)
+
+
+def test_a_tracker_is_told_only_what_it_has_a_method_for(caplog):
+    numbers, recorder = Numbers(), Recorder()
+    with telling({"numbers": lambda: numbers}, ["images"]) as fan_out:
+        assert not any((fan_out.shows("images"), fan_out.shows("tables"), fan_out.keeps("model")))
+        fan_out.add("recorder", lambda: recorder)
+        assert all((fan_out.shows("images"), fan_out.shows("tables"), fan_out.keeps("model")))
+        tell_everything(fan_out)
+    assert numbers.told == [({"train/loss": 0.5}, 0), RunEnd.FINISHED]
+    assert recorder.what() == ["scalars", "picture", "table", "files", "files", "files", "close"]
+    assert caplog.messages == []
+
+
 def test_a_tracker_that_fails_is_named_once_and_left_out(caplog):
     broken, sound = Recorder(fails=("scalars",)), Recorder()
     with telling({"broken": lambda: broken, "sound": lambda: sound}, ()) as fan_out:

@@ -88,7 +88,6 @@ def test_pictures_tables_and_settings(tmp_path: Path) -> None:
     tracker.picture("val/cases", picture(), "true and predicted", 4)
     rows = [("case 1", 0.5, 3, thumbnail), ("case 2", math.nan, None, None)]
     tracker.table("val/per_case", ("case", "Dice", "lesions", "slice"), rows)
-    tracker.files("model", "model", [thumbnail])
     tracker.close(RunEnd.FAILED)
     ((step, width, height, content),) = images(tmp_path, "val/cases")
     assert (step, width, height) == (4, b"3", b"2")

@@ -11,10 +11,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import SegfwError, WriteError
+from segfw.core.support.attempts import on_error
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PROBE = 2**20
@@ -40,28 +42,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
-@contextmanager
-def writing(path: Path, begun: Path | None = None) -> Iterator[None]:
+def writing(path: Path, begun: Path | None = None) -> AbstractContextManager[None, None]:
     """Let what the system refuses within the block be a `WriteError` that names `path`.
 
     `begun`: the file that the block writes. Where a compiled writer fails, a little more is written behind it, which
     tells what the system refuses; whoever gives it removes it then.
     """
+    return on_error(partial(_explain, path, begun))
+
+
+def _explain(path: Path, begun: Path | None, error: BaseException) -> None:
+    """Raise the `WriteError` that `error` is, if the system lies behind it."""
+    refusal = None if isinstance(error, SegfwError) else _refusal(error, begun)
+    if refusal is not None:
+        raise write_error(path, refusal) from error
+
+
+def _refusal(error: BaseException, begun: Path | None) -> OSError | None:
+    """Return what the system has refused: a numbered error says so itself, after others the file is written on."""
+    told = error if isinstance(error, OSError) else None
+    if begun is None or (told is not None and told.errno is not None):
+        return told
     try:
-        yield
-    except SegfwError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise write_error(path, error) from error
-        if begun is not None:
-            try:
-                _append(begun)
-            except OSError as refused:
-                raise write_error(path, refused) from error
-        if isinstance(error, OSError):
-            raise write_error(path, error) from error
-        raise
+        _append(begun)
+    except OSError as refused:
+        return refused
+    return told
 
 
 def write_error(path: Path, error: OSError) -> WriteError:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.support.addresses import bare, without_secrets
+from segfw.core.support.attempts import attempt
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -131,27 +132,33 @@ def _system(address: str) -> tuple[Any, str]:
 def _asked(address: str, ask: Callable[[], R]) -> R:
     """Return what `ask` gives, asking again where that may help; the error of the last attempt is told."""
     shown = bare(address)
-    for attempt in range(ATTEMPTS):
-        try:
-            return ask()
-        except Exception as error:  # each file system has errors of its own
-            cause = _cause(error)
-            if isinstance(cause, OSError) and cause.errno in HERE and not isinstance(cause, PermissionError):
-                raise
-            reason = without_secrets(" ".join(str(cause).replace(address, shown).split()) or type(cause).__name__)
-            if isinstance(cause, FileNotFoundError) or _answer(cause) in MISSING:
-                why = "" if reason in shown else f" ({reason})"
-                raise NotThere(f"there is nothing at {shown}{why}") from error
-            if isinstance(cause, PermissionError) or _answer(cause) in DENIED or "Credentials" in type(cause).__name__:
-                raise Denied(
-                    f"{shown} may not be read: {reason}; credentials are taken from where fsspec, AWS and ~/.netrc "
-                    "keep them"
-                ) from error
-            if attempt == ATTEMPTS - 1:
-                raise Unreachable(f"cannot read {shown}: {reason} ({ATTEMPTS} attempts)") from error
-            log.warning("%s: %s; trying again in %.0f s", shown, reason, PAUSE * 2**attempt)
-        time.sleep(PAUSE * 2**attempt)
+    for number in range(1, ATTEMPTS + 1):
+        asked = attempt(ask)  # each file system has errors of its own
+        if asked.error is None:
+            return asked.result()
+        reason = _reason_to_ask_again(address, asked.error)
+        if number == ATTEMPTS:
+            raise Unreachable(f"cannot read {shown}: {reason} ({ATTEMPTS} attempts)") from asked.error
+        pause = PAUSE * 2 ** (number - 1)
+        log.warning("%s: %s; trying again in %.0f s", shown, reason, pause)
+        time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _reason_to_ask_again(address: str, error: BaseException) -> str:
+    """Return in words what may be over soon; for what stays as it is, raise the error that tells it."""
+    shown, cause = bare(address), _cause(error)
+    if isinstance(cause, OSError) and cause.errno in HERE and not isinstance(cause, PermissionError):
+        raise error
+    reason = without_secrets(" ".join(str(cause).replace(address, shown).split()) or type(cause).__name__)
+    if isinstance(cause, FileNotFoundError) or _answer(cause) in MISSING:
+        why = "" if reason in shown else f" ({reason})"
+        raise NotThere(f"there is nothing at {shown}{why}") from error
+    if isinstance(cause, PermissionError) or _answer(cause) in DENIED or "Credentials" in type(cause).__name__:
+        raise Denied(
+            f"{shown} may not be read: {reason}; credentials are taken from where fsspec, AWS and ~/.netrc keep them"
+        ) from error
+    return reason
 
 
 def _cause(error: BaseException) -> BaseException:

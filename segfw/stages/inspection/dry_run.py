@@ -37,7 +37,8 @@ from segfw.stages.job import Assumed, Job
 from segfw.stages.plan_table import show_plan
 from segfw.stages.selection.select import finished_folds
 from segfw.stages.store_needs import in_reasons, refuse_lacking, store_folder, wanted_cases
-from segfw.stages.trainings.runs import check_names, make_run, run_folder
+from segfw.stages.trainings.runs import make_run, run_folder
+from segfw.stages.trainings.sameness import check_names
 from segfw.stages.trainings.train import check, waiting_runs
 from segfw.training.datamodule import check_input
 from segfw.training.run import CHECKPOINTS, DONE, LAST, FoldName

@@ -19,18 +19,8 @@ from segfw.data.case_files import MANIFEST
 from segfw.stages.inspection.run_states import RunSigns
 from segfw.stages.job import Job
 from segfw.stages.trainings.failures import load_failure
-from segfw.stages.trainings.runs import (
-    CONFIG,
-    TRAINING,
-    Done,
-    config_of,
-    load_config,
-    load_run,
-    make_run,
-    relevant,
-    run_folder,
-    training_hash,
-)
+from segfw.stages.trainings.runs import CONFIG, Done, config_of, load_config, load_run, make_run, run_folder
+from segfw.stages.trainings.sameness import TRAINING, relevant, training_hash
 from segfw.training.run import (
     CHECKPOINTS,
     DONE,

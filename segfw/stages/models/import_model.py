@@ -7,7 +7,9 @@ from typing import Any
 
 from segfw.core.errors import UsageError
 from segfw.core.settings.verbs import ImportSettings
-from segfw.inference.bundle import MANIFEST, Bundle, Fold, save_bundle
+from segfw.inference.bundle import Bundle, save_bundle
+from segfw.inference.model_manifest import Fold
+from segfw.inference.package_files import MANIFEST
 from segfw.interop.model_files import open_files
 from segfw.interop.nnunet_folder import Choice
 from segfw.interop.nnunet_model import read_model

@@ -14,17 +14,16 @@ import os
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from segfw.core.errors import SegfwError
+from segfw.core.support.attempts import attempt
 from segfw.core.types import Geometry
 from segfw.inference.predictor import CaseLogits, CasePredictor, PreparedImage
+from segfw.stages.outcome import failure_of
 from segfw.stages.prediction.claims import Claimed, Nothing
 from segfw.stages.prediction.inputs import read_input
 from segfw.stages.prediction.outputs import PROBABILITIES, write_case
@@ -62,9 +61,8 @@ def segment_cases(
     with _Threads() as threads:
         try:
             _segment(steps, take, threads)
-        except BaseException:
-            steps.stopped = True
-            raise
+        finally:
+            steps.stopped = True  # of what is still at work nothing is told any more
 
 
 def _segment(steps: "_Steps", take: Callable[[], Claimed | Nothing], threads: "_Threads") -> None:
@@ -105,54 +103,53 @@ class _Steps:
 
     def read(self, claimed: Claimed) -> _Piece[PreparedImage] | None:
         """Read and preprocess."""
-        begun = time.monotonic()
-        with self._failure_told(claimed):
-            volume = read_input(claimed.case.images)
-            grid = grid_for(claimed.case.segmentations, volume, claimed.case.images)
-            image = self._predictor.prepare(volume)
-            if (times := self._predictor.relative_size(image)) >= LARGE:
-                log.warning(
-                    "%s: resampled to the model's spacing it has %.0f times the voxels of the median case planned for, "
-                    "and will take about as many times as long; are its spacings right?",
-                    claimed.case.name,
-                    times,
-                )
-            return _Piece(claimed, image, grid, time.monotonic() - begun)
-        return None
+        return self._failure_told(claimed, partial(self._read, claimed))
 
     def compute(self, piece: _Piece[PreparedImage]) -> _Piece[CaseLogits] | None:
         """Let the networks look at it."""
-        begun = time.monotonic()
-        with self._failure_told(piece.claimed):
-            logits = self._predictor.compute(piece.content)
-            return _Piece(piece.claimed, logits, piece.geometry, piece.seconds + time.monotonic() - begun)
-        return None
+        return self._failure_told(piece.claimed, partial(self._compute, piece))
 
     def finish(self, piece: _Piece[CaseLogits]) -> None:
         """Bring it back onto the image's grid and write it, unless its claim was lost."""
-        begun = time.monotonic()
-        with self._failure_told(piece.claimed):
-            file = piece.claimed.case.beside.get(PROBABILITIES)
-            piece.claimed.lock.check()
-            prediction = self._predictor.restore(piece.content, probabilities_file=file)
-            piece.claimed.lock.check()
-            if not self.stopped:
-                write_case(piece.claimed.case, prediction, piece.geometry, self._predictor.bundle)
-                self._tell(Outcome(piece.claimed.case.name, piece.seconds + time.monotonic() - begun))
+        self._failure_told(piece.claimed, partial(self._finish, piece))
 
-    @contextmanager
-    def _failure_told(self, claimed: Claimed) -> Iterator[None]:
-        try:
-            yield
-        except SegfwError as error:
-            self._tell_failure(Outcome(claimed.case.name, failure=str(error)))
-        except Exception as error:
-            reason = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-            self._tell_failure(Outcome(claimed.case.name, failure=reason, trace=traceback.format_exc()))
-
-    def _tell_failure(self, outcome: Outcome) -> None:
+    def _failure_told(self, claimed: Claimed, step: Callable[[], R]) -> R | None:
+        done = attempt(step)
+        if done.error is None:
+            return done.result()
         if not self.stopped:
-            self._tell(outcome)
+            failure = failure_of(done.error)
+            self._tell(Outcome(claimed.case.name, failure=failure.reason, trace=failure.trace))
+        return None
+
+    def _read(self, claimed: Claimed) -> _Piece[PreparedImage]:
+        begun = time.monotonic()
+        volume = read_input(claimed.case.images)
+        grid = grid_for(claimed.case.segmentations, volume, claimed.case.images)
+        image = self._predictor.prepare(volume)
+        if (times := self._predictor.relative_size(image)) >= LARGE:
+            log.warning(
+                "%s: resampled to the model's spacing it has %.0f times the voxels of the median case planned for, "
+                "and will take about as many times as long; are its spacings right?",
+                claimed.case.name,
+                times,
+            )
+        return _Piece(claimed, image, grid, time.monotonic() - begun)
+
+    def _compute(self, piece: _Piece[PreparedImage]) -> _Piece[CaseLogits]:
+        begun = time.monotonic()
+        logits = self._predictor.compute(piece.content)
+        return _Piece(piece.claimed, logits, piece.geometry, piece.seconds + time.monotonic() - begun)
+
+    def _finish(self, piece: _Piece[CaseLogits]) -> None:
+        begun = time.monotonic()
+        file = piece.claimed.case.beside.get(PROBABILITIES)
+        piece.claimed.lock.check()
+        prediction = self._predictor.restore(piece.content, probabilities_file=file)
+        piece.claimed.lock.check()
+        if not self.stopped:
+            write_case(piece.claimed.case, prediction, piece.geometry, self._predictor.bundle)
+            self._tell(Outcome(piece.claimed.case.name, piece.seconds + time.monotonic() - begun))
 
 
 class _Threads:
@@ -197,7 +194,8 @@ class _Threads:
 
 
 def _answer(future: Future[R], call: Callable[[], R]) -> None:
-    try:
-        future.set_result(call())
-    except BaseException as error:
-        future.set_exception(error)
+    done = attempt(call, BaseException)
+    if done.error is None:
+        future.set_result(done.result())
+    else:
+        future.set_exception(done.error)

@@ -9,10 +9,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from segfw.core.errors import DeviceError, SegfwError, UsageError
 from segfw.core.settings.schema import ExecutorSettings
+from segfw.core.support.attempts import Attempt, attempt
 from segfw.stages.prediction.claims import CaseList
 from segfw.stages.prediction.devices import Order, open_predictor
 from segfw.stages.prediction.flow import Outcome, segment_cases
@@ -115,15 +117,11 @@ def _segment(folder: str, order: Order, threads: int, cases: CaseList) -> Iterat
         cases.give_back(outcome.name)
         said.put(outcome)
 
-    ended: list[BaseException] = []
+    ended: list[Attempt[None]] = []
 
     def work() -> None:
-        try:
-            segment_cases(predictor, cases.take, tell)
-        except BaseException as error:
-            ended.append(error)
-        finally:
-            said.put(None)
+        ended.append(attempt(partial(segment_cases, predictor, cases.take, tell), BaseException))
+        said.put(None)
 
     threading.Thread(target=work, name="prediction", daemon=True).start()
     try:
@@ -131,5 +129,4 @@ def _segment(folder: str, order: Order, threads: int, cases: CaseList) -> Iterat
             yield outcome
     finally:
         cases.close()  # of a task that is cancelled
-    if ended:
-        raise ended[0]
+    ended[0].result()

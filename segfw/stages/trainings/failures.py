@@ -1,13 +1,14 @@
 """Why a training has failed, kept in its folder until it is begun again."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError, SegfwError, TimeIsOver
+from segfw.core.support.attempts import on_error
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import Lock
@@ -37,22 +38,17 @@ def forget_failure(folder: Path) -> None:
     (folder / FAILED).unlink(missing_ok=True)
 
 
-@contextmanager
-def noting_failure(folder: Path, lock: Lock) -> Iterator[None]:
+def noting_failure(folder: Path, lock: Lock) -> AbstractContextManager[None, None]:
     """Leave in `folder` why the block has failed, whatever it was; an interruption and used-up time are no failures.
 
     Nothing is left where another command holds the `lock` by now: the folder is its own.
     """
-    try:
-        yield
-    except TimeIsOver:
-        raise
-    except Exception as error:  # noted and handed on, whatever it is
-        _note(folder, lock, error)
-        raise
+    return on_error(partial(_note, folder, lock))
 
 
-def _note(folder: Path, lock: Lock, error: Exception) -> None:
+def _note(folder: Path, lock: Lock, error: BaseException) -> None:
+    if isinstance(error, TimeIsOver):
+        return
     lines = str(error).splitlines() or [""]
     reason = lines[0] if isinstance(error, SegfwError) else f"unexpected {type(error).__name__}: {lines[0]}"
     when = datetime.now().astimezone().isoformat(timespec="seconds")

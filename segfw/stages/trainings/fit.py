@@ -13,11 +13,13 @@ import socket
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from segfw.core.errors import JobError
 from segfw.core.scoring.metrics import summary_from_plain
 from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.support.attempts import attempt
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
@@ -158,9 +160,7 @@ def main(launcher: str, folder: str) -> int:
     ranks = launched_ranks()
     form, level = ("%(message)s", logging.INFO) if ranks.leads else (f"rank {ranks.rank}: %(message)s", logging.WARNING)
     logging.basicConfig(format=form, level=level, stream=sys.stdout)
-    try:
-        _run_rank(Path(folder))
-    except Exception:
+    if attempt(partial(_run_rank, Path(folder))).error is not None:  # which is recorded
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)  # at once: others wait for this rank, and an open process group might not end in order

@@ -134,14 +134,14 @@ def candidates_table(record: SelectionRecord) -> tuple[list[str], list[list[Cell
 def _tell_files(job: Job, trackers: FanOut) -> None:
     """Tell the plan, the fingerprint's picture and the packaged model, as far as somebody may have them."""
     task = job.dataset.name
-    if trackers.shows("model"):
+    if trackers.keeps("model"):
         given = job.settings.planner.plan_file
         plan = job.workspace.plan(job.settings.planner.name) if given is None else Path(given)
         trackers.files(_artifact_name(f"{task}-plan"), "plan", [plan])
         trackers.files(
             _artifact_name(f"{task}-{job.settings.name}-model"), "model", [job.workspace.model(job.settings.name)]
         )
-    if trackers.shows("images") and job.workspace.fingerprint.exists():
+    if trackers.keeps("fingerprint") and job.workspace.fingerprint.exists():
         picture = job.workspace.report.parent / "fingerprint.png"
         to_png(geometry_figure(job.fingerprint, job.plan, PAPER), picture)
         trackers.files(_artifact_name(f"{task}-fingerprint"), "fingerprint", [picture])

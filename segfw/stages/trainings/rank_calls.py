@@ -70,10 +70,8 @@ def leading(folder: Path, ranks: Ranks) -> Iterator[None]:
             try:
                 yield
                 end = "done"
-            except BaseException:
-                end = "failed"
-                raise
             finally:
+                end = end or "failed"
                 left = [folder / token / f"left_{rank}" for rank in range(1, ranks.world_size)]
                 told = end == "done" and _comes_true(lambda: all(path.exists() for path in left), FAREWELL)
     finally:

@@ -1,4 +1,4 @@
-"""What determines a run, where it lies, and the rule that one name means one set of settings."""
+"""What determines a run, where it lies, and what it leaves when it is finished."""
 
 import logging
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from segfw.core.plan import Plan
 from segfw.core.scoring.metrics import Summary, summary_from_plain
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.tracking import LoggerSettings
-from segfw.core.settings.training import MACHINE_KEYS, PretrainedSettings, ScheduleSettings, TrainerSettings
-from segfw.core.support.conversion import changed_keys, from_plain, to_plain
+from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
+from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.durations import parse_duration
 from segfw.core.support.files import sha256
 from segfw.inference.package_files import MANIFEST
@@ -35,28 +35,7 @@ from segfw.workspace import MadeFrom, digest, load_json, load_yaml
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
-TRAINING = "training"
-"""What config.yaml's record calls the hash of all that makes a training the training it is."""
 REMEDY = "put the file back, move the run's folder away, or replace the run with overwrite=true"
-CONTINUES = (
-    *MACHINE_KEYS,
-    "trainer.max_epochs",
-    "trainer.max_time",
-    "trainer.detect_anomaly",
-    "trainer.profiler",
-    "augmentation.device",
-    "mirror_axes",  # what the rule found; `augmentation.mirror_axes`, which asks for it, counts
-    "data",
-    "inference",
-    "keep_logits",
-    "pretrained.path",  # its hash counts, wherever it lies
-    "next_stage",
-    "previous",  # compared on its own, when the previous stage is there
-)
-"""Keys (and groups of keys) that may differ without making it another training."""
-OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
-"""Keys that differ between the runs of one name: each configuration, network and fold has its own."""
-
 NOT_LED_BY = ("tags", "callbacks", "logger", "stages", "configurations", "folds", "overwrite")
 """Settings that tell nothing of a single run, or stand elsewhere in its config.yaml."""
 
@@ -264,66 +243,3 @@ def load_finished(folder: Path) -> FinishedFold | None:
         log.warning("%s is taken as not finished: its last checkpoint or its scores are missing", folder)
         return None
     return FinishedFold(folder, run, done, scores)
-
-
-def check_names(job: Job) -> None:
-    """Refuse (`UsageError`) to mix, under one name, runs whose training-relevant keys differ; name the keys.
-
-    Every run of the name must agree in what is not its own; runs of the same configuration must agree in that, too.
-    With `overwrite=true` the runs that this command replaces are left out.
-    """
-    replaced = (
-        {run_folder(job, c, f) for c in job.configurations for f in job.folds} if job.settings.overwrite else set()
-    )
-    for configuration in job.configurations:
-        here = run_folder(job, configuration, 0).parent
-        for path in sorted(job.workspace.runs(job.settings.name).glob(f"*/*/*/fold_*/{CONFIG}")):
-            if path.parent in replaced:
-                continue
-            same = path.parent.parent == here
-            fold = _fold(path.parent.name) if same else job.folds[0]
-            wanted = relevant(config_of(job, make_run(job, configuration, fold)))
-            before = relevant(_mapping(path))
-            changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
-            if changed:
-                rows = "\n".join(f"  {k}: {_short(before.get(k))} there, {_short(wanted.get(k))} now" for k in changed)
-                raise UsageError(
-                    f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "keep both with name=ANOTHER, or replace every run of this name with overwrite=true"
-                )
-
-
-def relevant(config: dict[str, object]) -> dict[str, object]:
-    """Return dotted key -> value of what makes a training the training it is; lists of cases as hashes."""
-    flat: dict[str, object] = {}
-
-    def walk(value: object, place: str) -> None:
-        if any(place == key or place.startswith(f"{key}.") for key in CONTINUES):
-            return
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{place}.{key}" if place else str(key))
-        elif place == "store":
-            flat[place] = Path(str(value)).name
-        else:
-            flat[place] = digest(value) if place in ("train_cases", "val_cases") else value
-
-    run = config.get("run")
-    shared = {"dataset": config.get("dataset"), "callbacks": config.get("callbacks") or {}}
-    walk({**shared, **(run if isinstance(run, dict) else {})}, "")
-    return flat
-
-
-def training_hash(config: dict[str, object]) -> str:
-    """Return a hash that two configurations share exactly if one training may go on as the other."""
-    return digest(relevant(config))
-
-
-def _fold(folder_name: str) -> FoldName:
-    number = folder_name.removeprefix("fold_")
-    return int(number) if number.isdigit() else FULL
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

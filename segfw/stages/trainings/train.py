@@ -38,16 +38,14 @@ from segfw.stages.trainings.pretrained import check_pretrained, read_pretrained
 from segfw.stages.trainings.runs import (
     CONFIG,
     REMEDY,
-    TRAINING,
     Done,
-    check_names,
     config_of,
     load_finished,
     make_run,
     next_stage,
     run_folder,
-    training_hash,
 )
+from segfw.stages.trainings.sameness import TRAINING, check_names, training_hash
 from segfw.training.cache import hindrance_of, refuse_hindered
 from segfw.training.callbacks.own import build_callbacks
 from segfw.training.checkpoints import can_go_on

@@ -15,9 +15,12 @@ LONG = struct.pack("<HH2sHI", 8, 0x1150, b"UT", 0, 1_800_000_000) + b"1.2"
 IMPLICIT = struct.pack("<HHI", 0x10, 0x10, 4) + b"Name"
 
 
-def test_a_file_as_it_should_be(tmp_path):
-    write_slice(tmp_path / "a", np.zeros((4, 5), np.int16))
+def test_a_file_ends_with_its_last_element(tmp_path):
+    write_slice(tmp_path / "a", np.zeros((4, 5), np.int16))  # 4 x 5 pixels of 2 bytes come last
     require_sound_elements(tmp_path / "a")
+    (tmp_path / "cut").write_bytes((tmp_path / "a").read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"/cut: .* 7fe0,0010 states 40 bytes, 39 are left"):
+        require_sound_elements(tmp_path / "cut")
 
 
 @pytest.mark.parametrize(
@@ -59,5 +62,8 @@ def test_the_order_of_bytes_is_that_of_the_syntax_and_deflated_ones_are_left_alo
 
 def test_packed_pixels_end_the_walk(tmp_path):
     packed = struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF) + b"\xff" * 50
-    (tmp_path / "a").write_bytes(file_bytes(CT, [packed]))
+    (tmp_path / "a").write_bytes(file_bytes(CT, [packed, LONG]))
     require_sound_elements(tmp_path / "a")
+    (tmp_path / "b").write_bytes(file_bytes(CT, [LONG, packed]))
+    with pytest.raises(DataError, match=r"/b: .* 0008,1150 states 1800000000 bytes"):
+        require_sound_elements(tmp_path / "b")

@@ -35,3 +35,6 @@ def test_a_circle_is_refused(tmp_path, order, bigtiff):
 def test_what_else_is_wrong_is_left_to_the_reader(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
     require_ending_chain(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif") as refused:
+        read_geometry(tmp_path / "a.tif")
+    assert "circle" not in str(refused.value)

@@ -25,16 +25,8 @@ from segfw.stages.dataset import raw
 from segfw.stages.dataset.record import load_record
 from segfw.stages.inspection import status
 from segfw.stages.job import Job, prepare
-from segfw.stages.trainings.runs import (
-    CONFIG,
-    TRAINING,
-    Done,
-    config_of,
-    make_run,
-    run_folder,
-    selection_inputs,
-    training_hash,
-)
+from segfw.stages.trainings.runs import CONFIG, Done, config_of, make_run, run_folder, selection_inputs
+from segfw.stages.trainings.sameness import TRAINING, training_hash
 from segfw.workspace import digest, load_yaml, recorded_value, save_artefact, to_yaml
 from tests.stages import tiny_dataset
 

@@ -20,6 +20,7 @@ from segfw.core.errors import JobError, UsageError
 from segfw.core.settings.verbs import InferenceOverrides, PredictSettings
 from segfw.core.support.addresses import mirror_path
 from segfw.stages.prediction import predict
+from segfw.training.devices import choose_device
 from tests.stages.tiny_cases import save_images, save_tiny_model
 
 THREE = [f"c{number}" for number in range(3)]
@@ -55,7 +56,7 @@ def test_what_will_be_done_is_said_and_what_was_is_summed_up(settings, tmp_path,
     first, need, *cases, last = said(caplog)
     assert first == (
         "predict: 3 cases, 3 to do, 0 skipped as done; Dataset 3d_fullres (folds 0, full), mirrored along axes "
-        "0, 1, 2, step 0.7; on CPU, 1 thread (as asked)"
+        f"0, 1, 2, step 0.7; on {choose_device('cpu', threads=1).description}"
     )
     assert need.startswith("predicting images of 9 x 10 x 8 voxels, the median planned for, takes about ")
     assert [line.split(" (")[0] for line in cases] == [
