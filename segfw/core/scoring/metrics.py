@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,9 +127,14 @@ def summarize(cases: Sequence[CaseMetrics]) -> Summary:
     metrics = _metrics(cases)
     rows = {name: [_row(scored, name) for scored in cases] for name in names}
     mean = {name: {metric: _nanmean([row[metric] for row in rows[name]]) for metric in metrics} for name in names}
-    foreground = {metric: _nanmean([mean[name][metric] for name in names]) for metric in metrics}
+    foreground = {metric: mean_over_labels(mean[name][metric] for name in names) for metric in metrics}
     presence = {name: _presence([scored.labels[name] for scored in cases]) for name in names}
     return Summary(tuple(cases), mean, foreground, presence)
+
+
+def mean_over_labels(means: Iterable[float]) -> float:
+    """Return the mean of the labels' means, of those that are defined; NaN where none is."""
+    return _nanmean(list(means))
 
 
 def summary_to_plain(summary: Summary) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from segfw.core.labels import LabelKey, LabelSet
-from segfw.core.scoring.metrics import CaseMetrics, summarize
+from segfw.core.scoring.metrics import CaseMetrics, mean_over_labels, summarize
 from segfw.core.scoring.postprocessing import Step
 from segfw.core.settings.schema import PostprocessingSettings
 from segfw.core.types import FloatArray
@@ -69,11 +69,33 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class _Trial:
+    """Cases under some steps, and their means, which are taken once however many labels are judged by them."""
+
+    cases: tuple[CaseMetrics, ...]
+    means: MeanDice
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseMetrics]) -> "_Trial":
+        """Take the means of `cases`."""
+        return cls(tuple(cases), _means(cases))
+
+    def only(self, name: str, others: "_Trial") -> "_Trial":
+        """Return the `others` with the counts of one label from here."""
+        labels = {**others.means.labels, name: self.means.labels[name]}
+        cases = tuple(
+            replace(case, labels={**case.labels, name: here.labels[name]})
+            for case, here in zip(others.cases, self.cases, strict=True)
+        )
+        return _Trial(cases, MeanDice(mean_over_labels(labels.values()), labels))
+
+
+@dataclass(frozen=True)
 class _State:
     """The steps accepted so far, the cases under them, and what was tried."""
 
     steps: tuple[Step, ...]
-    cases: tuple[CaseMetrics, ...]
+    present: _Trial
     examined: tuple[Examined, ...] = ()
 
 
@@ -92,7 +114,7 @@ def determine(labels: LabelSet, score: Scorer, volumes: VolumesOf, settings: Pos
     by one call of `score`: about nine calls, however many labels there are. With overlapping regions each candidate
     takes one. Filling begins with the regions of the fewest values, whose cavities the regions around them would take.
     """
-    start = _State((), tuple(score(())))
+    start = _State((), _Trial.of(score(())))
     state = _examine_joint(start, labels, score)
     classes = labels.foreground
     if len(classes) > 1:
@@ -106,7 +128,7 @@ def determine(labels: LabelSet, score: Scorer, volumes: VolumesOf, settings: Pos
     if settings.min_size:
         for together in [classes] if _disjoint(labels) else [(entry,) for entry in classes]:
             state = _examine_minima(state, together, labels, score, volumes(state.steps))
-    return Choice(state.steps, _means(start.cases), _means(state.cases), state.examined)
+    return Choice(state.steps, start.present.means, state.present.means, state.examined)
 
 
 def minimum_candidates(volumes: Sequence[float] | FloatArray) -> tuple[float, ...]:
@@ -123,18 +145,18 @@ def minimum_candidates(volumes: Sequence[float] | FloatArray) -> tuple[float, ..
 
 def _examine_joint(state: _State, labels: LabelSet, score: Scorer) -> _State:
     step = Step("keep_largest", labels.foreground_values)
-    return _judge(state, _Rule(FOREGROUND, True), step, score((*state.steps, step)))
+    return _judge(state, _Rule(FOREGROUND, True), step, _Trial.of(score((*state.steps, step))))
 
 
 def _examine(state: _State, candidates: Sequence[tuple[_Rule, Step]], labels: LabelSet, score: Scorer) -> _State:
     """Judge one step after the other, each on top of those accepted."""
     if not _disjoint(labels):
         for rule, step in candidates:
-            state = _judge(state, rule, step, score((*state.steps, step)))
+            state = _judge(state, rule, step, _Trial.of(score((*state.steps, step))))
         return state
-    under_all = score((*state.steps, *(step for _, step in candidates)))
+    under_all = _Trial.of(score((*state.steps, *(step for _, step in candidates))))
     for rule, step in candidates:
-        state = _judge(state, rule, step, _with_label(state.cases, under_all, rule.label))
+        state = _judge(state, rule, step, under_all.only(rule.label, state.present))
     return state
 
 
@@ -147,14 +169,14 @@ def _examine_minima(
 ) -> _State:
     """Judge the candidates for the least volume of some classes; each class gets its best one, if any passes."""
     minima = {name: minimum_candidates(volumes[name]) for name, _ in classes}
-    trials: dict[str, list[tuple[Step, Sequence[CaseMetrics]]]] = {name: [] for name in minima}
+    trials: dict[str, list[tuple[Step, _Trial]]] = {name: [] for name in minima}
     for turn in range(max(map(len, minima.values()))):
         steps = {
             name: Step("remove_small", key, minimum_mm3=minima[name][turn])
             for name, key in classes
             if turn < len(minima[name])
         }
-        under = score((*state.steps, *steps.values()))
+        under = _Trial.of(score((*state.steps, *steps.values())))
         for name, step in steps.items():
             trials[name].append((step, under))
     for name, of_one in trials.items():
@@ -162,28 +184,26 @@ def _examine_minima(
     return state
 
 
-def _take_best(
-    state: _State, name: str, trials: Sequence[tuple[Step, Sequence[CaseMetrics]]], disjoint: bool
-) -> _State:
+def _take_best(state: _State, name: str, trials: Sequence[tuple[Step, _Trial]], disjoint: bool) -> _State:
     """Judge a class's candidates on top of what is accepted, and take the first of the highest mean that passes."""
     judged = [
-        _judge(state, _Rule(name, True), step, _with_label(state.cases, under, name) if disjoint else under)
+        _judge(state, _Rule(name, True), step, under.only(name, state.present) if disjoint else under)
         for step, under in trials
     ]
     passed = [trial for trial in judged if trial.examined[-1].accepted]
-    best = max(passed, key=lambda trial: _means(trial.cases).labels[name]) if passed else state
+    best = max(passed, key=lambda trial: trial.present.means.labels[name]) if passed else state
     records = [
         replace(trial.examined[-1], accepted=False, why="another minimum raises it at least as much")
         if trial in passed and trial is not best
         else trial.examined[-1]
         for trial in judged
     ]
-    return _State(best.steps, best.cases, (*state.examined, *records))
+    return _State(best.steps, best.present, (*state.examined, *records))
 
 
-def _judge(state: _State, rule: _Rule, step: Step, cases: Sequence[CaseMetrics]) -> _State:
-    """Return the state after a step that makes these `cases` of the present ones was examined."""
-    before, after = _means(state.cases), _means(cases)
+def _judge(state: _State, rule: _Rule, step: Step, trial: _Trial) -> _State:
+    """Return the state after a step that makes `trial` of the present cases was examined."""
+    before, after = state.present.means, trial.means
     own = (before.foreground, after.foreground)
     if rule.label != FOREGROUND:
         own = before.labels[rule.label], after.labels[rule.label]
@@ -197,15 +217,7 @@ def _judge(state: _State, rule: _Rule, step: Step, cases: Sequence[CaseMetrics])
     changed = {name: pair for name, pair in pairs.items() if not _same(*pair)}
     record = Examined(step, rule.label, accepted, why, (before.foreground, after.foreground), changed)
     examined = (*state.examined, record)
-    return _State((*state.steps, step), tuple(cases), examined) if accepted else replace(state, examined=examined)
-
-
-def _with_label(cases: Sequence[CaseMetrics], source: Sequence[CaseMetrics], name: str) -> tuple[CaseMetrics, ...]:
-    """Return the cases with the counts of one label from `source`."""
-    return tuple(
-        replace(case, labels={**case.labels, name: other.labels[name]})
-        for case, other in zip(cases, source, strict=True)
-    )
+    return _State((*state.steps, step), trial, examined) if accepted else replace(state, examined=examined)
 
 
 def _means(cases: Sequence[CaseMetrics]) -> MeanDice:
