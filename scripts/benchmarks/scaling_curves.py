@@ -13,7 +13,7 @@ WORST = 1.15
 NOISE = {"cpu": 0.2, "peak_mb": 15.0}
 """What must be exceeded beyond the start-up for a cost to be looked at: seconds, megabytes."""
 
-LEAST_SPAN = 2
+LEAST_SPAN = 3
 """Times the size that must lie between the ends of what an exponent is taken of."""
 
 

@@ -22,7 +22,9 @@ def test_the_start_up_is_left_out_of_the_exponent():
 def test_what_is_lost_in_noise_has_no_exponent():
     assert exponent(points("a", {10: 2.0, 100: 2.1, 1000: 2.15, 10_000: 3.0}), "cpu") is None
     assert exponent(points("a", {10: 2.0, 100: 1.9, 1000: 2.5, 10_000: 7.0}), "cpu") == pytest.approx(1)
-    assert exponent(points("a", {0: 2.0, 1: 5.0, 2: 9.0}), "cpu") is None
+    assert exponent(points("a", {0: 2.0, 1: 5.0, 2: 9.0}), "cpu") is None  # 1 and 2 are too near
+    assert exponent(points("a", {10: 2.0, 100: 5.0, 250: 9.0}), "cpu") is None
+    assert exponent(points("a", {10: 2.0, 100: 3.0, 300: 5.0}), "cpu") == pytest.approx(1)
     assert exponent(points("a", {10: 100.0, 100: 114.0, 1000: 116.0}, "peak_mb"), "peak_mb") is None
 
 
