@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -44,5 +45,5 @@ def segfw_words(words: list[str]) -> list[str] | None:
     if words[0] == "docker" and words[1] == "run":
         image = next(place for place, word in enumerate(words) if word.startswith("segfw"))
         return words[image + 1 :]
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     return words[pairs.index(("-m", "segfw")) + 2 :] if ("-m", "segfw") in pairs else None

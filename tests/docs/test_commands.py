@@ -114,5 +114,5 @@ def test_every_key_that_a_page_names_is_one(page: Path) -> None:
 def test_a_command_that_the_program_does_not_take_is_found(written: None) -> None:
     register_schemas()
     command = parse_command(["+task=Task04", "trainer.max_epoch=3"])
-    with pytest.raises(Exception, match="did you mean 'trainer.max_epochs'"):
+    with pytest.raises(Exception, match=r"did you mean 'trainer\.max_epochs'"):
         compose(VERBS[MAIN], MAIN, command)

@@ -72,8 +72,8 @@ def _list_files(folder: Path) -> None:
     (folder / "cases.csv").write_text("\n".join(rows) + "\n")
 
 
-def run(words: list[str], folder: Path) -> None:
-    """Run a command of a page in the folder, shortened."""
+def run(words: list[str], folder: Path, *further: str) -> None:
+    """Run a command of a page in the folder, shortened; `further` words are for those that train."""
     given = segfw_words(words)
     if given is None:
         assert words[0] == "python", words
@@ -83,11 +83,11 @@ def run(words: list[str], folder: Path) -> None:
         return
     given = [word.replace("/data/cases.csv", str(folder / "cases.csv")) for word in given]
     verb = given[0] if given[0] in SHORTER else "experiment" if "=" in given[0] else given[0]
-    more = SHORTER.get(verb, ())
+    more = (*SHORTER.get(verb, ()), *(further if verb == "experiment" else ()))
     if any(word.startswith("stages=[fingerprint") for word in given):
         more = ("executor.workers=0",)
     if any(word.startswith("planner.plan_file") for word in given):
-        more = tuple(word for word in TRAINING if not word.startswith("plan."))
+        more = tuple(word for word in more if not word.startswith("plan."))
     assert main([*given, *more]) == 0, given
 
 
@@ -120,12 +120,16 @@ def test_the_first_dataset_becomes_a_model_and_scores(first_dataset: Path) -> No
 
 
 def test_a_model_is_exported_as_deployment_says(first_dataset: Path) -> None:
+    Path("mine.zip").unlink()  # of the page before
     exports = [words for _, words in commands(page("deployment")) if "export" in words or "predict_onnx" in words[1]]
     for words in exports:
         run(words, first_dataset)
     assert (first_dataset / "mine_nnunet" / "plans.json").is_file()
     ours = sitk.GetArrayFromImage(sitk.ReadImage(str(first_dataset / "out.nii.gz")))
-    run(["python", "-m", "segfw", "predict", "model=mine.zip", "input=scan.nii.gz", "output=check.nii.gz"], first_dataset)
+    run(
+        ["python", "-m", "segfw", "predict", "model=mine.zip", "input=scan.nii.gz", "output=check.nii.gz"],
+        first_dataset,
+    )
     theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(first_dataset / "check.nii.gz")))
     assert np.mean(ours != theirs) < 1e-3
 
@@ -156,7 +160,7 @@ def own_files(place: Path) -> dict[str, Path]:
 
 def test_what_users_bring_works_as_extend_shows(own_files: dict[str, Path], place: Path) -> None:
     for _, words in commands(page("extend")):
-        run(words, place)
+        run(words, place, "stages=[fingerprint,plan,preprocess,train,select]", "postprocessing.fill_holes=false")
     assert (place / "mine.nii.gz").is_file()
     runs = place / "outputs/Demo/runs"
     assert {path.name for path in runs.iterdir()} == {"mine", "focal_tversky", "stripes", "narrow"}
