@@ -1,4 +1,4 @@
-"""What a release is made of: the image's recipe, the citation, and the workflows, as far as they can be checked here."""
+"""What a release is made of: the image's recipe, the citation and the workflows, as far as they can be checked here."""
 
 import fnmatch
 import os
