@@ -58,3 +58,10 @@ def test_our_own_figures_and_files() -> None:
     assert all((RESULTS / name).is_file() for name in re.findall(r"`([a-z_]+\.(?:json|csv))`", PAGE))
     reading = [value for key, value in result("reading.json")["outcome"].items() if key.startswith("read_seconds")]
     assert f"{min(reading):.3f} to {max(reading):.3f} of its time" in PAGE
+
+
+def test_what_compressed_stores_cost() -> None:
+    outcome = result("store.json")["outcome"]
+    times = [value for key, value in outcome.items() if key.startswith("cpu") and ("blosc2" in key or "zarr" in key)]
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert f"{min(times):.1f} to {max(times):.0f} times the processor time of plain arrays" in design
