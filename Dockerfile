@@ -1,8 +1,8 @@
 # segfw in an image: docker build -t segfw .
 #
-#   --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126   PyTorch for graphics cards instead of processors
-#   --build-arg EXTRAS=onnx,dicom                                    extras of pyproject.toml
-#   --build-arg PYTHON=3.13                                          3.11 to 3.13
+#   --build-arg TORCH_INDEX=https://pypi.org/simple   PyTorch for CUDA instead of for processors (or an index of another CUDA)
+#   --build-arg EXTRAS=onnx,dicom                    extras of pyproject.toml
+#   --build-arg PYTHON=3.13                          3.11 to 3.13
 #
 # Versions are those of constraints.txt. It runs as a user without privileges, or as any other (--user), in /work.
 ARG PYTHON=3.12
