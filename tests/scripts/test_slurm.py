@@ -27,7 +27,7 @@ STUBS = {
 if [ "$1" = start ]; then sleep 3; elif grep -q ^start ray; then echo " 1 node_a"; echo " 1 node_b"; fi""",
 }
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
-README = Path(__file__).parents[2] / "README.md"
+SWEEPS = Path(__file__).parents[2] / "docs" / "sweeps.md"
 
 
 def options_of(script: Path) -> dict[str, str]:
@@ -146,9 +146,9 @@ def test_a_cluster_of_ray_is_started_for_a_command(said: Any, tmp_path: Path) ->
     assert "no-kill" in options_of(named("ray"))
 
 
-def test_submitit_takes_what_the_readme_gives_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submitit_takes_what_the_page_gives_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{stubs_in(tmp_path / 'programs')}:{os.environ['PATH']}")  # submitit looks for srun
-    (line,) = re.findall(r"hydra/launcher=submitit_slurm(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (line,) = re.findall(r"hydra/launcher=submitit_slurm(.*?)```", SWEEPS.read_text(encoding="utf-8"), re.DOTALL)
     given = dict(re.findall(r"hydra\.launcher\.(\w+)=(\w+)", line))
     values: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in given.items()}
     values["slurm_partition"] = values.pop("partition")

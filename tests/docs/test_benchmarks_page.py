@@ -1,0 +1,67 @@
+"""Figures of docs/benchmarks.md are those of the committed results."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "scripts" / "benchmarks" / "results"
+ROWS = re.findall(r"^\| (.+?) \| ([\d.]+) \| `(\w+\.json)` `(\w+)` \| ([\d-]+) \|$", PAGE, re.MULTILINE)
+
+
+def result(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("what", "ratio", "file", "key", "date"), ROWS)
+def test_a_ratio_is_the_measured_one(what: str, ratio: str, file: str, key: str, date: str) -> None:
+    found = result(file)
+    assert f"{found['outcome'][key]:.{len(ratio.split('.')[1])}f}" == ratio
+    assert found["date"] == date
+
+
+def test_all_rows_were_read() -> None:
+    assert len(ROWS) == PAGE.count(".json` `")
+
+
+def test_agreement_with_nnunet() -> None:
+    parity = result("nnunet_model_parity.json")
+    rows = [*parity["imported_model_predicts_as_in_nnunet"].values(), parity["exported_model_predicts_in_nnunet"]]
+    for row in rows:
+        assert f"{row['voxels_that_differ']} of {row['voxels']:,} voxels differ" in PAGE
+    assert all(row["voxels_that_differ_beyond_1e3"] == 0 for row in rows)
+    worst = max(
+        r["largest_error_of_a_probability"] for r in parity["random_models_written_and_imported_again"].values()
+    )
+    assert f"by a probability of {worst:.2f}." in PAGE
+    assert f"{result('nnunet_accepts_plans.json')['accepted']} plans" in PAGE
+
+
+def test_first_runs() -> None:
+    runs = result("hippocampus_first_runs.json")
+    fast = runs["fast_recipe_600_iterations"]["runs"][-1]
+    assert f"seed 0 | {fast['dice_anterior']:.4f} | {fast['dice_posterior']:.4f} |" in PAGE
+    for run in runs["published_recipe_600_iterations"]["seeds"]:
+        scores = " | ".join(f"{run[f'dice_{name}']:.4f}" for name in ("anterior", "posterior", "union"))
+        assert f"seed {run['seed']} | {scores} |" in PAGE
+    assert f"{runs['demo']['dice']} in {runs['demo']['seconds_of_the_job']} s" in PAGE
+
+
+def test_our_own_figures_and_files() -> None:
+    outcome = result("inference.json")["outcome"]
+    assert f"{outcome['export_105_cpu_seconds_ours']} s of processor time" in PAGE
+    assert f"{outcome['export_105_peak_memory_gb_ours']:.3f} GB" in PAGE
+    assert all((RESULTS / name).is_file() for name in re.findall(r"`([a-z_]+\.(?:json|csv))`", PAGE))
+    reading = [value for key, value in result("reading.json")["outcome"].items() if key.startswith("read_seconds")]
+    assert f"{min(reading):.3f} to {max(reading):.3f} of its time" in PAGE
+
+
+def test_what_compressed_stores_cost() -> None:
+    outcome = result("store.json")["outcome"]
+    times = [value for key, value in outcome.items() if key.startswith("cpu") and ("blosc2" in key or "zarr" in key)]
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert f"{min(times):.1f} to {max(times):.0f} times the processor time of plain arrays" in design
