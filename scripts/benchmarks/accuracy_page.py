@@ -1,10 +1,10 @@
-"""The tables of docs/accuracy.md, computed from the committed figures of single cases; nothing in them is typed in."""
+"""The tables of docs/accuracy.md and the README, computed from committed figures of single cases; none is typed in."""
 
 import csv
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.benchmarks.accuracy_plots import draw_curves
@@ -14,7 +14,8 @@ from scripts.benchmarks.accuracy_statistics import bootstrap, holm, paired
 RESULTS = Path(__file__).parent / "results"
 CASES, RUNS, CURVES = (RESULTS / f"accuracy_{name}.csv" for name in ("cases", "runs", "curves"))
 FIVE_FOLDS = "hippocampus_five_folds"
-PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "accuracy.md"
 PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
     ("nnU-Net 3d_fullres, 1000 x 250 iterations (Isensee et al. 2021)", "0.8975", "0.8807"),
     ("MONAI DynUNet 3d_fullres (its tutorial)", "0.8983", "0.8816"),
@@ -70,6 +71,23 @@ def five_folds(row: Row) -> str:
     rows += [[who, *figures, *["-"] * 6] for who, *figures in PUBLISHED]
     head = ["", *(f"Dice {name}" for name in labels), "mean", "HD95 mm", "NSD", "missed", "seconds", "processor s"]
     return table(head, rows)
+
+
+def summary() -> str:
+    """Return the README's table: five folds of Hippocampus, ours and what others have published."""
+    labels = [name for name, _ in DATASETS["Hippocampus"].labels]
+    rows = []
+    for row in ROWS:
+        cases = [line for line in load(CASES) if line["row"] == row.name]
+        runs = [line for line in load(RUNS) if line["row"] == row.name]
+        if len(row.folds) < 2 or len(runs) < len(row.folds):
+            continue
+        hours = sum(int(run["processor_seconds"]) for run in runs) / 3600
+        what = f"segfw {row.trained}, `experiment={row.recipe}`, {row.iterations:,} iterations of batch {row.batch}"
+        dice = [shown(mean((line for line in cases if line["label"] == label), "dice")) for label in labels]
+        rows.append([f"{what}; {hours:.1f} h of processor time for all folds, no GPU", *dice])
+    rows += [list(each) for each in PUBLISHED[:2]]
+    return table(["Hippocampus, five folds, 260 whole cases", *(f"Dice {name.lower()}" for name in labels)], rows)
 
 
 def _scores(lines: Sequence[Line], labels: Sequence[str]) -> list[str]:
@@ -148,11 +166,21 @@ def attribution(name: str) -> str:
     return table([name, "published recipe", "fast recipe"], rows)
 
 
+def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """Return a page with what each part makes between its marks, for those that it has."""
+    for name, make in parts.items():
+        begin = BEGIN.format(name)
+        if begin in text:
+            head, _, rest = text.partition(begin)
+            text = f"{head}{begin}\n\n{make()}\n\n{END}{rest.partition(END)[2]}"
+    return text
+
+
 def write_page() -> None:
-    """Put the computed tables between their marks in docs/accuracy.md, and draw the plots beside it."""
-    text = PAGE.read_text(encoding="utf-8")
+    """Put the computed tables between their marks in docs/accuracy.md and the README, and draw the plots."""
     named = {row.name: row for row in ROWS}
     parts = {
+        "summary": summary,
         "five folds": lambda: five_folds(named[FIVE_FOLDS]),
         "five folds 2d": lambda: five_folds(named["hippocampus_five_folds_2d"]),
         "budgets": budgets,
@@ -160,10 +188,6 @@ def write_page() -> None:
         "differences published": lambda: differences("published"),
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
     }
-    for name, make in parts.items():
-        begin = BEGIN.format(name)
-        if begin in text:
-            head, _, rest = text.partition(begin)
-            text = f"{head}{begin}\n\n{make()}\n\n{END}{rest.partition(END)[2]}"
-    PAGE.write_text(text, encoding="utf-8")
+    for page in (PAGE, ROOT / "README.md"):
+        page.write_text(filled(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
     draw_curves(load(CURVES), load(RUNS), PAGE.parent / "pictures")
