@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
+from segfw.core.support.addresses import address_of
 from segfw.core.support.files import write_text
 from segfw.core.support.locks import Lock
 from segfw.io.formats.readers import read_image, write_label
@@ -53,5 +54,5 @@ def make_example(job: Job, folds: list[FinishedFold], lock: Lock) -> None:
 def predict_command(model: Path, source: Path, own_code: bool) -> str:
     """Return what a user types, for a shell, to segment `source` likewise."""
     trust = " inference.trust_code=true" if own_code else ""
-    places = f"model={shlex.quote(str(model))} input={shlex.quote(str(source))}"
+    places = f"model={shlex.quote(str(model))} input={shlex.quote(address_of(source) or str(source))}"
     return f"python -m segfw predict {places} output=FOLDER{trust}"

@@ -1,5 +1,6 @@
 """What makes a training the training it is, and the rule that one name means one set of such settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from segfw.core.errors import UsageError
@@ -52,7 +53,7 @@ def check_names(job: Job) -> None:
             before = relevant(load_config(path.parent))
             changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
             if changed:
-                rows = "\n".join(f"  {k}: {_short(before.get(k))} there, {_short(wanted.get(k))} now" for k in changed)
+                rows = "\n".join(_difference(key, before, wanted) for key in changed)
                 raise UsageError(
                     f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
                     "keep both with name=ANOTHER, or replace every run of this name with overwrite=true"
@@ -88,6 +89,12 @@ def training_hash(config: dict[str, object]) -> str:
 def _fold(folder_name: str) -> FoldName:
     number = folder_name.removeprefix("fold_")
     return int(number) if number.isdigit() else FULL
+
+
+def _difference(key: str, before: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    if key == "dataset":
+        return f"  {key}: raw files, or what the task says of them, have changed since (`status` names them)"
+    return f"  {key}: {_short(before.get(key))} there, {_short(wanted.get(key))} now"
 
 
 def _short(value: object) -> str:

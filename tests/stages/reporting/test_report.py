@@ -9,6 +9,7 @@ import pytest
 
 from segfw.core.errors import ArtefactError, DataError
 from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
+from segfw.core.support.addresses import mirror_path
 from segfw.interop.nnunet import read_plans
 from segfw.stages.job import prepare
 from segfw.stages.reporting import names, report
@@ -50,6 +51,11 @@ def test_the_command_for_the_example_can_be_copied():
     assert shlex.split(command)[3:] == [
         "predict", "model=out/my model", "input=a b.nii.gz", "output=FOLDER", "inference.trust_code=true",
     ]  # fmt: skip
+
+
+def test_a_command_names_the_address_of_an_image_rather_than_its_place_in_the_cache() -> None:
+    source = mirror_path("s3://bucket/a.nii.gz", "/cache")
+    assert " input=s3://bucket/a.nii.gz " in predict_command(Path("model"), source, own_code=False)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
