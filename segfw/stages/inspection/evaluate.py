@@ -1,13 +1,14 @@
-"""Verb `evaluate`: score a folder of segmentations against references of the same file names."""
+"""Verb `evaluate`: score a folder of segmentations against references of the same names, or of names that pair."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segfw.core.cases.affixes import find_rule
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import IGNORE, LabelKey, members
 from segfw.core.scoring.metrics import (
@@ -149,14 +150,29 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
     if not found:
         raise DataError(f"{predictions} holds no image file")
     missing = sorted(set(found) - set(known))
-    if missing:
+    reference_of = {name: name for name in found} if not missing else _paired_by_rule(found, known)
+    if reference_of is None:
         raise DataError(
-            f"{references} has no reference for {len(missing)} of {len(found)} segmentations: {missing[:10]}"
+            f"{references} has no reference for {len(missing)} of {len(found)} segmentations: {missing[:10]}; names "
+            "must be the same but for what stands before and after each case, as in ann_scan and ann_mask"
         )
-    left = sorted(set(known) - set(found))
+    left = sorted(set(known) - set(reference_of.values()))
     if left:
         log.warning("%d of %d references have no segmentation and are left out: %s", len(left), len(known), left[:10])
-    return [(name, found[name], known[name]) for name in sorted(found)]
+    return [(name, found[name], known[reference_of[name]]) for name in sorted(found)]
+
+
+def _paired_by_rule(found: Iterable[str], known: Collection[str]) -> dict[str, str] | None:
+    """Return {segmentation: reference} by the rule that `init` pairs names by; None unless it pairs every one."""
+    rule = find_rule(found, known)
+    if rule is None or len(rule.images) != 1:
+        return None
+    cases = {name: rule.images[0].case(name) for name in found}
+    pairs = {name: rule.label.name(case) for name, case in cases.items() if case is not None}
+    if pairs.keys() != cases.keys() or not set(pairs.values()) <= set(known):
+        return None
+    log.info("evaluate: segmentations %s, references %s", rule.images[0], rule.label)
+    return pairs
 
 
 def _values_in(pairs: list[Pair], executor: ExecutorSettings) -> Values:

@@ -63,6 +63,16 @@ def test_a_missing_reference_is_named(tmp_path):
         evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
 
 
+def test_names_that_pair_by_a_rule_are_the_same_cases(tmp_path, caplog):
+    for name in ("ann", "bob"):
+        write(tmp_path / "p", f"{name}_scan", [1, 0])
+        write(tmp_path / "r", f"{name}_mask", [1, 0 if name == "ann" else 1])
+    write(tmp_path / "r", "eve_mask", [1, 0])
+    scored = evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE).cases
+    assert [(case.case, case.labels["1"].dice) for case in scored] == [("ann_scan", 1), ("bob_scan", 2 / 3)]
+    assert "1 of 3 references have no segmentation and are left out: ['eve_mask']" in caplog.text
+
+
 def two_cases(folder: Path):
     """Label 1: in case a one voxel of 2 mm short, in case b missed."""
     write(folder / "p", "a", [1, 1, 0, 0])
