@@ -1,12 +1,12 @@
 """Soft skeletons: thinning of probability maps by minima and maxima over neighbours, so that gradients pass through."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Pairwise: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Pairwise = Callable[[Tensor, Tensor], Tensor]
 
 
 def soft_skeleton(masks: Tensor, iterations: int) -> Tensor:
