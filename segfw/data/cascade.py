@@ -41,7 +41,8 @@ class StackedMaps:
         """Read a box; of maps chosen by the first index, too, all are read."""
         first = box[0] if isinstance(box, tuple) else box
         if first is not Ellipsis and first != slice(None):
-            return self[...][box]
+            read: NDArray[np.int16] = self[...][box]
+            return read
         return np.concatenate([part[box].astype(np.int16) for part in self.maps])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -97,7 +97,8 @@ def _loader_boxes(
 
 def central_step(spec: PatchSpec) -> IntArray:
     """Return how far into its loader patch a patch begins that is not turned, per axis of the store."""
-    return np.array(spec.loader_box) // 2 - np.array(spec.box_size) // 2
+    step: IntArray = np.array(spec.loader_box) // 2 - np.array(spec.box_size) // 2
+    return step
 
 
 def padded_box(spec: PatchSpec, rigid: int) -> Shape:

@@ -150,7 +150,8 @@ def _to_device(array: NDArray[np.generic], like: Tensor) -> Tensor:
 
 def _norm(rows: Tensor) -> Tensor:
     """Return each row's length (N, 1): of centered ones a multiple of the deviation, several times as fast on a CPU."""
-    return torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return lengths
 
 
 def _per_row(values: Tensor, planes: Tensor) -> Tensor:

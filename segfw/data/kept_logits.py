@@ -74,9 +74,10 @@ def has_logits(path: Path, made_from: str) -> bool:
     """Whether the file is there and was made from that."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive, MADE_FROM, MOST_OF_A_HASH).tolist() == [made_from]
+            stated: object = _read(archive, MADE_FROM, MOST_OF_A_HASH).tolist()
     except ARRAY_DAMAGE:
         return False
+    return stated == [made_from]
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: NDArray[np.generic], method: int) -> None:

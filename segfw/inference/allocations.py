@@ -18,7 +18,7 @@ class _Ledger(TorchDispatchMode):
     """Adds up the storages that operations make and, when nothing refers to them any more, give back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self.held = self.peak = 0
         self._known: dict[int, weakref.ref[Any]] = {}
 

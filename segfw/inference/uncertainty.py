@@ -78,7 +78,7 @@ def sample_logits(
 
 def entropies(probabilities: Tensor, has_regions: bool) -> Tensor:
     """Return the entropy `(1, ...)` of `(heads, ...)`: of one distribution over labels, or the sum over regions."""
-    values = torch.special.entr(probabilities)
+    values: Tensor = torch.special.entr(probabilities)
     if has_regions:
         values = values + torch.special.entr(1 - probabilities)
     return values.sum(0, keepdim=True)

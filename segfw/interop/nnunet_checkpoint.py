@@ -183,7 +183,7 @@ def _encode(text: Any, encoding: Any) -> bytes:
     """Stand in for `_codecs.encode`, by which pickles of protocol 2 write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes as latin1 text are allowed, got {_shown(encoding)}")
-    return encode(text, encoding)
+    return encode(text, "latin1")
 
 
 def _named(stand_in: Any, name: str) -> Any:

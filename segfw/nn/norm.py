@@ -27,7 +27,9 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize; in a layout of its own only where that is faster, in float32 on the processor."""
         if _is_channels_last_on_cpu(x) and not torch.compiler.is_compiling():
-            output: Tensor = _ChannelsLastNorm.apply(x, self.weight, self.bias, self.eps)
+            output: Tensor = _ChannelsLastNorm.apply(  # type: ignore[no-untyped-call]  # torch does not annotate apply
+                x, self.weight, self.bias, self.eps
+            )
             return output
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 

@@ -17,7 +17,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     """
     if not is_distributed():
         return values
-    total: Tensor = _SumOverRanks.apply(values)
+    total: Tensor = _SumOverRanks.apply(values)  # type: ignore[no-untyped-call]  # torch does not annotate apply
     return total
 
 

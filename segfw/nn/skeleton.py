@@ -1,9 +1,12 @@
 """Soft skeletons: thinning of probability maps by minima and maxima over neighbours, so that gradients pass through."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Pairwise = Callable[[Tensor, Tensor], Tensor]
 
 
 def soft_skeleton(masks: Tensor, iterations: int) -> Tensor:
@@ -23,7 +26,7 @@ def soft_skeleton(masks: Tensor, iterations: int) -> Tensor:
 
 def _eroded(masks: Tensor) -> Tensor:
     """Take the minimum over a voxel and its neighbours by face; there are none beyond the border."""
-    smallest, *others = (_Extreme.apply(masks, axis, torch.minimum) for axis in range(2, masks.ndim))
+    smallest, *others = (_among_three(masks, axis, torch.minimum) for axis in range(2, masks.ndim))
     for other in others:
         smallest = torch.minimum(smallest, other)
     return smallest
@@ -32,8 +35,13 @@ def _eroded(masks: Tensor) -> Tensor:
 def _dilated(masks: Tensor) -> Tensor:
     """Take the maximum over a voxel and all its neighbours, those by edge and corner too."""
     for axis in range(2, masks.ndim):
-        masks = _Extreme.apply(masks, axis, torch.maximum)
+        masks = _among_three(masks, axis, torch.maximum)
     return masks
+
+
+def _among_three(values: Tensor, axis: int, extreme: Pairwise) -> Tensor:
+    result: Tensor = _Extreme.apply(values, axis, extreme)  # type: ignore[no-untyped-call]  # torch does not annotate apply
+    return result
 
 
 class _Extreme(torch.autograd.Function):
@@ -44,7 +52,7 @@ class _Extreme(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, axis: int, extreme: Any) -> Tensor:
+    def forward(ctx: Any, values: Tensor, axis: int, extreme: Pairwise) -> Tensor:
         last = values.shape[axis] - 1
         first_of_pair, pair = _winner(values.narrow(axis, 0, last), values.narrow(axis, 1, last), extreme)
         left = torch.cat((values.narrow(axis, 0, 1), pair), axis)
@@ -71,6 +79,6 @@ class _Extreme(torch.autograd.Function):
         return result, None, None
 
 
-def _winner(first: Tensor, second: Tensor, extreme: Any) -> tuple[Tensor, Tensor]:
+def _winner(first: Tensor, second: Tensor, extreme: Pairwise) -> tuple[Tensor, Tensor]:
     found = extreme(first, second)
     return found == first, found

@@ -103,9 +103,9 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Return logits: one tensor, or in training with deep supervision a list of them."""
         skips = self.encoder(image)
-        if self.training and self.deep_supervision:
-            return self.decoder(skips, self.num_outputs)
-        return self.decoder(skips, 1)[0]
+        several = self.training and self.deep_supervision
+        outputs: list[Tensor] = self.decoder(skips, self.num_outputs if several else 1)
+        return outputs if several else outputs[0]
 
 
 def build_unet(configuration: Configuration, num_channels: int, num_heads: int, deep_supervision: bool) -> UNet:

@@ -55,7 +55,9 @@ def softmax_scores(
     channels = logits.shape[1]
     one_hot = _one_hot(target, channels)
     chosen = target.clamp_max(channels - 1) if ignores else target
-    probabilities, entropies = _SoftmaxEntropy.apply(logits, chosen, one_hot)
+    probabilities, entropies = _SoftmaxEntropy.apply(  # type: ignore[no-untyped-call]  # torch does not annotate apply
+        logits, chosen, one_hot
+    )
     if smoothing:
         uniform = torch.logsumexp(logits, 1, keepdim=True) - logits.mean(1, keepdim=True)
         entropies = (1 - smoothing) * entropies + smoothing * uniform

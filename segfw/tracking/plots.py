@@ -134,11 +134,6 @@ def boxes_figure(metrics: Mapping[str, Mapping[str, Sequence[float]]], palette: 
     return figure
 
 
-def dice_figure(dice: Mapping[str, Sequence[float]], palette: Palette) -> Figure:
-    """Draw the cases' Dice, a row per label; as `boxes_figure`."""
-    return boxes_figure({"Dice": dice}, palette)
-
-
 def _strip(panel: Axes, position: int, values: Sequence[float], palette: Palette, color: str) -> None:
     """Draw one dot per case (at most `MOST_POINTS`, evenly chosen by rank, extremes included) and the median."""
     ordered = sorted(values)

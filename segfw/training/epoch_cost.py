@@ -69,7 +69,8 @@ class Waits:
         """Return the seconds that the graphics card had nothing to do; waits until it has passed the last batch."""
         if self._events:
             self._events[-1][1].synchronize()
-        return sum(before.elapsed_time(after) for before, after in self._events) / 1000
+        milliseconds: float = sum(before.elapsed_time(after) for before, after in self._events)
+        return milliseconds / 1000
 
     def reset(self) -> None:
         """Count anew."""

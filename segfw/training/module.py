@@ -100,7 +100,7 @@ class SegmentationModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         with self._own_randomness(batch):
-            loss = self.loss(self.network(batch["image"]), batch["target"])
+            loss: Tensor = self.loss(self.network(batch["image"]), batch["target"])
         assert self._watch is not None
         value, steps = self._watch.add(loss.detach(), batch["cases"], batch_idx)
         if loss.device.type == "cpu":  # where looking costs nothing

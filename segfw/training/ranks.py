@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import ClusterEnvironment
+from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning import Trainer
 from torch import Tensor
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from segfw.tracking.figures import DOTS_PER_PATH, PAPER
-from segfw.tracking.plots import MOST_POINTS, dice_figure, geometry_figure, intensity_figure
+from segfw.tracking.plots import MOST_POINTS, boxes_figure, geometry_figure, intensity_figure
 from tests.tracking.contents import STATISTICS, full_content
 
 
@@ -87,7 +87,7 @@ def test_intensities_have_a_row_per_channel_even_when_constant() -> None:
 
 
 def test_dice_leaves_out_what_is_undefined() -> None:
-    panel = dice_figure({"a": (0.55, math.nan, 0.9), "b": (math.nan,)}, PAPER).axes[0]
+    panel = boxes_figure({"Dice": {"a": (0.55, math.nan, 0.9), "b": (math.nan,)}}, PAPER).axes[0]
     assert [text.get_text() for text in panel.get_yticklabels()] == ["a", "b"]
     shown = np.asarray(panel.lines[0].get_xdata(), float)
     assert shown[~np.isnan(shown)].tolist() == [0.55, 0.55, 0.9, 0.9]

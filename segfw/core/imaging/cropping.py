@@ -15,11 +15,6 @@ VOXELS_PER_RUN = 32
 """Background in runs shorter than this on average is scattered, such as noise around zero: then labeling is quicker."""
 
 
-def nonzero_mask(image: FloatArray) -> BoolArray:
-    """Mark the voxels `(Z, Y, X)` where some channel of `(C, Z, Y, X)` is not zero, holes filled. NaN is not zero."""
-    return fill_holes(_any_nonzero(image))
-
-
 def fill_holes(mask: BoolArray) -> BoolArray:
     """Add the background that no path of face neighbours joins to the outside of the array.
 
@@ -106,6 +101,7 @@ def crop_to_nonzero(image: FloatArray, label: IntArray | None) -> tuple[FloatArr
 
 
 def _any_nonzero(image: FloatArray) -> BoolArray:
+    """Mark the voxels `(Z, Y, X)` where some channel of `(C, Z, Y, X)` is not zero, as NaN is not."""
     mask: BoolArray = image[0] != 0
     for channel in image[1:]:
         mask |= channel != 0

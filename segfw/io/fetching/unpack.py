@@ -54,7 +54,7 @@ def holds_dataset(folder: Path) -> bool:
 def _top(folder: Path) -> Path:
     """Return the folder that holds the dataset: `folder`, or the only one in it."""
     content = sorted(folder.iterdir())
-    for candidate in (folder, *(content if len(content) == 1 else ())):
+    for candidate in [folder, *content] if len(content) == 1 else [folder]:
         if holds_dataset(candidate):
             return candidate
     names = [path.name for path in content][:5]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -123,7 +124,16 @@ def same_locale() -> Iterator[None]:
             locale.setlocale(locale.LC_ALL, before)
 
 
-def geometry_of(image: sitk.Image | sitk.ImageFileReader, ndim: int) -> Geometry:
+class _OnGrid(Protocol):
+    """What an image of ITK and a reader of one both state of their grid."""
+
+    def GetDimension(self) -> int: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+
+
+def geometry_of(image: _OnGrid, ndim: int) -> Geometry:
     """Take ITK's numbers in array order; of a 4D image, those of its three axes in space.
 
     `DataError` for what is no grid: a spacing that is no number, axes that are not at right angles.
@@ -142,7 +152,8 @@ def bytes_of_voxels(reader: sitk.ImageFileReader, dtype: DTypeLike | None = None
     """Return how many bytes the voxels take that a header states, as `dtype` (None: their own type)."""
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), 1)
     size = one.GetSizeOfPixelComponent() if dtype is None else np.dtype(dtype).itemsize
-    return math.prod(reader.GetSize()) * int(reader.GetNumberOfComponents()) * int(size)
+    voxels: int = math.prod(reader.GetSize())
+    return voxels * int(reader.GetNumberOfComponents()) * int(size)
 
 
 def plain_geometry(spacing: Spacing) -> Geometry:

@@ -58,7 +58,8 @@ def copy_path(path: Path, fix: Fix) -> Path:
 def _on_same_voxels(volume: Volume, grid: Volume) -> NDArray[np.generic]:
     if volume.shape != grid.shape:
         raise DataError("a header cannot be copied to another shape; use verify.fix=resample")
-    return volume.array[0]
+    voxels: NDArray[np.generic] = volume.array[0]
+    return voxels
 
 
 def _resampled(volume: Volume, grid: Volume, is_label: bool) -> NDArray[np.generic]:

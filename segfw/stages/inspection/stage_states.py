@@ -13,8 +13,7 @@ from segfw.core.support.words import counted, in_words
 from segfw.data.case_files import MANIFEST, RECORD_ENDING, Manifest, complete_files, load_json
 from segfw.data.store_check import glance
 from segfw.stages.dataset.raw import changed_files
-from segfw.stages.inspection.run_signs import RunSigns
-from segfw.stages.inspection.run_states import at, describe_owner
+from segfw.stages.inspection.run_states import RunSigns, at, describe_owner
 from segfw.stages.job import Job
 from segfw.stages.store_needs import in_reasons, listed_cases, store_folder, wanted_cases
 from segfw.stages.trainings.runs import selection_inputs

@@ -24,12 +24,11 @@ from segfw.core.errors import DeviceError, JobError, SegfwError
 from segfw.core.settings.checks import parse_members
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.settings.verbs import InferenceOverrides
-from segfw.core.support.cpu import available_cores
+from segfw.core.support.cpu import THREADS, available_cores
 from segfw.core.support.parents import leave_with_parent
 from segfw.core.support.words import counted
 from segfw.inference.bundle import Bundle, load_bundle
 from segfw.inference.predictor import CasePredictor
-from segfw.stages.executor import THREADS
 from segfw.stages.prediction.claims import CaseList, Claimed, Nothing
 from segfw.stages.prediction.flow import Outcome, segment_cases
 from segfw.training.devices import Device, choose_device, set_threads

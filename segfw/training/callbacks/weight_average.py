@@ -18,7 +18,8 @@ RAW_KEY = "raw_weights"
 
 def kept_share(passed: float, half_life: float, updates: int) -> float:
     """Return how much of the average stays after `passed` of the training, at its update number `updates` from 0."""
-    return min(0.5 ** (passed / half_life), (1 + updates) / (10 + updates))
+    by_progress: float = 0.5 ** (passed / half_life)
+    return min(by_progress, (1 + updates) / (10 + updates))
 
 
 class WeightAverage(Callback):

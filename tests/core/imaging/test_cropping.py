@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from segfw.core.imaging import cropping
-from segfw.core.imaging.cropping import bounding_box, box_slices, crop_to_nonzero, fill_holes, nonzero_mask
+from segfw.core.imaging.cropping import bounding_box, box_slices, crop_to_nonzero, fill_holes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "cropping"
 CASES = json.loads((GOLDEN / "index.json").read_text())
@@ -59,7 +59,7 @@ def test_a_single_slice_keeps_its_hole() -> None:
     ring = np.zeros((1, 1, 6, 6), np.float32)
     ring[0, 0, 1:5, 1:5] = 1
     ring[0, 0, 2:4, 2:4] = 0
-    assert nonzero_mask(ring).sum() == 12
+    assert fill_holes(ring[0] != 0).sum() == 12
     _, label, _ = crop_to_nonzero(ring, None)
     assert label.dtype == np.int8
     assert (label == -1).sum() == 4
@@ -73,10 +73,11 @@ def test_an_empty_image_is_kept_whole() -> None:
     assert (label == -1).all()
 
 
-def test_the_mask_joins_channels_and_counts_nan() -> None:
+def test_what_is_kept_joins_channels_and_counts_nan() -> None:
     image = np.zeros((2, 1, 1, 3), np.float32)
     image[0, 0, 0, 0], image[1, 0, 0, 2] = 1, np.nan
-    np.testing.assert_array_equal(nonzero_mask(image), [[[True, False, True]]])
+    _, label, _ = crop_to_nonzero(image, None)
+    np.testing.assert_array_equal(label, [[[[0, -1, 0]]]])
 
 
 def test_unsigned_labels_can_hold_the_marker() -> None:
