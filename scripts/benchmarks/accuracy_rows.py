@@ -59,9 +59,9 @@ DATASETS = {
 class Row:
     """One way to train on one dataset.
 
-    A small batch, a share of the planned features, no mirroring in training or prediction. `configuration`: other than the
-    dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can be
-    ensembled; else the row's name.
+    A small batch, a share of the planned features, no mirroring in training or prediction. `configuration`: other than
+    the dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can
+    be ensembled; else the row's name.
     """
 
     name: str
