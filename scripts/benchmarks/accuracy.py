@@ -24,7 +24,7 @@ from pathlib import Path
 
 from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, task_words, train_ours, trained
 from scripts.benchmarks.accuracy_page import CASES, CURVES, FIVE_FOLDS, RUNS, load, write_page
-from scripts.benchmarks.accuracy_rows import BATCH, DATASETS, ROWS, Row
+from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
 from scripts.benchmarks.accuracy_theirs import prepare_theirs, train_theirs
 from scripts.benchmarks.common import Peer, child, machine
 from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
@@ -126,7 +126,7 @@ def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str
     return {
         **training.key,
         **{"dataset": row.dataset, "program": row.program, "recipe": row.recipe, "configuration": row.trained},
-        **{"iterations": row.iterations, "patches": row.iterations * BATCH},
+        **{"iterations": row.iterations, "patches": row.iterations * row.batch},
         **{"parameters": parameter_count(configuration, channels, heads)},
         **{"training_tflop": round(PASSES * forward * row.iterations / 1e12, 1)},
         **{"seconds": round(outcome.seconds), "processor_seconds": round(outcome.processor_seconds)},

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from scripts.benchmarks.accuracy_made import write_rare
-from scripts.benchmarks.accuracy_rows import BATCH, DATASETS, Dataset, Row
+from scripts.benchmarks.accuracy_rows import DATASETS, Dataset, Row
 from scripts.benchmarks.common import child
 from segfw.core.plan import Configuration, Plan
 from segfw.core.support.conversion import from_plain
@@ -81,12 +81,12 @@ def write_contiguous_folds(name: str, folders: Folders) -> Path:
 
 
 def trained(row: Row, folders: Folders) -> Configuration:
-    """Return the configuration as the row trains it: batch 2, a share of the planned features, at least 8."""
+    """Return the configuration as the row trains it: its batch, a share of the planned features, at least 8."""
     dataset = DATASETS[row.dataset]
     whole = plan_of(row.dataset, folders).configurations[row.trained]
     return replace(
         whole,
-        batch_size=BATCH,
+        batch_size=row.batch,
         features_per_stage=tuple(max(8, count // dataset.share) for count in whole.features_per_stage),
         patch_size=dataset.patch or whole.patch_size,
     )
@@ -106,7 +106,7 @@ def words_of(row: Row, seed: int, fold: int, folders: Folders) -> list[str]:
     configuration = trained(row, folders)
     return [
         *(*task_words(row.dataset, folders), f"configurations=[{row.trained}]", *recipe, f"folds={fold}"),
-        *(f"name={row.run or row.name}_s{seed}", f"seed={seed}", f"plan.batch_size={BATCH}"),
+        *(f"name={row.run or row.name}_s{seed}", f"seed={seed}", f"plan.batch_size={row.batch}"),
         listed("plan.features_per_stage", list(configuration.features_per_stage)),
         *([listed("plan.patch_size", list(configuration.patch_size))] if DATASETS[row.dataset].patch else []),
         *(f"trainer.max_epochs={row.epochs}", f"trainer.limit_train_batches={row.iterations_per_epoch}"),

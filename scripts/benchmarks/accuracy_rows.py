@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-BATCH = 2
 ITERATIONS_PER_EPOCH = 30
 SHORT = 600
 Program = Literal["segfw", "nnunet"]
@@ -60,9 +59,9 @@ DATASETS = {
 class Row:
     """One way to train on one dataset.
 
-    Batch 2, a share of the planned features, no mirroring in training or prediction. `configuration`: other than the
-    dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can be
-    ensembled; else the row's name.
+    A small batch, a share of the planned features, no mirroring in training or prediction. `configuration`: other than
+    the dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can
+    be ensembled; else the row's name.
     """
 
     name: str
@@ -72,6 +71,7 @@ class Row:
     iterations: int = SHORT
     seeds: tuple[int, ...] = (0,)
     folds: tuple[int, ...] = (0,)
+    batch: int = 2
     configuration: str | None = None
     words: tuple[str, ...] = ()
     run: str | None = None
@@ -116,6 +116,7 @@ ROWS = [
     Row(
         *("hippocampus_five_folds_2d", "Hippocampus", "segfw", "fast", LONG),
         folds=ALL_FOLDS,
+        batch=32,
         configuration="2d",
         run="five_folds",
     ),
