@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 CASES, RUNS, CURVES = (RESULTS / f"accuracy_{name}.csv" for name in ("cases", "runs", "curves"))
 FIVE_FOLDS = "hippocampus_five_folds"
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "accuracy.md"
+PAGES = (ROOT / "docs" / "accuracy.md", ROOT / "README.md")
 PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
     ("nnU-Net 3d_fullres, 1000 x 250 iterations (Isensee et al. 2021)", "0.8975", "0.8807"),
     ("MONAI DynUNet 3d_fullres (its tutorial)", "0.8983", "0.8816"),
@@ -176,10 +176,10 @@ def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     return text
 
 
-def write_page() -> None:
-    """Put the computed tables between their marks in docs/accuracy.md and the README, and draw the plots."""
+def tables() -> dict[str, Callable[[], str]]:
+    """Return what makes each table, by the name in its mark."""
     named = {row.name: row for row in ROWS}
-    parts = {
+    return {
         "summary": summary,
         "five folds": lambda: five_folds(named[FIVE_FOLDS]),
         "five folds 2d": lambda: five_folds(named["hippocampus_five_folds_2d"]),
@@ -188,6 +188,10 @@ def write_page() -> None:
         "differences published": lambda: differences("published"),
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
     }
-    for page in (PAGE, ROOT / "README.md"):
-        page.write_text(filled(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
-    draw_curves(load(CURVES), load(RUNS), PAGE.parent / "pictures")
+
+
+def write_page() -> None:
+    """Put the computed tables between their marks in docs/accuracy.md and the README, and draw the plots."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8"), tables()), encoding="utf-8")
+    draw_curves(load(CURVES), load(RUNS), PAGES[0].parent / "pictures")

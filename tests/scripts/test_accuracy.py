@@ -103,3 +103,16 @@ def test_what_is_not_defined_is_left_empty() -> None:
     line = {"case": "a", "label": "b", "dice": "0.5", "hd95_mm": "inf", "nsd": "", "lesion_f1": "nan"}
     told = accuracy.judged({**line, "n_pred": "0", "n_ref": "3"})
     assert (told["dice"], told["hd95_mm"], told["nsd"], told["lesion_f1"]) == (0.5, "", "", "")
+
+
+@pytest.mark.parametrize("page", accuracy_page.PAGES, ids=lambda page: page.name)
+def test_pages_hold_what_is_computed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- computed: " in text
+    assert accuracy_page.filled(text, accuracy_page.tables()) == text
+
+
+def test_the_table_of_five_folds_has_every_case_once() -> None:
+    lines = accuracy_page.load(accuracy_page.CASES.parent / "hippocampus_3d_fullres_cases.csv")
+    assert len(lines) == len({(line["case"], line["label"]) for line in lines}) == 520
+    assert {line["fold"] for line in lines} == set("01234")
