@@ -68,7 +68,7 @@ def nodes() -> Iterator[Any]:
     """A cluster of one node, with the place to add others."""
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ray_cluster._signals_kept():
         patch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}")
         ray.shutdown()
         cluster = Cluster(initialize_head=True, head_node_args=SMALL)
