@@ -158,10 +158,15 @@ def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
 
 
 def test_a_second_run_redoes_nothing(output, segfw):
-    before = state(output)
+    before, page = state(output), (output / "report" / "index.html").read_text()
     status, said = segfw()
     assert status == 0
     assert said.count("nothing to do") >= 5
+    again = (output / "report" / "index.html").read_text()
+    differs = next((i for i, (now, then) in enumerate(zip(again, page, strict=False)) if now != then), None)
+    assert differs is None, (
+        f"{page[differs - 300 : differs + 100]!r} has become {again[differs - 300 : differs + 100]!r}"
+    )
     assert state(output) == before
 
 
