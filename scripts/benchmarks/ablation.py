@@ -9,7 +9,6 @@ for confirmation and must not be added.
 import argparse
 import csv
 import dataclasses
-import datetime
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from scripts.benchmarks.ablation_sets import LABELS, write_dataset
-from scripts.benchmarks.common import child, versions
+from scripts.benchmarks.common import child, commit_and_date, listed, versions
 
 TOPOLOGY = ("kernel_sizes", "strides", "n_conv_per_stage", "n_conv_per_stage_decoder")
 TABLE = Path(__file__).parent / "results" / "ablation.csv"
@@ -137,11 +136,6 @@ def shrunk(patch: list[int], strides: list[list[int]], shrink: int) -> list[int]
     return [min(pair) for pair in zip(small, patch, strict=True)]
 
 
-def listed(key: str, values: object) -> str:
-    """Return the override `key=values` without blanks, as the command line wants lists."""
-    return f"{key}={values}".replace(" ", "")
-
-
 def prepare(options: argparse.Namespace, name: str) -> tuple[list[str], dict[str, typing.Any]]:
     """Return what all commands of a set begin with, and its planned configuration; make what is missing."""
     data = options.work / "data" if name in LABELS else options.data
@@ -194,11 +188,10 @@ def train(options: argparse.Namespace, name: str, variant: str, seed: int) -> Ro
     folder, after = fit(options, name, run, iterations, overrides, configuration)
     mean = json.loads((folder / "validation" / "metrics.json").read_text(encoding="utf-8"))
     labels = {label: round(values["dice"], 5) for label, values in mean["mean"].items()}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    commit, today = commit_and_date()
     return Row(
         *(options.round, name, variant, " ".join(VARIANTS[variant]), options.iterations // 30 * 30, seed),
-        *(round(mean["foreground_mean"]["dice"], 5), json.dumps(labels), round(seconds + after), commit.strip(), today),
+        *(round(mean["foreground_mean"]["dice"], 5), json.dumps(labels), round(seconds + after), commit, today),
     )
 
 

@@ -11,10 +11,8 @@ accuracy_runs.csv one per training, accuracy_curves.csv one per epoch; every sum
 
 import argparse
 import csv
-import datetime
 import math
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -26,7 +24,7 @@ from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, task_wor
 from scripts.benchmarks.accuracy_page import CASES, CURVES, FIVE_FOLDS, RUNS, load, write_page
 from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
 from scripts.benchmarks.accuracy_theirs import prepare_theirs, train_theirs
-from scripts.benchmarks.common import Peer, child, machine
+from scripts.benchmarks.common import Peer, child, commit_and_date, machine
 from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
 
 _WRITING = threading.Lock()
@@ -98,10 +96,7 @@ def score(row: Row, predictions: Path, folders: Folders) -> list[dict[str, objec
 
 def judged(line: Mapping[str, str]) -> dict[str, object]:
     """Keep of a line of `segfw evaluate` what the table holds."""
-    rounded = {
-        ours: _rounded(line[theirs])
-        for ours, theirs in {"dice": "dice", "hd95_mm": "hd95_mm", "nsd": "nsd", "lesion_f1": "lesion_f1"}.items()
-    }
+    rounded = {key: _rounded(line[key]) for key in ("dice", "hd95_mm", "nsd", "lesion_f1")}
     return {
         **{key: line[key] for key in ("case", "label")},
         **rounded,
@@ -121,7 +116,7 @@ def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str
     configuration = trained(row, folders)
     channels, heads = len(plan.channel_names), len(DATASETS[row.dataset].labels) + 1
     forward = forward_flops(configuration, channels, heads)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    commit, today = commit_and_date()
     about = machine()
     return {
         **training.key,
@@ -131,8 +126,8 @@ def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str
         **{"training_tflop": round(PASSES * forward * row.iterations / 1e12, 1)},
         **{"seconds": round(outcome.seconds), "processor_seconds": round(outcome.processor_seconds)},
         **{"precision": outcome.precision, "processor": about["processor"], "cores": about["cores"]},
-        **{"load": about["load_before"], "commit": commit.strip()},
-        **{"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "command": outcome.command},
+        **{"load": about["load_before"], "commit": commit},
+        **{"date": today, "command": outcome.command},
     }
 
 
@@ -174,10 +169,11 @@ def main() -> None:
         folders = Folders(options.data.absolute(), options.work.absolute())
         peer = Peer(options.peer_python.absolute(), folders.work / "nnunet") if options.peer_python else None
         chosen = [row for row in ROWS if row.name in options.rows]
-        for row in chosen:  # before the trainings, which work at the same time
+        waiting = missing(chosen)
+        for row in dict.fromkeys(each.row for each in waiting):  # before the trainings, which work at the same time
             prepare(row, folders, peer)
         with ThreadPoolExecutor(options.jobs) as pool:
-            for outcome in [pool.submit(measure, each, folders, peer) for each in missing(chosen)]:
+            for outcome in [pool.submit(measure, each, folders, peer) for each in waiting]:
                 outcome.result()
     write_five_folds()
     write_page()

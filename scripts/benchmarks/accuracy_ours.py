@@ -11,7 +11,7 @@ import yaml
 
 from scripts.benchmarks.accuracy_made import write_rare
 from scripts.benchmarks.accuracy_rows import DATASETS, Dataset, Row
-from scripts.benchmarks.common import child
+from scripts.benchmarks.common import child, listed
 from segfw.core.plan import Configuration, Plan
 from segfw.core.support.conversion import from_plain
 
@@ -50,11 +50,6 @@ class Folders:
     def outputs(self, name: str) -> Path:
         """Return segfw's folder of the dataset called `name`."""
         return self.work / "outputs" / name
-
-
-def listed(key: str, values: object) -> str:
-    """Return the override `key=values` without blanks, as the command line wants lists."""
-    return f"{key}={values}".replace(" ", "")
 
 
 def task_words(name: str, folders: Folders) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
-from scripts.benchmarks.accuracy_statistics import bootstrap, holm, paired
+from scripts.benchmarks.accuracy_statistics import bootstrap, paired
+from segfw.core.scoring.comparison import holm
 
 RESULTS = Path(__file__).parent / "results"
 CASES, RUNS, CURVES = (RESULTS / f"accuracy_{name}.csv" for name in ("cases", "runs", "curves"))
@@ -145,7 +146,8 @@ def differences(recipe: str) -> str:
         if ours and ours.keys() == theirs.keys():
             pairs = paired(ours, theirs)
             found[name] = (pairs.shape, bootstrap(pairs))
-    corrected = holm({name: each.p for name, (_, each) in found.items() if not DATASETS[name].contiguous})
+    tested = [name for name in found if not DATASETS[name].contiguous]
+    corrected = dict(zip(tested, holm([found[name][1].p for name in tested]), strict=True))
     rows = [
         [
             *(name, str(shape[0]), str(shape[1]), f"{each.mean:+.4f}", f"{each.low:+.4f} to {each.high:+.4f}"),

@@ -1,4 +1,4 @@
-"""Paired comparison of two ways to train: a bootstrap over patients and seeds, and Holm's correction over datasets."""
+"""Paired comparison of two ways to train: a bootstrap over patients and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,19 +35,6 @@ def bootstrap(differences: FloatArray, seed: int = 0) -> Difference:
     low, high = np.percentile(means, BOUNDS)
     beyond = min(np.mean(means <= 0), np.mean(means >= 0))
     return Difference(float(differences.mean()), float(low), float(high), float(max(2 * beyond, 1 / RESAMPLES)))
-
-
-def holm(probabilities: Mapping[str, float]) -> dict[str, float]:
-    """Return Holm's corrected probabilities: the smallest times the number of tests, the next times one fewer, ...
-
-    None is below one that was smaller before, none above 1.
-    """
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for rank, name in enumerate(sorted(probabilities, key=probabilities.__getitem__)):
-        highest = max(highest, min(1.0, (len(probabilities) - rank) * probabilities[name]))
-        corrected[name] = highest
-    return corrected
 
 
 def paired(

@@ -270,6 +270,17 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
+def listed(key: str, values: object) -> str:
+    """Return the override `key=values` without blanks, as the command line wants lists."""
+    return f"{key}={values}".replace(" ", "")
+
+
+def commit_and_date() -> tuple[str, str]:
+    """Return the commit that is checked out, in short, and today's date."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    return commit.strip(), datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 def told_command(arguments: Sequence[str]) -> str:
     """Return the command line as it is published: of absolute paths, which mean nothing elsewhere, the last part."""
     return shlex.join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in arguments)])

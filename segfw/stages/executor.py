@@ -27,6 +27,7 @@ from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.support.attempts import attempt
 from segfw.core.support.cpu import THREADS, available_cores
 from segfw.core.support.host_memory import available_memory, peak_memory
+from segfw.core.support.repeating import repeating
 from segfw.core.support.words import counted, in_words
 from segfw.stages.outcome import Failure, Outcome, failure_of
 from segfw.stages.ray_cases import in_cluster
@@ -151,21 +152,14 @@ def _killed(error: ProcessExpired, peak: int, count: int) -> str:
 def _peaks_of_processes() -> Iterator[dict[int, int]]:
     """Note the most memory that each of our processes has held, while the block runs."""
     peaks: dict[int, int] = {}
-    ended = threading.Event()
 
-    def watch() -> None:
-        while not ended.wait(WATCH_SECONDS):
-            for process in multiprocessing.active_children():
-                if process.pid is not None:
-                    peaks[process.pid] = max(peaks.get(process.pid, 0), peak_memory(process.pid))
+    def look() -> None:
+        for process in multiprocessing.active_children():
+            if process.pid is not None:
+                peaks[process.pid] = max(peaks.get(process.pid, 0), peak_memory(process.pid))
 
-    thread = threading.Thread(target=watch, name="memory watch", daemon=True)
-    thread.start()
-    try:
+    with repeating(look, WATCH_SECONDS, "memory watch"):
         yield peaks
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _forked_from_a_server() -> BaseContext:

@@ -10,7 +10,7 @@ from scripts.benchmarks import accuracy, accuracy_page
 from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, write_contiguous_folds
 from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, SHORT
-from scripts.benchmarks.accuracy_statistics import bootstrap, holm, paired
+from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 
 
 def test_differences_are_paired_by_patient_and_seed() -> None:
@@ -30,11 +30,6 @@ def test_a_difference_that_is_the_same_everywhere_has_no_width() -> None:
     assert noise.low == -1
     assert noise.high == 1
     assert noise.p > 0.9
-
-
-def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
-    assert holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
 
 
 def test_rows_of_both_programs_differ_in_nothing_but_the_program() -> None:

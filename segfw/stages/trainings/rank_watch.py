@@ -4,13 +4,15 @@ Collectives would wait for it for half an hour, and whole-case validation for da
 rank 0 watches those of all others, and they watch rank 0's.
 """
 
+import itertools
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from segfw.core.support.repeating import repeating
 
 log = logging.getLogger(__name__)
 
@@ -24,25 +26,17 @@ Sign = Callable[[], object]
 @contextmanager
 def beating(write: Callable[[int], object]) -> Iterator[None]:
     """Call `write` with a number that counts up, now and every `BEAT_SECONDS` while the block runs."""
-    stopped = threading.Event()
+    beats = itertools.count(1)
 
     def renew() -> None:
-        beat = 1
-        while not stopped.wait(BEAT_SECONDS):
-            beat += 1
-            try:
-                write(beat)
-            except OSError as error:
-                log.warning("could not tell the other ranks that this one is alive: %s", error)
+        try:
+            write(next(beats))
+        except OSError as error:
+            log.warning("could not tell the other ranks that this one is alive: %s", error)
 
-    write(1)
-    thread = threading.Thread(target=renew, name="ranks", daemon=True)
-    thread.start()
-    try:
+    write(next(beats))
+    with repeating(renew, BEAT_SECONDS, "ranks"):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def sign_in(path: Path) -> Sign:
@@ -65,30 +59,24 @@ def watching(signs: Mapping[int, Sign], lost: Callable[[int, float], None] | Non
     order. Only looks that could be had count, so that neither a suspended process nor a file system that does not
     answer takes the others for lost.
     """
-    stopped = threading.Event()
     last: dict[int, object] = dict.fromkeys(signs)
     silent = dict.fromkeys(signs, 0.0)
 
-    def look() -> None:
-        while not stopped.wait(BEAT_SECONDS):
-            for rank, sign in signs.items():
-                try:
-                    now = sign()
-                except OSError:
-                    continue
-                silent[rank] = silent[rank] + BEAT_SECONDS if now == last[rank] else 0.0
-                last[rank] = now
-                if silent[rank] >= LOST_AFTER:
-                    (lost or leave_lost)(rank, silent[rank])
-                    return
+    def look() -> bool:
+        for rank, sign in signs.items():
+            try:
+                now = sign()
+            except OSError:
+                continue
+            silent[rank] = silent[rank] + BEAT_SECONDS if now == last[rank] else 0.0
+            last[rank] = now
+            if silent[rank] >= LOST_AFTER:
+                (lost or leave_lost)(rank, silent[rank])
+                return True
+        return False
 
-    thread = threading.Thread(target=look, name="watch over ranks", daemon=True)
-    thread.start()
-    try:
+    with repeating(look, BEAT_SECONDS, "watch over ranks"):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def leave_lost(rank: int, seconds: float) -> None:
