@@ -14,7 +14,7 @@ PATHS = ("output_root", "output", "data_cache", "predictions", "references", "im
 """Keys of what lies on a file system."""
 
 
-def with_paths(settings: T) -> T:
+def settings_in_cache(settings: T) -> T:
     """Return the settings with a path in the cache for each address of raw data; only those may be addresses."""
     cache = getattr(settings, "data_cache", None)
     for key in PATHS if cache is not None else (*PATHS, *ADDRESSES):

@@ -12,7 +12,7 @@ from segfw.core.cases.groups import group_regex
 from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.scoring.ensembles import parse_ensembles
-from segfw.core.settings.addresses import with_paths
+from segfw.core.settings.addresses import settings_in_cache
 from segfw.core.settings.loss_checks import check_loss
 from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
 from segfw.core.settings.optimizer_checks import check_optimizer
@@ -43,7 +43,7 @@ def check_settings(settings: T) -> T:
     if isinstance(task, TaskSettings):
         task = _checked_task(task)
         settings = dataclasses.replace(settings, task=task)  # type: ignore[type-var]
-    settings = with_paths(settings)
+    settings = settings_in_cache(settings)
     executor = getattr(settings, "executor", None)
     if isinstance(executor, ExecutorSettings) and executor.name == "local" and executor.address is not None:
         raise UsageError(f"executor.address={executor.address} is of a Ray cluster: give executor=ray, too")

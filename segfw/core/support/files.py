@@ -126,6 +126,11 @@ def discard(folder: Path) -> None:
     shutil.rmtree(grave)
 
 
+def names_of_remains(folder: Path) -> set[str]:
+    """Return the names of files and folders of which killed processes have left a part in `folder`."""
+    return {part.name[len(".tmp-12345678-") :] for part in folder.glob(".tmp-????????-*")}
+
+
 def remove_remains(path: Path) -> None:
     """Remove what a killed process left beside `path` in writing or discarding it. Only for the holder of its lock."""
     _remove_all(path.parent.glob(f".tmp-????????-{glob.escape(path.name)}"))

@@ -108,10 +108,10 @@ def mirrored_cases(cases: Iterable[Case], cache: str) -> tuple[Case, ...]:
     """Return the cases with the path that stands for it in the place of each address; raises as `mirrored` does."""
     cases = tuple(cases)
     paths = mirrored((file for case in cases for file in case.files), cache)
-    return tuple(with_paths(case, paths) for case in cases)
+    return tuple(case_at_paths(case, paths) for case in cases)
 
 
-def with_paths(case: Case, paths: Mapping[str, str]) -> Case:
+def case_at_paths(case: Case, paths: Mapping[str, str]) -> Case:
     """Return the case with the path of each of its files in the place of its name."""
     return replace(case, images=tuple(paths[image] for image in case.images), label=case.label and paths[case.label])
 

@@ -21,7 +21,7 @@ from segfw.core.errors import DataError, SegfwError, UsageError
 from segfw.core.support.addresses import MIRROR, address_of, cache_of, mirror_path
 from segfw.core.support.files import replace_text, writing
 from segfw.io.formats.endings import is_known
-from segfw.io.remote.arrival import arrive_as, full_address, mirrored, with_paths
+from segfw.io.remote.arrival import arrive_as, case_at_paths, full_address, mirrored
 from segfw.io.remote.system import Denied, NotThere, RemoteState, Unreachable, can_list, list_below, look_at
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Outline:
     def mirrored_cases(self, cases: Sequence[Case]) -> tuple[Case, ...]:
         """Return the cases with their paths in the cache."""
         paths = self.mirrored(file for case in cases for file in case.files)
-        return tuple(with_paths(case, paths) for case in cases)
+        return tuple(case_at_paths(case, paths) for case in cases)
 
     def _address(self, text: str) -> str:
         """Return the address that a path in the outline shows, which of http may have a query; else the text."""

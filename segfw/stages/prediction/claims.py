@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from segfw.core.support.files import remove_remains
+from segfw.core.support.files import names_of_remains, remove_remains
 from segfw.core.support.interruption import uninterrupted
 from segfw.core.support.locks import Held, Lock, hold
 from segfw.stages.prediction.outputs import PredictionCase
@@ -47,8 +47,7 @@ class CaseList:
         self._before = {case.name: _version(case.target) if overwrite else None for case in cases}
         self._waiting = deque(case for case in cases if not self._is_done(case))
         self._claims: dict[str, tuple[Claimed, ExitStack]] = {}
-        folders = {case.target.parent for case in cases}
-        self._remains = {path.name[len(".tmp-12345678-") :] for each in folders for path in each.glob(".tmp-*")}
+        self._remains = set().union(*map(names_of_remains, {case.target.parent for case in cases}))
         self._owner, self._told_of_others = "", False
         self.size = len(self._waiting)
         self.skipped = len(cases) - self.size
