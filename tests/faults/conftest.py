@@ -12,9 +12,16 @@ __all__ = ["fit", "io", "make_run", "no_drawing", "store"]
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExperimentSettings]:
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> ExperimentSettings:
     """A job that is done up to its training."""
-    with cheap():
+    with cheap():  # left before the tests: what lasts for the session would change those of other folders
         settings = settings_of(tmp_path_factory.mktemp("trained"))
         run(settings, ["fingerprint", "plan", "preprocess", "train"])
-        yield settings
+    return settings
+
+
+@pytest.fixture
+def trained(trained_once: ExperimentSettings) -> Iterator[ExperimentSettings]:
+    """The job that is done up to its training, while what costs more than trainings is left out."""
+    with cheap():
+        yield trained_once
