@@ -45,10 +45,11 @@ class Training:
 
 
 def missing(rows: Iterable[Row]) -> list[Training]:
-    """Return the trainings of `rows` that are not in the table of runs."""
+    """Return the trainings of `rows` that are not in the table of runs, the first seed of every row first."""
     done = {(line["row"], int(line["seed"]), int(line["fold"])) for line in load(RUNS)}
     every = [Training(row, seed, fold) for row in rows for seed in row.seeds for fold in row.folds]
-    return [each for each in every if (each.row.name, each.seed, each.fold) not in done]
+    left = [each for each in every if (each.row.name, each.seed, each.fold) not in done]
+    return sorted(left, key=lambda each: each.seed)
 
 
 def measure(training: Training, folders: Folders, peer: Peer | None) -> None:

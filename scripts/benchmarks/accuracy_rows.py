@@ -19,7 +19,8 @@ class Dataset:
 
     `labels`: what is scored, of the dense label maps in `references`. `voxel_mm`: the surface distance that NSD
     forgives. `share`: the planned features are divided by it. `task`: further words of segfw's command; `patch`:
-    instead of the planned one; `made`: by `accuracy_made.py`; `contiguous`: folds are runs of neighbouring slices.
+    instead of the planned one; `made`: by `accuracy_made.py`; `contiguous`: folds are runs of neighbouring slices;
+    `has_alpha`: images have an alpha channel that says nothing.
     """
 
     folder: str
@@ -32,6 +33,7 @@ class Dataset:
     patch: tuple[int, ...] | None = None
     made: bool = False
     contiguous: bool = False
+    has_alpha: bool = False
 
 
 ACDC = Dataset(
@@ -49,7 +51,7 @@ DATASETS = {
         task=(*ACDC.task, "task.labels={background: 0, RV: 1, MLV: 2, LVC: 3, ignore: 4}"),
         label_folder="labelsTr_scribble",
     ),
-    "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0),
+    "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0, has_alpha=True),
     "Membranes": Dataset("Dataset121_Membranes", "2d", (("membrane", 1),), 1.0, contiguous=True),
     "Rare": Dataset("Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True),
 }

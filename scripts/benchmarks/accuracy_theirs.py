@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, trained
 from scripts.benchmarks.accuracy_rows import DATASETS, Row
 from scripts.benchmarks.common import Peer, child, lay_out
@@ -85,12 +87,22 @@ def lay_out_raw(name: str, folders: Folders, raw: Path) -> None:
         lay_out(load_dataset(folder), None, raw)
         return
     raw.mkdir(parents=True)
-    (raw / "imagesTr").symlink_to((folder / "imagesTr").absolute())
+    if DATASETS[name].has_alpha:
+        write_opaque(folder / "imagesTr", raw / "imagesTr")
+    else:
+        (raw / "imagesTr").symlink_to((folder / "imagesTr").absolute())
     (raw / "labelsTr").symlink_to((folder / dataset.label_folder).absolute())
     description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     if dataset.label_folder != "labelsTr":
         description["labels"]["ignore"] = max(description["labels"].values()) + 1
     (raw / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+
+
+def write_opaque(images: Path, folder: Path) -> None:
+    """Write images without their alpha channel, which nnU-Net takes for a fourth channel and stumbles over."""
+    folder.mkdir()
+    for path in sorted(images.iterdir()):
+        Image.open(path).convert("RGB").save(folder / path.name)
 
 
 def write_plans(row: Row, folders: Folders, peer: Peer) -> Path:
