@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, lines_of, load
 from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, task_words, train_ours, trained
-from scripts.benchmarks.accuracy_page import CASES, CURVES, FIVE_FOLDS, RUNS, load, write_page
-from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
+from scripts.benchmarks.accuracy_page import write_page
+from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, ROWS, Row
 from scripts.benchmarks.accuracy_theirs import prepare_theirs, train_theirs
 from scripts.benchmarks.common import Peer, child, commit_and_date, machine
 from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
@@ -144,7 +145,7 @@ def append(table: Path, lines: list[dict[str, object]]) -> None:
 
 def write_five_folds() -> None:
     """Write the five-fold row of Hippocampus as a table of its own: case, fold, label, Dice."""
-    lines = [line for line in load(CASES) if line["row"] == FIVE_FOLDS]
+    lines = lines_of(CASES, FIVE_FOLDS[0].name)
     if not lines:
         return
     with (CASES.parent / "hippocampus_3d_fullres_cases.csv").open("w", newline="", encoding="utf-8") as file:

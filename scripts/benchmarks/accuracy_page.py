@@ -1,20 +1,18 @@
 """The tables of docs/accuracy.md and the README, computed from committed figures of single cases; none is typed in."""
 
-import csv
 import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from scripts.benchmarks.accuracy_attribution import attribution, factors, horizons, mirrored
+from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_plots import draw_curves
-from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, Row
+from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 from segfw.core.scoring.comparison import holm
 
-RESULTS = Path(__file__).parent / "results"
-CASES, RUNS, CURVES = (RESULTS / f"accuracy_{name}.csv" for name in ("cases", "runs", "curves"))
-FIVE_FOLDS = "hippocampus_five_folds"
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "docs" / "accuracy.md", ROOT / "README.md")
 PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
@@ -24,32 +22,6 @@ PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
     ("nnU-Net 2d + 3d_fullres (Isensee et al. 2018)", "0.8978", "0.8809"),
 )
 BEGIN, END = "<!-- computed: {} -->", "<!-- end -->"
-Line = dict[str, str]
-
-
-def load(table: Path) -> list[Line]:
-    """Return the lines of a table; none without a file."""
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def mean(lines: Iterable[Line], column: str) -> float | None:
-    """Return the mean of a column over the lines where it is defined; None where it never is."""
-    values = [float(line[column]) for line in lines if line.get(column)]
-    return statistics.fmean(values) if values else None
-
-
-def shown(value: float | None, digits: int = 4) -> str:
-    """Return a number as tables show it."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def missed(lines: Iterable[Line]) -> int:
@@ -59,8 +31,8 @@ def missed(lines: Iterable[Line]) -> int:
 
 def five_folds(row: Row) -> str:
     """Return the table of a row by folds, beside what others have published."""
-    cases = [line for line in load(CASES) if line["row"] == row.name]
-    runs = [line for line in load(RUNS) if line["row"] == row.name]
+    cases = lines_of(CASES, row.name)
+    runs = lines_of(RUNS, row.name)
     labels = [name for name, _ in DATASETS[row.dataset].labels]
     rows = []
     for fold in sorted({line["fold"] for line in cases}):
@@ -78,10 +50,10 @@ def summary() -> str:
     """Return the README's table: five folds of Hippocampus, ours and what others have published."""
     labels = [name for name, _ in DATASETS["Hippocampus"].labels]
     rows = []
-    for row in ROWS:
-        cases = [line for line in load(CASES) if line["row"] == row.name]
-        runs = [line for line in load(RUNS) if line["row"] == row.name]
-        if len(row.folds) < 2 or len(runs) < len(row.folds):
+    for row in FIVE_FOLDS:
+        cases = lines_of(CASES, row.name)
+        runs = lines_of(RUNS, row.name)
+        if len(runs) < len(row.folds):
             continue
         hours = sum(int(run["processor_seconds"]) for run in runs) / 3600
         what = f"segfw {row.trained}, `experiment={row.recipe}`, {row.iterations:,} iterations of batch {row.batch}"
@@ -102,7 +74,7 @@ def _scores(lines: Sequence[Line], labels: Sequence[str]) -> list[str]:
 def budgets() -> str:
     """Return the table of equal budgets: a line per dataset, program and recipe."""
     cases, runs, rows = load(CASES), load(RUNS), []
-    for row in ROWS:
+    for row in PAIRS:
         mine = [line for line in runs if line["row"] == row.name]
         if not mine:
             continue
@@ -158,16 +130,6 @@ def differences(recipe: str) -> str:
     return table(["dataset", "patients", "seeds", "segfw - nnU-Net", "95 % bounds", "p, Holm"], rows)
 
 
-def attribution(name: str) -> str:
-    """Return {program} x {recipe} of one dataset: mean Dice over cases, labels and seeds."""
-    rows = []
-    for program in ("nnunet", "segfw"):
-        names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
-        dice = [mean((line for line in load(CASES) if line["row"] == wanted), "dice") for wanted in names]
-        rows.append([program, *map(shown, dice)])
-    return table([name, "published recipe", "fast recipe"], rows)
-
-
 def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     """Return a page with what each part makes between its marks, for those that it has."""
     for name, make in parts.items():
@@ -180,15 +142,17 @@ def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 
 def tables() -> dict[str, Callable[[], str]]:
     """Return what makes each table, by the name in its mark."""
-    named = {row.name: row for row in ROWS}
     return {
         "summary": summary,
-        "five folds": lambda: five_folds(named[FIVE_FOLDS]),
-        "five folds 2d": lambda: five_folds(named["hippocampus_five_folds_2d"]),
+        "five folds": lambda: five_folds(FIVE_FOLDS[0]),
+        "five folds 2d": lambda: five_folds(FIVE_FOLDS[1]),
         "budgets": budgets,
         "differences fast": lambda: differences("fast"),
         "differences published": lambda: differences("published"),
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
+        "factors": factors,
+        "mirrored": mirrored,
+        "horizons": lambda: f"{horizons('Hippocampus')}\n\n{horizons('ACDC')}",
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from scripts.benchmarks.accuracy_rows import ROWS, SHORT
+from scripts.benchmarks.accuracy_rows import PAIRS
 
 COLORS = {"segfw": "tab:blue", "nnunet": "tab:orange"}
 LINES = {"fast": "-", "published": "--"}
@@ -16,8 +16,8 @@ def draw_curves(curves: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str,
     """Draw the patch Dice of all equal-budget trainings; thin lines are single seeds."""
     done = {(run["row"], run["seed"], run["fold"]) for run in runs}
     folder.mkdir(exist_ok=True)
-    for dataset in dict.fromkeys(row.dataset for row in ROWS):
-        rows = [row for row in ROWS if row.dataset == dataset and row.iterations == SHORT]
+    for dataset in dict.fromkeys(row.dataset for row in PAIRS):
+        rows = [row for row in PAIRS if row.dataset == dataset]
         lines: dict[tuple[str, str, str], list[Mapping[str, str]]] = defaultdict(list)
         for point in curves:
             for row in rows:

@@ -105,16 +105,27 @@ def _pairs(dataset: str, seeds: Sequence[int]) -> list[Row]:
     ]
 
 
+def _horizons(dataset: str, program: Program, recipe: Recipe, budgets: Sequence[int]) -> list[Row]:
+    """Return one recipe over budgets of `budgets` iterations."""
+    return [Row(f"{dataset.lower()}_{program}_{recipe}_{n}", dataset, program, recipe, n) for n in budgets]
+
+
 ALL_FOLDS = (0, 1, 2, 3, 4)
 LONG = 3000
-ROWS = [
+ADAMW = (
+    *("optimizer=adamw", "optimizer.lr=0.003", "optimizer.weight_decay=0.01"),
+    *("schedule=one_cycle", "schedule.warmup=0.15", "schedule.interval=step"),
+)
+FACTORS = {
+    "adamw": ("AdamW over one cycle instead of SGD with polynomial decay", ADAMW),
+    "light": ("light augmentation instead of the published one", ("augmentation=light",)),
+    "batch_dice": ("Dice over the batch", ("loss.batch_dice=true",)),
+    "float32": ("float32 instead of bfloat16", ("trainer.precision=32-true",)),
+}
+"""Single changes of the published recipe, {name: (what changes, words)}; the first three together are `fast`."""
+
+FIVE_FOLDS = [
     Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, run="five_folds"),
-    *_pairs("Hippocampus", (0, 1, 2)),
-    *_pairs("ACDC", (0, 1, 2)),
-    *_pairs("ACDC_scribbles", (0,)),
-    *_pairs("Nuclei", (0,)),
-    *_pairs("Rare", (0,)),
-    *_pairs("Membranes", (0,)),
     Row(
         *("hippocampus_five_folds_2d", "Hippocampus", "segfw", "fast", LONG),
         folds=ALL_FOLDS,
@@ -123,3 +134,28 @@ ROWS = [
         run="five_folds",
     ),
 ]
+PAIRS = [
+    *_pairs("Hippocampus", (0, 1, 2)),
+    *_pairs("ACDC", (0, 1, 2)),
+    *_pairs("ACDC_scribbles", (0,)),
+    *_pairs("Nuclei", (0,)),
+    *_pairs("Rare", (0,)),
+    *_pairs("Membranes", (0,)),
+]
+SINGLE_FACTORS = [
+    Row(f"{dataset.lower()}_published_{name}", dataset, "segfw", "published", words=words)
+    for dataset in ("Hippocampus", "ACDC")
+    for name, (_, words) in FACTORS.items()
+]
+MIRRORED = Row(
+    "hippocampus_fast_mirrored", "Hippocampus", "segfw", "fast", LONG, words=("augmentation.mirror_axes=auto",)
+)
+HORIZONS = [
+    *_horizons("Hippocampus", "segfw", "fast", (150, 300, 1200)),
+    *_horizons("Hippocampus", "segfw", "published", (1200, LONG)),
+    *_horizons("Hippocampus", "nnunet", "published", (LONG,)),
+    *_horizons("ACDC", "segfw", "fast", (150, 300, 1200, LONG)),
+    *_horizons("ACDC", "segfw", "published", (1200, LONG)),
+    *_horizons("ACDC", "nnunet", "published", (LONG,)),
+]
+ROWS = [*FIVE_FOLDS, *PAIRS, *SINGLE_FACTORS, MIRRORED, *HORIZONS]

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.benchmarks import accuracy, accuracy_page
+from scripts.benchmarks import accuracy, accuracy_attribution, accuracy_figures, accuracy_page
 from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, write_contiguous_folds
-from scripts.benchmarks.accuracy_rows import DATASETS, ROWS, SHORT
+from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, ROWS, SHORT
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
+from tests.test_configs import composed
 
 
 def test_differences_are_paired_by_patient_and_seed() -> None:
@@ -69,27 +70,27 @@ def test_a_curve_adds_up_the_seconds_of_epochs(tmp_path: Path) -> None:
 @pytest.fixture
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CASES", "RUNS"):
-        for module in (accuracy, accuracy_page):
-            monkeypatch.setattr(module, name, tmp_path / f"{name}.csv")
+        for module in (accuracy, accuracy_attribution, accuracy_figures, accuracy_page):
+            monkeypatch.setattr(module, name, tmp_path / f"{name}.csv", raising=False)
     return tmp_path
 
 
 def test_tables_are_computed_from_single_cases(tables: Path) -> None:
-    key = {"row": accuracy_page.FIVE_FOLDS, "seed": 0}
+    key = {"row": FIVE_FOLDS[0].name, "seed": 0}
     for fold, (case, dice) in enumerate([("hippocampus_001", 0.9), ("hippocampus_003", 0.8)]):
         line = {**key, "fold": fold, "case": case, "n_ref": 5, "hd95_mm": 1.0, "nsd": 0.5}
         both = [{**line, "label": "Anterior", "n_pred": 5, "dice": dice}]
         both.append({**line, "label": "Posterior", "n_pred": 0 if fold else 5, "dice": dice - 0.1})
         accuracy.append(accuracy_page.CASES, both)
         accuracy.append(accuracy_page.RUNS, [{**key, "fold": fold, "seconds": 60, "processor_seconds": 50}])
-    row = next(row for row in ROWS if row.name == accuracy_page.FIVE_FOLDS)
+    row = FIVE_FOLDS[0]
     lines = accuracy_page.five_folds(row).splitlines()
     assert lines[2] == "| fold 0 | 0.9000 | 0.8000 | 0.8500 | 1.00 | 0.5000 | 0 | 60 | 50 |"
     assert lines[4] == "| **all 2 cases** | 0.8500 | 0.7500 | 0.8000 | 1.00 | 0.5000 | 1 | 120 | 100 |"
 
 
 def test_a_training_in_the_table_is_not_made_again(tables: Path) -> None:
-    row = next(row for row in ROWS if row.name == accuracy_page.FIVE_FOLDS)
+    row = FIVE_FOLDS[0]
     accuracy.append(accuracy_page.RUNS, [{"row": row.name, "seed": 0, "fold": 3}])
     assert [each.fold for each in accuracy.missing([row])] == [0, 1, 2, 4]
 
@@ -100,6 +101,22 @@ def test_what_is_not_defined_is_left_empty() -> None:
     assert (told["dice"], told["hd95_mm"], told["nsd"], told["lesion_f1"]) == (0.5, "", "", "")
 
 
+def test_the_first_three_changes_of_the_published_recipe_are_the_fast_one() -> None:
+    words = [word for name in ("adamw", "light", "batch_dice") for word in FACTORS[name][1]]
+    changed, fast = (composed("experiment", "task.name=Mine", *given) for given in (words, ["experiment=fast"]))
+    for group in ("optimizer", "schedule", "augmentation", "loss"):
+        assert getattr(changed, group) == getattr(fast, group)
+
+
+def test_a_recipe_has_come_near_its_longest_training_where_it_first_lacks_half_a_point(tables: Path) -> None:
+    for budget, dice in ((150, 0.5), (300, 0.792), (1200, 0.796), (3000, 0.8)):
+        (row,) = (row for row in HORIZONS if row.name == f"acdc_segfw_fast_{budget}")
+        key = {"row": row.name, "seed": 0, "fold": 0}
+        accuracy.append(accuracy.CASES, [{**key, "case": "a", "label": "RV", "dice": dice}])
+    first = accuracy_attribution.horizons("ACDC").splitlines()[2]
+    assert first == "| segfw, fast | 0.5000 | 0.7920 | - | 0.7960 | 0.8000 | 1,200 |"
+
+
 @pytest.mark.parametrize("page", accuracy_page.PAGES, ids=lambda page: page.name)
 def test_pages_hold_what_is_computed(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -108,6 +125,6 @@ def test_pages_hold_what_is_computed(page: Path) -> None:
 
 
 def test_the_table_of_five_folds_has_every_case_once() -> None:
-    lines = accuracy_page.load(accuracy_page.CASES.parent / "hippocampus_3d_fullres_cases.csv")
+    lines = accuracy_figures.load(accuracy_figures.RESULTS / "hippocampus_3d_fullres_cases.csv")
     assert len(lines) == len({(line["case"], line["label"]) for line in lines}) == 520
     assert {line["fold"] for line in lines} == set("01234")
