@@ -1,0 +1,65 @@
+"""What makes the difference: the program, the recipe, one change of it, the number of iterations."""
+
+from scripts.benchmarks.accuracy_figures import CASES, dice_of, lines_of, mean, shown, table
+from scripts.benchmarks.accuracy_rows import FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS
+
+NEAR = 0.005
+"""A recipe has come as far as its longest training when its mean Dice is at most so much lower."""
+FIRST = {"seed": "0", "fold": "0"}
+
+
+def attribution(name: str) -> str:
+    """Return {program} x {recipe} of one dataset: mean Dice over cases, labels and seeds."""
+    rows = []
+    for program in ("nnunet", "segfw"):
+        names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
+        rows.append([program, *(shown(dice_of(wanted)) for wanted in names)])
+    return table([name, "published recipe", "fast recipe"], rows)
+
+
+def factors() -> str:
+    """Return the table of single changes of the published recipe: mean Dice of fold 0 with seed 0."""
+    datasets = ("Hippocampus", "ACDC")
+    base = [dice_of(f"{name.lower()}_segfw_published", **FIRST) for name in datasets]
+    rows = [["the published recipe", *map(shown, base)]]
+    for factor, (told, _) in FACTORS.items():
+        changed = [dice_of(f"{name.lower()}_published_{factor}") for name in datasets]
+        rows.append([told, *(_beside(new, old) for new, old in zip(changed, base, strict=True))])
+    fast = [dice_of(f"{name.lower()}_segfw_fast", **FIRST) for name in datasets]
+    rows.append(["the first three: `fast`", *(_beside(new, old) for new, old in zip(fast, base, strict=True))])
+    return table(["", *datasets], rows)
+
+
+def mirrored() -> str:
+    """Return what mirroring in training and prediction adds, on fold 0 of Hippocampus."""
+    rows = []
+    for told, name in (("without", FIVE_FOLDS[0].name), ("with mirroring", MIRRORED.name)):
+        labels = [dice_of(name, **FIRST, label=label) for label in ("Anterior", "Posterior")]
+        surface = mean(lines_of(CASES, name, **FIRST), "hd95_mm")
+        rows.append([told, *map(shown, labels), shown(surface, 2)])
+    return table(["fold 0", "Dice Anterior", "Dice Posterior", "HD95 mm"], rows)
+
+
+def horizons(name: str) -> str:
+    """Return mean Dice of fold 0, seed 0 by budget, and the least budget that comes near each recipe's longest."""
+    every = [row for row in (*HORIZONS, *PAIRS, *FIVE_FOLDS) if row.dataset == name and row.configuration is None]
+    budgets = sorted({row.iterations for row in every})
+    rows = []
+    for program, recipe in (("segfw", "fast"), ("segfw", "published"), ("nnunet", "published")):
+        mine = {row.iterations: row for row in every if (row.program, row.recipe) == (program, recipe)}
+        dice = {n: dice_of(row.name, **FIRST) for n, row in mine.items()}
+        known = {n: value for n, value in dice.items() if value is not None}
+        rows.append([f"{program}, {recipe}", *(shown(dice.get(n)) for n in budgets), _near(known)])
+    head = [name, *(f"{n:,}" for n in budgets), "within 0.5 points of its longest after"]
+    return table(head, rows)
+
+
+def _near(dice: dict[int, float]) -> str:
+    if not dice:
+        return "-"
+    longest = dice[max(dice)]
+    return f"{min(n for n, value in dice.items() if value >= longest - NEAR):,}"
+
+
+def _beside(new: float | None, old: float | None) -> str:
+    return shown(new) if new is None or old is None else f"{new:.4f} ({new - old:+.4f})"
