@@ -1,7 +1,7 @@
 """What makes the difference: the program, the recipe, one change of it, the number of iterations."""
 
-from scripts.benchmarks.accuracy_figures import CASES, dice_of, lines_of, mean, shown, table
-from scripts.benchmarks.accuracy_rows import FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS
+from scripts.benchmarks.accuracy_figures import CASES, RESULTS, dice_of, lines_of, load, mean, shown, table
+from scripts.benchmarks.accuracy_rows import FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS, SEEN
 
 NEAR = 0.005
 """A recipe has come as far as its longest training when its mean Dice is at most so much lower."""
@@ -52,6 +52,24 @@ def horizons(name: str) -> str:
         rows.append([f"{program}, {recipe}", *(shown(dice.get(n)) for n in budgets), _near(known)])
     head = [name, *(f"{n:,}" for n in budgets), "within 0.5 points of its longest after"]
     return table(head, rows)
+
+
+def seen() -> str:
+    """Return what differs, dataset by dataset, where fingerprint and plan see the training cases of a fold alone."""
+    lines = load(RESULTS / "seen_cases.csv")
+    rows = []
+    for name in dict.fromkeys(line["dataset"] for line in lines):
+        mine = [line for line in lines if line["dataset"] == name]
+        differing = sorted({value for line in mine for value in line["differs"].split()})
+        most = max(float(line["mean_intensity_differs_by"]) for line in mine)
+        rows.append([name, ", ".join(f"`{value}`" for value in differing) or "nothing", f"{most:.1%}"])
+    return table(["dataset", "of the plan differs in any of five folds", "mean foreground intensity, at most"], rows)
+
+
+def seen_dice() -> str:
+    """Return the Dice of fold 0 where the plan's intensity statistics are of all cases, and of the training cases."""
+    rows = [[told, shown(dice_of(row.name))] for told, row in zip(("all cases", "training cases"), SEEN, strict=True)]
+    return table(["Rare as CT, statistics of", "Dice"], rows)
 
 
 def _near(dice: dict[int, float]) -> str:

@@ -12,7 +12,10 @@ import yaml
 from scripts.benchmarks.accuracy_made import write_rare
 from scripts.benchmarks.accuracy_rows import DATASETS, Dataset, Row
 from scripts.benchmarks.common import child, listed
+from segfw import make_fingerprint, make_plan
+from segfw.core.cases import dataset
 from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.plan_yaml import plan_to_yaml
 from segfw.core.support.conversion import from_plain
 
 SLICES_PER_FOLD = 6
@@ -95,6 +98,25 @@ def plan_of(name: str, folders: Folders) -> Plan:
     return from_plain(Plan, yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
+def plan_of_training(name: str, fold: int, folders: Folders) -> Path:
+    """Return the plan that segfw makes of the training cases of a fold alone; make it where it is missing."""
+    path = folders.work / "plans_of_training" / f"{name}_fold_{fold}.yaml"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        plan_of(name, folders)
+        seen = training_cases(name, fold, folders)
+        path.write_text(plan_to_yaml(make_plan(seen, make_fingerprint(seen, scratch=folders.work))), encoding="utf-8")
+    return path
+
+
+def training_cases(name: str, fold: int, folders: Folders) -> dataset.Dataset:
+    """Return a dataset's training cases of a fold as a dataset of their own, that has no others."""
+    about = yaml.safe_load((folders.outputs(name) / "dataset.yaml").read_text(encoding="utf-8"))
+    whole = from_plain(dataset.Dataset, about["dataset"])
+    names = json.loads((folders.outputs(name) / "splits.json").read_text(encoding="utf-8"))[fold]["train"]
+    return replace(whole, cases=tuple(each for each in whole.cases if each.name in names), num_training=len(names))
+
+
 def words_of(row: Row, seed: int, fold: int, folders: Folders) -> list[str]:
     """Return segfw's command line for one training."""
     recipe = ["experiment=fast"] if row.recipe == "fast" else ["experiment=published", "augmentation.mirror_axes=[]"]
@@ -106,6 +128,7 @@ def words_of(row: Row, seed: int, fold: int, folders: Folders) -> list[str]:
         *([listed("plan.patch_size", list(configuration.patch_size))] if DATASETS[row.dataset].patch else []),
         *(f"trainer.max_epochs={row.epochs}", f"trainer.limit_train_batches={row.iterations_per_epoch}"),
         *("trainer.limit_val_batches=3", "trainer.threads=1", *row.words),
+        *([f"planner.plan_file={plan_of_training(row.dataset, fold, folders)}"] if row.plan_of == "training" else []),
     ]
 
 

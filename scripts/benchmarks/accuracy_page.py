@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.accuracy_attribution import attribution, factors, horizons, mirrored
+from scripts.benchmarks.accuracy_attribution import attribution, factors, horizons, mirrored, seen, seen_dice
 from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
@@ -152,6 +152,8 @@ def tables() -> dict[str, Callable[[], str]]:
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
         "factors": factors,
         "mirrored": mirrored,
+        "seen": seen,
+        "seen dice": seen_dice,
         "horizons": lambda: f"{horizons('Hippocampus')}\n\n{horizons('ACDC')}",
     }
 

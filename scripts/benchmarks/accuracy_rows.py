@@ -55,6 +55,8 @@ DATASETS = {
     "Membranes": Dataset("Dataset121_Membranes", "2d", (("membrane", 1),), 1.0, contiguous=True),
     "Rare": Dataset("Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True),
 }
+DATASETS["Rare_CT"] = replace(DATASETS["Rare"], task=("task.channels=[CT]",))
+"""The same images as if they were CT, where the plan's intensity statistics normalize every image."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Row:
 
     A small batch, a share of the planned features, no mirroring in training or prediction. `configuration`: other than
     the dataset's; `words`: further words of segfw's command; `run`: what segfw's `name=` is, so that configurations can
-    be ensembled; else the row's name.
+    be ensembled; else the row's name; `plan_of`: the cases that fingerprint and plan see.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Row:
     configuration: str | None = None
     words: tuple[str, ...] = ()
     run: str | None = None
+    plan_of: Literal["all", "training"] = "all"
 
     @property
     def trained(self) -> str:
@@ -158,4 +161,8 @@ HORIZONS = [
     *_horizons("ACDC", "segfw", "published", (1200, LONG)),
     *_horizons("ACDC", "nnunet", "published", (LONG,)),
 ]
-ROWS = [*FIVE_FOLDS, *PAIRS, *SINGLE_FACTORS, MIRRORED, *HORIZONS]
+SEEN = [
+    Row("rare_ct_plan_of_all", "Rare_CT", "segfw", "fast"),
+    Row("rare_ct_plan_of_training", "Rare_CT", "segfw", "fast", plan_of="training"),
+]
+ROWS = [*FIVE_FOLDS, *PAIRS, *SINGLE_FACTORS, MIRRORED, *HORIZONS, *SEEN]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from scripts.benchmarks import accuracy, accuracy_attribution, accuracy_figures, accuracy_page
 from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
-from scripts.benchmarks.accuracy_ours import Folders, curve, write_contiguous_folds
+from scripts.benchmarks.accuracy_ours import Folders, curve, training_cases, write_contiguous_folds
 from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, ROWS, SHORT
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 from tests.test_configs import composed
@@ -115,6 +116,20 @@ def test_a_recipe_has_come_near_its_longest_training_where_it_first_lacks_half_a
         accuracy.append(accuracy.CASES, [{**key, "case": "a", "label": "RV", "dice": dice}])
     first = accuracy_attribution.horizons("ACDC").splitlines()[2]
     assert first == "| segfw, fast | 0.5000 | 0.7920 | - | 0.7960 | 0.8000 | 1,200 |"
+
+
+def test_a_plan_of_training_cases_has_seen_no_other(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs" / "Rare"
+    (outputs / "plans").mkdir(parents=True)
+    (outputs / "plans" / "default.yaml").touch()  # it is there; what it says plays no part
+    cases = [
+        {"name": name, "images": [f"{name}.nii.gz"], "label": f"{name}_label.nii.gz", "table": {}} for name in "abc"
+    ]
+    about = {"name": "Rare", "channel_names": ["MRI"], "labels": {"values": {"background": 0, "lesion": 1}}}
+    (outputs / "dataset.yaml").write_text(yaml.safe_dump({"dataset": {**about, "num_training": 3, "cases": cases}}))
+    (outputs / "splits.json").write_text(json.dumps([{"train": ["a", "b"], "val": ["c"]}]))
+    seen = training_cases("Rare", 0, Folders(tmp_path, tmp_path))
+    assert ([each.name for each in seen.cases], seen.num_training) == (["a", "b"], 2)
 
 
 @pytest.mark.parametrize("page", accuracy_page.PAGES, ids=lambda page: page.name)
