@@ -17,9 +17,9 @@ EVERY_STRONG = AugmentationSettings(**dict.fromkeys((f"{name}_probability" for n
 
 
 @functools.cache
-def draw_many(settings: AugmentationSettings, batch: int = 4000, channels: int = 2) -> AugmentationDraw:
-    augmentation = Augmentation(settings, (0, 1, 2))
-    return augmentation.draw(sample_generators(0, "test", 0, range(batch)), channels, 3)
+def draw_many(settings: AugmentationSettings) -> AugmentationDraw:
+    """Draw for 4,000 volumes of two channels."""
+    return Augmentation(settings, (0, 1, 2)).draw(sample_generators(0, "test", 0, range(4000)), 2, 3)
 
 
 @pytest.mark.parametrize(

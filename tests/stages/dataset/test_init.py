@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+import segfw.__main__ as program
 from segfw.core.cases.dataset import Case
 from segfw.core.settings.schema import TaskSettings
 from segfw.io.datasets.layouts import read_dataset
@@ -202,6 +203,14 @@ def test_the_next_command_finds_another_folder(capsys):
     two_folders()
     _, shown = run(capsys, config_dir="my configs", name="My set")
     assert shown.endswith("python -m segfw verify --config-dir 'my configs' '+task=My set'\n")
+
+
+def test_help_lists_every_key(capsys):
+    assert program.main(["init", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: python -m segfw init images=DIR labels=DIR name=Mine modality=CT" in shown
+    for key in ("images", "labels", "name", "modality", "config_dir", "overwrite", "workers"):
+        assert re.search(rf"^{key}: .* # \w", shown, re.MULTILINE)
 
 
 def segfw(*words):

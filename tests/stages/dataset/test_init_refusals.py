@@ -124,11 +124,3 @@ def test_an_unknown_modality_names_the_nearest(capsys):
 def test_wrong_command_lines_end_with_2(capsys, words, message):
     assert program.main(["init", *words]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_help_lists_every_key(capsys):
-    assert program.main(["init", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "usage: python -m segfw init images=DIR labels=DIR name=Mine modality=CT" in shown
-    for key in ("images", "labels", "name", "modality", "config_dir", "overwrite", "workers"):
-        assert re.search(rf"^{key}: .* # \w", shown, re.MULTILINE)
