@@ -35,6 +35,12 @@ def _forget_commands():
 
 
 @pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """Let `tmp_path` be the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def one_thread():
     """Let PyTorch compute on a single thread, so that a batch goes through a network in one piece."""
     before = torch.get_num_threads()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_pipeline import TINY, run_folder
+from tests.demo_job import TINY, run_folder
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from segfw.__main__ import main
-from tests.test_pipeline import TINY
+from tests.demo_job import TINY
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,7 @@
-"""A trained-model folder as nnU-Net v2 writes it, with tiny networks."""
+"""A trained-model folder as nnU-Net v2 writes it, with tiny networks; what tests do to it, and how they read it."""
 
 import json
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import IntensityStatistics, Plan
+from segfw.interop.model_files import open_files
 from segfw.interop.nnunet import plans_to_json
+from segfw.interop.nnunet_folder import Choice
+from segfw.interop.nnunet_model import read_model
 from segfw.interop.nnunet_weights import weights_to_nnunet
 from segfw.nn.build import build_network, initialize
 from tests.nn.configurations import make_configuration
@@ -79,3 +83,31 @@ def write_model(root, configuration="3d_fullres", folds=(0,), trainer="nnUNetTra
     (folder / "plans.json").write_text(json.dumps(plans()))
     (folder / "dataset.json").write_text(json.dumps(DATASET))
     return folder
+
+
+def edit(path, change):
+    """Let `change` alter what a JSON file holds."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def zipped(root, target):
+    """Pack everything below `root` by its name there, as nnU-Net's export does."""
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(root).as_posix())
+    return target
+
+
+def read(source, *configurations, checkpoint="final", folds=None):
+    """Read a folder or zip as a model of ours."""
+    return read_model(open_files(source), Choice(configurations or None, checkpoint, folds))
+
+
+def assert_weights(member, seed):
+    """Assert that a member has the weights that `seed` drew."""
+    wanted = tiny_weights(member.configuration, seed)
+    assert list(member.weights) == list(wanted)
+    assert all(torch.equal(member.weights[name], wanted[name]) for name in wanted)

@@ -1,51 +1,19 @@
-"""Trained models of nnU-Net, in folders and zips, become ours or are refused with the reason."""
+"""Trained models of nnU-Net become ours or are refused with the reason."""
 
 import json
-import shutil
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from segfw.core.errors import ArtefactError, DataError, UsageError
+from segfw.core.errors import ArtefactError, DataError
 from segfw.core.scoring.postprocessing import Step
 from segfw.core.support.files import sha256
 from segfw.core.types import Volume
 from segfw.core.version import __version__
 from segfw.inference.bundle import save_bundle
 from segfw.inference.predictor import CasePredictor
-from segfw.interop.model_files import open_files
-from segfw.interop.nnunet_folder import Choice
-from segfw.interop.nnunet_model import read_model
-from tests.interop.nnunet_files import checkpoint, tiny_plan, tiny_weights, write_model
-
-DATASET = "Dataset900_Tiny"
-
-
-def read(source, *configurations, checkpoint="final", folds=None):
-    return read_model(open_files(source), Choice(configurations or None, checkpoint, folds))
-
-
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def zipped(root, target, compression=zipfile.ZIP_DEFLATED):
-    """Pack everything below `root` by its name there, as nnU-Net's export does."""
-    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    with zipfile.ZipFile(target, "w", compression) as archive:
-        for path in paths:
-            archive.write(path, path.relative_to(root).as_posix())
-    return target
-
-
-def assert_weights(member, seed):
-    wanted = tiny_weights(member.configuration, seed)
-    assert list(member.weights) == list(wanted)
-    assert all(torch.equal(member.weights[name], wanted[name]) for name in wanted)
+from tests.interop.nnunet_files import assert_weights, checkpoint, edit, read, tiny_plan, write_model, zipped
 
 
 def test_a_folder_of_two_folds(tmp_path):
@@ -78,37 +46,6 @@ def test_an_imported_model_predicts(tmp_path):
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3])
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_model_is_found_below_the_source(tmp_path, depth, packed):
-    inner = write_model(tmp_path / "root" / "nnUNet_results" / DATASET)
-    source = (inner, *inner.parents)[depth]
-    if packed:
-        source = zipped(source, tmp_path / "export.zip")
-    assert_weights(read(source).bundle.members[0], 0)
-
-
-def test_a_configuration_is_chosen_among_several(tmp_path):
-    root = tmp_path / DATASET
-    write_model(root)
-    write_model(root, "2d")
-    write_model(root, trainer="nnUNetTrainer_5epochs")
-    (root / "ensembles" / "ensemble___a___b").mkdir(parents=True)
-    (root / "ensembles" / "ensemble___a___b" / "plans.json").write_text("{}")
-    with pytest.raises(
-        UsageError, match=r"several trained models, .*'nnUNetTrainer__nnUNetPlans__2d', .*configuration=NAME"
-    ):
-        read(tmp_path)
-    with pytest.raises(UsageError, match="source holds several models '3d_fullres'"):
-        read(tmp_path, "3d_fullres")
-    with pytest.raises(UsageError, match="source holds no model '3d_lowres'; it has"):
-        read(zipped(tmp_path, tmp_path / "all.zip"), "3d_lowres")
-    assert [m.configuration for m in read(tmp_path, "2d").bundle.members] == ["2d"]
-    chosen = read(tmp_path, "nnUNetTrainer_5epochs__nnUNetPlans__3d_fullres")
-    assert chosen.bundle.provenance.settings["trainer"] == "nnUNetTrainer_5epochs"
-    assert "trained by nnUNetTrainer_5epochs, whose weights fit" in chosen.notes[0]
-
-
 def test_several_configurations_become_one_model(tmp_path):
     write_model(tmp_path)
     write_model(tmp_path, "2d")
@@ -129,33 +66,11 @@ def test_configurations_that_do_not_belong_together_are_refused(tmp_path):
         read(tmp_path, "2d", "3d_fullres")
 
 
-def test_the_fold_of_all_cases_is_taken_alone_or_on_request(tmp_path):
-    folder = write_model(tmp_path, folds=(1, "all"))
-    imported = read(folder)
-    assert [m.fold for m in imported.bundle.members] == [1]
-    assert "fold_all is left out, as in nnU-Net's own prediction; folds=full" in imported.notes[0]
-    assert [m.fold for m in read(folder, folds=("full", 1)).bundle.members] == ["full", 1]
-    shutil.rmtree(folder / "fold_1")
-    assert [m.fold for m in read(folder).bundle.members] == ["full"]
-    with pytest.raises(ArtefactError, match=r"no checkpoint_final\.pth of the folds \[2\]; it has those of \['full'\]"):
-        read(folder, folds=(2,))
-
-
-def test_a_folder_that_is_no_folds_is_called_so(tmp_path):
-    folder = write_model(tmp_path, folds=(0,))
-    shutil.copytree(folder / "fold_0", folder / "fold_copy")
-    assert read(folder).notes == ("fold_copy is left out: folds are called fold_ and a number, or fold_all",)
-
-
-def test_another_checkpoint_is_taken_on_request(tmp_path):
-    folder = write_model(tmp_path, folds=(0, 1), name="best")
-    with pytest.raises(ArtefactError, match=r"no fold_\*/checkpoint_final\.pth; there are \['checkpoint_best\.pth'\]"):
+def test_folds_of_different_configurations_are_refused(tmp_path):
+    folder = write_model(tmp_path, folds=(0, 1))
+    torch.save(checkpoint("2d"), folder / "fold_1" / "checkpoint_final.pth")
+    with pytest.raises(ArtefactError, match=r"mixes checkpoints of \['2d', '3d_fullres'\], one is allowed"):
         read(folder)
-    torch.save(checkpoint(), folder / "fold_0" / "checkpoint_final.pth")
-    imported = read(folder)
-    assert [m.fold for m in imported.bundle.members] == [0]
-    assert imported.notes == ("fold_1 has no checkpoint_final.pth and is left out",)
-    assert len(read(folder, checkpoint="best").bundle.members) == 2
 
 
 def test_the_validation_of_the_folds_comes_along(tmp_path):
@@ -247,6 +162,35 @@ def test_folds_mirrored_otherwise_follow_the_first(tmp_path):
     assert "mirrored along different axes" in imported.notes[0]
 
 
+def test_the_card_says_what_the_files_state_and_nothing_else(tmp_path):
+    folder = write_model(tmp_path)
+    stated = {"numTraining": 260, "licence": "CC-BY-SA 4.0", "reference": "https://a.org/b/c"}
+    edit(folder / "dataset.json", lambda content: content.update(stated))
+    cases = [{"metrics": {"1": {"Dice": dice}, "2": {"Dice": 0.5}}} for dice in (0.25, 0.75)]
+    (folder / "fold_0/validation/summary.json").write_text(json.dumps({"metric_per_case": cases}))
+    save_bundle(tmp_path / "ours", read(folder).bundle)
+    card = (tmp_path / "ours/README.md").read_text()
+    for line in (
+        "- Cases: 260",
+        "- Licence: CC-BY-SA 4.0",
+        "- Reference: https://a.org/b/c",
+        "- Trained by: nnU-Net v2, with versions not stated",
+        "- Code: not stated",
+        "| dice/a | 0.5000 |",
+    ):
+        assert f"\n{line}\n" in card
+    assert "Validated on 2 of 260 cases, those that the folds 0 left out" in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(("key", "name"), [("license", "licence"), ("reference", "reference")])
+def test_a_path_in_the_description_is_refused(tmp_path, key, name):
+    folder = write_model(tmp_path)
+    edit(folder / "dataset.json", lambda content: content.update({key: "see /home/lee/README"}))
+    with pytest.raises(DataError, match=f"dataset's {name} holds a path of this machine.*'/home/lee/README'"):
+        read(folder)
+
+
 def change_checkpoint(**changes):
     return lambda folder: torch.save(checkpoint(**changes), folder / "fold_0" / "checkpoint_final.pth")
 
@@ -331,59 +275,3 @@ def test_what_has_no_equivalent_is_refused_by_name(tmp_path, change, error, mess
         read(source)
     assert str(source) in str(caught.value)
     assert "segfw-" not in str(caught.value)
-
-
-def test_folds_of_different_configurations_are_refused(tmp_path):
-    folder = write_model(tmp_path, folds=(0, 1))
-    torch.save(checkpoint("2d"), folder / "fold_1" / "checkpoint_final.pth")
-    with pytest.raises(ArtefactError, match=r"mixes checkpoints of \['2d', '3d_fullres'\], one is allowed"):
-        read(folder)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["model.yaml"], "it is a model of segfw, which predict takes as it is"),
-        (["main/model.yaml"], "it is a model of segfw"),
-        (["3d_fullres/x__y/fold_0/model_best.model.pkl"], "it is of nnU-Net v1"),
-        (["a/plans.json"], r"there is no folder with plans\.json, dataset\.json and fold_\*/checkpoint_\*\.pth"),
-        (["readme.txt"], "there is no folder with"),
-    ],
-)
-def test_sources_of_another_kind_are_recognized(tmp_path, names, message):
-    for name in names:
-        path = tmp_path / "source" / name
-        path.parent.mkdir(parents=True)
-        path.write_text("")
-    for source in (tmp_path / "source", zipped(tmp_path / "source", tmp_path / "source.zip")):
-        with pytest.raises(ArtefactError, match=f"holds no trained model of nnU-Net v2: {message}"):
-            read(source)
-
-
-def test_the_card_says_what_the_files_state_and_nothing_else(tmp_path):
-    folder = write_model(tmp_path)
-    stated = {"numTraining": 260, "licence": "CC-BY-SA 4.0", "reference": "https://a.org/b/c"}
-    edit(folder / "dataset.json", lambda content: content.update(stated))
-    cases = [{"metrics": {"1": {"Dice": dice}, "2": {"Dice": 0.5}}} for dice in (0.25, 0.75)]
-    (folder / "fold_0/validation/summary.json").write_text(json.dumps({"metric_per_case": cases}))
-    save_bundle(tmp_path / "ours", read(folder).bundle)
-    card = (tmp_path / "ours/README.md").read_text()
-    for line in (
-        "- Cases: 260",
-        "- Licence: CC-BY-SA 4.0",
-        "- Reference: https://a.org/b/c",
-        "- Trained by: nnU-Net v2, with versions not stated",
-        "- Code: not stated",
-        "| dice/a | 0.5000 |",
-    ):
-        assert f"\n{line}\n" in card
-    assert "Validated on 2 of 260 cases, those that the folds 0 left out" in card
-    assert str(tmp_path) not in card
-
-
-@pytest.mark.parametrize(("key", "name"), [("license", "licence"), ("reference", "reference")])
-def test_a_path_in_the_description_is_refused(tmp_path, key, name):
-    folder = write_model(tmp_path)
-    edit(folder / "dataset.json", lambda content: content.update({key: "see /home/lee/README"}))
-    with pytest.raises(DataError, match=f"dataset's {name} holds a path of this machine.*'/home/lee/README'"):
-        read(folder)

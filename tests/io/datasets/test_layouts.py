@@ -1,49 +1,18 @@
-"""Dataset folders of both layouts and lists of files, and messages that name what is missing."""
+"""Dataset folders of both layouts and lists of files become datasets, or an error says what is wrong with them."""
 
 import json
 import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
-from segfw.io.datasets.layouts import missing_files, orphan_labels, read_dataset, require_files
-from tests.io.formats.dicom_files import write_slice
+from segfw.io.datasets.layouts import orphan_labels, read_dataset
+from tests.io.datasets.toy_folder import DECATHLON, NNUNET, ONE_CHANNEL, TASK, make
 
 REAL_DATA = Path(os.environ.get("SEGFW_TEST_DATA", "absent"))
-NNUNET = {
-    "channel_names": {"0": "T1", "1": "T2"},
-    "labels": {"background": 0, "a": 1},
-    "numTraining": 2,
-    "file_ending": ".nii.gz",
-}
-DECATHLON = {
-    "name": "Toy",
-    "licence": "CC0",
-    "reference": "Somewhere",
-    "modality": {"0": "MRI"},
-    "labels": {"0": "background", "1": "left", "2": "right"},
-    "numTraining": 2,
-    "training": [
-        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in ("toy_2", "toy_10")
-    ],
-}
-TASK = TaskSettings(name="Toy")
-
-
-def make(root, description, images=(), labels=(), label_folder="labelsTr"):
-    """Lay out empty files: layouts look at names only."""
-    folder = root / "Toy"
-    for sub, names in (("imagesTr", images), (label_folder, labels)):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (folder / sub / name).touch()
-    if description is not None:
-        (folder / "dataset.json").write_text(json.dumps(description))
-    return folder
 
 
 def test_nnunet_layout_groups_channels(tmp_path):
@@ -68,12 +37,6 @@ def test_decathlon_layout_sorts_cases_and_inverts_labels(tmp_path):
     assert (dataset.licence, dataset.reference) == ("CC0", "Somewhere")
 
 
-def test_single_channel_without_suffix_even_with_four_digits(tmp_path):
-    names = ["p_0001.nii.gz", "p_0002.nii.gz", "q.nii.gz"]
-    make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}}, names, names)
-    assert [case.name for case in read_dataset(TASK, tmp_path).cases] == ["p_0001", "p_0002", "q"]
-
-
 def test_explicit_list_keeps_its_order_and_expands_variables(tmp_path, monkeypatch):
     elsewhere = make(tmp_path / "elsewhere", None, ["y.nii.gz"], ["y.nii.gz"])
     monkeypatch.setenv("TOY_FILES", str(elsewhere))
@@ -89,25 +52,16 @@ def test_explicit_list_keeps_its_order_and_expands_variables(tmp_path, monkeypat
 
 def test_regions_and_ignore(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
-    make(
-        tmp_path,
-        NNUNET | {"labels": labels, "regions_class_order": [1, 2]},
-        ["a_0000.nii.gz", "a_0001.nii.gz"],
-        ["a.nii.gz"],
-    )
+    description = ONE_CHANNEL | {"labels": labels, "regions_class_order": [1, 2]}
+    make(tmp_path, description, ["a.nii.gz"], ["a.nii.gz"])
     found = read_dataset(TASK, tmp_path).labels
     assert found.foreground == (("whole", (1, 2)), ("core", (2,)))
     assert found.ignore_value == 3
 
 
 def test_task_overrides_the_description(tmp_path):
-    make(
-        tmp_path,
-        DECATHLON,
-        ["toy_2.nii.gz", "toy_10.nii.gz"],
-        ["toy_2.nii.gz", "toy_10.nii.gz"],
-        label_folder="labels_B",
-    )
+    names = ["toy_2.nii.gz", "toy_10.nii.gz"]
+    make(tmp_path, DECATHLON, names, names, label_folder="labels_B")
     task = TaskSettings(
         name="X", folder="Toy", label_folder="labels_B", channels=("CT",), labels={"background": 0, "both": [1, 2]}
     )
@@ -126,138 +80,11 @@ def test_folder_without_description_needs_only_task_keys(tmp_path):
         read_dataset(TASK, tmp_path)
 
 
-def test_labels_of_another_ending_are_found(tmp_path):
-    make(
-        tmp_path,
-        NNUNET | {"file_ending": ".jpg", "channel_names": {"0": "R", "1": "G", "2": "B"}},
-        ["a.jpg"],
-        ["a.png"],
-    )
-    assert read_dataset(TASK, tmp_path).cases[0].label.endswith("a.png")
-
-
-def test_missing_folder_says_how_to_get_it(tmp_path):
-    task = TaskSettings(name="Task04_Hippocampus", folder="Task04_Hippocampus", url="https://host/x.tar")
-    with pytest.raises(DataError, match="Task04_Hippocampus") as caught:
-        read_dataset(task, tmp_path)
-    assert str(tmp_path / "Task04_Hippocampus") in str(caught.value)
-    assert f"python -m segfw download +task=Task04 data_root={tmp_path}" in str(caught.value)
-
-
-def test_missing_folder_of_ones_own_data(tmp_path):
-    with pytest.raises(DataError, match="no dataset folder") as caught:
-        read_dataset(TaskSettings(name="Mine"), tmp_path)
-    assert "download" not in str(caught.value)
-
-
-def test_no_name_at_all():
-    with pytest.raises(UsageError, match=r"\+task=NAME"):
-        read_dataset(TaskSettings(), Path("data"))
-
-
-def test_missing_files_are_counted_and_ten_are_named(tmp_path):
-    names = [f"c{i:02}.nii.gz" for i in range(12)]
-    make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}}, names, names[:1])
-    with pytest.raises(DataError, match="11 of 24 files are missing") as caught:
-        require_files(read_dataset(TASK, tmp_path))
-    message = str(caught.value)
-    assert "labelsTr/c01.nii.gz" in message
-    assert "labelsTr/c10.nii.gz" in message
-    assert "c11.nii.gz" not in message
-    assert "and 1 more" in message
-
-
-def test_a_missing_channel_is_a_missing_file(tmp_path):
-    names = ["a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "c_0001.nii.gz"]
-    folder = make(tmp_path, NNUNET, names, ["a.nii.gz", "b.nii.gz", "c.nii.gz"])
-    dataset = read_dataset(TASK, tmp_path)
-    assert [case.name for case in dataset.cases] == ["a", "b", "c"]
-    assert missing_files(dataset) == {
-        "b": (str(folder / "imagesTr/b_0001.nii.gz"),),
-        "c": (str(folder / "imagesTr/c_0000.nii.gz"),),
-    }
-
-
-def test_a_surplus_channel_is_named(tmp_path):
-    names = [f"a_{channel:04}.nii.gz" for channel in range(4)]
-    make(tmp_path, NNUNET, names, ["a.nii.gz"])
-    with pytest.raises(DataError, match="of 2 channels are numbered 0000 to 0001, 2 have higher") as caught:
-        read_dataset(TASK, tmp_path)
-    assert "imagesTr/a_0002.nii.gz" in str(caught.value)
-    assert "imagesTr/a_0003.nii.gz" in str(caught.value)
-
-
-def test_a_name_with_and_without_a_channel_number_is_two_claims(tmp_path):
-    make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz", "a.nii.gz"], ["a.nii.gz"])
-    with pytest.raises(DataError, match=r"case a: has files with and without a channel number"):
-        read_dataset(TASK, tmp_path)
-
-
-def test_one_file_may_hold_all_channels(tmp_path):
-    rgb = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png"}
-    folder = make(tmp_path, NNUNET | rgb, ["a_0000.png", "b_0000.png"], ["a.png", "b.png"])
-    assert [case.images for case in read_dataset(TASK, tmp_path).cases] == [
-        (str(folder / f"imagesTr/{name}_0000.png"),) for name in "ab"
-    ]
-
-
-def test_colors_and_depth_are_two_files_of_four_channels(tmp_path):
-    rgbd = {"channel_names": {"0": "R", "1": "G", "2": "B", "3": "depth"}, "file_ending": ".png"}
-    make(tmp_path, NNUNET | rgbd, ["a_0000.png", "a_0001.png", "b_0000.png"], ["a.png", "b.png"])
-    dataset = read_dataset(TASK, tmp_path)
-    assert [len(case.images) for case in dataset.cases] == [2, 2]
-    assert list(missing_files(dataset)) == ["b"]
-
-
-def test_an_image_without_label_is_named_as_most_others_are(tmp_path):
-    single = NNUNET | {"channel_names": {"0": "CT"}}
-    names = [f"scan_{number:04}.nii.gz" for number in range(1, 4)]
-    folder = make(tmp_path, single, names, names[:2])
-    dataset = read_dataset(TASK, tmp_path)
-    assert [case.name for case in dataset.cases] == ["scan_0001", "scan_0002", "scan_0003"]
-    assert missing_files(dataset) == {"scan_0003": (str(folder / "labelsTr/scan_0003.nii.gz"),)}
-
-
-def test_labels_without_image_are_orphans(tmp_path):
-    folder = make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz", "b.nii.gz", "notes.txt"])
-    assert orphan_labels(TASK, tmp_path, read_dataset(TASK, tmp_path)) == (str(folder / "labelsTr/b.nii.gz"),)
-
-
-def test_a_dicom_series_is_an_image(tmp_path):
-    folder = make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}}, [], ["a.nii.gz"])
-    (folder / "imagesTr/a_0000").mkdir()
-    write_slice(folder / "imagesTr/a_0000/IM1", np.zeros((2, 2), np.int16))
-    (folder / "imagesTr/backup").mkdir()
-    dataset = read_dataset(TASK, tmp_path)
-    assert [case.images for case in dataset.cases] == [(str(folder / "imagesTr/a_0000"),)]
-    require_files(dataset)
-    (folder / "dataset.json").write_text(json.dumps({k: v for k, v in NNUNET.items() if k != "file_ending"}))
-    one = TaskSettings(name="Toy", channels=("CT",))
-    assert read_dataset(one, tmp_path).file_ending == ".nii.gz"
-
-
 def test_label_folder_may_be_absolute(tmp_path):
-    make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"])
+    make(tmp_path, ONE_CHANNEL, ["a.nii.gz"])
     elsewhere = make(tmp_path / "elsewhere", None, [], ["a.nii.gz"]) / "labelsTr"
     task = TaskSettings(name="Toy", label_folder=str(elsewhere))
     assert read_dataset(task, tmp_path).cases[0].label == str(elsewhere / "a.nii.gz")
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_a_label_folder_that_is_not_there_is_a_fault_of_the_settings(tmp_path, listed):
-    folder = make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz"])
-    (folder / "list.csv").write_text("image,label\na_0000.nii.gz,a.nii.gz\n")
-    task = TaskSettings(name="Toy", folder="Toy/list.csv" if listed else "Toy", label_folder="labelsTr_scrible")
-    expected = r"task\.label_folder: there is no folder .*Toy/labelsTr_scrible; .*Toy holds imagesTr, labelsTr$"
-    with pytest.raises(UsageError, match=expected):
-        read_dataset(task, tmp_path)
-
-
-def test_a_name_that_is_no_file_name_is_refused(tmp_path):
-    listed = {"site1/a": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}
-    make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}, "dataset": listed})
-    with pytest.raises(DataError, match="case 'site1/a': the name of a case is that of its files"):
-        read_dataset(TASK, tmp_path)
 
 
 def test_a_folder_that_holds_one_list_is_described_by_dataset_json(tmp_path):
@@ -279,11 +106,6 @@ def test_a_folder_that_holds_one_list_is_described_by_dataset_json(tmp_path):
     (folder / "other.yml").write_text("[]")
     with pytest.raises(DataError, match=r"several lists of files: files\.csv, other\.yml; name one as task\.folder"):
         read_dataset(TASK, tmp_path)
-
-
-def test_a_list_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"there is no list of files .*/mine\.csv"):
-        read_dataset(TaskSettings(name="Toy", folder="mine.csv"), tmp_path)
 
 
 def test_columns_name_channels_unless_the_task_does(tmp_path):
@@ -321,38 +143,6 @@ def test_an_overruled_modality_is_told(tmp_path, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"labels": {"background": 0, "a": "one"}}, "must give 'a' an integer or a list of integers, got 'one'"),
-        ({"labels": {}}, "must map names to values"),
-        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers for 'a', got \[1, '2'\]"),
-        ({"numTraining": "two"}, "numTraining .* got 'two'"),
-        ({"dataset": {"a": {"images": "x"}}}, r"dataset\.a .*must be"),
-    ],
-)
-def test_wrong_descriptions_are_explained(tmp_path, change, message):
-    make(tmp_path, NNUNET | {"channel_names": {"0": "CT"}} | change, ["a.nii.gz"], ["a.nii.gz"])
-    with pytest.raises(DataError, match=message):
-        read_dataset(TASK, tmp_path)
-
-
-def test_broken_json_is_named(tmp_path):
-    folder = make(tmp_path, None)
-    (folder / "dataset.json").write_text('{"labels": ')
-    with pytest.raises(DataError, match=r"dataset\.json is not valid JSON: .*line 1"):
-        read_dataset(TASK, tmp_path)
-
-
-def test_missing_subfolder_and_empty_dataset(tmp_path):
-    folder = make(tmp_path, NNUNET)
-    with pytest.raises(DataError, match="holds no training case"):
-        read_dataset(TASK, tmp_path)
-    (folder / "labelsTr").rmdir()
-    with pytest.raises(DataError, match="has no folder labelsTr"):
-        read_dataset(TASK, tmp_path)
-
-
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="SEGFW_TEST_DATA names no folder")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -364,6 +154,30 @@ def test_real_datasets(name, count):
     assert all(len(case.images) == 1 for case in dataset.cases)
 
 
+def test_missing_folder_says_how_to_get_it(tmp_path):
+    task = TaskSettings(name="Task04_Hippocampus", folder="Task04_Hippocampus", url="https://host/x.tar")
+    with pytest.raises(DataError, match="Task04_Hippocampus") as caught:
+        read_dataset(task, tmp_path)
+    assert str(tmp_path / "Task04_Hippocampus") in str(caught.value)
+    assert f"python -m segfw download +task=Task04 data_root={tmp_path}" in str(caught.value)
+
+
+def test_missing_folder_of_ones_own_data(tmp_path):
+    with pytest.raises(DataError, match="no dataset folder") as caught:
+        read_dataset(TaskSettings(name="Mine"), tmp_path)
+    assert "download" not in str(caught.value)
+
+
+def test_no_name_at_all():
+    with pytest.raises(UsageError, match=r"\+task=NAME"):
+        read_dataset(TaskSettings(), Path("data"))
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no list of files .*/mine\.csv"):
+        read_dataset(TaskSettings(name="Toy", folder="mine.csv"), tmp_path)
+
+
 def test_a_folder_of_loose_files_is_told_to_be_no_dataset(tmp_path):
     root = tmp_path / "my data"
     (root / "Toy").mkdir(parents=True)
@@ -372,3 +186,52 @@ def test_a_folder_of_loose_files_is_told_to_be_no_dataset(tmp_path):
         DataError, match=r"Toy is no dataset: it holds neither dataset.json.*\n.*segfw init images='/.*Toy'"
     ):
         read_dataset(TASK, root)
+
+
+def test_missing_subfolder_and_empty_dataset(tmp_path):
+    folder = make(tmp_path, NNUNET)
+    with pytest.raises(DataError, match="holds no training case"):
+        read_dataset(TASK, tmp_path)
+    (folder / "labelsTr").rmdir()
+    with pytest.raises(DataError, match="has no folder labelsTr"):
+        read_dataset(TASK, tmp_path)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_label_folder_that_is_not_there_is_a_fault_of_the_settings(tmp_path, listed):
+    folder = make(tmp_path, ONE_CHANNEL, ["a_0000.nii.gz"], ["a.nii.gz"])
+    (folder / "list.csv").write_text("image,label\na_0000.nii.gz,a.nii.gz\n")
+    task = TaskSettings(name="Toy", folder="Toy/list.csv" if listed else "Toy", label_folder="labelsTr_scrible")
+    expected = r"task\.label_folder: there is no folder .*Toy/labelsTr_scrible; .*Toy holds imagesTr, labelsTr$"
+    with pytest.raises(UsageError, match=expected):
+        read_dataset(task, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"background": 0, "a": "one"}}, "must give 'a' an integer or a list of integers, got 'one'"),
+        ({"labels": {}}, "must map names to values"),
+        ({"labels": {"background": 0, "a": [1, "2"]}}, r"list of integers for 'a', got \[1, '2'\]"),
+        ({"numTraining": "two"}, "numTraining .* got 'two'"),
+        ({"dataset": {"a": {"images": "x"}}}, r"dataset\.a .*must be"),
+    ],
+)
+def test_wrong_descriptions_are_explained(tmp_path, change, message):
+    make(tmp_path, ONE_CHANNEL | change, ["a.nii.gz"], ["a.nii.gz"])
+    with pytest.raises(DataError, match=message):
+        read_dataset(TASK, tmp_path)
+
+
+def test_broken_json_is_named(tmp_path):
+    folder = make(tmp_path, None)
+    (folder / "dataset.json").write_text('{"labels": ')
+    with pytest.raises(DataError, match=r"dataset\.json is not valid JSON: .*line 1"):
+        read_dataset(TASK, tmp_path)
+
+
+def test_a_name_that_is_no_file_name_is_refused(tmp_path):
+    listed = {"site1/a": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}
+    make(tmp_path, ONE_CHANNEL | {"dataset": listed})
+    with pytest.raises(DataError, match="case 'site1/a': the name of a case is that of its files"):
+        read_dataset(TASK, tmp_path)

@@ -1,4 +1,4 @@
-"""A web site on this machine that gives one archive, and fails in whatever way a test asks for."""
+"""A web site on this machine that gives one file, and fails in whatever way a test asks for."""
 
 import functools
 import io
@@ -7,7 +7,10 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from segfw.io.fetching import fetch
+
 GOOD = {"Toy/dataset.json": b"{}", "Toy/imagesTr/a.nii.gz": b"x" * 50000, "Toy/imagesTr/._a.nii.gz": b"hidden"}
+CONTENT = bytes(range(256)) * 400  # 102,400 bytes
 
 
 class Site(ThreadingHTTPServer):
@@ -113,3 +116,10 @@ def archive(members=None, extra=(), mode="w"):
 
 def ignore(done, total):
     """Report nothing."""
+
+
+def get(site, part, report=ignore):
+    """Fetch what the site gives and check it; return whether it was resumed."""
+    resumed = fetch.fetch(site.url, part, report)
+    assert part.read_bytes() == site.content
+    return resumed

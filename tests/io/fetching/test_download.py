@@ -11,16 +11,9 @@ import pytest
 from segfw.core.errors import ArtefactError, DataError, JobError, UsageError
 from segfw.core.settings.schema import TaskSettings
 from segfw.core.support.locks import hold
-from segfw.io.fetching import download, fetch
+from segfw.io.fetching import download
 from segfw.io.fetching.download import download_task
-from tests.io.fetching.archive_site import archive, drop, give, ignore, refuse, serving
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setattr(fetch, "PAUSE", 0.0)
-    with serving() as start:
-        yield start
+from tests.io.fetching.archive_site import archive, drop, give, ignore, refuse
 
 
 def task(site, content=None):

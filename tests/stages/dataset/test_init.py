@@ -1,6 +1,5 @@
 """Verb `init`: from two folders to a task file that the main job takes."""
 
-import csv
 import os
 import re
 import subprocess
@@ -9,81 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import yaml
 
 import segfw.__main__ as program
-from segfw.config import config_folder
 from segfw.core.cases.dataset import Case
-from segfw.core.errors import DataError, JobError, UsageError
 from segfw.core.settings.schema import TaskSettings
-from segfw.core.settings.verbs import InitSettings
 from segfw.io.datasets.layouts import read_dataset
-from segfw.io.formats.images import same_locale
 from segfw.stages.dataset import init
+from tests.stages.dataset.two_folders import rows, run, two_folders, volume, write, write_series
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("SEGFW_TEST_DATA", "data")).absolute()
-
-
-@pytest.fixture(autouse=True)
-def _surroundings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def write(path, array, spacing=None):
-    """Write an array as an image file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.asarray(array)
-    image = sitk.GetImageFromArray(array, isVector=array.ndim == 3 and path.suffix == ".png")
-    if spacing:
-        image.SetSpacing(spacing)
-    sitk.WriteImage(image, str(path))
-
-
-def write_series(folder, array):
-    """Write an array as the slices of one DICOM series."""
-    folder.mkdir(parents=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for number, plane in enumerate(array):
-        image = sitk.GetImageFromArray(plane[np.newaxis])
-        tags = {"0020|000e": "1.2.3", "0008|0018": f"1.2.3.{number}", "0008|0016": "1.2.840.10008.5.1.4.1.1.2"}
-        tags |= {"0020|0032": f"0\\0\\{3 * number}", "0020|0037": "1\\0\\0\\0\\1\\0", "0008|0060": "CT"}
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{number}.dcm"))
-        with same_locale():
-            writer.Execute(image)
-
-
-def volume(*values, shape=(2, 3, 4)):
-    """Return a label map that holds one voxel of each value, 0 elsewhere."""
-    array = np.zeros(shape, np.uint8 if min(values, default=0) >= 0 else np.int16)
-    array.flat[: len(values)] = values
-    return array
-
-
-def two_folders(cases=("p1", "p2"), values=(1, 2), folder=Path()):
-    for number, case in enumerate(cases):
-        write(folder / "img" / f"{case}_img.nii.gz", np.full((2, 3, 4), number, np.float32), (1, 1, 3))
-        write(folder / "seg" / f"{case}_seg.nii.gz", volume(*values), (1, 1, 3))
-
-
-def run(capsys, **changes):
-    """Run the verb in-line; return the task file's content and what was shown."""
-    settings = InitSettings(
-        **{"images": "img", "labels": "seg", "name": "Mine", "modality": "CT", "workers": 0, **changes}
-    )
-    init.run(settings)
-    text = Path(settings.config_dir, "task", f"{settings.name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text), capsys.readouterr().out
-
-
-def rows():
-    with Path("configs/task/Mine.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
 
 
 def test_two_folders_become_a_task(tmp_path, capsys):
@@ -241,6 +178,14 @@ def test_case_channels_that_are_missing_are_shown(capsys):
     assert "cases without the image of a channel, left out (1): p3 (t2)\n" in shown
 
 
+def test_many_label_values_beside_images_are_kept(capsys):
+    for case in ("p1", "p2"):
+        write(f"img/{case}.nii.gz", np.linspace(0, 1, 70, dtype=np.float32).reshape(2, 5, 7))
+        write(f"seg/{case}.nii.gz", np.arange(1000, 1070, dtype=np.int16).reshape(2, 5, 7))
+    _, shown = run(capsys)
+    assert "70 values are many: are these images, or numbered objects instead of classes?" in shown
+
+
 def test_the_values_of_a_case_are_counted():
     write("a.nii.gz", volume(-1, 7, 7, shape=(3, 2, 2)), (1, 1, 2))
     expected = init.LabelSurvey({-1: 1, 0: 9, 7: 2}, (3, 2, 2), (2, 1, 1))
@@ -254,130 +199,10 @@ def test_processes_count_the_same(capsys):
     assert alone == shared
 
 
-def test_no_pair_shows_three_of_each(capsys):
-    for name in "abcd":
-        write(f"img/scan{name}.nii.gz", volume())
-        write(f"seg/other{name.upper()}.nii.gz", volume())
-    expected = (
-        "no image and label map pair by name; a label map has its image's name, but for a beginning or end that all "
-        "share (case1_img and case1_seg)\n"
-        "  4 images in img: scana, scanb, scanc, ...\n"
-        "  4 label maps in seg: otherA, otherB, otherC, ..."
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
-        run(capsys)
-    with pytest.raises(DataError, match="in one folder, label maps have a word such as seg, label or mask"):
-        run(capsys, labels="img")
-
-
-def test_every_unreadable_label_map_is_named_and_nothing_written(capsys):
-    two_folders(("p1", "p2", "p3"))
-    for case in ("p1", "p3"):
-        Path(f"seg/{case}_seg.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p1: .*p1_seg(.|\n)*p3: .*p3_seg"):
-        run(capsys)
-    assert not Path("configs").exists()
-
-
-def test_every_unreadable_image_is_named_and_nothing_written(capsys):
-    two_folders(("p1", "p2", "p3"))
-    Path("seg/p3_seg.nii.gz").write_bytes(b"nothing")
-    for case in ("p2", "p3"):
-        Path(f"img/{case}_img.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p2: .*p2_img(.|\n)*p3: .*p3_img.*; .*p3_seg"):
-        run(capsys)
-    assert not Path("configs").exists()
-
-
-def test_an_image_that_lacks_its_last_voxels_is_named(capsys):
-    two_folders(("p1", "p2", "p3"))
-    for case in ("p1", "p2", "p3"):
-        Path(f"img/{case}_img.nii.gz").unlink()
-        write(Path(f"img/{case}_img.mha"), volume(1, 2))
-    cut = Path("img/p2_img.mha")
-    cut.write_bytes(cut.read_bytes()[:-3])
-    with pytest.raises(JobError, match=r"1 of 3 cases failed(.|\n)*p2: cannot read .*p2_img\.mha: .* is truncated"):
-        run(capsys)
-    assert not Path("configs").exists()
-
-
-@pytest.mark.parametrize("values", [range(70), (0, 1200), (-1000, 40)])
-def test_swapped_folders_are_asked_about(capsys, values):
-    for case in ("p1", "p2"):
-        write(f"img/{case}.nii.gz", np.resize(np.array(values, np.int16), (2, 5, 7)))
-        write(f"seg/{case}.nii.gz", volume(1, 2))
-    with pytest.raises(UsageError, match=rf"hold {len(values)} values from .*only 3; are .* swapped\?"):
-        run(capsys, images="seg", labels="img")
-    assert not Path("configs").exists()
-
-
-def test_many_label_values_beside_images_are_kept(capsys):
-    for case in ("p1", "p2"):
-        write(f"img/{case}.nii.gz", np.linspace(0, 1, 70, dtype=np.float32).reshape(2, 5, 7))
-        write(f"seg/{case}.nii.gz", np.arange(1000, 1070, dtype=np.int16).reshape(2, 5, 7))
-    _, shown = run(capsys)
-    assert "70 values are many: are these images, or numbered objects instead of classes?" in shown
-
-
-def test_label_maps_of_nothing_are_refused(capsys):
-    two_folders(values=())
-    with pytest.raises(DataError, match="label maps in seg hold nothing but 0"):
-        run(capsys)
-
-
-def test_a_task_file_is_replaced_only_on_demand(capsys):
-    two_folders()
-    run(capsys)
-    with pytest.raises(UsageError, match=r"configs/task/Mine.yaml exists; .* overwrite=true"):
-        run(capsys)
-    Path("configs/task/Mine.yaml").write_text("# mine")
-    assert run(capsys, overwrite=True)[0]["name"] == "Mine"
-
-
-@pytest.mark.parametrize(
-    "name", ["", "a/b", "..", "1", "null", "True", "a,b", "a=b", " a", "a ", "it's", "Größe", "a."]
-)
-def test_names_that_are_no_word_for_a_task_are_refused(capsys, name):
-    with pytest.raises(UsageError, match=re.escape(f"got {name!r}")):
-        run(capsys, name=name)
-
-
-@pytest.mark.parametrize("name", ["Task01", "Task10", "Demo"])
-def test_packaged_tasks_keep_their_names(capsys, name):
-    with pytest.raises(UsageError, match=f"segfw brings a task {name}"):
-        run(capsys, name=name, overwrite=True)
-
-
-def test_packaged_tasks_keep_their_names_in_their_own_folder_too(capsys):
-    with pytest.raises(UsageError, match="segfw brings a task Task04"):
-        run(capsys, name="Task04", config_dir=str(config_folder()), overwrite=True)
-
-
-def test_an_unknown_modality_names_the_nearest(capsys):
-    with pytest.raises(UsageError, match="modality: unknown modality 'MRJ', did you mean"):
-        run(capsys, modality="MRJ")
-
-
 def test_the_next_command_finds_another_folder(capsys):
     two_folders()
     _, shown = run(capsys, config_dir="my configs", name="My set")
     assert shown.endswith("python -m segfw verify --config-dir 'my configs' '+task=My set'\n")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["images=img", "labels=seg"], "init needs name=, as in: python -m segfw init images=DIR"),
-        (["image=img"], "unknown key 'image', did you mean 'images'?"),
-        (["images=a", "labels=b", "nam=c"], "unknown key 'nam', did you mean 'name'?"),
-        (["+modalty=CT"], "unknown key 'modalty', did you mean 'modality'?"),
-        (["images=a", "labels=b", "name=c", "workers=-1"], "workers must be between 0 and 1024, got -1"),
-        (["images=a", "labels=b", "name=c", "overwrite=7"], "overwrite must be true or false, got 7"),
-    ],
-)
-def test_wrong_command_lines_end_with_2(capsys, words, message):
-    assert program.main(["init", *words]) == 2
-    assert message in capsys.readouterr().err
 
 
 def test_help_lists_every_key(capsys):
