@@ -23,7 +23,7 @@ from segfw.core.settings.verbs import (
 )
 from segfw.core.support.references import escape_references
 
-ARGUMENTS = re.compile(r"^\+{0,2}(?=network\.arguments\.|hydra\.sweeper\.params\.)")
+ARGUMENTS = re.compile(r"^\+{0,2}(?=(?:network|loss)\.arguments\.|hydra\.sweeper\.params\.)")
 SEARCHED = re.compile(r"\+{0,2}(hydra\.sweeper\.(?:storage|params\.[^=]+))=(?!['\"])")
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
@@ -133,8 +133,8 @@ class Command:
     """A command line taken apart.
 
     `flags`: Hydra's own that are handed on; `overrides`: keys and values, paths quoted; `informs`: a question to Hydra.
-    `network.arguments.x` is there for some networks only; it may be given with or without a plus, and so may
-    `hydra.sweeper.params.x`. `words`: the command line as it was typed.
+    `network.arguments.x` and `loss.arguments.x` are there for some networks and losses only; they may be given with or
+    without a plus, and so may `hydra.sweeper.params.x`. `words`: the command line as it was typed.
     """
 
     verb: str | None

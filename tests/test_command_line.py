@@ -55,9 +55,10 @@ def test_flags_may_stand_anywhere():
 
 
 @pytest.mark.parametrize("plus", ["", "+", "++"])
-def test_arguments_of_a_network_need_no_plus_and_may_have_one(plus):
-    words = ["network=bayesian_unet", f"{plus}network.arguments.dropout=0.3", "~network.arguments.x", "+a.b=1"]
-    assert parse_command(words).overrides == (words[0], "++network.arguments.dropout=0.3", *words[2:])
+@pytest.mark.parametrize("group", ["network", "loss"])
+def test_arguments_of_networks_and_losses_need_no_plus_and_may_have_one(group, plus):
+    words = ["network=vnet", f"{plus}{group}.arguments.dropout=0.3", "~network.arguments.x", "+a.b=1"]
+    assert parse_command(words).overrides == (words[0], f"++{group}.arguments.dropout=0.3", *words[2:])
 
 
 @pytest.mark.parametrize("words", [["+task=Task04", "--folds"], ["+task=Task04", "folds"], ["-c"]])

@@ -17,6 +17,7 @@ from segfw.core.settings.class_weights import weight_per_class
 from segfw.core.settings.training import LossSettings
 from segfw.core.types import Shape
 from segfw.nn.loss_terms import DISTRIBUTIONS, mean_cldice, mean_component_dice, mean_overlap
+from segfw.nn.own_loss import build_own_loss
 from segfw.nn.voxel_scores import sigmoid_scores, softmax_scores
 
 
@@ -78,13 +79,15 @@ class DeepSupervisionLoss(nn.Module):
         return torch.stack(terms).sum()
 
 
-def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> SegmentationLoss:
-    """Build the loss for `labels`: softmax for exclusive labels, sigmoid for regions.
+def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> nn.Module:
+    """Build the loss for `labels`: softmax for exclusive labels, sigmoid for regions; or the user's own.
 
     `batch_dice` is the plan's; `settings.batch_dice` overrules it.
     """
     if settings.batch_dice is not None:
         batch_dice = settings.batch_dice
+    if settings.target is not None:
+        return build_own_loss(settings, labels, batch_dice)
     return SegmentationLoss(settings, labels, batch_dice)
 
 

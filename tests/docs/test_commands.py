@@ -17,6 +17,7 @@ NOT_RUN = {
     "eval": "changes the shell it is typed in; tests/test_completion.py runs what it evaluates",
     "export RAY_AUTH_MODE": "sets a variable; tests/stages/test_ray_nodes.py starts a cluster",
     "mlflow ui": "a server of another program, on files that tests/tracking makes",
+    "python -m pytest": "tests/docs/test_running.py runs these of docs/extend.md",
     "pip install": "needs a package index",
     "ray start": "a cluster; tests/stages/test_ray_nodes.py starts one",
     "tensorboard": "a server of another program, on files that tests/tracking makes",

@@ -107,6 +107,18 @@ def test_a_network_with_dropout_maps_its_uncertainty(output, raw, segfw, tmp_pat
     assert np.array_equal(sitk.GetArrayFromImage(again), values)
 
 
+def test_a_loss_of_ones_own(output, segfw):
+    own = ("name=own_loss", "loss._target_=tests.nn.own_losses.Square", "stages=train", "folds=1")
+    assert segfw(*own, "loss.arguments.fcator=2", "dry_run=true")[0] == 2
+    status, said = segfw(*own, "loss.arguments.fcator=2")
+    assert status == 2, said
+    assert "unexpected keyword argument 'fcator'" in said
+    status, said = segfw(*own, "loss.arguments.factor=2")
+    assert status == 0, said
+    (config,) = (output / "runs" / "own_loss").glob("*/*/*/fold_1/config.yaml")
+    assert yaml.safe_load(config.read_text())["run"]["loss"]["arguments"] == {"factor": 2}
+
+
 def test_a_network_of_ones_own(output, raw, segfw, tmp_path, capfd):
     own = ("network._target_=tests.nn.own.MyNet", "network.name=mine")
     status, said = segfw("name=own", *own, "+network.arguments.widht=6")

@@ -1,7 +1,7 @@
 """What the keys of the loss demand of one another."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from segfw.core.errors import UsageError
 from segfw.core.settings.class_weights import check_class_weights
@@ -28,8 +28,21 @@ WEIGHED_BY = {
 }
 
 
+OF_OWN = ("_target_", "arguments", "batch_dice", "deep_supervision")
+"""Keys that a loss of the user's leaves in effect."""
+GIVEN = ("labels", "batch_dice")
+"""What every loss of the user's is called with."""
+
+
 def check_loss(loss: LossSettings) -> None:
     """Raise `UsageError` for a loss of no terms, and for a key that was given and has no effect beside the others."""
+    default = LossSettings()
+    given = [f.name for f in dataclasses.fields(loss) if getattr(loss, f.name) != getattr(default, f.name)]
+    if loss.target is not None:
+        _check_own(loss, given)
+        return
+    if loss.arguments:
+        raise UsageError(f"{_shown(loss, 'arguments')} needs loss._target_=my_package.MyLoss, got null")
     if not any(getattr(loss, weight) for weight in WEIGHTS):
         names = ", ".join(f"loss.{weight}" for weight in WEIGHTS)
         raise UsageError(f"{names} are all 0, so there would be nothing to learn")
@@ -38,7 +51,6 @@ def check_loss(loss: LossSettings) -> None:
         check_class_weights(tuple(weights.values() if isinstance(weights, Mapping) else weights))
     if loss.overlap == "tversky" and loss.tversky_alpha == loss.tversky_beta == 0:
         raise UsageError("loss.tversky_alpha and loss.tversky_beta are both 0, so that no error would count")
-    given = [f.name for f in dataclasses.fields(loss) if getattr(loss, f.name) != f.default]
     for key in given:
         chooser, choices = NEEDS.get(key, ("", ()))
         if chooser and getattr(loss, chooser) not in choices:
@@ -47,6 +59,16 @@ def check_loss(loss: LossSettings) -> None:
         weight = WEIGHED_BY.get(key)
         if weight and not getattr(loss, weight):
             raise UsageError(f"{_shown(loss, key)} would have no effect, since loss.{weight} is 0")
+
+
+def _check_own(loss: LossSettings, given: Sequence[str]) -> None:
+    """Refuse what has no effect beside a loss of the user's, and arguments under names that are taken."""
+    idle = [_shown(loss, key) for key in given if key not in OF_OWN]
+    if idle:
+        raise UsageError(f"{' '.join(idle)} would have no effect, since loss._target_={loss.target} is the whole loss")
+    taken = sorted({*GIVEN} & set(loss.arguments))
+    if taken:
+        raise UsageError(f"loss.arguments must not hold {taken}, which every loss is given")
 
 
 def _shown(loss: LossSettings, key: str) -> str:

@@ -4,7 +4,7 @@ The rest: `segfw.core.settings.schema`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
 
@@ -117,6 +117,15 @@ class LossSettings:
     smooth: float = setting(1e-5, "added to numerator and denominator of every overlap")
     batch_dice: bool | None = setting(None, "overlaps over the whole batch; None takes the plan's")
     deep_supervision: bool = setting(True, "also score the decoder's lower resolutions")
+    _target_: str | None = setting(
+        None, "import path of a loss of your own, in place of all terms; called with labels, batch_dice and arguments"
+    )
+    arguments: dict[str, Any] = setting({}, "further arguments of a loss of your own")
+
+    @property
+    def target(self) -> str | None:
+        """Import path of a loss that the user brings, None for the sum of terms."""
+        return self._target_
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from segfw.core.support.words import counted
 from segfw.data.store_check import glance
 from segfw.inference.provenance import check_texts
 from segfw.io.datasets.layouts import missing_files
+from segfw.nn.own_loss import try_own_loss
 from segfw.stages import plan as plan_stage
 from segfw.stages.costs import announce_cost
 from segfw.stages.dataset.folds import find_splits
@@ -180,6 +181,7 @@ def _train(job: Job, missing: Mapping[Path, Mapping[str, str]]) -> bool:
     for each in runs:
         team.devices_for(each.configuration.batch_size, each.configuration_name)
         check_input(each)
+        try_own_loss(each.loss, each.plan.labels, each.configuration.patch_size)
     if "preprocess" not in settings.stages:
         for store, lacking in missing.items():
             refuse_lacking(store, lacking, len(job.dataset.cases))

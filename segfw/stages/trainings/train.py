@@ -24,6 +24,7 @@ from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import counted
 from segfw.core.version import __version__
 from segfw.nn.build import check_arguments
+from segfw.nn.own_loss import try_own_loss
 from segfw.nn.own_network import check_portable
 from segfw.stages.costs import announce_cost
 from segfw.stages.ending import StageEnd, nothing_to_do, wrote
@@ -81,6 +82,8 @@ def check(settings: ExperimentSettings) -> None:
     refuse_hindered(settings.data.cache, hindrance_of(settings.augmentation))
     if settings.network.target is not None:
         import_object(settings.network.target, f"network.{TARGET}")
+    if settings.loss.target is not None:
+        import_object(settings.loss.target, f"loss.{TARGET}")
 
 
 def run(job: Job) -> StageEnd:
@@ -101,6 +104,7 @@ def run(job: Job) -> StageEnd:
     for fold_run in runs:
         team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
         check_input(fold_run)
+        try_own_loss(fold_run.loss, fold_run.plan.labels, fold_run.configuration.patch_size)
     for configuration in job.configurations:
         require_store(job, configuration)
     runs = [with_mirror_axes(fold_run) for fold_run in runs]

@@ -10,6 +10,7 @@ from segfw.core.settings.loss_checks import NEEDS, WEIGHED_BY, check_loss
 from segfw.core.settings.schema import ExperimentSettings, TaskSettings
 from segfw.core.settings.training import LossSettings
 
+OWN = "my_package.MyLoss"
 WRONG = [
     (LossSettings(ce_weight=0, dice_weight=0), "loss.component_weight are all 0"),
     (LossSettings(focal_gamma=3.0), "loss.focal_gamma=3.0 needs loss.distribution=focal, got loss.distribution=ce"),
@@ -21,6 +22,15 @@ WRONG = [
     (LossSettings("focal", ce_weight=0), "loss.distribution=focal would have no effect, since loss.ce_weight is 0"),
     (LossSettings(overlap="tversky", dice_weight=0), "loss.overlap=tversky would have no effect, since loss.dice_w"),
     (LossSettings(cldice_iterations=5), "loss.cldice_iterations=5 would have no effect, since loss.cldice_weight is 0"),
+    (
+        LossSettings(arguments={"gamma": 2}),
+        "loss.arguments={'gamma': 2} needs loss._target_=my_package.MyLoss",
+    ),
+    (
+        LossSettings("focal", _target_=OWN),
+        f"loss.distribution=focal would have no effect, since loss._target_={OWN}",
+    ),
+    (LossSettings(_target_=OWN, arguments={"labels": 1}), "loss.arguments must not hold ['labels'], which every loss"),
     (LossSettings(class_weights={"a": -1.0}), "loss.class_weights must be at least 0 and not all 0, got [-1.0]"),
 ]
 OUT_OF_RANGE = [
@@ -52,3 +62,4 @@ def test_every_key_of_the_tables_is_a_setting() -> None:
 def test_what_has_an_effect_is_allowed() -> None:
     check_loss(LossSettings("focal", focal_gamma=3.0, class_weights={"a": 2.0}))
     check_loss(LossSettings(ce_weight=0, dice_weight=0, component_weight=1.0))
+    check_loss(LossSettings(_target_=OWN, arguments={"gamma": 2}, batch_dice=True, deep_supervision=False))
