@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from segfw.core.labels import LabelSet
 from segfw.tracking.comparison_section import NamedResult
 from segfw.tracking.confusion_figure import confusion_section
-from segfw.tracking.numbers import aligned, gigabytes
+from segfw.tracking.numbers import aligned
 from segfw.tracking.report import ReportContent, build_report
 from tests.tracking.contents import LABELS, full_content
 
@@ -88,7 +88,7 @@ def test_tells_the_plan_the_scores_and_the_winner() -> None:
         "Memory For 8 GB of GPU memory.",
         "Spacing 1.5 × 0.8 × 0.8 mm The median of 60 cases is 1.5 × 0.8 × 0.8 mm, ≥ 0.8 mm. Rule: the median of",
         "tumor $x$ background 30.00 % 30 liver & <bile> background 10.00 % 10",
-        "3d_fullres, fold 0 1000 epochs 115 min 2.0 h 3.2 7.5 one GPU",
+        "3d_fullres, fold 0 1000 epochs 115 min 2.0 h 3.25 GB 7.50 GB one GPU",
         "3d_fullres, fold 1 500 early (no progress) – 2 min – – –",
         "patch (mm) 48 × 51.2 × 51.2",
         "parameters 1.27 M",
@@ -130,12 +130,6 @@ def test_a_column_has_the_same_decimals_throughout() -> None:
     assert aligned([1200.0, 3.0, None], 5) == ["1200", "3", "–"]
     assert aligned([0.12345, math.nan, 0.5], 4) == ["0.1235", "–", "0.5000"]
     assert aligned([], 4) == []
-
-
-def test_little_memory_is_no_memory_less_than_a_tenth() -> None:
-    assert [gigabytes(amount) for amount in (None, 0.0, 0.001, 0.049, 0.05, 7.94)] == [
-        "–", "0.0", "< 0.1", "< 0.1", "0.1", "7.9",
-    ]  # fmt: skip
 
 
 def test_durations_are_told_as_people_say_them() -> None:

@@ -23,7 +23,7 @@ from segfw.core.settings.differences import differing
 from segfw.core.settings.verbs import CompareSettings
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import write_text
-from segfw.core.support.words import counted, in_words
+from segfw.core.support.words import counted, in_words, readable_count
 from segfw.stages.inspection.compared_runs import ComparedRun, load_runs
 from segfw.tracking.text_table import text_table
 
@@ -114,7 +114,7 @@ def _metric_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
     rows.append(("epochs", *("-".join(map(str, dict.fromkeys(each.epochs))) for each in runs)))
     rows.append(("training, all folds", *(in_words(each.seconds) for each in runs)))
     rows.append(
-        ("parameters", *(ABSENT if each.parameters is None else f"{each.parameters / 1e6:.2f} M" for each in runs))
+        ("parameters", *(ABSENT if each.parameters is None else readable_count(each.parameters) for each in runs))
     )
     return rows
 
