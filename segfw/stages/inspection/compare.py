@@ -11,6 +11,7 @@ from typing import Any
 
 from segfw.core.cases.groups import groups_by_pattern, guess_group_pattern
 from segfw.core.errors import UsageError
+from segfw.core.scoring.bootstrap import NO_INTERVAL
 from segfw.core.scoring.comparison import (
     LEAST_PAIRS,
     PairedComparison,
@@ -133,10 +134,10 @@ def _in_words(first: ComparedRun, other: ComparedRun, found: PairedComparison | 
     if found is None:
         return f"{beside}: no test, they have no validated case or no label in common"
     lead = found.difference
-    interval = "" if lead.low is None else f" (95 % interval {lead.low:+.4f} to {lead.high:+.4f})"
+    interval = NO_INTERVAL if lead.low is None else f"95 % interval {lead.low:+.4f} to {lead.high:+.4f}"
     pairs = found.wins + found.ties + found.losses
     text = (
-        f"{beside}: Dice {lead.dice:+.4f}{interval} on {counted(lead.num_cases, 'common case')}; "
+        f"{beside}: Dice {lead.dice:+.4f} ({interval}) on {counted(lead.num_cases, 'common case')}; "
         f"of {counted(pairs, 'pair')} better in {found.wins}, equal in {found.ties}, worse in {found.losses}"
     )
     if found.p_value is None:

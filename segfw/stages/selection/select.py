@@ -9,6 +9,7 @@ import logging
 from segfw.core.cases.inner_split import is_inner_split
 from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.scoring.bootstrap import NO_INTERVAL
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.support.conversion import from_plain
@@ -150,9 +151,11 @@ def _in_words(reached: Score) -> str:
     labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
     cases = f"{counted(reached.num_cases, 'case')} of folds {list(reached.folds)}"
     lead = reached.winner_ahead_by
-    interval = f", {lead.low:+.4f} to {lead.high:+.4f}" if lead and lead.low is not None else ""
-    behind = f"; the winner is ahead by {lead.dice:+.4f}{interval}" if lead else ""
-    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}{behind}"
+    text = f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}"
+    if lead is None:
+        return text
+    interval = NO_INTERVAL if lead.low is None else f"95 % interval {lead.low:+.4f} to {lead.high:+.4f}"
+    return f"{text}; the winner is ahead by {lead.dice:+.4f} ({interval})"
 
 
 def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
