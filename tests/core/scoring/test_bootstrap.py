@@ -51,7 +51,7 @@ def test_against_a_loop_over_draws():
 def test_a_group_is_drawn_as_one():
     """Three groups of difference +0.5 and three of -0.5, four cases each; six are drawn.
 
-    All six of one sign come in 1 of 64 draws (1.6 %), five or six in 7 of 64 (11 %): the bounds are at five against one,
+    All six of one sign come in 1 of 64 draws (1.6 %), five or six in 7 of 64 (11 %): the bounds are at five to one,
     (5 - 1) / 6 x 0.5.
     """
     full, half = Counts(2, 0, 0, 6), Counts(1, 1, 1, 5)
