@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.changed_reasons import GIVEN
 from segfw.core.planning.comments import COMMENTS, CONFIGURATION_COMMENTS
 from segfw.core.support.words import by, readable_count
 from segfw.tracking.figures import PAGE, to_svg
@@ -99,10 +100,10 @@ def _decided(c: Configuration) -> dict[str, str]:
 
 
 def _reason(here: str, comment: str) -> Markup:
-    """Return what decided, and the rule in small print."""
+    """Return what decided, and the rule in small print, but for a value that no rule gave."""
     said = _typeset(here.removeprefix(HERE))
     rule = _typeset(comment.partition(RULE)[2])
-    return explained(said[:1].upper() + said[1:], f"{RULE}{rule}" if rule else "")
+    return explained(said[:1].upper() + said[1:], f"{RULE}{rule}" if rule and not here.startswith(GIVEN) else "")
 
 
 def _typeset(text: str) -> str:

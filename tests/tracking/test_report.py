@@ -154,3 +154,13 @@ def test_says_what_is_not_there_yet() -> None:
     assert "No fold is finished yet." in reader.text
     assert "Nothing has been selected yet." in reader.text
     assert "svg" not in reader.tags
+
+
+def test_a_given_value_is_not_explained_by_a_rule() -> None:
+    content = full_content(num_cases=8, epochs=5)
+    given = "Given: plan.patch_size=[32, 64, 64], planned [64, 64, 64]; batch_size as planned."
+    reasons = {**content.reasons, "configurations.3d_fullres.patch_size": given}
+    text = Reader(build_report(replace(content, reasons=reasons))).text
+    assert f"voxels {given} Topology" in text
+    assert "Rule: the largest patch that fits the memory" not in text
+    assert "Rule: the largest patch that fits the memory" in Reader(full_page()).text
