@@ -114,6 +114,14 @@ def test_a_wrong_command_line_is_explained_in_one_line_with_status_2(capsys, job
     assert list(tmp_path.iterdir()) == []
 
 
+def test_many_settings_are_told_on_several_lines_with_no_word_broken(capsys, jobs):
+    status, out, _ = run(capsys, "+task=Task04", "experiment=fast")
+    lines = out.splitlines()
+    assert (status, lines[0].split()[:2], len(lines) > 2) == (0, ["settings:", "name=fast"], True)
+    assert all(line.startswith("  ") and len(line) <= 120 for line in lines[1:])
+    assert "schedule.warmup=0.15" in out.split()
+
+
 def test_the_job_gets_typed_settings_and_a_folder_for_its_log(capsys, jobs, tmp_path):
     def talk(settings):
         logging.getLogger("segfw.somewhere").info("working")

@@ -53,15 +53,16 @@ def show_plan(job: Job) -> None:
     _tell_memory(job, costs)
     if team is None or device is None:
         return
-    if speed is not None and all(cost.seconds_per_fold is not None for cost in costs.values()):
+    seconds = _seconds(job, costs)
+    if speed is not None and seconds is not None:
         log.info(
-            "time: about %s of training in all, at %.0f GFLOP/s, which two convolutions just reached on %s; less where "
-            "other work on this machine slowed them",
-            in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
+            "time: about %s of training in all, by the %.0f GFLOP/s just measured on %s; less where other work "
+            "slowed that",
+            in_words(seconds),
             speed / 1e9,
             team.description,
         )
-    advice = None if trained else training_advice(device.memory_gb, _asked(job))
+    advice = None if trained else training_advice(device.memory_gb, _asked(job, seconds))
     if advice is not None:
         log.info("advice: %s", advice)
 
@@ -99,7 +100,13 @@ def _estimated(cost: ConfigurationCost, without_time: str) -> tuple[str, ...]:
     )
 
 
-def _asked(job: Job) -> Asked:
+def _seconds(job: Job, costs: dict[str, ConfigurationCost]) -> float | None:
+    """Return what all folds take together, None where it is not known of a configuration."""
+    per_fold = [cost.seconds_per_fold for cost in costs.values()]
+    return None if None in per_fold else sum(filter(None, per_fold)) * len(job.folds)
+
+
+def _asked(job: Job, seconds: float | None) -> Asked:
     trainer, plan = job.settings.trainer, job.plan
     by_time = job.settings.schedule.horizon == "time"
     return Asked(
@@ -108,6 +115,7 @@ def _asked(job: Job) -> Asked:
         batch_sizes={name: plan.configuration(name).batch_size for name in job.configurations},
         folds=len(job.folds),
         iterations=None if by_time else trainer.max_epochs * trainer.limit_train_batches,
+        seconds=seconds,
     )
 
 

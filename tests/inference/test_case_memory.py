@@ -29,7 +29,7 @@ def test_the_planned_image_is_told_at_opening(bundle, caplog):
     with caplog.at_level(logging.INFO, "segfw.inference.case_memory"):
         CasePredictor(bundle, "cpu")
     (line,) = caplog.messages
-    assert line.startswith("predicting images of 9 x 10 x 8 voxels, the median planned for, takes about ")
+    assert line.startswith("predicting an image of median size (9 x 10 x 8 voxels) takes about ")
     assert line.endswith(" MB of memory")
 
 

@@ -160,18 +160,18 @@ def test_tells_costs_device_and_advice(job, monkeypatch, caplog):
     assert "3d_fullres     1 1 1     40x56x40      9      5.60 M  1.23 GB  84.8 MB" in text
     assert "170 MB of preprocessed cases" in text
     assert "(2 folds)" in text
-    assert "at 1000 GFLOP/s, which two convolutions just reached on A card (CUDA 13.0, precision 16-mixed)" in text
+    assert "by the 1000 GFLOP/s just measured on A card (CUDA 13.0, precision 16-mixed); less where" in text
     assert "advice: this GPU has 25.4 GB: planner=resenc_l is made for it (chosen: default, made for 8 GB)" in text
 
 
 def test_who_asks_for_little_already_gets_no_advice(tmp_path, monkeypatch, caplog):
-    job = make_job(tmp_path, ExperimentSettings(trainer=TrainerSettings(max_epochs=2)))  # 500 iterations
+    job = make_job(tmp_path, ExperimentSettings(trainer=TrainerSettings(max_epochs=19)))  # 4750 iterations
     assert "advice: no GPU was found; what makes" in show(job, CPU, monkeypatch, caplog)
     assert "experiment=fast" not in caplog.text
     caplog.clear()
     small = PlanOverrides(batch_size=2)
     asked = ExperimentSettings(
-        plan=small, configurations=["3d_fullres"], folds=(0,), trainer=TrainerSettings(max_epochs=2)
+        plan=small, configurations=["3d_fullres"], folds=(0,), trainer=TrainerSettings(max_epochs=19)
     )
     assert "advice" not in show(make_job(tmp_path, asked), CPU, monkeypatch, caplog)
 

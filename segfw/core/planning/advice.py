@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from segfw.core.planning.planners import PLANNERS
+from segfw.core.support.words import HOUR
 
 FITTING = (("resenc_xl", 38.0), ("resenc_l", 22.0), ("resenc_m", 9.0))
 """Planner and the least memory, GB, of a card for it: M is published for 9 to 11 GB, L for 24, XL for 40.
@@ -30,7 +31,8 @@ def fitting_planner(memory_gb: float | None) -> str:
 class Asked:
     """What a command asks for, as far as it bears on what a device can do.
 
-    `batch_sizes`: configuration -> patches per step; `iterations`: of one fold, None where a time is given instead.
+    `batch_sizes`: configuration -> patches per step; `iterations`: of one fold, None where a time is given instead;
+    `seconds`: estimated, of the whole training, None where not known.
     """
 
     planner: str
@@ -38,11 +40,17 @@ class Asked:
     batch_sizes: Mapping[str, int]
     folds: int
     iterations: int | None
+    seconds: float | None
 
 
 def training_advice(memory_gb: float | None, asked: Asked) -> str | None:
-    """Say in one line what suits a GPU of `memory_gb` (None: no GPU); None where all of it is asked for already."""
+    """Say in one line what suits a GPU of `memory_gb` (None: no GPU); None where all of it is asked for already.
+
+    Nor is there advice for a training that a CPU does within an hour.
+    """
     if memory_gb is None:
+        if asked.seconds is not None and asked.seconds <= HOUR:
+            return None
         words = " ".join(_less_work(asked))
         return f"no GPU was found; what makes a training short enough for a CPU: {words}" if words else None
     chosen, fitting, gpu = asked.planner, fitting_planner(memory_gb), f"this GPU has {memory_gb:.1f} GB"

@@ -24,7 +24,7 @@ LEVEL = 0.95
 SEED = 0
 LEAST_UNITS = 6
 """Cases, or groups of cases, that an interval takes."""
-NO_INTERVAL = f"no interval: it takes {LEAST_UNITS} cases (or groups of cases)"
+NO_INTERVAL = f"no interval: fewer than {LEAST_UNITS} cases or groups"
 _AT_ONCE = 1000
 
 

@@ -81,7 +81,7 @@ def _table(
 def _intervals(leads: Iterable[Difference], units: str) -> str:
     """Say how the intervals of the leads were made; where none has one, why."""
     if all(lead.low is None for lead in leads):
-        return f"none, an interval takes {LEAST_UNITS} cases (or groups of cases)"
+        return f"none, there are fewer than {LEAST_UNITS} cases or groups"
     return (
         f"{LEVEL:.0%} percentile interval of the paired bootstrap over {units}, {RESAMPLES} resamples, seed "
         f"{SEED} (Efron, Tibshirani: An Introduction to the Bootstrap, 1993)"

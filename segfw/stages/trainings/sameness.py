@@ -60,7 +60,8 @@ def check_names(job: Job) -> None:
                 rows = "\n".join(f"  {_difference(key, before, wanted)}" for key in changed)
                 raise UsageError(
                     f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "keep both with name=ANOTHER, or replace every run of this name with overwrite=true"
+                    "give the settings of that run to go on with it, keep both with name=ANOTHER, or replace every run "
+                    "of this name with overwrite=true"
                 )
 
 

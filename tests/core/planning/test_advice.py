@@ -28,8 +28,8 @@ def test_the_planner_follows_the_memory(memory, planner):
     assert fitting_planner(memory) == planner
 
 
-ALL = Asked("default", None, {"2d": 33, "3d_fullres": 9}, folds=5, iterations=250_000)
-LITTLE = Asked("default", None, {"3d_fullres": 2}, folds=1, iterations=600)
+ALL = Asked("default", None, {"2d": 33, "3d_fullres": 9}, folds=5, iterations=250_000, seconds=None)
+LITTLE = Asked("default", None, {"3d_fullres": 2}, folds=1, iterations=600, seconds=None)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ def test_a_gpu_that_has_its_planner_needs_no_advice():
 def test_on_a_cpu_what_is_not_asked_for_yet_is_advised(asked, words):
     advice = training_advice(None, asked)
     assert advice == f"no GPU was found; what makes a training short enough for a CPU: {words}"
+
+
+def test_a_cpu_does_an_hour_without_advice():
+    assert training_advice(None, replace(ALL, seconds=3600.0)) is None
+    assert training_advice(None, replace(ALL, seconds=3601.0)) is not None
 
 
 @pytest.mark.parametrize("iterations", [600, 5000, None])

@@ -90,7 +90,7 @@ def test_few_cases_have_neither_interval_nor_test(tmp_path, caplog):
     cases = ("a", "b", "c")
     paths = [write_run(place(tmp_path, name), dice, cases) for name, dice in (("x", (5, 6, 7)), ("y", (6, 7, 8)))]
     text = compared(caplog, *paths)
-    assert "y beside x: Dice +0.1000 (no interval: it takes 6 cases (or groups of cases)) on 3 common cases" in text
+    assert "y beside x: Dice +0.1000 (no interval: fewer than 6 cases or groups) on 3 common cases" in text
     assert "no test, it takes 6 pairs that differ" in text
 
 
