@@ -80,7 +80,7 @@ def test_every_text_is_escaped() -> None:
 def test_tells_the_plan_the_scores_and_the_winner() -> None:
     text = Reader(full_page()).text
     for expected in (
-        "3d_fullres is the best of 2 candidates of main, on 8 of 8 cases (folds 0, 1)",
+        "3d_fullres is the best of 2 candidates of main, scored on 8 of 8 cases (folds 0, 1)",
         "0.8213 mean Dice, cross-fitted",
         "0.8248 mean Dice, selection score",
         "liver & <bile> 8 0.952 ± 0.020 0.9",
@@ -164,3 +164,12 @@ def test_a_given_value_is_not_explained_by_a_rule() -> None:
     assert f"voxels {given} Topology" in text
     assert "Rule: the largest patch that fits the memory" not in text
     assert "Rule: the largest patch that fits the memory" in Reader(full_page()).text
+
+
+def test_a_score_that_is_not_known_has_no_tile() -> None:
+    content = full_content(num_cases=8, epochs=5)
+    assert content.choice is not None
+    one_fold = replace(content.choice, cross_fitted=None, reason="it takes two folds at least")
+    text = Reader(build_report(replace(content, choice=one_fold))).text
+    assert "mean Dice, cross-fitted" not in text
+    assert "No cross-fitted score: it takes two folds at least." in text
