@@ -19,6 +19,10 @@ BLOCKS = {
 """Block of a plan -> the values in it that may be given, or change with those that are."""
 DECIDING = ("spacing", "patch_size", "strides")
 """Values that the reasons of other blocks speak of."""
+DEPENDENT = ("patch_size", "architecture", "kernel_sizes", "resampling")
+"""Those blocks."""
+TOLD_AS_PLANNED = ("patch_size", "batch_size")
+"""Values of one block that are often given apart."""
 
 
 def with_changes(reasons: Mapping[str, str], planned: Plan, run: Plan, overrides: PlanOverrides) -> dict[str, str]:
@@ -31,7 +35,7 @@ def with_changes(reasons: Mapping[str, str], planned: Plan, run: Plan, overrides
         after = run.configurations[name]
         place = f"configurations.{name}."
         if any(getattr(before, key) != getattr(after, key) for key in DECIDING):
-            own = [key for key, text in reasons.items() if key.startswith(place) and text]
+            own = [f"{place}{block}" for block in DEPENDENT if f"{place}{block}" in reasons]
             changed |= {key: reasons[key].replace("Here: ", "Here: (as planned) ", 1) for key in own}
         for block, keys in BLOCKS.items():
             if any(getattr(before, key) != getattr(after, key) for key in keys):
@@ -50,7 +54,7 @@ def _told(
             yield f"plan.{key}={_written(given)}{taken}, planned {_written(planned)}"
         elif value != planned:
             yield f"{key} {_written(value)} follows from other changes, planned {_written(planned)}"
-        else:
+        elif key in TOLD_AS_PLANNED:
             yield f"{key} as planned"
 
 

@@ -39,7 +39,6 @@ def changed(plan, **given):
 
 def test_a_given_patch_is_not_explained_by_the_rule(plan):
     assert changed(plan, patch_size=(32, 32, 32)) == {
-        "configurations.3d_fullres.spacing": "Here: (as planned) the median.",
         "configurations.3d_fullres.patch_size": "Given: plan.patch_size=[32, 32, 32], planned [40, 56, 40]; "
         "batch_size as planned.",
         "configurations.3d_fullres.kernel_sizes": "Here: (as planned) the deepest stage.",
@@ -51,6 +50,13 @@ def test_a_batch_and_a_loss_leave_the_other_reasons(plan):
         "configurations.3d_fullres.patch_size": "Given: patch_size as planned; plan.batch_size=4, planned 10.",
         "configurations.3d_fullres.batch_dice": "Given: plan.batch_dice=true, planned false.",
     }
+
+
+def test_given_channels_alone_say_nothing_of_the_convolutions(plan):
+    widths = (8,) * len(plan.configuration("3d_fullres").strides)
+    told = changed(plan, features_per_stage=widths)["configurations.3d_fullres.architecture"]
+    assert told.startswith("Given: plan.features_per_stage=[8, 8, ")
+    assert "n_conv" not in told
 
 
 def test_what_is_given_as_it_was_planned_keeps_its_reason(plan):
