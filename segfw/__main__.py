@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from types import TracebackType
 from typing import Any
 
@@ -51,6 +52,7 @@ from segfw.sweeps.plugin import searches
 from segfw.sweeps.space import searched_keys
 
 INTERRUPTED = 130
+LINE = 120
 MAIN, CONFIG_TREE = "experiment", "config_tree.log"
 READ_ONLY = ("status", "compare")
 """Verbs that write nothing but what is asked for, not even the log of a command."""
@@ -272,7 +274,8 @@ def _tell_settings(verb: Verb, settings: Any) -> None:
     if settings.print_config:
         log.info("%s", tree.rstrip())
     elif changed:
-        log.info("settings: %s", changed)
+        text = f"settings: {changed}"
+        log.info("%s", fill(text, LINE, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _call(verb: Verb, *arguments: Any) -> Any:

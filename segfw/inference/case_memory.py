@@ -58,7 +58,7 @@ class CaseMemory:
         need = case_need(self.plan, sizes, self.means, budget, self.places.current, sampled)
         median = self.plan.original_median_shape_after_transp
         shape = " x ".join(str(median[axis]) for axis in self.plan.transpose_backward)
-        log.info("predicting images of %s voxels, the median planned for, takes about %s", shape, need.total)
+        log.info("predicting an image of median size (%s voxels) takes about %s", shape, need.total)
 
 
 def open_memory(

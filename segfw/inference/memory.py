@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from segfw.core.support.host_memory import available_memory
+from segfw.core.support.words import readable_size
 from segfw.core.types import Shape
 from segfw.inference.fallbacks import Way, halvings
 from segfw.inference.restoring_planes import BAND_BYTES, Place
@@ -46,9 +47,9 @@ class Need:
     device: float = 0.0
 
     def __str__(self) -> str:
-        """Print gigabytes: 3.2 GB, and 1.1 GB on the device."""
-        device = f", and {_gb(self.device)} on the device" if self.device else ""
-        return f"{_gb(self.host)} of memory{device}"
+        """Print the amounts: 3.20 GB of memory, and 420 MB on the device."""
+        device = f", and {readable_size(self.device)} on the device" if self.device else ""
+        return f"{readable_size(self.host)} of memory{device}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,3 @@ def enough_for(need: Need, budget: Budget) -> float:
     sides = ((need.host, budget.host, BAND_BYTES), (need.device, budget.device, DEVICE_BAND_BYTES))
     share = 1 / BAND_SHARE
     return max(min((size - given * share) / (1 - share), size + band) for size, given, band in sides)
-
-
-def _gb(size: float) -> str:
-    return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{size / GB:.2f} GB"

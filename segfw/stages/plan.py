@@ -32,7 +32,7 @@ def run(job: Job) -> StageEnd:
         log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):
-        log.info("%s", line)
+        log.info("normalization: %s", line)
     return end
 
 

@@ -7,10 +7,10 @@ from rich.text import Text
 
 from segfw.core.errors import DeviceError
 from segfw.core.plan import Configuration, Plan
-from segfw.core.planning.advice import planner_advice
+from segfw.core.planning.advice import Asked, training_advice
 from segfw.core.support.host_memory import available_memory
 from segfw.core.support.ranks import launched_ranks
-from segfw.core.support.words import by, counted, in_words, readable_size
+from segfw.core.support.words import by, counted, in_words, readable_count, readable_size
 from segfw.stages.costs import (
     ConfigurationCost,
     disk_still_needed,
@@ -53,15 +53,18 @@ def show_plan(job: Job) -> None:
     _tell_memory(job, costs)
     if team is None or device is None:
         return
-    if speed is not None and all(cost.seconds_per_fold is not None for cost in costs.values()):
+    seconds = _seconds(job, costs)
+    if speed is not None and seconds is not None:
         log.info(
-            "time: %s in all, training only, on an idle machine; from two convolutions trained for a moment on %s "
-            "(%.0f GFLOP/s): too long if other work slowed the fastest of their steps",
-            in_words(sum(cost.seconds_per_fold or 0.0 for cost in costs.values()) * len(job.folds)),
-            team.description,
+            "time: about %s of training in all, by the %.0f GFLOP/s just measured on %s; less where other work "
+            "slowed that",
+            in_words(seconds),
             speed / 1e9,
+            team.description,
         )
-    log.info("advice: %s", planner_advice(device.memory_gb, job.plan.planner))
+    advice = None if trained else training_advice(device.memory_gb, _asked(job, seconds))
+    if advice is not None:
+        log.info("advice: %s", advice)
 
 
 def plan_table(plan: Plan, costs: dict[str, ConfigurationCost], width: int = WIDTH, without_time: str = UNKNOWN) -> str:
@@ -88,12 +91,31 @@ def _planned(configuration: Configuration) -> tuple[str, str, str]:
 def _estimated(cost: ConfigurationCost, without_time: str) -> tuple[str, ...]:
     store = UNKNOWN if cost.store is None else readable_size(cost.store)
     return (
-        f"{cost.parameters / 1e6:.1f} M",
-        UNKNOWN if cost.gpu_memory_gb is None else f"{cost.gpu_memory_gb:.1f} GB",
+        readable_count(cost.parameters),
+        UNKNOWN if cost.gpu_memory_gb is None else readable_size(1e9 * cost.gpu_memory_gb),
         store if cost.shares_with is None else "shared",
         UNKNOWN if cost.preprocessing is None else readable_size(cost.preprocessing),
         UNKNOWN if cost.training is None else readable_size(cost.training),
         without_time if cost.seconds_per_fold is None else in_words(cost.seconds_per_fold),
+    )
+
+
+def _seconds(job: Job, costs: dict[str, ConfigurationCost]) -> float | None:
+    """Return what all folds take together, None where it is not known of a configuration."""
+    per_fold = [cost.seconds_per_fold for cost in costs.values()]
+    return None if None in per_fold else sum(filter(None, per_fold)) * len(job.folds)
+
+
+def _asked(job: Job, seconds: float | None) -> Asked:
+    trainer, plan = job.settings.trainer, job.plan
+    by_time = job.settings.schedule.horizon == "time"
+    return Asked(
+        planner=plan.planner,
+        gpu_memory_gb=job.settings.planner.gpu_memory_gb,
+        batch_sizes={name: plan.configuration(name).batch_size for name in job.configurations},
+        folds=len(job.folds),
+        iterations=None if by_time else trainer.max_epochs * trainer.limit_train_batches,
+        seconds=seconds,
     )
 
 
@@ -133,9 +155,9 @@ def _tell_memory(job: Job, costs: dict[str, ConfigurationCost]) -> None:
     free = available_memory()
     total = processes * per_process
     log.info(
-        "memory: at most %s for %s at once, of %s that are free",
+        "memory: preprocessing takes at most %s (%s), and %s are free",
         readable_size(total),
-        counted(processes, "preprocessing process"),
+        counted(processes, "process"),
         readable_size(free),
     )
     if total > free:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segfw.tracking.numbers import NOTHING, aligned, gigabytes
+from segfw.core.support.words import readable_count, readable_size
+from segfw.tracking.numbers import NOTHING, aligned
 from segfw.tracking.page import heading, paragraph, table
 
 
@@ -31,9 +32,9 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
         (
             row.configuration,
             row.network,
-            f"{row.parameters / 1e6:.2f} M",
+            readable_count(row.parameters),
             NOTHING if row.flops is None else f"{flops} GFLOP",
-            NOTHING if row.memory_gb is None else f"{gigabytes(row.memory_gb)} GB",
+            NOTHING if row.memory_gb is None else readable_size(1e9 * row.memory_gb),
         )
         for row, flops in zip(rows, operations, strict=True)
     ]

@@ -50,13 +50,6 @@ def decimals(value: float | None, digits: int = 4) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def gigabytes(amount: float | None) -> str:
-    """Write gigabytes with one decimal, of which the least is told as a bound; a dash for none."""
-    if amount is None:
-        return NOTHING
-    return "< 0.1" if 0 < amount < 0.05 else f"{amount:.1f}"
-
-
 def _quantile(ordered: Sequence[float], share: float) -> float:
     place = share * (len(ordered) - 1)
     below = math.floor(place)

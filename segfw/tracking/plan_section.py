@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from segfw.core.labels import LabelSet
 from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.changed_reasons import GIVEN
 from segfw.core.planning.comments import COMMENTS, CONFIGURATION_COMMENTS
-from segfw.core.support.words import by
+from segfw.core.support.words import by, readable_count
 from segfw.tracking.figures import PAGE, to_svg
 from segfw.tracking.network_table import NetworkRow, network_table
 from segfw.tracking.numbers import NOTHING
@@ -99,10 +100,10 @@ def _decided(c: Configuration) -> dict[str, str]:
 
 
 def _reason(here: str, comment: str) -> Markup:
-    """Return what decided, and the rule in small print."""
+    """Return what decided, and the rule in small print, but for a value that no rule gave."""
     said = _typeset(here.removeprefix(HERE))
     rule = _typeset(comment.partition(RULE)[2])
-    return explained(said[:1].upper() + said[1:], f"{RULE}{rule}" if rule else "")
+    return explained(said[:1].upper() + said[1:], f"{RULE}{rule}" if rule and not here.startswith(GIVEN) else "")
 
 
 def _typeset(text: str) -> str:
@@ -122,7 +123,7 @@ def _facts(configuration: Configuration, num_parameters: int | None) -> dict[str
         "batch": str(configuration.batch_size),
         "Dice over": "batch" if configuration.batch_dice else "sample",
         "network": configuration.architecture + (f" after {cascade}" if cascade else ""),
-        "parameters": NOTHING if num_parameters is None else f"{num_parameters / 1e6:.2f} M",
+        "parameters": NOTHING if num_parameters is None else readable_count(num_parameters),
         "features": " ".join(map(str, configuration.features_per_stage)),
         "blocks, encoder": " ".join(map(str, configuration.n_conv_per_stage)),
         "blocks, decoder": " ".join(map(str, configuration.n_conv_per_stage_decoder)),

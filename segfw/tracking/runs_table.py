@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segfw.core.support.words import in_words
-from segfw.tracking.numbers import NOTHING, gigabytes
+from segfw.core.support.words import in_words, readable_size
+from segfw.tracking.numbers import NOTHING
 from segfw.tracking.page import columns, heading, paragraph, table
 
 
@@ -52,8 +52,8 @@ def _cells(run: RunCost) -> dict[str, str]:
         "ended by": run.ended,
         "training": _duration(run.training_seconds),
         "last command": _duration(run.seconds),
-        "memory (GB)": gigabytes(run.peak_memory_gb),
-        "GPU memory (GB)": gigabytes(run.peak_device_memory_gb),
+        "memory": _size(run.peak_memory_gb),
+        "GPU memory": _size(run.peak_device_memory_gb),
         "machine": run.machine or NOTHING,
     }
 
@@ -69,6 +69,10 @@ def _made_with(runs: Sequence[RunCost]) -> str:
 
 def _versions(versions: Mapping[str, str]) -> str:
     return table(("made with", "version"), list(versions.items())) if versions else ""
+
+
+def _size(gigabytes: float | None) -> str:
+    return NOTHING if gigabytes is None else readable_size(1e9 * gigabytes)
 
 
 def _duration(seconds: float | None) -> str:

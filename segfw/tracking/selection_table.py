@@ -51,4 +51,4 @@ def _lead(row: CandidateScore) -> str:
     if row.lead is None or math.isnan(row.lead[0]):
         return NOTHING
     difference, low, high = row.lead
-    return f"{difference:+.4f}" + (f" ({low:+.4f} to {high:+.4f})" if low is not None else "")
+    return f"{difference:+.4f}" + (f" ({low:+.4f} to {high:+.4f})" if low is not None else " (no interval)")

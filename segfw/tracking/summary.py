@@ -48,11 +48,11 @@ def summary(name: str, choice: Choice | None, scores: ValidationScores | None, c
     )
     folds = "fold" if len(choice.folds) == 1 else "folds"
     sentence = (
-        f"{choice.winner} is {told}, on {choice.num_cases} of {counted(cases, 'case')} "
+        f"{choice.winner} is {told}, scored on {choice.num_cases} of {counted(cases, 'case')} "
         f"({folds} {', '.join(choice.folds)}), each segmented by networks that never saw it."
     )
     facts = [
-        ("mean Dice, cross-fitted", decimals(choice.cross_fitted)),
+        *((("mean Dice, cross-fitted", decimals(choice.cross_fitted)),) if choice.cross_fitted is not None else ()),
         ("mean Dice, selection score", decimals(choice.selection_score)),
         ("cases scored", str(choice.num_cases)),
         ("candidates" if choice.num_candidates > 1 else "candidate", str(choice.num_candidates)),

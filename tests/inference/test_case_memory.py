@@ -29,8 +29,8 @@ def test_the_planned_image_is_told_at_opening(bundle, caplog):
     with caplog.at_level(logging.INFO, "segfw.inference.case_memory"):
         CasePredictor(bundle, "cpu")
     (line,) = caplog.messages
-    assert line.startswith("predicting images of 9 x 10 x 8 voxels, the median planned for, takes about 0.0")
-    assert line.endswith(" GB of memory")
+    assert line.startswith("predicting an image of median size (9 x 10 x 8 voxels) takes about ")
+    assert line.endswith(" MB of memory")
 
 
 def test_a_case_beyond_the_bound_is_refused(bundle, volume):
@@ -42,7 +42,7 @@ def test_a_case_beyond_the_bound_is_refused(bundle, volume):
 def test_a_case_beyond_what_is_free_is_refused(bundle, volume, monkeypatch):
     predictor = CasePredictor(bundle, "cpu")
     monkeypatch.setattr(case_memory, "memory_budget", lambda *_: Budget(1000, 0))
-    with pytest.raises(JobError, match=r"an image of 9 x 12 x 11 voxels takes about .* but free are 0\.00 GB"):
+    with pytest.raises(JobError, match=r"an image of 9 x 12 x 11 voxels takes about .* but free are 1\.25 kB"):
         predictor.predict(volume)
 
 

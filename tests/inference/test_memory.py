@@ -75,5 +75,5 @@ def test_places_end_on_the_cpu():
 
 
 def test_needs_in_words():
-    assert str(Need(3.21e9)) == "3.2 GB of memory"
-    assert str(Need(42e6, 1.5e9)) == "0.04 GB of memory, and 1.5 GB on the device"
+    assert str(Need(3.21e9)) == "3.21 GB of memory"
+    assert str(Need(42e6, 1.5e9)) == "42.0 MB of memory, and 1.50 GB on the device"

@@ -79,7 +79,7 @@ def test_too_small_a_budget_names_what_would_do():
     check_need(CASE, Budget(6.6e9, 6.6e9, given=True), "an image")
     with pytest.raises(
         JobError,
-        match=r"an image takes about 6\.5 GB of memory, and 2\.5 GB on the device in the most frugal way, and "
+        match=r"an image takes about 6\.52 GB of memory, and 2\.50 GB on the device in the most frugal way, and "
         r"inference\.memory_gb=6\.5 allows less; inference\.memory_gb=6\.6 would do",
     ):
         check_need(CASE, Budget(6.5e9, 6.5e9, given=True), "an image")
@@ -98,5 +98,5 @@ def test_what_would_do_leaves_room_for_the_larger_bands_of_a_larger_budget():
 def test_too_little_free_memory_is_told_before_it_is_used():
     """To come: 4 - 0.5 + 1.52 - 1 GB; free is what the budget is 80 % of."""
     check_need(CASE, Budget(0.8 * 4.1e9, 0.8 * 2.1e9), "an image")
-    with pytest.raises(JobError, match=r"takes about 4\.0 GB .* but free are 3\.5 GB of memory, and 2\.1 GB"):
+    with pytest.raises(JobError, match=r"takes about 4\.02 GB .* but free are 3\.50 GB of memory, and 2\.10 GB"):
         check_need(CASE, Budget(0.8 * 3.5e9, 0.8 * 2.1e9), "an image")

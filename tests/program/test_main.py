@@ -28,6 +28,14 @@ def test_the_job_gets_typed_settings_and_a_folder_for_its_log(run, jobs, tmp_pat
     assert "INFO segfw.somewhere: working" in log.read_text()
 
 
+def test_many_settings_are_told_on_several_lines_with_no_word_broken(run, jobs):
+    status, out, _ = run("+task=Task04", "experiment=fast")
+    lines = out.splitlines()
+    assert (status, lines[0].split()[:2], len(lines) > 2) == (0, ["settings:", "name=fast"], True)
+    assert all(line.startswith("  ") and len(line) <= 120 for line in lines[1:])
+    assert "schedule.warmup=0.15" in out.split()
+
+
 def test_each_verb_has_its_job(run, jobs):
     assert run("evaluate", "predictions=a", "references=b")[0] == 0
     assert run("download", "+task=Task09")[0] == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import ArtefactError, DeviceError
-from segfw.core.settings.schema import ExperimentSettings, NetworkSettings
+from segfw.core.settings.schema import ExperimentSettings, NetworkSettings, PlanOverrides
 from segfw.core.settings.training import TrainerSettings
 from segfw.interop.nnunet import read_plans
 from segfw.stages.costs import DONE, ConfigurationCost, disk_still_needed, plan_costs, run_folder
@@ -72,8 +72,8 @@ def test_without_fingerprint_and_device_the_rest_is_told(job, monkeypatch, caplo
     with caplog.at_level(logging.INFO):
         _tell_disk(job, {"2d": cost})
     assert "not known without a fingerprint" in caplog.text
-    assert re.search(r"disk: 77 MB still to be written in .*: 77 MB of checkpoints \(2 folds\)", caplog.text)
-    assert " 0 MB" not in caplog.text
+    assert re.search(r"disk: 77\.\d MB still to be written in .*: 77\.\d MB of checkpoints \(2 folds\)", caplog.text)
+    assert " 0 B" not in caplog.text
 
 
 def test_one_model_on_every_case_has_no_validation(tmp_path):
@@ -116,7 +116,7 @@ def test_the_table_is_no_wider_than_a_terminal():
     assert max(map(len, table.splitlines())) <= WIDTH
     assert set(rows) == set(names)
     assert "…" not in table
-    assert rows["2d"].endswith("102.4 M  23.9 GB  1.2 TB      4.2 GB     31 GB  99.0 days")
+    assert rows["2d"].endswith("102 M  23.9 GB  1.23 TB     4.20 GB   31.0 GB  99.0 days")
 
 
 @pytest.mark.parametrize("width", [70, 80, 120])
@@ -132,7 +132,7 @@ def test_long_names_and_values_are_shown_whole(job, width):
     column = len(re.match(r" \S+ +", rows[0])[0])
     assert "".join(row[:column].strip() for row in rows) == name
     words = " ".join(" ".join(row[column:] for row in rows).split())
-    for value in ("23.9", "634", "years", "102.4"):
+    for value in ("23.9", "634", "years", "102 M"):
         assert value in words
 
 
@@ -150,18 +150,30 @@ def test_what_is_trained_is_not_measured(job, monkeypatch, caplog):
         text = show(job, CARD, patch, caplog)
     assert "trained" in text
     assert "time:" not in text
-    assert "advice: this GPU has 25.4 GB" in text
+    assert "advice:" not in text
     path.write_text(to_yaml(Done(999, 1, "", "", None, None, {})))
     assert "time: " in show(job, CARD, monkeypatch, caplog)
 
 
 def test_tells_costs_device_and_advice(job, monkeypatch, caplog):
     text = show(job, CARD, monkeypatch, caplog)
-    assert "3d_fullres     1 1 1     40x56x40      9       5.6 M  1.2 GB  85 MB" in text
+    assert "3d_fullres     1 1 1     40x56x40      9      5.60 M  1.23 GB  84.8 MB" in text
     assert "170 MB of preprocessed cases" in text
     assert "(2 folds)" in text
-    assert "from two convolutions trained for a moment on A card (CUDA 13.0, precision 16-mixed) (1000 GFLOP/s)" in text
-    assert "advice: this GPU has 25.4 GB: planner=resenc_l is the one for it (chosen: default, made for 8 GB)" in text
+    assert "by the 1000 GFLOP/s just measured on A card (CUDA 13.0, precision 16-mixed); less where" in text
+    assert "advice: this GPU has 25.4 GB: planner=resenc_l is made for it (chosen: default, made for 8 GB)" in text
+
+
+def test_who_asks_for_little_already_gets_no_advice(tmp_path, monkeypatch, caplog):
+    job = make_job(tmp_path, ExperimentSettings(trainer=TrainerSettings(max_epochs=19)))  # 4750 iterations
+    assert "advice: no GPU was found; what makes" in show(job, CPU, monkeypatch, caplog)
+    assert "experiment=fast" not in caplog.text
+    caplog.clear()
+    small = PlanOverrides(batch_size=2)
+    asked = ExperimentSettings(
+        plan=small, configurations=["3d_fullres"], folds=(0,), trainer=TrainerSettings(max_epochs=19)
+    )
+    assert "advice" not in show(make_job(tmp_path, asked), CPU, monkeypatch, caplog)
 
 
 def test_says_that_nothing_is_left_to_write(job, monkeypatch, caplog):

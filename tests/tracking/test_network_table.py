@@ -9,9 +9,9 @@ def test_numbers_have_units_and_what_is_not_known_a_dash():
         NetworkRow("2d", "mine", 1_234, None, None),
     ]
     text = network_table(rows)
-    cells = "".join(f"<td>{cell}</td>" for cell in ("3d_fullres", "unet (planned)", "31.20 M", "957.4 GFLOP", "7.9 GB"))
+    cells = "".join(f"<td>{cell}</td>" for cell in ("3d_fullres", "unet (planned)", "31.2 M", "957.4 GFLOP", "7.86 GB"))
     assert cells in text
-    assert "<td>0.00 M</td><td>–</td><td>–</td>" in text
+    assert "<td>1.23 k</td><td>–</td><td>–</td>" in text
 
 
 def test_nothing_without_rows():

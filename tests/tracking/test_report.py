@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from segfw.core.labels import LabelSet
 from segfw.tracking.comparison_section import NamedResult
 from segfw.tracking.confusion_figure import confusion_section
-from segfw.tracking.numbers import aligned, gigabytes
+from segfw.tracking.numbers import aligned
 from segfw.tracking.report import ReportContent, build_report
 from tests.tracking.contents import LABELS, full_content
 
@@ -80,7 +80,7 @@ def test_every_text_is_escaped() -> None:
 def test_tells_the_plan_the_scores_and_the_winner() -> None:
     text = Reader(full_page()).text
     for expected in (
-        "3d_fullres is the best of 2 candidates of main, on 8 of 8 cases (folds 0, 1)",
+        "3d_fullres is the best of 2 candidates of main, scored on 8 of 8 cases (folds 0, 1)",
         "0.8213 mean Dice, cross-fitted",
         "0.8248 mean Dice, selection score",
         "liver & <bile> 8 0.952 ± 0.020 0.9",
@@ -88,7 +88,7 @@ def test_tells_the_plan_the_scores_and_the_winner() -> None:
         "Memory For 8 GB of GPU memory.",
         "Spacing 1.5 × 0.8 × 0.8 mm The median of 60 cases is 1.5 × 0.8 × 0.8 mm, ≥ 0.8 mm. Rule: the median of",
         "tumor $x$ background 30.00 % 30 liver & <bile> background 10.00 % 10",
-        "3d_fullres, fold 0 1000 epochs 115 min 2.0 h 3.2 7.5 one GPU",
+        "3d_fullres, fold 0 1000 epochs 115 min 2.0 h 3.25 GB 7.50 GB one GPU",
         "3d_fullres, fold 1 500 early (no progress) – 2 min – – –",
         "patch (mm) 48 × 51.2 × 51.2",
         "parameters 1.27 M",
@@ -132,12 +132,6 @@ def test_a_column_has_the_same_decimals_throughout() -> None:
     assert aligned([], 4) == []
 
 
-def test_little_memory_is_no_memory_less_than_a_tenth() -> None:
-    assert [gigabytes(amount) for amount in (None, 0.0, 0.001, 0.049, 0.05, 7.94)] == [
-        "–", "0.0", "< 0.1", "< 0.1", "0.1", "7.9",
-    ]  # fmt: skip
-
-
 def test_durations_are_told_as_people_say_them() -> None:
     text = Reader(full_page()).text
     assert re.search(r"3d_fullres, fold 0 5 -?\d\.\d{4} -?\d\.\d{4} \d\.\d{4} 2 min", text)  # 5 epochs of 20 s
@@ -160,3 +154,22 @@ def test_says_what_is_not_there_yet() -> None:
     assert "No fold is finished yet." in reader.text
     assert "Nothing has been selected yet." in reader.text
     assert "svg" not in reader.tags
+
+
+def test_a_given_value_is_not_explained_by_a_rule() -> None:
+    content = full_content(num_cases=8, epochs=5)
+    given = "Given: plan.patch_size=[32, 64, 64], planned [64, 64, 64]; batch_size as planned."
+    reasons = {**content.reasons, "configurations.3d_fullres.patch_size": given}
+    text = Reader(build_report(replace(content, reasons=reasons))).text
+    assert f"voxels {given} Topology" in text
+    assert "Rule: the largest patch that fits the memory" not in text
+    assert "Rule: the largest patch that fits the memory" in Reader(full_page()).text
+
+
+def test_a_score_that_is_not_known_has_no_tile() -> None:
+    content = full_content(num_cases=8, epochs=5)
+    assert content.choice is not None
+    one_fold = replace(content.choice, cross_fitted=None, reason="it takes two folds at least")
+    text = Reader(build_report(replace(content, choice=one_fold))).text
+    assert "mean Dice, cross-fitted" not in text
+    assert "No cross-fitted score: it takes two folds at least." in text

@@ -20,7 +20,7 @@ def test_rows_and_notes():
     found = text(selection_table(ROWS, "2d + 3d", True, ("Said <so>.",)))
     assert found == (
         "candidate cases mean Dice a b winner ahead by (95 % interval) "
-        "2d 60 0.7500 0.8000 0.7000 +0.0512 (+0.0204 to +0.0810) 3d 60 0.7900 0.8000 – +0.0100 "
+        "2d 60 0.7500 0.8000 0.7000 +0.0512 (+0.0204 to +0.0810) 3d 60 0.7900 0.8000 – +0.0100 (no interval) "
         "2d + 3d selected 60 0.8012 0.9000 0.7000 – Said &lt;so&gt;."
     )
 

@@ -11,7 +11,7 @@ from segfw.core.planning.checks import check_configuration
 from segfw.core.planning.planners import estimated_gpu_memory_gb
 from segfw.core.planning.refit import at_spacing, refit_batch_size, refit_topology
 from segfw.core.settings.schema import PlanOverrides
-from segfw.core.support.words import by
+from segfw.core.support.words import by, readable_size
 
 _PER_AXIS = ("spacing", "patch_size")
 _ROWS_PER_AXIS = ("kernel_sizes", "strides")
@@ -131,7 +131,7 @@ def describe_overrides(
                 f"strides' product {by(after.divisor)} ({by(before.divisor)}), "
                 f"batch {after.batch_size} ({before.batch_size})"
             )
-        needs, needed = (estimated_gpu_memory_gb(plan, name) for plan in (changed, planned))
-        if needs != needed:
-            lines.append(f"{keys}: {name} now needs about {needs:.2g} GB (planned: {needed:.2g})")
+        now, then = (readable_size(1e9 * estimated_gpu_memory_gb(plan, name)) for plan in (changed, planned))
+        if now != then:
+            lines.append(f"{keys}: {name} now needs about {now} of GPU memory (planned: {then})")
     return lines

@@ -113,8 +113,8 @@ def _configuration_reasons(planned: _Planned, name: str) -> dict[str, str]:
         "spacing": _why_lowres_spacing(planned) if name == "3d_lowres" else _why_spacing(planned),
         "patch_size": f"{_why_patch(planned, configuration)} {_why_batch(planned, name)}",
         "median_image_size_in_voxels": f"Here: of {planned.cases}.",
-        "architecture": f"Here: {planned.plan.planner} plans a {configuration.architecture}; this patch gives it "
-        f"{counted(len(configuration.strides), 'stage')}.",
+        "architecture": f"Here: the planner {planned.plan.planner} plans a {configuration.architecture}; this patch "
+        f"gives it {counted(len(configuration.strides), 'stage')}.",
         "kernel_sizes": _why_topology(configuration),
         "normalization_schemes": _why_mask(planned, configuration),
         "batch_dice": _why_batch_dice(planned, name),
@@ -229,7 +229,7 @@ def _why_batch(planned: _Planned, name: str) -> str:
     least = f" (never below {MIN_BATCH_SIZE})" if batch.size > round(min(batch.fitting, batch.cap)) else ""
     return (
         f"Batch: the memory has room for {batch.fitting:.4g} patches, {_percent(givens.planner.max_dataset_covered)} "
-        f"of the dataset's {voxels:.4g} voxels make {batch.cap:.4g}, so {batch.size}{least}. "
+        f"of the dataset's {voxels / 1e6:.4g} million voxels make {batch.cap:.4g}, so {batch.size}{least}. "
         f"{_estimate(planned, name, batch)}"
     )
 

@@ -4,6 +4,11 @@ The paired bootstrap: cases are drawn with replacement, the same ones for both c
 mean Dice is computed again from each draw; the interval spans the 2.5th to the 97.5th percentile (Efron, Tibshirani: An
 Introduction to the Bootstrap, 1993, chapters 6 and 13). Cases of one group (a patient) are drawn together, as they are
 not independent (Davison, Hinkley: Bootstrap Methods and their Application, 1997, section 3.8).
+
+Of fewer than six cases there is no interval. Where the differences of all n cases have one sign, so has every draw, and
+the interval excludes 0; by chance alone all signs agree with probability 2 / 2^n, which is 6 % for five cases and 3 %
+for six. Below six an interval of 95 % therefore cannot hold what it says. (Of three cases its bounds are the
+single cases: the lowest of them alone is drawn in 1 of 27 draws, which is above 2.5 %.)
 """
 
 import math
@@ -17,6 +22,9 @@ from segfw.core.types import FloatArray, IntArray
 RESAMPLES = 10_000
 LEVEL = 0.95
 SEED = 0
+LEAST_UNITS = 6
+"""Cases, or groups of cases, that an interval takes."""
+NO_INTERVAL = f"no interval: fewer than {LEAST_UNITS} cases or groups"
 _AT_ONCE = 1000
 
 
@@ -25,7 +33,7 @@ def paired_difference(
 ) -> Difference:
     """Return the winner's lead over another candidate in mean foreground Dice, on the cases that both have.
 
-    `groups`: case -> group; a case that is not there is a group of its own.
+    `groups`: case -> group; a case that is not there is a group of its own. Without bounds below `LEAST_UNITS` groups.
     """
     keys = [key for key in winner.outcomes if key in other.outcomes]
     if not keys:
@@ -36,7 +44,7 @@ def paired_difference(
     once = np.ones((1, len(units)))
     difference = float(_means(once, *totals[0])[0] - _means(once, *totals[1])[0])
     num_cases = len({case for _, case in keys})
-    if len(units) < 2:
+    if len(units) < LEAST_UNITS:
         return Difference(difference, None, None, num_cases)
     rng = np.random.default_rng(seed)
     drawn = []

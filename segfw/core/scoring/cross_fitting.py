@@ -75,6 +75,7 @@ def cross_fit(
 
 
 def _too_few(candidates: Sequence[Candidate], folds: Sequence[int]) -> str:
-    finished = "; ".join(f"{c.name}: {', '.join(map(str, c.folds)) or 'none'}" for c in candidates)
+    told = "; ".join(f"{c.name}: {', '.join(map(str, c.folds)) or 'none'}" for c in candidates)
+    finished = f" ({told})" if len({candidate.folds for candidate in candidates}) > 1 else ""
     have = f"fold {folds[0]} alone is" if folds else "no fold is"
-    return f"it takes two folds at least, and {have} finished for every candidate ({finished})"
+    return f"it takes two folds at least, and {have} finished for every candidate{finished}"

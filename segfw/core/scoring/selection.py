@@ -53,7 +53,7 @@ class Candidate:
 class Difference:
     """How much better the winner is than a candidate, on the `num_cases` cases of both: positive where it is better.
 
-    `low` and `high` bound its 95 % interval (see `bootstrap`), None where there are fewer than two cases or groups.
+    `low` and `high` bound its 95 % interval (see `bootstrap`), None where there are too few cases or groups.
     """
 
     dice: float

@@ -1,7 +1,7 @@
 """Numbers as people write them: counts, extents, durations, amounts of memory, and numbers set against one another."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 MINUTE, HOUR, DAY, YEAR = 60.0, 3600.0, 86400.0, 365.25 * 86400.0
 
@@ -27,11 +27,21 @@ def in_words(seconds: float) -> str:
 
 
 def readable_size(amount: float) -> str:
-    """Write bytes as people read them, in powers of ten: '86 MB', '1.3 GB', '12 GB', '1.2 TB'."""
-    for size, unit in ((1e12, "TB"), (1e9, "GB")):
-        if amount >= 0.9995 * size:
-            return f"{amount / size:.{1 if amount < 9.95 * size else 0}f} {unit}"
-    return f"{amount / 1e6:.0f} MB"
+    """Write bytes with three significant digits, in powers of ten: '940 kB', '85.6 MB', '1.30 GB'."""
+    return _scaled(amount, ("B", "kB", "MB", "GB", "TB"))
+
+
+def readable_count(amount: float) -> str:
+    """Write a large number with three significant digits: '940', '21.7 k', '5.60 M'."""
+    return _scaled(amount, ("", "k", "M", "G", "T"))
+
+
+def _scaled(amount: float, units: Sequence[str]) -> str:
+    """Write an amount in the largest of the units, each a thousand of the one before, that leaves 1 or more."""
+    power = max((n for n in range(len(units)) if amount >= 0.9995 * 1000**n), default=0)
+    value = amount / 1000**power
+    digits = 0 if power == 0 else 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {units[power]}".rstrip()
 
 
 def weighed(holds: Callable[..., bool], *numbers: float, digits: int = 6) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from segfw.core.cases.groups import groups_by_pattern, guess_group_pattern
 from segfw.core.errors import UsageError
+from segfw.core.scoring.bootstrap import NO_INTERVAL
 from segfw.core.scoring.comparison import (
     LEAST_PAIRS,
     PairedComparison,
@@ -23,7 +24,7 @@ from segfw.core.settings.differences import differing
 from segfw.core.settings.verbs import CompareSettings
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import write_text
-from segfw.core.support.words import counted, in_words
+from segfw.core.support.words import counted, in_words, readable_count
 from segfw.stages.inspection.compared_runs import ComparedRun, load_runs
 from segfw.tracking.text_table import text_table
 
@@ -114,7 +115,7 @@ def _metric_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
     rows.append(("epochs", *("-".join(map(str, dict.fromkeys(each.epochs))) for each in runs)))
     rows.append(("training, all folds", *(in_words(each.seconds) for each in runs)))
     rows.append(
-        ("parameters", *(ABSENT if each.parameters is None else f"{each.parameters / 1e6:.2f} M" for each in runs))
+        ("parameters", *(ABSENT if each.parameters is None else readable_count(each.parameters) for each in runs))
     )
     return rows
 
@@ -133,10 +134,10 @@ def _in_words(first: ComparedRun, other: ComparedRun, found: PairedComparison | 
     if found is None:
         return f"{beside}: no test, they have no validated case or no label in common"
     lead = found.difference
-    interval = "" if lead.low is None else f" (95 % interval {lead.low:+.4f} to {lead.high:+.4f})"
+    interval = NO_INTERVAL if lead.low is None else f"95 % interval {lead.low:+.4f} to {lead.high:+.4f}"
     pairs = found.wins + found.ties + found.losses
     text = (
-        f"{beside}: Dice {lead.dice:+.4f}{interval} on {counted(lead.num_cases, 'common case')}; "
+        f"{beside}: Dice {lead.dice:+.4f} ({interval}) on {counted(lead.num_cases, 'common case')}; "
         f"of {counted(pairs, 'pair')} better in {found.wins}, equal in {found.ties}, worse in {found.losses}"
     )
     if found.p_value is None:

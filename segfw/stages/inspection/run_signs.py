@@ -20,7 +20,7 @@ from segfw.stages.inspection.run_states import RunSigns
 from segfw.stages.job import Job
 from segfw.stages.trainings.failures import load_failure
 from segfw.stages.trainings.runs import CONFIG, Done, config_of, load_config, load_run, make_run, run_folder
-from segfw.stages.trainings.sameness import TRAINING, relevant, training_hash
+from segfw.stages.trainings.sameness import TRAINING, as_given, relevant, training_hash
 from segfw.training.run import (
     CHECKPOINTS,
     DONE,
@@ -38,8 +38,8 @@ from segfw.training.run import (
 from segfw.training.signs import load_progress
 from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, recorded_inputs, standing
 
-SHOWN = 3
-"""Changed settings that are spelled out."""
+DATASET = "dataset"
+"""The key of a run whose data are the raw files, not what a command says."""
 
 
 class Place(NamedTuple):
@@ -115,7 +115,7 @@ def compared_with_data(signs: RunSigns, folder: Path, content: str) -> RunSigns:
     except (OSError, UnicodeDecodeError) as error:
         return replace(signs, damaged=(f"{CONFIG}: {_short(error)}",))
     if found and found[1].strip("'\"") != content:
-        return replace(signs, changed=("dataset",))
+        return replace(signs, changed=(DATASET,))
     return signs
 
 
@@ -125,10 +125,13 @@ def compared_with_command(job: Job, signs: RunSigns, configuration: str, fold: F
         return signs
     folder = run_folder(job, configuration, fold)
     try:
-        changed = (*_changed_settings(job, folder, configuration, fold), *_changed_previous(folder))
+        keys = _changed_keys(job, folder, configuration, fold)
+        changed = (*(key for key in keys if key == DATASET), *_changed_previous(folder))
     except SegfwError as error:
         return replace(signs, damaged=(_short(error),))
-    return replace(signs, changed=changed, lacking="" if signs.done is None else _lacking(job, signs.done))
+    settings = tuple(as_given(key) for key in keys if key != DATASET)
+    lacking = "" if signs.done is None else _lacking(job, signs.done)
+    return replace(signs, changed=changed, settings=settings, lacking=lacking)
 
 
 def _load_done(folder: Path) -> Done | None:
@@ -168,15 +171,12 @@ def _missing(folder: Path) -> list[str]:
     return [name for name in files if not (folder / name).exists()]
 
 
-def _changed_settings(job: Job, folder: Path, configuration: str, fold: FoldName) -> list[str]:
-    """Return the settings that make another training of it, by the rule that refuses to mix them under one name."""
+def _changed_keys(job: Job, folder: Path, configuration: str, fold: FoldName) -> list[str]:
+    """Return the keys that make another training of it, by the rule that refuses to mix them under one name."""
     wanted = config_of(job, make_run(job, configuration, fold))
     if standing(folder / CONFIG, {TRAINING: training_hash(wanted)}).state is State.FRESH:
         return []
-    before, now = relevant(load_config(folder)), relevant(wanted)
-    keys = changed_keys(before, now)
-    told = [f"{key} ({before.get(key)} there, {now.get(key)} now)" for key in keys[:SHOWN]]
-    return told + ([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])
+    return changed_keys(relevant(load_config(folder)), relevant(wanted))
 
 
 def _changed_previous(folder: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -12,17 +12,22 @@ from segfw.stages.trainings.failures import Failure
 from segfw.stages.trainings.runs import Done
 from segfw.training.signs import Progress
 
-Kind = Literal["done", "running", "to go on", "interrupted", "failed", "stale", "damaged", "waiting"]
+Kind = Literal["done", "running", "to go on", "interrupted", "failed", "other settings", "stale", "damaged", "waiting"]
 WORST_FIRST: tuple[Kind, ...] = (
     "damaged",
     "failed",
     "stale",
+    "other settings",
     "interrupted",
     "running",
     "waiting",
     "to go on",
     "done",
 )
+OTHER: Kind = "other settings"
+"""State of a run that is kept as it is: the command asks for another training under its name."""
+SHOWN = 3
+"""Keys of it that are named in a table."""
 CLOCKS_DIFFER = 5.0
 """Seconds by which the clocks of two computers that share a file system may differ."""
 
@@ -32,8 +37,9 @@ class RunSigns:
     """What a run's folder and lock say.
 
     `begun`: there is a config.yaml; `saved`: when the last checkpoint was written (seconds since the epoch); `damaged`:
-    what cannot be read or is missing, with the file; `changed`: what it was made from that is otherwise now; `lacking`:
-    what the command asks for beyond what is done. `noted`: what is missing that nothing else rests on.
+    what cannot be read or is missing, with the file; `changed`: data it was made from that are otherwise now;
+    `settings`: keys in which the command differs from it; `lacking`: what the command asks for beyond what is done.
+    `noted`: what is missing that nothing else rests on.
     """
 
     begun: bool = False
@@ -44,6 +50,7 @@ class RunSigns:
     failure: Failure | None = None
     damaged: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     lacking: str = ""
     noted: str = ""
 
@@ -65,6 +72,9 @@ def judge_run(signs: RunSigns, now: float) -> RunState:
     if signs.changed:
         done = f"{_result(signs)}; " if signs.done else ""
         return RunState("stale", f"{done}changed since: {', '.join(signs.changed)}")
+    if signs.settings:
+        there = judge_run(replace(signs, settings=(), lacking=""), now)
+        return RunState(OTHER, f"{there.kind}: {there.text}; made with {_shortened(signs.settings)}")
     if signs.done is not None:
         if signs.lacking:
             return RunState("to go on", f"{_result(signs)}; {signs.lacking}")
@@ -97,8 +107,19 @@ def worst_kind(states: Sequence[RunState]) -> Kind:
 def count_kinds(states: Sequence[RunState]) -> str:
     """Say how many of the runs stand how: '2 of 5 done, 1 running, 2 waiting'."""
     kinds = [state.kind for state in states]
-    others = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds) if kind != "done"]
-    return ", ".join([f"{kinds.count('done')} of {len(kinds)} done", *others])
+    others = [
+        f"{kinds.count(kind)} {'with ' if kind == OTHER else ''}{kind}"
+        for kind in dict.fromkeys(kinds)
+        if kind != "done"
+    ]
+    asked = " as asked" if OTHER in kinds else ""
+    return ", ".join([f"{kinds.count('done')} of {len(kinds)} done{asked}", *others])
+
+
+def _shortened(keys: Sequence[str]) -> str:
+    """Say in which settings a run differs; of many the first few."""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"other {', '.join(keys[:SHOWN])}{more}"
 
 
 def _result(signs: RunSigns) -> str:

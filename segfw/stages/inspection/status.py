@@ -37,6 +37,7 @@ from segfw.stages.inspection.stage_states import (
     stores_alone,
 )
 from segfw.stages.job import Job
+from segfw.stages.trainings.sameness import check_names
 from segfw.tracking.text_table import as_text, plain_table, terminal_width
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import Workspace
@@ -78,6 +79,18 @@ def run(settings: ExperimentSettings) -> None:
         if rows:
             title = f"name={name}{' (of this command)' if name == settings.name else ''}"
             log.info("\n%s", _table(("configuration", "fold", "state", ""), rows, title))
+        if job is not None and name == settings.name:
+            _tell_refusal(job)
+
+
+def _tell_refusal(job: Job) -> None:
+    """Say why the command would stop before it trains, where runs of its name were given other settings."""
+    if not _asked(job) or not {"preprocess", "train"} & set(job.settings.stages):
+        return
+    try:
+        check_names(job)
+    except SegfwError as error:
+        log.info("\nThis command would stop before it trains, and leave every run as it is:\n%s", error)
 
 
 def stages(job: Job, runs: Sequence[Run]) -> list[StageState]:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration, Plan
+from segfw.core.planning.changed_reasons import with_changes
 from segfw.core.planning.cost import parameter_count
 from segfw.core.planning.network_fit import as_built
 from segfw.core.planning.reasons import plan_reasons
 from segfw.core.settings.schema import NetworkSettings
 from segfw.core.support.conversion import changed_keys, to_plain
+from segfw.stages.inspection.run_signs import compared_with_command
+from segfw.stages.inspection.run_states import RunSigns
 from segfw.stages.job import Job
 from segfw.stages.networks import compared_networks
-from segfw.stages.trainings.runs import FinishedFold
+from segfw.stages.trainings.runs import FinishedFold, run_folder
 from segfw.tracking.network_table import NetworkRow
 from segfw.workspace import State, standing
 
@@ -20,13 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def reasons_of(job: Job) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return what led to each block of the plan, and sentences on where the plan that is run differs from that.
+    """Return what led to each block of the plan that is run, and sentences on where it differs from the generated one.
 
     Only of a plan as it was generated: of one that a person wrote or edited nobody knows the reasons.
     """
     planner, planned, generated = job.settings.planner, job.plan, job.generated_plan
     notes = [
-        f"{name}: {', '.join(changed)} differ from what was planned (plan.*, or the network’s memory)."
+        f"{name}: {', '.join(changed)} {'differ' if len(changed) > 1 else 'differs'} from what was planned "
+        "(plan.*, or the network’s memory)."
         for name, configuration in planned.configurations.items()
         if (changed := changed_keys(to_plain(generated.configurations[name]), to_plain(configuration)))
     ]
@@ -35,7 +39,24 @@ def reasons_of(job: Job) -> tuple[dict[str, str], tuple[str, ...]]:
     path = job.workspace.plan(planner.name)
     if standing(path, job.plan_inputs).state is not State.FRESH:
         return {}, ("The plan was edited by hand, so its reasons are not known.", *notes)
-    return plan_reasons(generated, job.dataset, job.fingerprint, planner), tuple(notes)
+    reasons = plan_reasons(generated, job.dataset, job.fingerprint, planner)
+    return with_changes(reasons, generated, planned, job.settings.plan), tuple(notes)
+
+
+def other_settings(job: Job, folds: Sequence[FinishedFold]) -> tuple[str, ...]:
+    """Say which folds were trained with other settings than the command has, whose plan the page shows."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for fold in folds:
+        name, number = fold.run.configuration_name, fold.run.fold
+        if fold.folder == run_folder(job, name, number):
+            signs = compared_with_command(job, RunSigns(begun=True), name, number)
+            found.setdefault(signs.settings, []).append(f"{fold.candidate} fold {number}")
+    return tuple(
+        f"Trained with other settings than this command’s, from which the plan shown here comes: {', '.join(runs)} "
+        f"({', '.join(keys)})."
+        for keys, runs in found.items()
+        if keys
+    )
 
 
 def optional_plan(job: Job) -> Plan | None:

@@ -29,7 +29,14 @@ from segfw.stages.reporting.cases import viewed_cases
 from segfw.stages.reporting.confusion import winner_confusion
 from segfw.stages.reporting.example import make_example
 from segfw.stages.reporting.names import named_results, optional_selection
-from segfw.stages.reporting.plan import compared, networks_to_draw, optional_plan, parameters_of, reasons_of
+from segfw.stages.reporting.plan import (
+    compared,
+    networks_to_draw,
+    optional_plan,
+    other_settings,
+    parameters_of,
+    reasons_of,
+)
 from segfw.stages.reporting.runs import cost_of, rows_of, scores_of, tolerance_of, validations_of
 from segfw.stages.reporting.winner import Winner, find_winner
 from segfw.stages.selection.select import finished_folds
@@ -102,7 +109,7 @@ def _of_plan(job: Job, plan: Plan | None, folds: list[FinishedFold]) -> ReportCo
         networks=networks_to_draw(job, plan, folds),
         compared=() if plan is None else compared(job),
         reasons=reasons,
-        plan_notes=plan_notes,
+        plan_notes=(*plan_notes, *(() if plan is None else other_settings(job, folds))),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
 

@@ -4,16 +4,16 @@ A pure function of what lies under runs/<name>: the same folds give the same tab
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from segfw.core.errors import ArtefactError
-from segfw.core.scoring.bootstrap import LEVEL, RESAMPLES, SEED, paired_difference
+from segfw.core.scoring.bootstrap import LEAST_UNITS, LEVEL, RESAMPLES, SEED, paired_difference
 from segfw.core.scoring.cross_fitting import CrossFitted, cross_fit
 from segfw.core.scoring.metrics import CaseMetrics
 from segfw.core.scoring.postprocessing import Step
 from segfw.core.scoring.postprocessing_choice import Choice, determine
-from segfw.core.scoring.selection import Candidate, Selection, select
+from segfw.core.scoring.selection import Candidate, Difference, Selection, select
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.stages.dataset.groups import groups_of
 from segfw.stages.job import Job
@@ -74,8 +74,17 @@ def _table(
         num_common=selection.num_common,
         scores=tuple(replace(score, winner_ahead_by=leads.get(score.name)) for score in selection.scores),
         not_formed={},
-        intervals=f"{LEVEL:.0%} percentile interval of the paired bootstrap over {units}, {RESAMPLES} resamples, seed "
-        f"{SEED} (Efron, Tibshirani: An Introduction to the Bootstrap, 1993)",
+        intervals=_intervals(leads.values(), units),
+    )
+
+
+def _intervals(leads: Iterable[Difference], units: str) -> str:
+    """Say how the intervals of the leads were made; where none has one, why."""
+    if all(lead.low is None for lead in leads):
+        return f"none, there are fewer than {LEAST_UNITS} cases or groups"
+    return (
+        f"{LEVEL:.0%} percentile interval of the paired bootstrap over {units}, {RESAMPLES} resamples, seed "
+        f"{SEED} (Efron, Tibshirani: An Introduction to the Bootstrap, 1993)"
     )
 
 

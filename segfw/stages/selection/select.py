@@ -9,6 +9,8 @@ import logging
 from segfw.core.cases.inner_split import is_inner_split
 from segfw.core.cases.splits import Fold
 from segfw.core.errors import ArtefactError, SegfwError
+from segfw.core.scoring.bootstrap import NO_INTERVAL
+from segfw.core.scoring.postprocessing_choice import Choice
 from segfw.core.scoring.selection import Score
 from segfw.core.scoring.selection_record import SelectionRecord
 from segfw.core.support.conversion import from_plain
@@ -132,9 +134,7 @@ def _tell(record: SelectionRecord) -> None:
         log.warning("select: the candidates were scored on different cases (folds are missing); %s", decided)
     chosen = record.postprocessing
     if chosen is not None:
-        means = chosen.before.foreground, chosen.after.foreground
-        found = f"{counted(len(chosen.steps), 'step')} chosen of {len(chosen.examined)} examined"
-        log.info("select: postprocessing takes the winner from %.4f to %.4f (%s)", *means, found)
+        log.info("select: postprocessing: %s", _postprocessing(chosen))
     cross = record.cross_fitted
     if cross.dice is None:
         log.info("select: selection score %.4f; no cross-fitted score: %s", record.selection_score, cross.reason)
@@ -146,13 +146,22 @@ def _tell(record: SelectionRecord) -> None:
         )
 
 
+def _postprocessing(chosen: Choice) -> str:
+    if not chosen.steps:
+        return f"none of {counted(len(chosen.examined), 'step')} examined is worth it"
+    steps = f"{len(chosen.steps)} of {counted(len(chosen.examined), 'step')} examined"
+    return f"{steps}, Dice {chosen.before.foreground:.4f} without and {chosen.after.foreground:.4f} with them"
+
+
 def _in_words(reached: Score) -> str:
     labels = ", ".join(f"{name} {dice:.4f}" for name, dice in reached.dice_per_label.items())
     cases = f"{counted(reached.num_cases, 'case')} of folds {list(reached.folds)}"
     lead = reached.winner_ahead_by
-    interval = f", {lead.low:+.4f} to {lead.high:+.4f}" if lead and lead.low is not None else ""
-    behind = f"; the winner is ahead by {lead.dice:+.4f}{interval}" if lead else ""
-    return f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}{behind}"
+    text = f"{reached.name}: Dice {reached.dice:.4f} ({labels}) on {cases}"
+    if lead is None:
+        return text
+    interval = NO_INTERVAL if lead.low is None else f"95 % interval {lead.low:+.4f} to {lead.high:+.4f}"
+    return f"{text}; the winner is ahead by {lead.dice:+.4f} ({interval})"
 
 
 def _name_missing(job: Job, folds: list[FinishedFold]) -> None:

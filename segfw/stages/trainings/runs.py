@@ -108,7 +108,8 @@ def run_folder(job: Job, configuration: str, fold: FoldName) -> Path:
 def config_of(job: Job, run: FoldRun) -> dict[str, object]:
     """Return what config.yaml holds: the run, a hash of the dataset's content, words to find it by, and who follows it.
 
-    `command`: the settings that led to the run, such as how cases were split, which are no part of it.
+    `command`: the settings that led to the run, such as how cases were split, which are no part of it; its `plan` is
+    what was given in the place of planned values.
     """
     settings = job.settings
     plain, own = to_plain(settings), to_plain(run)
@@ -117,7 +118,10 @@ def config_of(job: Job, run: FoldRun) -> dict[str, object]:
         "tags": list(settings.tags),
         "callbacks": settings.callbacks,
         "logger": plain["logger"],
-        "command": {key: value for key, value in plain.items() if key not in {*own, *NOT_LED_BY}},
+        "command": {
+            **{key: value for key, value in plain.items() if key not in {*own, *NOT_LED_BY}},
+            "plan": {key: value for key, value in plain["plan"].items() if value not in (None, [])},
+        },
         "run": own,
     }
 

@@ -1,9 +1,11 @@
 """What makes a training the training it is, and the rule that one name means one set of such settings."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from segfw.core.errors import UsageError
+from segfw.core.settings.schema import PlanOverrides
 from segfw.core.settings.training import MACHINE_KEYS
 from segfw.core.support.conversion import changed_keys
 from segfw.stages.job import Job
@@ -11,6 +13,7 @@ from segfw.stages.trainings.runs import CONFIG, config_of, load_config, make_run
 from segfw.training.run import FULL, FoldName
 from segfw.workspace import digest
 
+PLAN_KEYS = frozenset(field.name for field in dataclasses.fields(PlanOverrides))
 TRAINING = "training"
 """What config.yaml's record calls the hash of all that makes a training the training it is."""
 CONTINUES = (
@@ -29,7 +32,8 @@ CONTINUES = (
     "previous",  # compared on its own, when the previous stage is there
 )
 """Keys (and groups of keys) that may differ without making it another training."""
-OWN = ("dataset", "plan", "configuration_name", "fold", "train_cases", "val_cases", "store", "network")
+CASES = ("train_cases", "val_cases")
+OWN = ("dataset", "plan", "configuration_name", "fold", *CASES, "store", "network")
 """Keys that differ between the runs of one name: each configuration, network and fold has its own."""
 
 
@@ -53,10 +57,11 @@ def check_names(job: Job) -> None:
             before = relevant(load_config(path.parent))
             changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
             if changed:
-                rows = "\n".join(_difference(key, before, wanted) for key in changed)
+                rows = "\n".join(f"  {_difference(key, before, wanted)}" for key in changed)
                 raise UsageError(
                     f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "keep both with name=ANOTHER, or replace every run of this name with overwrite=true"
+                    "give the settings of that run to go on with it, keep both with name=ANOTHER, or replace every run "
+                    "of this name with overwrite=true"
                 )
 
 
@@ -73,7 +78,7 @@ def relevant(config: dict[str, object]) -> dict[str, object]:
         elif place == "store":
             flat[place] = Path(str(value)).name
         else:
-            flat[place] = digest(value) if place in ("train_cases", "val_cases") else value
+            flat[place] = digest(value) if place in CASES else value
 
     run = config.get("run")
     shared = {"dataset": config.get("dataset"), "callbacks": config.get("callbacks") or {}}
@@ -86,6 +91,14 @@ def training_hash(config: dict[str, object]) -> str:
     return digest(relevant(config))
 
 
+def as_given(key: str) -> str:
+    """Return a key of a run as a command line has it: plan.configurations.2d.batch_size is 'plan.batch_size (2d)'."""
+    parts = key.split(".")
+    if parts[:2] == ["plan", "configurations"] and parts[3:4] and parts[3] in PLAN_KEYS:
+        return f"plan.{'.'.join(parts[3:])} ({parts[2]})"
+    return key
+
+
 def _fold(folder_name: str) -> FoldName:
     number = folder_name.removeprefix("fold_")
     return int(number) if number.isdigit() else FULL
@@ -93,8 +106,10 @@ def _fold(folder_name: str) -> FoldName:
 
 def _difference(key: str, before: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     if key == "dataset":
-        return f"  {key}: raw files, or what the task says of them, have changed since (`status` names them)"
-    return f"  {key}: {_short(before.get(key))} there, {_short(wanted.get(key))} now"
+        return f"{key}: raw files, or what the task says of them, have changed since (`status` names them)"
+    if key in CASES:
+        return f"{key}: other cases there than now (splits.json, split.*)"
+    return f"{as_given(key)}: {_short(before.get(key))} there, {_short(wanted.get(key))} now"
 
 
 def _short(value: object) -> str:

@@ -79,7 +79,7 @@ class TrainingProgress(Callback):
         then_validates: bool = False,
     ) -> None:
         self.title, self._seconds_left, self._signs = title, seconds_left, signs
-        self._beside = " and whole cases" if then_validates else ""
+        self._beside = ", then whole-case validation" if then_validates else ""
         self.pace = Pace()
         self._emit = record if show_bar and console.is_terminal else log.info
         self._bar: Progress | None = None

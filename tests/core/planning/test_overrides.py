@@ -124,7 +124,8 @@ def test_what_overrides_cost_is_told(plan):
     assert plan.configuration("3d_fullres").batch_size == 10
     before = estimated_gpu_memory_gb(plan, "3d_fullres")
     assert describe_overrides(plan, changed, overrides, ("3d_fullres",)) == [
-        f"plan.batch_size: 3d_fullres now needs about {before * 4 / 10:.2g} GB (planned: {before:.2g})"
+        f"plan.batch_size: 3d_fullres now needs about {before * 4 / 10 * 1e3:.0f} MB of GPU memory "
+        f"(planned: {before:.2f} GB)"
     ]
     same = PlanOverrides(batch_dice=True)
     assert describe_overrides(plan, apply_overrides(plan, same, ("2d",), GIVENS), same, ("2d",)) == []

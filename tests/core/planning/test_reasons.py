@@ -59,7 +59,7 @@ def test_a_small_isotropic_dataset():
     assert full["patch_size"] == (
         "Here: a cube in mm of 256 x 256 x 256 voxels, cut to the median image of 36 x 50 x 35: 36 x 50 x 35, padded "
         "to 40 x 56 x 40, which fits the memory with a batch of 2. Batch: the memory has room for 58.41 patches, 5 % "
-        "of the dataset's 1.638e+07 voxels make 9.141, so 9. Estimate: 1.23 GB, which fits the target of 8 GB."
+        "of the dataset's 16.38 million voxels make 9.141, so 9. Estimate: 1.23 GB, which fits the target of 8 GB."
     )
     assert full["kernel_sizes"] == "Here: the deepest stage sees 5 x 7 x 5 voxels of 8 x 8 x 8 mm."
     assert full["normalization_schemes"].endswith("cropping is 1 >= 0.75, so no mask.")

@@ -49,16 +49,21 @@ def test_against_a_loop_over_draws():
 
 
 def test_a_group_is_drawn_as_one():
-    """Two groups of differences +0.5 and -0.5 by four cases each: only the means +0.5, 0 and -0.5 can be drawn."""
+    """Three groups of difference +0.5 and three of -0.5, four cases each; six are drawn.
+
+    All six of one sign come in 1 of 64 draws (1.6 %), five or six in 7 of 64 (11 %): the bounds are at five to one,
+    (5 - 1) / 6 x 0.5.
+    """
     full, half = Counts(2, 0, 0, 6), Counts(1, 1, 1, 5)
-    one = candidate("one", [(full, full)] * 4 + [(half, half)] * 4)
-    other = candidate("other", [(half, half)] * 4 + [(full, full)] * 4)
-    groups = {f"case{number}": "x" if number < 4 else "y" for number in range(8)}
-    assert paired_difference(one, other, groups, resamples=2000) == Difference(0.0, -0.5, 0.5, 8)
-    alone = paired_difference(one, other, {}, resamples=2000)
+    one = candidate("one", [(full, full)] * 12 + [(half, half)] * 12)
+    other = candidate("other", [(half, half)] * 12 + [(full, full)] * 12)
+    groups = {f"case{number}": f"group{number // 4}" for number in range(24)}
+    found = paired_difference(one, other, groups, resamples=5000)
+    assert (found.dice, found.low, found.high, found.num_cases) == pytest.approx((0.0, -1 / 3, 1 / 3, 24))
+    alone = paired_difference(one, other, {}, resamples=5000)
     assert alone.low is not None
     assert alone.high is not None
-    assert -0.5 < alone.low < 0 < alone.high < 0.5  # 1 of 256 draws are of one kind
+    assert -1 / 3 < alone.low < 0 < alone.high < 1 / 3  # the mean of 24 draws of +-0.5 has a deviation of 0.1
 
 
 def test_the_same_seed_gives_the_same_interval_and_a_candidate_never_leads_itself():
@@ -75,11 +80,14 @@ def test_only_cases_of_both_count():
     assert paired_difference(one, part, {}).num_cases == 3
 
 
-def test_one_case_or_group_has_no_interval():
-    one, other = random_candidate("one", 1, cases=1), random_candidate("other", 2, cases=1)
-    assert paired_difference(one, other, {}).low is None
-    groups = {f"case{i}": "all" for i in range(8)}
-    assert paired_difference(random_candidate("one", 1), random_candidate("other", 2), groups).high is None
+@pytest.mark.parametrize(("cases", "has_one"), [(1, False), (2, False), (5, False), (6, True)])
+def test_fewer_than_six_cases_or_groups_have_no_interval(cases, has_one):
+    """All of five differences have one sign in 2 of 32 cases by chance, of six in 2 of 64: less than 5 %."""
+    found = paired_difference(random_candidate("one", 1, cases), random_candidate("other", 2, cases), {})
+    assert (found.low is not None, found.high is not None) == (has_one, has_one)
+    groups = {f"case{i}": f"group{i % cases}" for i in range(8)}
+    grouped = paired_difference(random_candidate("one", 1), random_candidate("other", 2), groups)
+    assert (grouped.low is not None, grouped.num_cases) == (has_one, 8)
 
 
 def test_without_a_case_of_both_or_a_defined_dice_there_is_nothing():

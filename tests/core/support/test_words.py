@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.core.support.words import by, counted, in_words, readable_size, weighed
+from segfw.core.support.words import by, counted, in_words, readable_count, readable_size, weighed
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,25 @@ def test_durations_are_said_as_people_say_them(seconds, words):
 @pytest.mark.parametrize(
     ("amount", "words"),
     [
-        (0, "0 MB"),
-        (85.5e6, "86 MB"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (21_700, "21.7 kB"),
+        (85.56e6, "85.6 MB"),
         (999.4e6, "999 MB"),
-        (999.6e6, "1.0 GB"),
-        (9.94e9, "9.9 GB"),
-        (12.4e9, "12 GB"),
-        (2.5e12, "2.5 TB"),
+        (999.6e6, "1.00 GB"),
+        (9.994e9, "9.99 GB"),
+        (9.996e9, "10.0 GB"),
+        (12.44e9, "12.4 GB"),
+        (2.5e12, "2.50 TB"),
+        (3.2e15, "3200 TB"),
     ],
 )
 def test_amounts_of_memory_in_powers_of_ten(amount, words):
     assert readable_size(amount) == words
+
+
+def test_a_small_network_has_a_number_of_parameters():
+    assert [readable_count(n) for n in (0, 940, 21_653, 5_603_177)] == ["0", "940", "21.7 k", "5.60 M"]
 
 
 def test_compared_numbers_get_the_digits_that_tell_them_apart():

@@ -79,11 +79,19 @@ def test_settings_metrics_and_the_test_of_two_folds(two, caplog):
     assert row(text, "cases") == ["7", "7"]
     assert row(text, "Dice, foreground mean") == ["0.2000", "0.5000"]  # 14 / 70 and 35 / 70
     assert row(text, "epochs") == ["1000", "20"]
-    assert row(text, "parameters") == ["0.01", "M", "0.01", "M"]
+    assert row(text, "parameters") == ["5.57", "k", "5.57", "k"]
     assert "fast beside main: Dice +0.3000 (95 % interval +" in text
     assert "of 7 pairs better in 6, equal in 1, worse in 0; Wilcoxon signed-rank p = 0.0312" in text
     assert "group_pattern=REGEX" in text
     assert "\x1b" not in text
+
+
+def test_few_cases_have_neither_interval_nor_test(tmp_path, caplog):
+    cases = ("a", "b", "c")
+    paths = [write_run(place(tmp_path, name), dice, cases) for name, dice in (("x", (5, 6, 7)), ("y", (6, 7, 8)))]
+    text = compared(caplog, *paths)
+    assert "y beside x: Dice +0.1000 (no interval: fewer than 6 cases or groups) on 3 common cases" in text
+    assert "no test, it takes 6 pairs that differ" in text
 
 
 def test_everything_is_written_as_json(two, caplog, tmp_path):

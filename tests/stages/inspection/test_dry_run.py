@@ -116,7 +116,7 @@ def test_with_a_fingerprint_it_says_what_the_plan_will_cost(told: Told) -> None:
     assert "plan: would run: waiting, not there yet" in said
     assert "preprocess: would run: 3d_fullres, 4 of 4 cases; 4 cases such as ann, bob, cyd: not there yet" in said
     assert "train: 3d_fullres fold 0 would begin, for 1 epoch" in said
-    assert re.search(r"^ *3d_ful\S* .*\d M ", said, re.MULTILINE)
+    assert re.search(r"^ *3d_ful\S* .*\d k ", said, re.MULTILINE)
     assert "disk: " in said
     assert "train: 1 run, estimated" in said
     assert "select: would run" in said

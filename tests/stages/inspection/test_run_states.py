@@ -26,7 +26,19 @@ FAILED = Failure("2026-11-30T06:12:00+00:00", "the loss is nan", "/out/segfw.log
         ({"done": DONE}, "done", "Dice 0.8812, 50 epochs, trained for 60 min"),
         ({"done": replace(DONE, dice=None)}, "done", "50 epochs, trained for 60 min"),
         ({"done": DONE, "lacking": "99 epochs are asked for"}, "to go on", "60 min; 99 epochs are asked for"),
-        ({"done": DONE, "changed": ("seed (0 there, 1 now)",)}, "stale", "changed since: seed (0 there, 1 now)"),
+        ({"done": DONE, "changed": ("dataset",)}, "stale", "60 min; changed since: dataset"),
+        (
+            {"done": DONE, "settings": ("seed", "plan.batch_size (2d)"), "lacking": "99 epochs are asked for"},
+            "other settings",
+            "done: Dice 0.8812, 50 epochs, trained for 60 min; made with other seed, plan.batch_size (2d)",
+        ),
+        (
+            {"progress": HALFWAY, "saved": 0.0, "settings": ("a", "b", "c", "d", "e")},
+            "other settings",
+            "; made with other a, b, c and 2 more",
+        ),
+        ({"progress": HALFWAY, "settings": ("a",)}, "other settings", "interrupted: in epoch 13/50; nothing was saved"),
+        ({"done": DONE, "changed": ("dataset",), "settings": ("a",)}, "stale", "changed since: dataset"),
         (
             {"owner": ALIVE, "progress": HALFWAY},
             "running",
@@ -74,3 +86,5 @@ def test_an_owner_is_described_with_its_last_sign() -> None:
 def test_states_are_counted() -> None:
     states = [judge_run(RunSigns(done=DONE), NOW)] * 2 + [judge_run(RunSigns(), NOW)] * 3
     assert count_kinds(states) == "2 of 5 done, 3 waiting"
+    other = judge_run(RunSigns(done=DONE, settings=("seed",)), NOW)
+    assert count_kinds([*states[:3], other]) == "2 of 4 done as asked, 1 waiting, 1 with other settings"

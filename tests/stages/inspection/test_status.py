@@ -15,7 +15,7 @@ import pytest
 
 from segfw.core.plan import Fingerprint
 from segfw.core.settings.checks import check_settings
-from segfw.core.settings.schema import ExperimentSettings
+from segfw.core.settings.schema import ExperimentSettings, PlanOverrides
 from segfw.core.settings.training import OptimizerSettings, TrainerSettings
 from segfw.core.support import locks
 from segfw.core.support.conversion import from_plain
@@ -80,6 +80,15 @@ def finish(job: Job, fold: int, epochs: int = 5) -> Path:
     return folder
 
 
+def select_and_report(job: Job, folds: int) -> None:
+    """Leave what the selection and the report of the first `folds` leave."""
+    folders = [run_folder(job, NAME, number) for number in range(folds)]
+    scored = [(CANDIDATE, from_plain(Done, load_yaml(folder / "done.yaml"), "")) for folder in folders]
+    save_artefact(job.workspace.selection("main"), "winner: x\n", selection_inputs(job.settings, scored))
+    job.workspace.report.parent.mkdir()
+    job.workspace.report.touch()
+
+
 def status_inference(job: Job) -> object:
     return replace(job.settings.inference, postprocessing=True, probabilities=False, memory_gb=None)
 
@@ -131,7 +140,27 @@ def test_done_to_go_on_with_other_settings_and_of_another_name(job, caplog):
     titles = [row[0] for row in rows if row[0].startswith("name=")]
     assert titles == ["name=main", "name=other"]
     rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5), folds=(0,))
-    assert fold(rows, 0).endswith("changed since: optimizer.lr (0.01 there, 0.5 now)")
+    assert fold(rows, 0).endswith("made with other optimizer.lr")
+
+
+def test_a_training_that_was_given_other_settings_is_told_as_finished_and_what_the_command_would_do(job, caplog):
+    finish(job, 0)
+    select_and_report(job, 1)
+    rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5), plan=PlanOverrides(batch_size=3), folds=(0,))
+    assert stage(rows, "train") == "other settings 0 of 1 done as asked, 1 with other settings"
+    assert stage(rows, "select").startswith("done ")
+    assert stage(rows, "report").startswith("done ")
+    made_with = f"made with other optimizer.lr, plan.batch_size ({NAME})"
+    assert fold(rows, 0) == f"other settings done: Dice 0.7500, 5 epochs, trained for 2 min; {made_with}"
+    said = [" ".join(row) for row in rows]
+    at = said.index("This command would stop before it trains, and leave every run as it is:")
+    assert said[at + 1].startswith("name=main is taken by a run with other settings")
+    assert said[at + 2] == "optimizer.lr: 0.01 there, 0.5 now"
+    assert said[at + 3].startswith(f"plan.batch_size ({NAME}): ")
+    assert said[at + 3].endswith(" there, 3 now")
+    assert not any("This command would stop" in " ".join(row) for row in told(job, caplog))
+    only_report = told(job, caplog, optimizer=OptimizerSettings(lr=0.5), stages=("report",))
+    assert not any("This command would stop" in " ".join(row) for row in only_report)
 
 
 def test_running_dead_failed_and_damaged(job, caplog):
@@ -277,18 +306,18 @@ def test_missing_segmentations_of_a_finished_fold_are_noted(job, caplog):
 def test_a_selection_and_a_page_of_stale_folds_are_stale(job, caplog):
     for number in range(3):
         finish(job, number)
-    path, page = job.workspace.selection("main"), job.workspace.report
-    scored = [(f"default/planned/{NAME}", from_plain(Done, load_yaml(f / "done.yaml"), "")) for f in
-              (run_folder(job, NAME, number) for number in range(3))]  # fmt: skip
-    save_artefact(path, "winner: x\n", selection_inputs(job.settings, scored))
-    page.parent.mkdir()
-    page.touch()
+    select_and_report(job, 3)
     rows = told(job, caplog)
     assert [stage(rows, name).split()[0] for name in ("train", "select", "report")] == ["done"] * 3
-    rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5))
+    config = run_folder(job, NAME, 0) / CONFIG
+    text = config.read_text()
+    config.write_text(text.replace(job.record.content, "of-other-data"))
+    rows = told(job, caplog)
+    assert fold(rows, 0).endswith("changed since: dataset")
     assert stage(rows, "select").startswith("stale ")
     assert f"default/planned/{NAME} fold 0 is stale" in stage(rows, "select")
     assert "the selection is stale" in stage(rows, "report")
+    config.write_text(text)
     rows = told(job, caplog, planner=replace(job.settings.planner, gpu_memory_gb=3.0))
     assert stage(rows, "select").endswith("the plan is stale")
 

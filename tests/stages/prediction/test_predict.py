@@ -58,7 +58,7 @@ def test_what_will_be_done_is_said_and_what_was_is_summed_up(settings, tmp_path,
         "predict: 3 cases, 3 to do, 0 skipped as done; Dataset 3d_fullres (folds 0, full), mirrored along axes "
         f"0, 1, 2, step 0.7; on {choose_device('cpu', threads=1).description}"
     )
-    assert need.startswith("predicting images of 9 x 10 x 8 voxels, the median planned for, takes about ")
+    assert need.startswith("predicting an image of median size (9 x 10 x 8 voxels) takes about ")
     assert [line.split(" (")[0] for line in cases] == [
         f"{i + 1}/3 c{i}: {tmp_path / 'out' / f'c{i}.nii.gz'}" for i in range(3)
     ]

@@ -272,6 +272,8 @@ def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.Lo
         assert record.cross_fitted.reason.startswith("it takes two folds at least, and fold 0 alone is finished for")
         assert "default/planned/3d_fullres has no finished fold 1" in said
         assert "scored on different cases (folds are missing); 2 cases, which all have, decided" in said
+        assert said.count("(no interval: fewer than 6 cases or groups)") == 2  # behind the winner
+        assert record.intervals == "none, there are fewer than 6 cases or groups"
     finally:
         moved.rename(done)
 

@@ -13,7 +13,7 @@ from segfw.core.settings.training import (
 )
 from segfw.core.support.conversion import to_plain
 from segfw.interop.nnunet import read_plans
-from segfw.stages.trainings.sameness import relevant
+from segfw.stages.trainings.sameness import as_given, relevant
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS
 
@@ -57,6 +57,13 @@ def test_changed_keys_are_named():
     wider = replace(RUN.configuration, batch_size=3)
     plan = replace(RUN.plan, configurations={**RUN.plan.configurations, "3d_fullres": wider})
     assert changed(plan=plan) == ["plan.configurations.3d_fullres.batch_size"]
+
+
+def test_planned_values_are_named_as_a_command_line_has_them():
+    assert as_given("plan.configurations.3d_fullres.batch_size") == "plan.batch_size (3d_fullres)"
+    assert as_given("plan.configurations.2d.resampling.order_z") == "plan.configurations.2d.resampling.order_z"
+    assert as_given("plan.labels.values.core") == "plan.labels.values.core"
+    assert as_given("optimizer.lr") == "optimizer.lr"
 
 
 def test_other_data_are_another_training():

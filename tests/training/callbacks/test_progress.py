@@ -92,9 +92,9 @@ def test_time_left_with_rare_validation_and_with_what_lies_between_epochs(
             progress.on_validation_end(trainer, None)  # type: ignore[arg-type]
         progress.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
         clock.now += 20  # a checkpoint is written
-    assert caplog.messages[0].endswith("60.0 s  left 9 min and whole cases")  # 9 epochs of a minute
+    assert caplog.messages[0].endswith("60.0 s  left 9 min, then whole-case validation")  # 9 epochs of a minute
     # epoch 2: 20 s of checkpoint, 60 of training; 8 further of 0.7 * 60 + 0.3 * 80 = 66 s, and 4 validations of 30 s
-    assert caplog.messages[1].endswith("110.0 s  left 11 min and whole cases")
+    assert caplog.messages[1].endswith("110.0 s  left 11 min, then whole-case validation")
     assert progress.pace.left(8, 4) == pytest.approx(8 * 66 + 4 * 30)
 
 

@@ -1,0 +1,67 @@
+"""What is told of planned values in whose place others are run: those that were given, or that were fitted to them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from segfw.core.plan import Configuration, Plan
+from segfw.core.settings.schema import PlanOverrides
+
+GIVEN = "Given: "
+BLOCKS = {
+    "spacing": ("spacing",),
+    "patch_size": ("patch_size", "batch_size"),
+    "median_image_size_in_voxels": ("median_image_size_in_voxels",),
+    "architecture": ("features_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder"),
+    "kernel_sizes": ("strides", "kernel_sizes"),
+    "normalization_schemes": ("normalization_schemes", "use_mask_for_norm"),
+    "batch_dice": ("batch_dice",),
+}
+"""Block of a plan -> the values in it that may be given, or change with those that are."""
+DECIDING = ("spacing", "patch_size", "strides")
+"""Values that the reasons of other blocks speak of."""
+DEPENDENT = ("patch_size", "architecture", "kernel_sizes", "resampling")
+"""Those blocks."""
+TOLD_AS_PLANNED = ("patch_size", "batch_size")
+"""Values of one block that are often given apart."""
+
+
+def with_changes(reasons: Mapping[str, str], planned: Plan, run: Plan, overrides: PlanOverrides) -> dict[str, str]:
+    """Return the reasons of `planned` (see `plan_reasons`), and what was given where `run` has other values.
+
+    What stays as planned beside a changed patch, spacing or stride says that its reason is of the planned ones.
+    """
+    changed = dict(reasons)
+    for name, before in planned.configurations.items():
+        after = run.configurations[name]
+        place = f"configurations.{name}."
+        if any(getattr(before, key) != getattr(after, key) for key in DECIDING):
+            own = [f"{place}{block}" for block in DEPENDENT if f"{place}{block}" in reasons]
+            changed |= {key: reasons[key].replace("Here: ", "Here: (as planned) ", 1) for key in own}
+        for block, keys in BLOCKS.items():
+            if any(getattr(before, key) != getattr(after, key) for key in keys):
+                changed[f"{place}{block}"] = GIVEN + "; ".join(_told(keys, before, after, overrides)) + "."
+    return changed
+
+
+def _told(
+    keys: tuple[str, ...], before: Configuration, after: Configuration, overrides: PlanOverrides
+) -> Iterator[str]:
+    for key in keys:
+        planned, value = getattr(before, key), getattr(after, key)
+        given = getattr(overrides, key, None)
+        if given is not None:
+            taken = "" if value == given else f" (taken as {_written(value)})"
+            yield f"plan.{key}={_written(given)}{taken}, planned {_written(planned)}"
+        elif value != planned:
+            yield f"{key} {_written(value)} follows from other changes, planned {_written(planned)}"
+        elif key in TOLD_AS_PLANNED:
+            yield f"{key} as planned"
+
+
+def _written(value: Any) -> str:
+    """Write a value as a command line has it."""
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
