@@ -19,8 +19,8 @@ from segfw.data.case_files import MANIFEST
 from segfw.stages.inspection.run_states import RunSigns
 from segfw.stages.job import Job
 from segfw.stages.trainings.failures import load_failure
-from segfw.stages.trainings.runs import CONFIG, Done, config_of, load_config, load_run, make_run, run_folder
-from segfw.stages.trainings.sameness import TRAINING, as_given, relevant, training_hash
+from segfw.stages.trainings.runs import CONFIG, Done, config_of, load_run, make_run, run_folder
+from segfw.stages.trainings.sameness import TRAINING, as_given, relevant, relevant_there, training_hash
 from segfw.training.run import (
     CHECKPOINTS,
     DONE,
@@ -176,7 +176,7 @@ def _changed_keys(job: Job, folder: Path, configuration: str, fold: FoldName) ->
     wanted = config_of(job, make_run(job, configuration, fold))
     if standing(folder / CONFIG, {TRAINING: training_hash(wanted)}).state is State.FRESH:
         return []
-    return changed_keys(relevant(load_config(folder)), relevant(wanted))
+    return changed_keys(relevant_there(folder), relevant(wanted))
 
 
 def _changed_previous(folder: Path) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from segfw.core.errors import UsageError
 from segfw.core.settings.schema import PlanOverrides
 from segfw.core.settings.training import MACHINE_KEYS
-from segfw.core.support.conversion import changed_keys
+from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.stages.job import Job
 from segfw.stages.trainings.runs import CONFIG, config_of, load_config, make_run, run_folder
-from segfw.training.run import FULL, FoldName
+from segfw.training.run import FULL, FoldName, FoldRun
 from segfw.workspace import digest
 
 PLAN_KEYS = frozenset(field.name for field in dataclasses.fields(PlanOverrides))
@@ -54,7 +54,7 @@ def check_names(job: Job) -> None:
             same = path.parent.parent == here
             fold = _fold(path.parent.name) if same else job.folds[0]
             wanted = relevant(config_of(job, make_run(job, configuration, fold)))
-            before = relevant(load_config(path.parent))
+            before = relevant_there(path.parent)
             changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
             if changed:
                 rows = "\n".join(f"  {_difference(key, before, wanted)}" for key in changed)
@@ -63,6 +63,13 @@ def check_names(job: Job) -> None:
                     "give the settings of that run to go on with it, keep both with name=ANOTHER, or replace every run "
                     "of this name with overwrite=true"
                 )
+
+
+def relevant_there(folder: Path) -> dict[str, object]:
+    """Return `relevant` of the run in a folder; what an older segfw did not know of has its default."""
+    config = load_config(folder)
+    run = from_plain(FoldRun, config.get("run"), str(folder / CONFIG))
+    return relevant({**config, "run": to_plain(run)})
 
 
 def relevant(config: dict[str, object]) -> dict[str, object]:

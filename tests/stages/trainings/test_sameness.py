@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import yaml
+
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.settings.training import (
     AugmentationSettings,
@@ -13,7 +15,7 @@ from segfw.core.settings.training import (
 )
 from segfw.core.support.conversion import to_plain
 from segfw.interop.nnunet import read_plans
-from segfw.stages.trainings.sameness import as_given, relevant
+from segfw.stages.trainings.sameness import as_given, relevant, relevant_there
 from segfw.training.run import FoldRun
 from tests.stages.golden import HIPPOCAMPUS
 
@@ -86,3 +88,10 @@ def test_what_shapes_the_training_makes_another():
     assert changed(sampling=SamplingSettings(repeat_batches=1)) == ["sampling.repeat_batches"]
     timed = ScheduleSettings(horizon="time")
     assert changed(schedule=timed, trainer=TrainerSettings(max_time="00:01:00:00")) == ["schedule.horizon"]
+
+
+def test_a_run_made_before_a_setting_was_there_had_its_default(tmp_path):
+    plain = to_plain(RUN)
+    older = {**plain, "loss": {key: value for key, value in plain["loss"].items() if key != "tversky_exponent"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"dataset": "hash", "run": older}))
+    assert relevant_there(tmp_path) == relevant({"dataset": "hash", "run": plain})
