@@ -10,6 +10,7 @@ from scripts.benchmarks.accuracy_attribution import attribution, factors, horizo
 from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
+from scripts.benchmarks.accuracy_selection import contestants
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 from segfw.core.scoring.comparison import holm
 
@@ -151,6 +152,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "differences published": lambda: differences("published"),
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
         "factors": factors,
+        "contestants": contestants,
         "mirrored": mirrored,
         "seen": seen,
         "seen dice": seen_dice,
