@@ -20,8 +20,9 @@ from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, tabl
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS
 from scripts.benchmarks.common import child
-from segfw.core.scoring.postprocessing import Step, name_of
+from segfw.core.scoring.postprocessing import Step
 from segfw.core.support.conversion import from_plain
+from segfw.workspace import digest
 
 TABLE = RESULTS / "accuracy_selection_cases.csv"
 NAME = f"{FIVE_FOLDS[0].run}_s0"
@@ -39,34 +40,26 @@ def select(folders: Folders) -> Path:
 def scored(selection: Path) -> Iterator[dict[str, object]]:
     """Give a line per contestant, case and label: raw, and of the winner after the chosen postprocessing."""
     about = yaml.safe_load((selection / f"{NAME}.yaml").read_text(encoding="utf-8"))
-    chosen = name_of(tuple(from_plain(Step, step) for step in about["postprocessing"]["steps"]))
+    chosen = digest(tuple(from_plain(Step, step) for step in about["postprocessing"]["steps"]))
     for path in sorted((selection / NAME).glob("*/scores.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             if entry["steps"] not in ("", chosen):
                 continue
-            about_case = {"contestant": path.parent.name, "steps": entry["steps"]}
+            steps = "chosen" if entry["steps"] else ""
+            about_case = {"contestant": path.parent.name, "steps": steps, "fold": entry["fold"], "case": entry["case"]}
             for label, (tp, fp, fn, _) in entry["labels"].items():
-                dice = 2 * tp / (2 * tp + fp + fn)
-                yield {
-                    **about_case,
-                    "fold": entry["fold"],
-                    "case": entry["case"],
-                    "label": label,
-                    "dice": f"{dice:.6f}",
-                }
+                yield {**about_case, "label": label, "dice": f"{2 * tp / (2 * tp + fp + fn):.6f}"}
 
 
 def contestants() -> str:
     """Return the table of contestants: mean Dice of each label over all cases."""
-    lines = load(TABLE)
-    rows = []
+    lines, rows = load(TABLE), []
+    labels = [label for label, _ in DATASETS["Hippocampus"].labels]
     for name, steps in dict.fromkeys((line["contestant"], line["steps"]) for line in lines):
         mine = [line for line in lines if (line["contestant"], line["steps"]) == (name, steps)]
-        labels = [
-            mean((ln for ln in mine if ln["label"] == label), "dice") for label, _ in DATASETS["Hippocampus"].labels
-        ]
-        rows.append([f"{name}, postprocessed ({steps})" if steps else name, *map(shown, labels), str(len(mine) // 2)])
-    return table(["", "Dice Anterior", "Dice Posterior", "cases"], rows)
+        dice = [mean((line for line in mine if line["label"] == label), "dice") for label in labels]
+        rows.append([f"{name}, postprocessed" if steps else name, *map(shown, dice), str(len(mine) // len(labels))])
+    return table(["", *(f"Dice {label}" for label in labels), "cases"], rows)
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, training_cases, write_contiguous_folds
 from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, ROWS, SHORT
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
-from segfw.core.scoring.postprocessing import Step, name_of
+from segfw.core.scoring.postprocessing import Step
 from segfw.core.support.conversion import from_plain
+from segfw.workspace import digest
 from tests.test_configs import composed
 
 
@@ -150,13 +151,11 @@ def test_the_table_of_five_folds_has_every_case_once() -> None:
 def test_contestants_are_scored_as_they_are_and_the_winner_after_its_postprocessing(tmp_path: Path) -> None:
     step = {"operation": "fill_holes", "values": [2], "fill": 2, "minimum_mm3": None}
     (tmp_path / f"{accuracy_selection.NAME}.yaml").write_text(yaml.safe_dump({"postprocessing": {"steps": [step]}}))
-    chosen = name_of((from_plain(Step, step),))
+    chosen = digest((from_plain(Step, step),))
     folder = tmp_path / accuracy_selection.NAME / "default_planned_2d"
     folder.mkdir(parents=True)
-    entries = [
-        {"fold": 1, "case": "a", "steps": steps, "labels": {"Anterior": [3, 1, 1, 9]}}
-        for steps in ("", chosen, "other")
-    ]
+    entry = {"fold": 1, "case": "a", "labels": {"Anterior": [3, 1, 1, 9]}}  # 2 * 3 / (2 * 3 + 1 + 1)
+    entries = [{**entry, "steps": steps} for steps in ("", chosen, "other")]
     (folder / "scores.json").write_text(json.dumps(entries))
     lines = list(accuracy_selection.scored(tmp_path))
-    assert [(line["steps"], line["dice"]) for line in lines] == [("", "0.750000"), (chosen, "0.750000")]
+    assert [(line["steps"], line["dice"]) for line in lines] == [("", "0.750000"), ("chosen", "0.750000")]
