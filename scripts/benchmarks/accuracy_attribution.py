@@ -1,5 +1,7 @@
 """What makes the difference: the program, the recipe, one change of it, the number of iterations."""
 
+from pathlib import Path
+
 from scripts.benchmarks.accuracy_figures import CASES, RESULTS, dice_of, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_rows import FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS, SEEN
 
@@ -15,6 +17,12 @@ def attribution(name: str) -> str:
         names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
         rows.append([program, *(shown(dice_of(wanted)) for wanted in names)])
     return table([name, "published recipe", "fast recipe"], rows)
+
+
+def exchanged(path: Path = RESULTS / "exchange.csv") -> str:
+    """Return the mean losses of two epochs by whose steps, initial weights and batches they came from."""
+    rows = [[line[key] for key in ("steps", "weights", "batches", "epoch_1", "epoch_2")] for line in load(path)]
+    return table(["steps of", "initial weights of", "batches of", "mean loss, iterations 1 to 30", "31 to 60"], rows)
 
 
 def factors() -> str:

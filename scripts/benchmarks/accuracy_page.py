@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.accuracy_attribution import attribution, factors, horizons, mirrored, seen, seen_dice
+from scripts.benchmarks.accuracy_attribution import attribution, exchanged, factors, horizons, mirrored, seen, seen_dice
 from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
@@ -151,6 +151,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "differences fast": lambda: differences("fast"),
         "differences published": lambda: differences("published"),
         "attribution": lambda: f"{attribution('Hippocampus')}\n\n{attribution('ACDC')}",
+        "exchange": exchanged,
         "factors": factors,
         "contestants": contestants,
         "mirrored": mirrored,

@@ -4,13 +4,15 @@ python -m scripts.benchmarks.exchange --work WORK --peer-python PYTHON
 
 WORK is that of `accuracy.py`, which must have trained `hippocampus_segfw_published` and `hippocampus_nnunet_published`.
 segfw's network, loss and optimizer train for two epochs in float32, from either program's initial weights on either
-program's first batches, in the order in which each would have seen them. results/exchange.csv has a line for each of
-the four: mean loss of both epochs.
+program's first batches, in the order in which each would have seen them; nnU-Net's trainer does so with its own.
+results/exchange.csv has a line for each of the five: mean loss of both epochs.
 """
 
 import argparse
 import csv
+import json
 import os
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +21,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from scripts.benchmarks.accuracy_figures import RESULTS, load, table
+from scripts.benchmarks.accuracy_attribution import exchanged
+from scripts.benchmarks.accuracy_figures import RESULTS
 from scripts.benchmarks.common import Peer, child
 from segfw.core.support.conversion import from_plain
 from segfw.data.augmentation import augment, encode_target
@@ -59,7 +62,7 @@ def mean_losses(module: SegmentationModule, weights: dict[str, Tensor], batches:
     run = module.run
     module.network.load_state_dict(weights)
     module.network.train()
-    optimizer, losses = module.configure_optimizers(), []
+    optimizer, losses = module.configure_optimizers(), list[float]()
     for number, (image, label) in enumerate(batches):
         for group in optimizer.param_groups:
             progress = number // ITERATIONS / run.trainer.max_epochs
@@ -70,17 +73,16 @@ def mean_losses(module: SegmentationModule, weights: dict[str, Tensor], batches:
         nn.utils.clip_grad_norm_(module.network.parameters(), run.trainer.gradient_clip_val)
         optimizer.step()
         losses.append(loss.item())
+    return by_epoch(losses)
+
+
+def by_epoch(losses: Sequence[float]) -> list[float]:
+    """Return the mean of each epoch."""
     return [float(np.mean(losses[i : i + ITERATIONS])) for i in range(0, len(losses), ITERATIONS)]
 
 
-def exchanged() -> str:
-    """Return the table of the four."""
-    rows = [[line["weights"], line["batches"], line["epoch_1"], line["epoch_2"]] for line in load(TABLE)]
-    return table(["initial weights of", "batches of", "mean loss, iterations 1 to 30", "31 to 60"], rows)
-
-
 def main() -> None:
-    """Train four times for two epochs, write the table."""
+    """Train for two epochs in each of the five ways, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="the folder that accuracy.py was given")
     parser.add_argument("--peer-python", type=Path, required=True, help="an interpreter that has nnunetv2")
@@ -90,7 +92,7 @@ def main() -> None:
     work = options.work.absolute()
     peer, folder = Peer(options.peer_python.absolute(), work / "nnunet"), work / "exchange"
     folder.mkdir(exist_ok=True)
-    words = [str(work / "nnunet" / f"{THEIRS}_fold_0.json"), str(folder), str(EPOCHS * ITERATIONS)]
+    words = [str(work / "nnunet" / f"{THEIRS}_fold_0.json"), str(folder)]
     environment = {**peer.environment, "nnUNet_results": str(folder)}
     child([str(peer.python), str(HERE / "exchange_peer.py"), *words], environment, sampling=2.0)()
     (config,) = (work / "outputs" / "Hippocampus" / "runs" / OURS).glob("*/*/3d_fullres/fold_0/config.yaml")
@@ -102,11 +104,13 @@ def main() -> None:
     batches = {"segfw": our_batches(run, module), "nnunet": their_batches(folder / "batches.npz")}
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["weights", "batches", "epoch_1", "epoch_2"])
+        writer.writerow(["steps", "weights", "batches", "epoch_1", "epoch_2"])
         for one, other in product(weights, batches):
             losses = mean_losses(module, weights[one], batches[other])
-            writer.writerow([one, other, *(f"{loss:.4f}" for loss in losses)])
-    print(exchanged())
+            writer.writerow(["segfw", one, other, *(f"{loss:.4f}" for loss in losses)])
+        theirs = by_epoch(json.loads((folder / "losses.json").read_text(encoding="utf-8")))
+        writer.writerow(["nnunet", "nnunet", "nnunet", *(f"{loss:.4f}" for loss in theirs)])
+    print(exchanged(TABLE))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""nnU-Net's initial weights and first batches of a training; runs in its environment, which has no segfw.
+"""nnU-Net's initial weights, first batches and losses of a training; runs in its environment, which has no segfw.
 
-exchange_peer.py ORDER FOLDER BATCHES      ORDER: as accuracy_peer.py takes it
+exchange_peer.py ORDER FOLDER      ORDER: as accuracy_peer.py takes it
 """
 
 import json
@@ -8,14 +8,17 @@ import random
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accuracy_peer import Published
 
+EPOCHS = 2
 
-def main(order: dict[str, str], folder: Path, batches: int) -> None:
-    """Write weights.pt and batches.npz into `folder`, as that training would begin with them."""
+
+def main(order: dict[str, Any], folder: Path) -> None:
+    """Write weights.pt, batches.npz and losses.json into `folder`, of the epochs that this training begins with."""
     random.seed(order["seed"])
     np.random.seed(order["seed"])
     torch.manual_seed(order["seed"])
@@ -23,13 +26,20 @@ def main(order: dict[str, str], folder: Path, batches: int) -> None:
     plans = {**json.loads(Path(order["plans"]).read_text()), "continue_training": False}
     dataset = json.loads(Path(order["dataset"]).read_text())
     trainer = Published(plans, order["configuration"], order["fold"], dataset, torch.device("cpu"))
+    trainer.num_epochs, trainer.num_iterations_per_epoch = order["epochs"], order["iterations"]
     trainer.initialize()
     torch.save(dict(trainer.network.state_dict()), folder / "weights.pt")
     loader, _ = trainer.get_dataloaders()
-    drawn = [(each["data"], each["target"][0]) for each in islice(loader, batches)]
-    images, labels = zip(*drawn, strict=True)
+    drawn = list(islice(loader, EPOCHS * order["iterations"]))
+    images, labels = zip(*((each["data"], each["target"][0]) for each in drawn), strict=True)
     np.savez(folder / "batches.npz", image=torch.stack(images).numpy(), label=torch.stack(labels).numpy())
+    trainer.network.train()
+    losses = []
+    for number, batch in enumerate(drawn):
+        trainer.lr_scheduler.step(number // order["iterations"])
+        losses.append(float(trainer.train_step(batch)["loss"]))
+    (folder / "losses.json").write_text(json.dumps(losses))
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), int(sys.argv[3]))
+    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

@@ -79,7 +79,9 @@ def draw_artefacts(rng: np.random.Generator, ndim: int, settings: AugmentationSe
     times = step * (np.arange(1, MOVEMENTS + 1) + rng.uniform(-JITTER, JITTER, MOVEMENTS))
     number, axis, ghost_share, spike_share, *place = rng.random(7)
     ghosting = Ghosting(
-        GHOSTS[0] + int(number * (GHOSTS[1] + 1 - GHOSTS[0])), int(axis * ndim), _between(settings.ghosting_range, ghost_share)
+        GHOSTS[0] + int(number * (GHOSTS[1] + 1 - GHOSTS[0])),
+        int(axis * ndim),
+        _between(settings.ghosting_range, ghost_share),
     )
     return ArtefactDraw(
         coefficients if biased else None,

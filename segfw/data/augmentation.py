@@ -94,10 +94,10 @@ class Augmentation:
         gamma = self._draw_factor(columns, s.gamma_probability, s.gamma_range, c)
         mirror = (columns.take(ndim) < 0.5) & np.isin(np.arange(ndim), self.mirror_axes)
         offset = self._draw_rows(columns, s.offset_probability, s.offset_channel_probability, c, 1)
-        offset = replace(offset, values=(ndtri(offset.values[:, 0].clip(1e-6, 1 - 1e-6)) * s.offset_deviation).astype(np.float32))
-        gradient = self._draw_rows(
-            columns, s.gradient_probability, s.gradient_channel_probability, c, 2 + 2 * ndim
+        offset = replace(
+            offset, values=(ndtri(offset.values[:, 0].clip(1e-6, 1 - 1e-6)) * s.offset_deviation).astype(np.float32)
         )
+        gradient = self._draw_rows(columns, s.gradient_probability, s.gradient_channel_probability, c, 2 + 2 * ndim)
         sign, height = np.sign(gradient.values[:, :1] - 0.5), _uniform(gradient.values[:, 1:2], s.gradient_range)
         gradient = replace(gradient, values=np.concatenate([sign * height, gradient.values[:, 2:]], 1))
         sharpening = self._draw_rows(columns, s.sharpening_probability, s.sharpening_channel_probability, c, 1)

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import Dataset

@@ -24,11 +24,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.errors import ArtefactError, UsageError
-from segfw.core.support.files import atomic_path, sha256, write_text
-from segfw.core.labels import LabelKey
 from segfw.core.imaging.preprocessing import CropRecord, PreprocessedCase
+from segfw.core.labels import LabelKey
+from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import atomic_path, sha256, write_text
 
 T = TypeVar("T")
 

@@ -45,9 +45,7 @@ def cut_on_host(store: Cases, draws: PatchDraws, spec: PatchSpec) -> tuple[Tenso
         sources = [(images[row], labels[row]) for row in rows]
         boxes = _loader_boxes(sources, draws.starts[rows], matrices, spec)
         factors = torch.from_numpy(matrices.astype(np.float32))
-        turned = turn(
-            torch.from_numpy(boxes[0]), torch.from_numpy(boxes[1]), factors, (spec.box_size, spec.loader_box)
-        )
+        turned = turn(torch.from_numpy(boxes[0]), torch.from_numpy(boxes[1]), factors, (spec.box_size, spec.loader_box))
         image[rows], label[rows] = (part.transpose(0, 1).numpy() for part in turned)
     tensors = torch.from_numpy(image), torch.from_numpy(label)
     return (tensors[0].squeeze(2), tensors[1].squeeze(2)) if flat else tensors

@@ -52,7 +52,12 @@ class DeviceStore:
         return self._gather(draws, draws.turned, -before, padded_box(spec, rigid), window)
 
     def _gather(
-        self, draws: PatchDraws, rows: IntArray, step: IntArray, size: Shape, window: list[tuple[int, int]] | None = None
+        self,
+        draws: PatchDraws,
+        rows: IntArray,
+        step: IntArray,
+        size: Shape,
+        window: list[tuple[int, int]] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read a box for each of `rows` that begins `step` after its start: (C, R, *size); outside `window` nothing."""
         names = [draws.cases[row] for row in rows]

@@ -66,7 +66,9 @@ def load_logits(path: Path) -> NDArray[np.float16]:
             both[..., 1] = high
             both[..., 0] = _read(archive, LOW, most)
     except ARRAY_DAMAGE as error:
-        raise ArtefactError(f"cannot read the logits {path}: {error}; delete the file, and they are made again") from error
+        raise ArtefactError(
+            f"cannot read the logits {path}: {error}; delete the file, and they are made again"
+        ) from error
     return both.view("<f2")[..., 0].astype(np.float16, copy=False)
 
 

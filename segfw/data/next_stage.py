@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import sha256, write_text
 from segfw.core.types import IntArray, Shape
 from segfw.data.case_files import FORMAT, MANIFEST, Member, find_faults, load_manifest, write_member
@@ -97,16 +97,14 @@ class PreviousStage:
 
     @classmethod
     def reopen(cls, folders: Mapping[Path, str], shapes: Mapping[str, Shape]) -> "PreviousStage":
-        """Open the folders as a run has noted them; `folders`: folder -> SHA-256 of its manifest. Raises like `open`."""
+        """Open folders as a run has noted them; `folders`: folder -> SHA-256 of its manifest. Raises like `open`."""
         for folder, noted in folders.items():
             if (found := hash_of(folder)) != noted:
                 raise ArtefactError(f"{folder} has changed: its manifest's SHA-256 is {found}, it was {noted}")
         return cls._of({folder: _load(folder, None) for folder in folders}, shapes)
 
     @classmethod
-    def _of(
-        cls, folders: Mapping[Path, Mapping[str, SegmentedCase]], shapes: Mapping[str, Shape]
-    ) -> "PreviousStage":
+    def _of(cls, folders: Mapping[Path, Mapping[str, SegmentedCase]], shapes: Mapping[str, Shape]) -> "PreviousStage":
         files: dict[str, Path] = {}
         found: dict[str, Shape] = {}
         for folder, cases in folders.items():

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from segfw.core.errors import ArtefactError, UsageError
+from segfw.core.imaging.preprocessing import CropRecord
+from segfw.core.labels import LabelKey
 from segfw.core.support.files import sha256
 from segfw.core.support.zip_reading import ARRAY_DAMAGE
-from segfw.core.labels import LabelKey
-from segfw.core.imaging.preprocessing import CropRecord
-from segfw.data.case_files import MANIFEST, REMEDY, Manifest, find_faults, load_manifest, read_record, record_path
+from segfw.data.case_files import REMEDY, Manifest, find_faults, load_manifest, read_record, record_path
 
 OPEN_CASES = 1024  # of up to three mappings each: far below the 65530 that Linux grants a process
 

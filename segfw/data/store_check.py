@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.errors import ArtefactError
+from segfw.core.support.conversion import changed_keys, to_plain
 from segfw.core.support.files import sha256, write_text
 from segfw.data.case_files import (
     FORMAT,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segfw.core.labels import LabelSet
 from segfw.core.imaging.preprocessing import CropRecord, PreprocessedCase
+from segfw.core.labels import LabelSet
 from segfw.data.case_files import commit_store, save_case
 from segfw.data.store import Store
 

@@ -1,6 +1,5 @@
 """Each artefact changes its patch, follows from the sample's generator alone, and touches no global one."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -25,9 +25,9 @@ from segfw.data.cascade import (
     within_reach,
 )
 from segfw.data.case_files import commit_store, save_case
-from segfw.data.next_stage import PreviousStage, commit_segmentations, save_segmentation
 from segfw.data.cutting import paste
 from segfw.data.drawing import PatchSpec
+from segfw.data.next_stage import PreviousStage, commit_segmentations, save_segmentation
 from segfw.data.sampling import PatchDataset
 from segfw.data.store import Store
 from tests.data.conftest import LABELS, make_case

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tests.data.conftest import LABELS
 
 from segfw.core.settings.training import AugmentationSettings
 from segfw.data.device_store import load_on_device
 from segfw.data.drawing import PatchSpec
 from segfw.data.sampling import PatchDataset
 from segfw.data.store import Store
+from tests.data.conftest import LABELS
 
 CPU = torch.device("cpu")
 TURNING = AugmentationSettings(rotation_probability=0.5, scaling_probability=0.5, shift_probability=0.5)

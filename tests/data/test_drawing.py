@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.data.conftest import LABELS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from segfw.data.drawing import (
     start_bounds,
     unknown_names,
 )
+from tests.data.conftest import LABELS
 
 IGNORING = LabelSet({"background": 0, "front": 1, "back": 2, "ignore": 3})
 
@@ -123,9 +123,7 @@ def test_targets() -> None:
 
 def test_a_shift_moves_the_start() -> None:
     still = AugmentationSettings(rotation_probability=0, scaling_probability=0)
-    moving = AugmentationSettings(
-        rotation_probability=0, scaling_probability=0, shift_probability=1, shift_range=0.25
-    )
+    moving = AugmentationSettings(rotation_probability=0, scaling_probability=0, shift_probability=1, shift_range=0.25)
     before, after = (draw(50, (20, 20, 20), PatchSpec((8, 8), 2, spatial=s)).starts for s in (still, moving))
     assert (before[:, 0] == after[:, 0]).all()
     assert sorted(set((after - before)[:, 1:].ravel().tolist())) == [-2, -1, 0, 1, 2]

@@ -29,7 +29,9 @@ def test_a_smooth_map_takes_less_than_its_size_and_numpy_reads_the_parts(tmp_pat
     save_logits(path, logits, "x")
     assert path.stat().st_size < 0.75 * logits.nbytes
     with np.load(path) as parts:
-        np.testing.assert_array_equal(parts["high"] * np.uint16(256) + parts["low"].astype(np.uint16), logits.view(np.uint16))
+        np.testing.assert_array_equal(
+            parts["high"] * np.uint16(256) + parts["low"].astype(np.uint16), logits.view(np.uint16)
+        )
     first = path.read_bytes()
     save_logits(path, logits, "x")
     assert path.read_bytes() == first

@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from tests.data.conftest import LABELS
 from torch.utils.data import DataLoader
 
 from segfw.core.errors import UsageError
@@ -15,6 +14,7 @@ from segfw.core.settings.training import AugmentationSettings
 from segfw.data.drawing import PatchSpec, is_forced
 from segfw.data.sampling import EpochBatchSampler, PatchDataset, collate
 from segfw.data.store import Store
+from tests.data.conftest import LABELS
 
 STILL = AugmentationSettings(rotation_probability=0, scaling_probability=0)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.conftest import make_case
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.imaging.preprocessing import PreprocessedCase
 from segfw.data import store as store_module
 from segfw.data.case_files import commit_store, save_case, saved_cases
 from segfw.data.store import Store
+from tests.data.conftest import make_case
 
 
 def test_round_trip(store: Store) -> None:

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.data.conftest import make_case
 
 from segfw.data import store_check
 from segfw.data.case_files import commit_store, save_case, saved_cases
 from segfw.data.store_check import ABSENT, Wanted, find_lacking, note_saved
+from tests.data.conftest import make_case
 
 WANTED = {name: Wanted({"raw files": name}, labeled=True) for name in "ab"}
 
@@ -115,4 +115,6 @@ def test_reasons(folder: Path) -> None:
 def test_a_record_that_the_manifest_does_not_know(folder: Path) -> None:
     path = folder / "a.record.json"
     path.write_text(path.read_text() + " ")
-    assert find_lacking(folder, WANTED, notes_of(folder)) == {"a": "a.record.json is not the one that manifest.json lists"}
+    assert find_lacking(folder, WANTED, notes_of(folder)) == {
+        "a": "a.record.json is not the one that manifest.json lists"
+    }

@@ -52,7 +52,7 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str:
     """Return the commit of the checkout that the package runs from, `-dirty` if changed since; empty for a release."""
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists():
         return ""
     try:

@@ -4,6 +4,7 @@ import dataclasses
 import getpass
 import math
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,12 @@ def test_scores_are_those_of_cross_validation_without_nan(job, member):
 
 
 @pytest.mark.parametrize("key", ["licence", "reference", "name"])
+@pytest.mark.skipif(not (Path(__file__).parents[3] / ".git").exists(), reason="needs a checkout")
+def test_a_model_names_the_commit_of_the_checkout_it_was_made_in(job, member):
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert make_provenance(job, [member], None).code.removesuffix("-dirty") == commit.stdout.strip() != ""
+
+
 def test_a_path_in_the_description_is_refused_before_any_work_and_at_packaging(job, member, key, monkeypatch):
     dataset = dataclasses.replace(job.dataset, **{key: "see /home/lee/x"})
     job = dataclasses.replace(job, record=dataclasses.replace(job.record, dataset=dataset))
