@@ -109,10 +109,11 @@ def test_scores_are_those_of_cross_validation_without_nan(job, member):
 
 
 @pytest.mark.parametrize("key", ["licence", "reference", "name"])
-@pytest.mark.skipif(not (Path(__file__).parents[3] / ".git").exists(), reason="needs a checkout")
 def test_a_model_names_the_commit_of_the_checkout_it_was_made_in(job, member):
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    assert make_provenance(job, [member], None).code.removesuffix("-dirty") == commit.stdout.strip() != ""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip("not a checkout that git reads")
+    assert make_provenance(job, [member], None, {}).code.removesuffix("-dirty") == asked.stdout.strip()
 
 
 def test_a_path_in_the_description_is_refused_before_any_work_and_at_packaging(job, member, key, monkeypatch):
