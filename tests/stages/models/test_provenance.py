@@ -108,7 +108,6 @@ def test_scores_are_those_of_cross_validation_without_nan(job, member):
     assert said.made_from == {"winner": "x"}
 
 
-@pytest.mark.parametrize("key", ["licence", "reference", "name"])
 def test_a_model_names_the_commit_of_the_checkout_it_was_made_in(job, member):
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     if asked.returncode:
@@ -116,6 +115,7 @@ def test_a_model_names_the_commit_of_the_checkout_it_was_made_in(job, member):
     assert make_provenance(job, [member], None, {}).code.removesuffix("-dirty") == asked.stdout.strip()
 
 
+@pytest.mark.parametrize("key", ["licence", "reference", "name"])
 def test_a_path_in_the_description_is_refused_before_any_work_and_at_packaging(job, member, key, monkeypatch):
     dataset = dataclasses.replace(job.dataset, **{key: "see /home/lee/x"})
     job = dataclasses.replace(job, record=dataclasses.replace(job.record, dataset=dataset))
