@@ -105,7 +105,7 @@ def first_dataset(place: Path) -> Path:
         if "init" in words:
             path = Path("configs/task/Mine.yaml")
             task = yaml.safe_load(path.read_text()) | {"labels": labels}
-            write_text(path, "# @package task\n" + yaml.safe_dump(task))
+            write_text(path, yaml.safe_dump(task))
     Path("outputs/Mine/models/main").symlink_to("fast")
     Path("outputs/Task04_Hippocampus").symlink_to("Mine")
     return place
