@@ -164,10 +164,10 @@ def test_what_users_bring_works_as_extend_shows(own_files: dict[str, Path], plac
         run(words, place, "stages=[fingerprint,plan,preprocess,train,select]", "postprocessing.fill_holes=false")
     assert (place / "mine.nii.gz").is_file()
     runs = place / "outputs/Demo/runs"
-    assert {path.name for path in runs.iterdir()} == {"mine", "own_loss", "focal_tversky", "stripes", "narrow"}
+    assert {path.name for path in runs.iterdir()} == {"mine", "own_loss", "focal_and_tversky", "stripes", "narrow"}
     plan = yaml.safe_load((place / "narrow.yaml").read_text())
     assert max(plan["configurations"]["3d_fullres"]["features_per_stage"]) == 64
-    (config,) = runs.glob("focal_tversky/*/*/*/fold_0/config.yaml")
+    (config,) = runs.glob("focal_and_tversky/*/*/*/fold_0/config.yaml")
     loss = yaml.safe_load(config.read_text())["run"]["loss"]
     assert (loss["distribution"], loss["overlap"], loss["class_weights"]) == ("focal", "tversky", {"core": 2.0})
 
