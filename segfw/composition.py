@@ -245,7 +245,7 @@ def check_required(name: str, verb: Verb, composed: Any) -> None:
 
 
 def check_task(composed: Any) -> None:
-    """Refuse (`UsageError`) to tell the state of no task; name those that there is something of under output_root."""
+    """Raise `UsageError` if `status` was given no task; its message lists the tasks with results under output_root."""
     if composed.task.name:
         return
     root = Path(composed.output_root)
@@ -259,7 +259,7 @@ def check_task(composed: Any) -> None:
 
 
 def check_run_folder(settings: Any) -> None:
-    """Refuse the one pair of characters that Hydra cannot have in the absolute name of its run folder."""
+    """Raise `UsageError` if the absolute path of output_root holds `${`, which Hydra would read as a reference."""
     folder = Path.cwd() / getattr(settings, "output_root", "outputs")
     if "${" in str(folder):
         raise UsageError(f"output_root must not hold '${{' (Hydra would read it as a reference), got {str(folder)!r}")

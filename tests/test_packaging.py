@@ -33,6 +33,14 @@ def test_scripts_parse(script):
     assert script.endswith(".sh") or os.access(ROOT / script, os.X_OK)
 
 
+def test_the_style_of_every_committed_file_is_checked_and_of_no_other():
+    listed = run("git", "-C", ROOT, "ls-files", "*.py", "*.pyi", "*.ipynb")
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    checked = re.search(r"^ours=\((.*)\)$", (ROOT / "scripts/test").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert {*checked.split()} == {path.partition("/")[0] for path in listed.stdout.splitlines()}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"), [("3.9.2", "is needed, .* is 3.9.2"), ("3.14.0", "is needed"), (None, "there is no Python")]
 )

@@ -34,7 +34,7 @@ ENDING = ".npz"
 HIGH, LOW, MADE_FROM = "high.npy", "low.npy", "made_from.npy"
 FAST = 1
 MOST_OF_A_HASH = 4096
-"""Bytes."""
+"""Most bytes that are read of the entry with the hash; a longer entry is damaged."""
 
 
 def logits_path(validation: Path, case: str) -> Path:

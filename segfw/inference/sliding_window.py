@@ -9,6 +9,17 @@ moves single voxels on class boundaries, nothing else.
     window 0 |=======|
     window 1     |=======|          buffer of one window's depth,
              |...|                  these planes are final when window 1 starts
+
+How much is computed at once depends on memory. The words for it:
+
+- `Way`: on which device, at most how many windows at once, and whether sums must lie on the host.
+- `Attempts`: the ways, the fastest first; where one lacks memory the next is tried, and later cases begin with that.
+- `Budget`: the bytes that a case may take on the host and on the device.
+- `Course`: what is done within one way and budget: how many windows at once, and where they are added up.
+- `Means`: what all cases of a command share for one network: its attempts, and the bytes of one window's feature maps.
+- `_Passes`: how each batch of windows goes through the network: mirrored how, how many at once, on which device.
+- lanes: threads on the CPU, each of which computes a window of its own (`side_by_side`).
+- `Pace`: counts finished windows, and logs now and then how long the image still takes.
 """
 
 import itertools

@@ -21,14 +21,15 @@ from segfw.stages.trainings.rank_calls import leading, session_folder
 
 log = logging.getLogger(__name__)
 
+# `module:function` below `STAGES`, as words, so that each module is imported when its function is first called.
 STAGES = "segfw.stages"
 SHOW_PLAN = "plan_table:show_plan"
-FOLLOW = "trainings.fit:follow"
+FOLLOW_RANK_0 = "trainings.fit:follow"
 DRY_RUN = "inspection.dry_run:run"
 CHECK_TRAINING = "trainings.train:check"
 BEST_SCORE = "selection.select:best_score"
-SHARE = "trainings.multirun:sharing_the_computer"
-TURN = "trainings.multirun:turn_to_select"
+SHARE_COMPUTER = "trainings.multirun:sharing_the_computer"
+TURN_TO_SELECT = "trainings.multirun:turn_to_select"
 MEAN_SCORE = "trainings.train:mean_score"
 RUN = {
     "fingerprint": "fingerprint:run",
@@ -39,7 +40,7 @@ RUN = {
     "report": "reporting.report:build",
 }
 OF_ALL_RUNS = ("select", "report")
-"""Stages that what every job has trained goes into."""
+"""Stages that combine all runs; of the jobs of a multirun only one runs them."""
 
 
 def run(settings: ExperimentSettings, multirun: Multirun | None = None) -> float | None:
@@ -54,14 +55,14 @@ def run(settings: ExperimentSettings, multirun: Multirun | None = None) -> float
             _function(DRY_RUN)(settings)
         return None
     if not ranks.leads:
-        _function(FOLLOW)(settings)
+        _function(FOLLOW_RANK_0)(settings)
         return None
     if ranks.together:
         with leading(session_folder(workspace_of(settings), ranks), ranks):
             return _run_stages(settings, multirun)
     if multirun is None:
         return _run_stages(settings)
-    with _function(SHARE)(settings, multirun) as own:
+    with _function(SHARE_COMPUTER)(settings, multirun) as own:
         return _run_stages(own, multirun)
 
 
@@ -103,10 +104,10 @@ def _objective(job: Job) -> float | None:
 
 
 def _run_stages_of_all(job: Job, multirun: Multirun | None, run_stage: Callable[[str, Job], None]) -> bool:
-    """Run the stages that all runs go into, unless another job of the multirun will; return whether it is this one."""
+    """Run the stages that combine all jobs' runs, if this job of the multirun is the one to; return whether it is."""
     stages = [stage for stage in OF_ALL_RUNS if stage in job.settings.stages]
     asks = stages and multirun is not None and "train" in job.settings.stages
-    with _function(TURN)(job, multirun) if asks else nullcontext(True) as is_ours:
+    with _function(TURN_TO_SELECT)(job, multirun) if asks else nullcontext(True) as is_ours:
         for stage in stages if is_ours else ():
             run_stage(stage, job)
     return bool(is_ours)

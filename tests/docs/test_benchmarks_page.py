@@ -24,6 +24,23 @@ def test_a_ratio_is_the_measured_one(what: str, ratio: str, file: str, key: str,
     assert found["date"] == date
 
 
+README_ROWS = [
+    ("preparation of 60 Hippocampus cases", "preprocess.json", "hippocampus_cpu_seconds", "hippocampus_peak_memory"),
+    ("preparation of a CT", "preprocess.json", "ct_cpu_seconds", "ct_peak_memory"),
+    ("a training iteration in float32", "training.json", "seconds_per_iteration", None),
+    ("prediction", "inference.json", "predict_seconds", "predict_peak_memory"),
+    ("from logits to a map of 25 labels", "inference.json", "export_25_cpu_seconds", "export_25_peak_memory"),
+]
+
+
+@pytest.mark.parametrize(("task", "file", "time", "memory"), README_ROWS)
+def test_a_ratio_of_the_readme_is_the_measured_one(task: str, file: str, time: str, memory: str | None) -> None:
+    outcome = result(file)["outcome"]
+    cells = [f"{outcome[key]:.2f}" if key else "-" for key in (time, memory)]
+    what = f"{task} (processor time)" if "cpu" in time else task
+    assert f"| {what} | {' | '.join(cells)} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_all_rows_were_read() -> None:
     assert len(ROWS) == PAGE.count(".json` `")
 

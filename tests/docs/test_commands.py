@@ -26,7 +26,7 @@ NOT_RUN = {
     "mkdocs build": "tests/docs/test_site.py builds the site",
 }
 FILES = {  # that the pages' readers have written by themselves
-    "task/Mine.yaml": "# @package task\nname: Mine\nfolder: Mine\nlabels: {background: 0, tumor: 1}\n",
+    "task/Mine.yaml": "name: Mine\nfolder: Mine\nlabels: {background: 0, tumor: 1}\n",
     "experiment/best_main.yaml": "# @package _global_\nname: best_main\n",
 }
 ALL = [(place, words) for page in PAGES for place, words in commands(page)]

@@ -105,7 +105,7 @@ def first_dataset(place: Path) -> Path:
         if "init" in words:
             path = Path("configs/task/Mine.yaml")
             task = yaml.safe_load(path.read_text()) | {"labels": labels}
-            write_text(path, "# @package task\n" + yaml.safe_dump(task))
+            write_text(path, yaml.safe_dump(task))
     Path("outputs/Mine/models/main").symlink_to("fast")
     Path("outputs/Task04_Hippocampus").symlink_to("Mine")
     return place
@@ -164,10 +164,10 @@ def test_what_users_bring_works_as_extend_shows(own_files: dict[str, Path], plac
         run(words, place, "stages=[fingerprint,plan,preprocess,train,select]", "postprocessing.fill_holes=false")
     assert (place / "mine.nii.gz").is_file()
     runs = place / "outputs/Demo/runs"
-    assert {path.name for path in runs.iterdir()} == {"mine", "own_loss", "focal_tversky", "stripes", "narrow"}
+    assert {path.name for path in runs.iterdir()} == {"mine", "own_loss", "focal_and_tversky", "stripes", "narrow"}
     plan = yaml.safe_load((place / "narrow.yaml").read_text())
     assert max(plan["configurations"]["3d_fullres"]["features_per_stage"]) == 64
-    (config,) = runs.glob("focal_tversky/*/*/*/fold_0/config.yaml")
+    (config,) = runs.glob("focal_and_tversky/*/*/*/fold_0/config.yaml")
     loss = yaml.safe_load(config.read_text())["run"]["loss"]
     assert (loss["distribution"], loss["overlap"], loss["class_weights"]) == ("focal", "tversky", {"core": 2.0})
 

@@ -8,6 +8,7 @@ import torch
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.settings.training import LossSettings
+from segfw.core.types import Shape
 from segfw.data.augmentation import encode_target
 from segfw.nn.losses import DeepSupervisionLoss, build_loss
 from segfw.nn.own_loss import random_target, try_own_loss
@@ -47,8 +48,18 @@ def test_is_tried_on_what_training_gives(labels: LabelSet) -> None:
     assert len(drawn.unique()) == (2 if labels.has_regions else len(labels.allowed_values))
 
 
-def test_the_loss_of_the_package_is_not_tried() -> None:
+def test_the_loss_of_the_package_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[LabelSet] = []
+
+    def draw(labels: LabelSet, space: Shape, generator: torch.Generator) -> torch.Tensor:
+        tried.append(labels)
+        return random_target(labels, space, generator)
+
+    monkeypatch.setattr("segfw.nn.own_loss.random_target", draw)
     try_own_loss(LossSettings(), LABELS, PATCH)
+    assert tried == []
+    try_own_loss(own("Square"), LABELS, PATCH)
+    assert tried == [LABELS]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from scripts import soak
 from scripts.soaking.judging import damaged, differences, remains
 from scripts.soaking.killing import Ended, Manner, running
 from scripts.soaking.nursery import Nursery
-from scripts.soaking.record import Kill, Outcome, told
+from scripts.soaking.record import TEMPLATE, Kill, Outcome, told
 from scripts.soaking.works import MAIN_STAGES, Work, works, write_dataset
 from segfw.training.checkpoints import load_checkpoint
 
@@ -152,3 +153,14 @@ def test_the_table_counts_what_was_tried_and_survived() -> None:
         "| main | training | 1 / 2 |  | 1 / 2 |",
         "| all |  | 1 / 2 | 0 / 1 | 1 / 3 |",
     ]
+
+
+def test_the_page_is_the_template_with_its_facts() -> None:
+    words = re.split(r"\{(\w+)\}", TEMPLATE.read_text(encoding="utf-8"))
+    named: set[str] = set()
+    pattern = re.escape(words[0])
+    for fact, text in zip(words[1::2], words[2::2], strict=True):
+        pattern += (f"(?P={fact})" if fact in named else f"(?P<{fact}>.+?)") + re.escape(text)
+        named.add(fact)
+    page = Path(__file__).parents[2] / "docs" / "reliability.md"
+    assert re.fullmatch(pattern, page.read_text(encoding="utf-8"), re.DOTALL)

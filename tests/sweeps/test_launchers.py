@@ -59,10 +59,35 @@ def test_numbers_that_start_no_job(launcher, values, message):
         check_launcher(launcher, values)
 
 
-def test_numbers_that_do():
-    check_launcher("submitit_slurm", {"timeout_min": 1, "gpus_per_node": None, "mem_gb": 30, "nodes": 2})
-    check_launcher("submitit_local", LOCAL)
-    check_launcher("basic", {})
+@pytest.mark.parametrize(
+    ("launcher", "values", "change", "message"),
+    [
+        (
+            "submitit_slurm",
+            {"timeout_min": 1, "gpus_per_node": None},
+            {"timeout_min": 0},
+            "timeout_min must be 1 or more",
+        ),
+        (
+            "submitit_slurm",
+            {"gpus_per_node": 0, "mem_gb": 30},
+            {"gpus_per_node": -1},
+            "gpus_per_node must be 0 or more",
+        ),
+        ("submitit_local", LOCAL, {"nodes": 2}, "nodes must be 1 with"),
+        ("basic", {}, {"nodes": 0}, "nodes must be 1 or more"),
+    ],
+)
+def test_numbers_that_do(launcher, values, change, message):
+    check_launcher(launcher, values)
+    with pytest.raises(UsageError, match=message):
+        check_launcher(launcher, values | change)
+
+
+def test_several_computers_are_for_a_cluster():
+    check_launcher("submitit_slurm", {"nodes": 2, "tasks_per_node": 2})
+    with pytest.raises(UsageError, match="tasks_per_node must be 1 with"):
+        check_launcher("submitit_local", {**LOCAL, "tasks_per_node": 2})
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def preprocess_case(
 ) -> PreprocessedCase:
     """Preprocess one case; the caller's arrays stay as they are.
 
-    `DataError` where channels, shapes or values do not fit (see `case_checks`), and where memory has no room for the
-    result. Beside the input and the result, about two copies of one channel are held: one normalized, part of one
-    between two products, and bytes of labels.
+    Raises `DataError` where channels, shapes or values do not fit (see `case_checks`), and where memory has no room for
+    the result. Beside the input and the result, this holds about two copies of one channel at a time (the normalized
+    channel, and resampling's intermediate result of a part of it) and the label map in small integers.
     """
     # Views up to normalization, whose float32 sums depend on the layout in memory.
     to_planned = (0, *(1 + axis for axis in plan.transpose_forward))

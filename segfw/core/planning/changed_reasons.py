@@ -1,4 +1,4 @@
-"""What is told of planned values in whose place others are run: those that were given, or that were fitted to them."""
+"""What a plan says where a run has other values than were planned: values given by the user, or fitted to those."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,11 +18,11 @@ BLOCKS = {
 }
 """Block of a plan -> the values in it that may be given, or change with those that are."""
 DECIDING = ("spacing", "patch_size", "strides")
-"""Values that the reasons of other blocks speak of."""
+"""Values that the reasons of other blocks (`DEPENDENT`) speak of."""
 DEPENDENT = ("patch_size", "architecture", "kernel_sizes", "resampling")
-"""Those blocks."""
+"""Blocks whose reasons speak of the values in `DECIDING`."""
 TOLD_AS_PLANNED = ("patch_size", "batch_size")
-"""Values of one block that are often given apart."""
+"""Values of one block of which often only one is given; the other is then said to be as planned."""
 
 
 def with_changes(reasons: Mapping[str, str], planned: Plan, run: Plan, overrides: PlanOverrides) -> dict[str, str]:

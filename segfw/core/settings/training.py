@@ -76,7 +76,8 @@ class AugmentationSettings:
     blank_range: tuple[float, float] = setting((0.1, 0.333), "their edges, share of the patch edge")
     mirror_axes: Literal["auto"] | tuple[int, ...] | None = setting(
         None,
-        "axes to mirror, here and in prediction; None: all; auto: those along which labels have no fixed order",
+        "axes to mirror, here and in prediction: of the patch, in the plan's order (2d: 0 is Y unless transposed); "
+        "None: all; auto: those along which labels have no fixed order",
     )
     previous_operator_probability: float = setting(
         0.4, "cascade: probability that labels of the previous stage are dilated, eroded, opened or closed, per sample"

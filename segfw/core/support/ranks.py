@@ -28,7 +28,7 @@ class Ranks:
 
     @property
     def together(self) -> bool:
-        """Whether there are several."""
+        """Whether there are several processes."""
         return self.world_size > 1
 
     @property
@@ -41,10 +41,10 @@ ALONE = Ranks()
 
 
 def launched_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
-    """Return this process's place among those that torchrun or srun has started with it.
+    """Return this process's place among those that torchrun or srun has started with it; `ALONE` without either.
 
-    A batch script that has tasks at its disposal is no task itself: srun's own `SLURM_STEP_NUM_TASKS` counts, not
-    `SLURM_NTASKS`. Raises `UsageError` for nodes with unequal numbers of processes.
+    A batch script is a single process and is given `SLURM_NTASKS`, too, so srun's own `SLURM_STEP_NUM_TASKS` is what
+    counts. Raises `UsageError` for nodes with unequal numbers of processes.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         found = _of_torchrun(environment)

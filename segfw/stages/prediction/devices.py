@@ -178,7 +178,7 @@ class _Refusal:
 
 @dataclass(frozen=True)
 class _Line:
-    """What a process has to say."""
+    """A line of the log that a process sends to the main process, which writes it under the same logger and level."""
 
     logger: str
     level: int

@@ -86,7 +86,7 @@ def _segment(steps: "_Steps", take: Callable[[], Claimed | Nothing], threads: "_
 
 @dataclass(frozen=True, eq=False)
 class _Piece(Generic[R]):
-    """A case between two steps."""
+    """A case on its way from one step to the next, with what the last step made of it."""
 
     claimed: Claimed
     content: R
@@ -102,11 +102,11 @@ class _Steps:
         self._predictor, self._tell = predictor, tell
 
     def read(self, claimed: Claimed) -> _Piece[PreparedImage] | None:
-        """Read and preprocess."""
+        """Read and preprocess the images of a case."""
         return self._failure_told(claimed, partial(self._read, claimed))
 
     def compute(self, piece: _Piece[PreparedImage]) -> _Piece[CaseLogits] | None:
-        """Let the networks look at it."""
+        """Compute the logits of a preprocessed case."""
         return self._failure_told(piece.claimed, partial(self._compute, piece))
 
     def finish(self, piece: _Piece[CaseLogits]) -> None:

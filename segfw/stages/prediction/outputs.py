@@ -38,12 +38,12 @@ class PredictionCase:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that is written."""
+        """Every file that is written for the case: those beside the segmentation, then the segmentation."""
         return (*self.beside.values(), self.target)
 
     @property
     def is_there(self) -> bool:
-        """Whether all that is written exists."""
+        """Whether every one of these files exists."""
         return all(file.exists() for file in self.files)
 
 

@@ -173,7 +173,10 @@ def test_wrong_splits_are_refused(folds: tuple[Fold, ...], message: str) -> None
 
 
 def test_folds_may_leave_cases_out_and_validate_one_several_times() -> None:
-    check_splits((Fold(("a",), ("b",)), Fold(("c",), ("b",))), ["a", "b", "c", "d"])
+    folds = (Fold(("a",), ("b",)), Fold(("c",), ("b",)))
+    check_splits(folds, ["a", "b", "c", "d"])
+    with pytest.raises(DataError, match=r"fold 1 names cases in 'train' .* \['c'\]"):
+        check_splits(folds, ["a", "b", "d"])
 
 
 def test_a_leak_names_the_first_pair_of_the_first_fold() -> None:

@@ -39,16 +39,18 @@ def test_what_no_machine_holds_is_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("key", "large", "too_large"),
     [
-        {"n_conv_per_stage": (600, 400)},
-        {"patch_size": (1024, 1024, 1024)},
-        {"features_per_stage": (8, 65536)},
-        {"batch_size": 2**31 - 1},
+        ("n_conv_per_stage", (600, 400), (600, 401)),
+        ("patch_size", (1024, 1024, 1024), (1024, 1024, 1026)),
+        ("features_per_stage", (8, 65536), (8, 65537)),
+        ("batch_size", 2**31 - 1, 2**31),
     ],
 )
-def test_what_is_merely_large_is_left_to_its_author(change):
-    check_configuration(replace(GOOD, **change), 1, "here")
+def test_what_is_merely_large_is_left_to_its_author(key, large, too_large):
+    check_configuration(replace(GOOD, **{key: large}), 1, "here")
+    with pytest.raises(UsageError, match=rf"^here\.{key} must"):
+        check_configuration(replace(GOOD, **{key: too_large}), 1, "here")
 
 
 def test_stages_are_counted():

@@ -1,6 +1,8 @@
 """Losses that contradict themselves."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -59,7 +61,25 @@ def test_every_key_of_the_tables_is_a_setting() -> None:
     assert keys <= {*LossSettings.__dataclass_fields__}
 
 
-def test_what_has_an_effect_is_allowed() -> None:
-    check_loss(LossSettings("focal", focal_gamma=3.0, class_weights={"a": 2.0}))
-    check_loss(LossSettings(ce_weight=0, dice_weight=0, component_weight=1.0))
-    check_loss(LossSettings(_target_=OWN, arguments={"gamma": 2}, batch_dice=True, deep_supervision=False))
+EFFECTIVE = [
+    # settings, and a change that leaves one of them without effect, or no term
+    (
+        LossSettings("focal", focal_gamma=3.0, class_weights={"a": 2.0}),
+        {"distribution": "topk"},
+        "loss.focal_gamma=3.0",
+    ),
+    (LossSettings("focal", focal_gamma=3.0, class_weights={"a": 2.0}), {"ce_weight": 0}, "loss.ce_weight is 0"),
+    (LossSettings(ce_weight=0, dice_weight=0, component_weight=1.0), {"component_weight": 0}, "are all 0"),
+    (
+        LossSettings(_target_=OWN, arguments={"gamma": 2}, batch_dice=True, deep_supervision=False),
+        {"_target_": None},
+        "loss.arguments={'gamma': 2} needs loss._target_",
+    ),
+]
+
+
+@pytest.mark.parametrize(("loss", "change", "message"), EFFECTIVE)
+def test_what_has_an_effect_is_allowed(loss: LossSettings, change: dict[str, Any], message: str) -> None:
+    check_loss(loss)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        check_loss(replace(loss, **change))

@@ -1,4 +1,6 @@
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,13 +31,18 @@ def test_refuses_what_would_have_no_effect(
 
 
 @pytest.mark.parametrize(
-    "optimizer",
+    ("optimizer", "other"),
     [
-        OptimizerSettings("sgd", momentum=0.9, nesterov=False),
-        OptimizerSettings("adam", betas=(0.5, 0.9), amsgrad=True, weight_decay=0.1),
-        OptimizerSettings("rmsprop", momentum=0.9),
-        OptimizerSettings("radam", lr=0.1),
+        (OptimizerSettings("sgd", momentum=0.9, nesterov=False), "rmsprop"),
+        (OptimizerSettings("adam", betas=(0.5, 0.9), amsgrad=True, weight_decay=0.1), "nadam"),
+        (OptimizerSettings("rmsprop", momentum=0.9), "adamw"),
+        (OptimizerSettings("radam", betas=(0.5, 0.9), lr=0.1), "sgd"),
     ],
 )
-def test_lets_pass_what_matters(optimizer: OptimizerSettings) -> None:
-    check_optimizer(optimizer, ScheduleSettings("poly", exponent=2.0, warmup=0.1))
+def test_lets_pass_what_matters(optimizer: OptimizerSettings, other: Any) -> None:
+    schedule = ScheduleSettings("poly", exponent=2.0, warmup=0.1)
+    check_optimizer(optimizer, schedule)
+    with pytest.raises(UsageError, match=f"would have no effect with optimizer={other}"):
+        check_optimizer(replace(optimizer, name=other), schedule)
+    with pytest.raises(UsageError, match="would have no effect with schedule=cosine"):
+        check_optimizer(optimizer, replace(schedule, name="cosine"))
