@@ -31,6 +31,7 @@ from segfw.stages.reporting.example import make_example
 from segfw.stages.reporting.names import named_results, optional_selection
 from segfw.stages.reporting.plan import (
     compared,
+    explained_first,
     networks_to_draw,
     optional_plan,
     other_settings,
@@ -110,6 +111,7 @@ def _of_plan(job: Job, plan: Plan | None, folds: list[FinishedFold]) -> ReportCo
         compared=() if plan is None else compared(job),
         reasons=reasons,
         plan_notes=(*plan_notes, *(() if plan is None else other_settings(job, folds))),
+        explained=explained_first(job, plan, folds),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
 
