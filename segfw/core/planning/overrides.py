@@ -52,6 +52,11 @@ def _given(overrides: PlanOverrides) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "refit" and value is not None}
 
 
+def given_keys(overrides: PlanOverrides) -> tuple[str, ...]:
+    """Name what a command gives in the place of planned values or has derived again: `plan.KEY` each."""
+    return tuple(f"plan.{key}" for key in (*_given(overrides), *(("refit",) if overrides.refit else ())))
+
+
 def _check_axes(key: str, value: Any, plan: Plan, chosen: tuple[str, ...]) -> None:
     """Refuse a value that has other axes than a chosen configuration, naming those of the plan that it fits."""
     rows: Sequence[Sequence[float]] = (value,) if key in _PER_AXIS else value if key in _ROWS_PER_AXIS else ()
