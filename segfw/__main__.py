@@ -168,6 +168,7 @@ def _run(command: Command) -> int:
         with _plain_messages():
             if dry and search and name == MAIN:
                 tell_dry_search(page, overrides)
+            _tell_changed(verb, settings)
             _call(verb, settings)
     elif dry:
         with _logging_put_back(), tempfile.TemporaryDirectory(prefix="segfw-dry-run-") as folder:
@@ -266,13 +267,17 @@ def _job(verb: Verb, swept: Swept, jobs: Jobs | None = None) -> Callable[[Any], 
 
 def _tell_settings(verb: Verb, settings: Any) -> None:
     """Write every setting of the command beside its log; of the main job say which are not the defaults."""
-    tree = tree_text(settings)
-    write_text(Path(HydraConfig.get().runtime.output_dir) / CONFIG_TREE, tree)
+    write_text(Path(HydraConfig.get().runtime.output_dir) / CONFIG_TREE, tree_text(settings))
+    _tell_changed(verb, settings)
+
+
+def _tell_changed(verb: Verb, settings: Any) -> None:
+    """Say which settings of the main job are not the defaults, or all of them where that is asked."""
     if verb is not VERBS[MAIN]:
         return
     changed = changed_text(settings, check_settings(replace(ExperimentSettings(), task=settings.task)))
     if settings.print_config:
-        log.info("%s", tree.rstrip())
+        log.info("%s", tree_text(settings).rstrip())
     elif changed:
         text = f"settings: {changed}"
         log.info("%s", fill(text, LINE, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))

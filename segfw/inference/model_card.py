@@ -31,7 +31,7 @@ def model_card(
         *_section("How to predict", _how_to_predict(plan)),
         *_section("Input and output", _input_and_output(plan)),
         *_section("Training data", _training_data(plan, provenance)),
-        *_section("Scores", _scores(members, provenance)),
+        *_section("Scores", _scores(members, provenance, bool(postprocessing))),
         *_section("Networks", _networks(plan, members)),
         *(_section("Postprocessing", _postprocessing(plan, postprocessing)) if postprocessing else ()),
         *_section("Intended use and limits", _limits(plan)),
@@ -76,7 +76,9 @@ def _training_data(plan: Plan, provenance: Provenance) -> Iterator[str]:
     yield f"- Reference: {_line(data.reference or NOT_STATED)}"
 
 
-def _scores(members: Sequence[tuple[str, int | str, str]], provenance: Provenance) -> Iterator[str]:
+def _scores(
+    members: Sequence[tuple[str, int | str, str]], provenance: Provenance, postprocessed: bool
+) -> Iterator[str]:
     if not provenance.scores:
         yield "None are stated on cases that the networks had not seen."
         return
@@ -90,6 +92,8 @@ def _scores(members: Sequence[tuple[str, int | str, str]], provenance: Provenanc
     else:
         of_all = f"{scored} of {_count(there, 'case')}" if there else _count(scored, "case")
         yield f"Validated on {of_all}, those that the folds {folds} left out: each was {how}."
+    if postprocessed:
+        yield "The figures are of segmentations before postprocessing, which predicting applies (see below)."
     yield ""
     rows = [(name, f"{value:.4f}") for name, value in provenance.scores.items()]
     yield from _table(("figure", "mean"), rows)

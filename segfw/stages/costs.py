@@ -155,7 +155,7 @@ def announce_cost(runs: Sequence[FoldRun], team: Team) -> None:
         return
     seconds = sum(filter(None, parts))
     where = "on this machine" if team.count == 1 else f"on {team.count} devices"
-    log.info("%s, estimated %s %s", many, in_words(seconds), where)
+    log.info("%s, estimated %s %s, without whole-case validation", many, in_words(seconds), where)
     if seconds > DAY:
         log.warning(
             "train: this is more than a day. `experiment=fast` is the recipe for small budgets (hundreds of iterations "

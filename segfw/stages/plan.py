@@ -7,7 +7,6 @@ from segfw.core.cases.modality import describe_scheme
 from segfw.core.errors import UsageError
 from segfw.core.plan import Plan
 from segfw.core.planning.checks import check_plan
-from segfw.core.planning.overrides import describe_overrides
 from segfw.core.planning.plan_yaml import plan_to_yaml
 from segfw.core.planning.planning import make_plan
 from segfw.core.planning.reasons import plan_reasons
@@ -28,8 +27,6 @@ def run(job: Job) -> StageEnd:
     else:
         offered = ", ".join(job.generated_plan.configurations)
         end = nothing_to_do(Path(settings.plan_file), why=f"is used as it is: {offered}")
-    for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
-        log.info("%s", line)
     show_plan(job)
     for line in _normalization(job.plan, job.configurations):
         log.info("normalization: %s", line)

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 from rich.text import Text
 
 from segfw.core.errors import DeviceError
 from segfw.core.plan import Configuration, Plan
 from segfw.core.planning.advice import Asked, training_advice
+from segfw.core.planning.overrides import describe_overrides, given_keys
 from segfw.core.support.host_memory import available_memory
 from segfw.core.support.ranks import launched_ranks
 from segfw.core.support.words import by, counted, in_words, readable_count, readable_size
@@ -42,13 +44,15 @@ UNKNOWN, TRAINED = "?", "trained"
 
 def show_plan(job: Job) -> None:
     """Log the configurations of this command with their estimated costs; advise on planner and disk, change nothing."""
+    for line in describe_overrides(job.generated_plan, job.overridden_plan, job.settings.plan, job.configurations):
+        log.info("%s", line)
     team = _team(job)
     device = None if team is None else team.device
     trained = all(is_trained(job, name, fold) for name in job.configurations for fold in job.folds)
     speed = None if team is None or trained else team.flops_per_second(team.count)
     costs = plan_costs(job, device, speed)
     width = terminal_width(LEAST_WIDTH, WIDTH)
-    log.info("%s", plan_table(job.plan, costs, width, TRAINED if trained else UNKNOWN))
+    log.info("%s", plan_table(job.plan, costs, width, TRAINED if trained else UNKNOWN, given_keys(job.settings.plan)))
     _tell_disk(job, costs)
     _tell_memory(job, costs)
     if team is None or device is None:
@@ -56,8 +60,8 @@ def show_plan(job: Job) -> None:
     seconds = _seconds(job, costs)
     if speed is not None and seconds is not None:
         log.info(
-            "time: about %s of training in all, by the %.0f GFLOP/s just measured on %s; less where other work "
-            "slowed that",
+            "time: about %s of training in all, without whole-case validation, by the %.0f GFLOP/s just measured on "
+            "%s; less where other work slowed that",
             in_words(seconds),
             speed / 1e9,
             team.description,
@@ -67,12 +71,20 @@ def show_plan(job: Job) -> None:
         log.info("advice: %s", advice)
 
 
-def plan_table(plan: Plan, costs: dict[str, ConfigurationCost], width: int = WIDTH, without_time: str = UNKNOWN) -> str:
+def plan_table(
+    plan: Plan,
+    costs: dict[str, ConfigurationCost],
+    width: int = WIDTH,
+    without_time: str = UNKNOWN,
+    given: Sequence[str] = (),
+) -> str:
     """Return the table, at most `width` characters wide: what has no room on a line goes on in the next.
 
-    `without_time`: stands in the place of a training time that was not estimated.
+    `without_time`: stands in the place of a training time that was not estimated; `given`: keys whose values are those
+    of the command.
     """
-    table = plain_table(f"plan {plan.planner} of {plan.dataset_name}, with estimates")
+    changed = f" with {', '.join(given)} as given" if given else ""
+    table = plain_table(f"plan {plan.planner} of {plan.dataset_name}{changed}, with estimates")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if number < 3 else "right", overflow="fold")
     for name, cost in costs.items():

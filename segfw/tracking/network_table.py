@@ -1,4 +1,4 @@
-"""What each network would cost on the planned patches, side by side."""
+"""What each network would cost on the patches of a command, side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from segfw.tracking.page import heading, paragraph, table
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """A network on a planned configuration.
+    """A network on a configuration, with the command's `plan.*`.
 
     `flops`: operations of a forward pass over one patch (a multiply-add is two); `memory_gb`: estimated GPU memory of
-    training with the planned patch and batch. None: not to be known.
+    training with that patch and batch. None: not to be known.
     """
 
     configuration: str
@@ -39,9 +39,9 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
         for row, flops in zip(rows, operations, strict=True)
     ]
     note = (
-        "On the planned patch and batch, before either is reduced for a network that needs more memory. Operations of "
-        "one forward pass over one patch, a multiply-add counted as two; training takes about three times as many. "
-        "Memory: estimated, of training on a GPU."
+        "On the patch and batch of this command, before either is reduced for a network that needs more memory. "
+        "Operations of one forward pass over one patch, a multiply-add counted as two; training takes about three "
+        "times as many. Memory: estimated, of training on a GPU."
     )
     return (
         heading("Networks compared", 3)

@@ -38,9 +38,16 @@ HERE, RULE = "Here: ", "Rule: "
 
 
 def plan_section(
-    plan: Plan | None, parameters: Mapping[str, int], reasons: Mapping[str, str], notes: Sequence[str]
+    plan: Plan | None,
+    parameters: Mapping[str, int],
+    reasons: Mapping[str, str],
+    notes: Sequence[str],
+    first: str | None = None,
 ) -> str:
-    """Return the configurations side by side and, with `reasons` (see `plan_reasons`), why each is so."""
+    """Return the configurations side by side and, with `reasons` (see `plan_reasons`), why each is so.
+
+    `first`: the configuration whose reasons are open, else the plan's first.
+    """
     if plan is None:
         return paragraph("Not made yet.", quiet=True)
     names = list(plan.configurations)
@@ -49,7 +56,7 @@ def plan_section(
     axes = ", ".join("ZYX"[axis] for axis in plan.transpose_forward)
     note = f"Planner “{plan.planner}”. Spatial values follow the planned axis order: {axes}."
     told = "".join(paragraph(each) for each in (note, *notes))
-    return told + table(("", *names), rows) + (_why(plan, reasons) if reasons else "")
+    return told + table(("", *names), rows) + (_why(plan, reasons, first) if reasons else "")
 
 
 def networks_part(
@@ -66,11 +73,12 @@ def networks_part(
     return "".join(parts)
 
 
-def _why(plan: Plan, reasons: Mapping[str, str]) -> str:
+def _why(plan: Plan, reasons: Mapping[str, str], first: str | None) -> str:
     shared = [(title, _reason(reasons.get(key, ""), COMMENTS.get(key, ""))) for key, title in SHARED.items()]
     parts = [heading("Why it is so", 3), table(("", "why"), [row for row in shared if row[1]], prose=True)]
-    for number, (name, configuration) in enumerate(plan.configurations.items()):
-        parts.append(foldable(name, _why_configuration(name, configuration, reasons), is_open=number == 0))
+    opened = first if first in plan.configurations else next(iter(plan.configurations), None)
+    for name, configuration in plan.configurations.items():
+        parts.append(foldable(name, _why_configuration(name, configuration, reasons), is_open=name == opened))
     return "".join(parts)
 
 

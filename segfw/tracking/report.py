@@ -34,7 +34,8 @@ class ReportContent:
 
     `num_parameters`: configuration -> parameters of its network. `networks`: title -> configuration, as it was built,
     of each network that was trained, or else will be. `compared`: what every network would cost. `reasons`: see
-    `plan_reasons`; `plan_notes`: sentences on how the plan came to be. `choice`: what was selected, `selection_notes`:
+    `plan_reasons`; `plan_notes`: sentences on how the plan came to be; `explained`: the configuration whose
+    reasons are open, None: the plan's first. `choice`: what was selected, `selection_notes`:
     sentences about it; `winner_scores`: of its cases. `viewed`: chosen cases with their pictures. `named`: every name
     where there are several. `versions`: what made this page -> version.
     """
@@ -51,6 +52,7 @@ class ReportContent:
     compared: tuple[NetworkRow, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     plan_notes: tuple[str, ...] = ()
+    explained: str | None = None
     curves: tuple[FoldCurves, ...] = ()
     runs: tuple[RunCost, ...] = ()
     validations: tuple[ValidationScores, ...] = ()
@@ -116,7 +118,7 @@ def _key_facts(content: ReportContent) -> list[tuple[str, str]]:
 
 
 def _plan(content: ReportContent) -> str:
-    told = plan_section(content.plan, content.num_parameters, content.reasons, content.plan_notes)
+    told = plan_section(content.plan, content.num_parameters, content.reasons, content.plan_notes, content.explained)
     return told + networks_part(content.networks, content.compared, len(content.channel_names), content.labels)
 
 

@@ -62,11 +62,14 @@ def summary(name: str, choice: Choice | None, scores: ValidationScores | None, c
 
 def _explanation(choice: Choice) -> str:
     if choice.cross_fitted is None:
-        return f"No cross-fitted score: {choice.reason}. The selection score is of the cases that chose the winner."
+        return (
+            f"No cross-fitted score: {choice.reason}. The selection score is of the cases that chose the "
+            "winner, before postprocessing."
+        )
     return (
         "Cross-fitted: each case is scored by what was chosen, postprocessing included, without its fold. The "
-        "selection score is of the cases that chose the winner, which flatters it; the distributions are the winner’s "
-        "before postprocessing."
+        "selection score is of the cases that chose the winner, so that it may be too optimistic; it and the "
+        "distributions, which are the winner’s, are before postprocessing."
     )
 
 

@@ -30,7 +30,7 @@ def training_section(curves: Sequence[FoldCurves], first: str | None) -> str:
     of_each: dict[str, list[FoldCurves]] = {}
     for run in ordered:
         of_each.setdefault(run.configuration, []).append(run)
-    header = ("configuration, fold", "epochs", "loss", "validation loss", "patch Dice", "time")
+    header = ("configuration, fold", "epochs", "loss", "validation loss", "patch Dice (moving average)", "time")
     parts = [table(header, _last_rows(ordered))]
     for position, (name, runs) in enumerate(list(of_each.items())[:MOST_FIGURES]):
         rows = {f"fold {run.fold}": thinned(run.rows) for run in runs}

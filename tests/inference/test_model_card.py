@@ -89,3 +89,12 @@ def test_postprocessing_is_told_in_words(plan):
         "1. of a only the largest connected component is kept\n2. connected components of b below 12 mm³ are removed\n"
     ) in card
     assert "## Postprocessing" not in model_card(plan, MEMBERS, Provenance())
+
+
+def test_scores_of_a_model_that_postprocesses_say_that_they_are_without(plan):
+    steps = (Step("keep_largest", (1,)),)
+    scored = Provenance(scores={"dice": 0.5}, num_scored=7, data=TrainingData(7))
+    said = "\nThe figures are of segmentations before postprocessing, which predicting applies (see below).\n\n| figure"
+    assert said in model_card(plan, MEMBERS, scored, steps)
+    assert "before postprocessing" not in model_card(plan, MEMBERS, scored)
+    assert "before postprocessing" not in model_card(plan, MEMBERS, Provenance(), steps)

@@ -28,6 +28,13 @@ def test_the_job_gets_typed_settings_and_a_folder_for_its_log(run, jobs, tmp_pat
     assert "INFO segfw.somewhere: working" in log.read_text()
 
 
+def test_a_dry_run_tells_its_settings_as_the_run_does(run, jobs, tmp_path):
+    words = ("+task=Task04", "folds=[0,1]", "plan.batch_size=4", "configurations=3d_fullres")
+    (dry, *_), (real, *_) = (run(*words, *more)[1].splitlines() for more in (["dry_run=true"], []))
+    assert dry == f"{real} dry_run=true"
+    assert real.startswith("settings: ")
+
+
 def test_many_settings_are_told_on_several_lines_with_no_word_broken(run, jobs):
     status, out, _ = run("+task=Task04", "experiment=fast")
     lines = out.splitlines()

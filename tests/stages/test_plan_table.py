@@ -160,8 +160,19 @@ def test_tells_costs_device_and_advice(job, monkeypatch, caplog):
     assert "3d_fullres     1 1 1     40x56x40      9      5.60 M  1.23 GB  84.8 MB" in text
     assert "170 MB of preprocessed cases" in text
     assert "(2 folds)" in text
+    assert " of training in all, without whole-case validation, by the 1000" in text
     assert "by the 1000 GFLOP/s just measured on A card (CUDA 13.0, precision 16-mixed); less where" in text
     assert "advice: this GPU has 25.4 GB: planner=resenc_l is made for it (chosen: default, made for 8 GB)" in text
+
+
+def test_given_values_are_told_with_the_memory_that_they_need_and_in_the_title(tmp_path, monkeypatch, caplog):
+    given = PlanOverrides(batch_size=2, refit=("topology",))
+    asked = ExperimentSettings(plan=given, configurations=["3d_fullres"])
+    text = show(make_job(tmp_path, asked), CARD, monkeypatch, caplog)
+    assert "plan.batch_size: 3d_fullres now needs about 274 MB of GPU memory (planned: 1.23 GB)" in text
+    assert "plan default of Dataset004_Hippocampus with plan.batch_size, plan.refit as given, with estimates" in text
+    caplog.clear()
+    assert " as given" not in show(make_job(tmp_path, ExperimentSettings()), CARD, monkeypatch, caplog)
 
 
 def test_who_asks_for_little_already_gets_no_advice(tmp_path, monkeypatch, caplog):

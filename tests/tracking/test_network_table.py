@@ -11,6 +11,7 @@ def test_numbers_have_units_and_what_is_not_known_a_dash():
     text = network_table(rows)
     cells = "".join(f"<td>{cell}</td>" for cell in ("3d_fullres", "unet (planned)", "31.2 M", "957.4 GFLOP", "7.86 GB"))
     assert cells in text
+    assert "On the patch and batch of this command, before either is reduced" in text
     assert "<td>1.23 k</td><td>–</td><td>–</td>" in text
 
 

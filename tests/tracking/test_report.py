@@ -11,7 +11,7 @@ from segfw.tracking.comparison_section import NamedResult
 from segfw.tracking.confusion_figure import confusion_section
 from segfw.tracking.numbers import aligned
 from segfw.tracking.report import ReportContent, build_report
-from tests.tracking.contents import LABELS, full_content
+from tests.tracking.contents import CONFIGURATION, LABELS, full_content
 
 VOID = {"meta", "br", "input"}
 
@@ -166,10 +166,33 @@ def test_a_given_value_is_not_explained_by_a_rule() -> None:
     assert "Rule: the largest patch that fits the memory" in Reader(full_page()).text
 
 
+def test_the_reasons_of_the_explained_configuration_are_open() -> None:
+    content = full_content(num_cases=3, epochs=1)
+    assert content.plan is not None
+    both = replace(content.plan, configurations={"2d": CONFIGURATION, "3d_fullres": CONFIGURATION})
+
+    def opened(explained: str | None) -> list[str]:
+        page = build_report(replace(content, plan=both, explained=explained))
+        why = page[page.index("Why it is so") :]
+        return [name for name in both.configurations if f"<details open><summary>{name}<" in why]
+
+    assert opened("3d_fullres") == ["3d_fullres"]
+    assert opened(None) == opened("of another plan") == ["2d"]
+
+
+def test_what_a_figure_is_stands_beside_it() -> None:
+    text = Reader(full_page()).text
+    assert "loss validation loss patch Dice (moving average) time" in text
+    assert "so that it may be too optimistic; it and the distributions, which are the winner’s, are before" in text
+
+
 def test_a_score_that_is_not_known_has_no_tile() -> None:
     content = full_content(num_cases=8, epochs=5)
     assert content.choice is not None
     one_fold = replace(content.choice, cross_fitted=None, reason="it takes two folds at least")
     text = Reader(build_report(replace(content, choice=one_fold))).text
     assert "mean Dice, cross-fitted" not in text
-    assert "No cross-fitted score: it takes two folds at least." in text
+    assert (
+        "No cross-fitted score: it takes two folds at least. The selection score is of the cases that chose the "
+        "winner, before postprocessing."
+    ) in text

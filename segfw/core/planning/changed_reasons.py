@@ -5,6 +5,7 @@ from typing import Any
 
 from segfw.core.plan import Configuration, Plan
 from segfw.core.settings.schema import PlanOverrides
+from segfw.core.support.words import by
 
 GIVEN = "Given: "
 BLOCKS = {
@@ -19,8 +20,13 @@ BLOCKS = {
 """Block of a plan -> the values in it that may be given, or change with those that are."""
 DECIDING = ("spacing", "patch_size", "strides")
 """Values that the reasons of other blocks (`DEPENDENT`) speak of."""
-DEPENDENT = ("patch_size", "architecture", "kernel_sizes", "resampling")
-"""Blocks whose reasons speak of the values in `DECIDING`."""
+DEPENDENT = {
+    "patch_size": DECIDING,
+    "architecture": DECIDING,
+    "kernel_sizes": DECIDING,
+    "resampling": ("spacing",),
+}
+"""Blocks whose reasons speak of values in `DECIDING`, and of which."""
 TOLD_AS_PLANNED = ("patch_size", "batch_size")
 """Values of one block of which often only one is given; the other is then said to be as planned."""
 
@@ -28,19 +34,30 @@ TOLD_AS_PLANNED = ("patch_size", "batch_size")
 def with_changes(reasons: Mapping[str, str], planned: Plan, run: Plan, overrides: PlanOverrides) -> dict[str, str]:
     """Return the reasons of `planned` (see `plan_reasons`), and what was given where `run` has other values.
 
-    What stays as planned beside a changed patch, spacing or stride says that its reason is of the planned ones.
+    What stays as planned beside a changed patch, spacing or stride says for which planned ones its reason holds.
     """
     changed = dict(reasons)
     for name, before in planned.configurations.items():
         after = run.configurations[name]
         place = f"configurations.{name}."
-        if any(getattr(before, key) != getattr(after, key) for key in DECIDING):
-            own = [f"{place}{block}" for block in DEPENDENT if f"{place}{block}" in reasons]
-            changed |= {key: reasons[key].replace("Here: ", "Here: (as planned) ", 1) for key in own}
+        for block, speaks_of in DEPENDENT.items():
+            others = [key for key in speaks_of if getattr(before, key) != getattr(after, key)]
+            if others and f"{place}{block}" in reasons:
+                of = f"Here: for the planned {' and '.join(_planned(key, before) for key in others)}: "
+                changed[f"{place}{block}"] = reasons[f"{place}{block}"].replace("Here: ", of, 1)
         for block, keys in BLOCKS.items():
             if any(getattr(before, key) != getattr(after, key) for key in keys):
                 changed[f"{place}{block}"] = GIVEN + "; ".join(_told(keys, before, after, overrides)) + "."
     return changed
+
+
+def _planned(key: str, before: Configuration) -> str:
+    """Name a deciding value in words."""
+    if key == "strides":
+        return f"strides {_written(before.strides)}"
+    if key == "spacing":
+        return f"spacing {by(before.spacing)} mm"
+    return f"patch {by(before.patch_size)}"
 
 
 def _told(

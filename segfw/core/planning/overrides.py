@@ -34,7 +34,7 @@ def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[
     `UsageError` where a value does not fit a named configuration: numbers of axes, stages or channels, or a patch that
     the strides do not divide.
     """
-    given = _given(overrides)
+    given = given_values(overrides)
     chosen = {name: plan.configuration(name) for name in configurations}
     if not given and not overrides.refit:
         return plan
@@ -46,10 +46,15 @@ def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[
     return replace(plan, configurations={**plan.configurations, **changed})
 
 
-def _given(overrides: PlanOverrides) -> dict[str, Any]:
+def given_values(overrides: PlanOverrides) -> dict[str, Any]:
     """Return the values that replace planned ones, by key."""
     values = {field.name: getattr(overrides, field.name) for field in dataclasses.fields(overrides)}
     return {key: value for key, value in values.items() if key != "refit" and value is not None}
+
+
+def given_keys(overrides: PlanOverrides) -> tuple[str, ...]:
+    """Name what a command gives in the place of planned values or has derived again: `plan.KEY` each."""
+    return tuple(f"plan.{key}" for key in (*given_values(overrides), *(("refit",) if overrides.refit else ())))
 
 
 def _check_axes(key: str, value: Any, plan: Plan, chosen: tuple[str, ...]) -> None:
@@ -117,7 +122,7 @@ def describe_overrides(
 ) -> list[str]:
     """Say in a line each what `overrides` made of the named configurations beyond the values given: memory, padding."""
     lines = []
-    given = _given(overrides)
+    given = given_values(overrides)
     keys = ", ".join(f"plan.{key}" for key in given) or "plan.refit"
     for name in configurations:
         before, after = planned.configuration(name), changed.configuration(name)

@@ -52,7 +52,7 @@ def other_settings(job: Job, folds: Sequence[FinishedFold]) -> tuple[str, ...]:
             signs = compared_with_command(job, RunSigns(begun=True), name, number)
             found.setdefault(signs.settings, []).append(f"{fold.candidate} fold {number}")
     return tuple(
-        f"Trained with other settings than this command’s, from which the plan shown here comes: {', '.join(runs)} "
+        f"The plan below is that of this command; these folds were trained with other settings: {', '.join(runs)} "
         f"({', '.join(keys)})."
         for keys, runs in found.items()
         if keys
@@ -85,6 +85,12 @@ def networks_to_draw(job: Job, plan: Plan | None, folds: Sequence[FinishedFold])
     if not trained and plan is not None:
         trained = {name: as_built(plan.configuration(name), job.settings.network) for name in job.configurations}
     return {name: configuration for name, configuration in trained.items() if configuration is not None}
+
+
+def explained_first(job: Job, plan: Plan | None, folds: Sequence[FinishedFold]) -> str | None:
+    """Return the configuration that was trained first; before any was, the first of this command."""
+    trained = next((fold.run.configuration_name for fold in folds), None)
+    return trained if trained is not None or plan is None else next(iter(job.configurations), None)
 
 
 def compared(job: Job) -> tuple[NetworkRow, ...]:

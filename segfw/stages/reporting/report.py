@@ -7,6 +7,7 @@ is known to work.
 import logging
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,6 +32,7 @@ from segfw.stages.reporting.example import make_example
 from segfw.stages.reporting.names import named_results, optional_selection
 from segfw.stages.reporting.plan import (
     compared,
+    explained_first,
     networks_to_draw,
     optional_plan,
     other_settings,
@@ -42,6 +44,7 @@ from segfw.stages.reporting.winner import Winner, find_winner
 from segfw.stages.selection.select import finished_folds
 from segfw.stages.trainings.cascade import without_stale
 from segfw.stages.trainings.runs import FinishedFold
+from segfw.tracking.comparison_section import NamedResult
 from segfw.tracking.report import FoldCurves, ReportContent, build_report
 from segfw.tracking.selection_table import CandidateScore
 from segfw.tracking.summary import Choice
@@ -72,7 +75,10 @@ def build(job: Job) -> StageEnd:
     with hold(job.workspace.lock("report"), "the report") as lock:
         remove_remains_below(page.parent)
         folds = finished_folds(job.workspace, job.settings.name)
-        text = build_report(_content(job, folds))
+        content = _content(job, folds)
+        if not folds:
+            _tell_other_names(job.settings.name, content.named)
+        text = build_report(content)
         changed = not page.exists() or page.read_bytes() != text.encode()
         lock.check()
         if changed:
@@ -83,6 +89,18 @@ def build(job: Job) -> StageEnd:
             log.warning("report: without an example prediction: %s", error)
     number = counted(len(folds), "finished fold")
     return wrote(f"{number} of {job.settings.name}", page) if changed else nothing_to_do(page)
+
+
+def _tell_other_names(name: str, named: Sequence[NamedResult]) -> None:
+    """Warn of a page without a result where other names have one, which a command without `name=` does not see."""
+    others = [f"name={each.name} ({counted(each.num_folds, 'fold')})" for each in named if each.num_folds]
+    if others:
+        log.warning(
+            "report: no fold of name=%s is finished, so the page has no result; finished are: %s; give the name of one "
+            "of them for its page",
+            name,
+            ", ".join(others),
+        )
 
 
 def _content(job: Job, folds: list[FinishedFold]) -> ReportContent:
@@ -110,6 +128,7 @@ def _of_plan(job: Job, plan: Plan | None, folds: list[FinishedFold]) -> ReportCo
         compared=() if plan is None else compared(job),
         reasons=reasons,
         plan_notes=(*plan_notes, *(() if plan is None else other_settings(job, folds))),
+        explained=explained_first(job, plan, folds),
         versions={"segfw": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()},
     )
 

@@ -1,17 +1,18 @@
 """What makes a training the training it is, and the rule that one name means one set of such settings."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from segfw.core.errors import UsageError
+from segfw.core.planning.overrides import given_values
 from segfw.core.settings.schema import PlanOverrides
 from segfw.core.settings.training import MACHINE_KEYS
 from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.stages.job import Job
 from segfw.stages.trainings.runs import CONFIG, config_of, load_config, make_run, run_folder
 from segfw.training.run import FULL, FoldName, FoldRun
-from segfw.workspace import digest
+from segfw.workspace import State, digest, standing
 
 PLAN_KEYS = frozenset(field.name for field in dataclasses.fields(PlanOverrides))
 TRAINING = "training"
@@ -57,12 +58,45 @@ def check_names(job: Job) -> None:
             before = relevant_there(path.parent)
             changed = [key for key in changed_keys(before, wanted) if same or key.split(".")[0] not in OWN]
             if changed:
-                rows = "\n".join(f"  {_difference(key, before, wanted)}" for key in changed)
+                edited = _edited_plan(job, path.parent, before, wanted)
+                rows = "\n".join(f"  {_difference(key, before, wanted, edited.get(key, ''))}" for key in changed)
                 raise UsageError(
                     f"name={job.settings.name} is taken by a run with other settings ({path.parent}):\n{rows}\n"
-                    "give the settings of that run to go on with it, keep both with name=ANOTHER, or replace every run "
-                    "of this name with overwrite=true"
+                    f"{_advice(changed, edited)}"
                 )
+
+
+def _edited_plan(job: Job, folder: Path, before: Mapping[str, object], wanted: Mapping[str, object]) -> dict[str, str]:
+    """Return planned value -> where it comes from, of those that neither command gave but the edited plan changed."""
+    path = job.workspace.plan(job.settings.planner.name)
+    if job.settings.planner.plan_file is not None or not path.exists():
+        return {}
+    if standing(path, job.plan_inputs).state is not State.EDITED:
+        return {}
+    command = load_config(folder).get("command")
+    overrides = command.get("plan") if isinstance(command, dict) else None
+    given = {*(overrides if isinstance(overrides, dict) else {}), *given_values(job.settings.plan)}
+    in_file = relevant({"run": {"plan": to_plain(job.generated_plan)}})
+    return {
+        key: f", from {path}, which was edited by hand"
+        for key, value in wanted.items()
+        if key.startswith("plan.")
+        and value == in_file.get(key) != before.get(key)
+        and not (key.startswith("plan.configurations.") and key.split(".")[3] in given)
+    }
+
+
+def _advice(changed: Collection[str], edited: Collection[str]) -> str:
+    """Say what to do about keys that have changed, some of them in an edited plan, which is that of every name."""
+    steps = ["give the settings of that run"] if set(changed) - set(edited) else []
+    copy = ""
+    if set(changed) & set(edited):
+        steps.append("undo the edit of the plan")
+        copy = "; to edit the plan for one training alone, copy it and give planner.plan_file=COPY"
+    return (
+        f"{' and '.join(steps)} to go on with it, keep both with name=ANOTHER, or replace every run of this name with "
+        f"overwrite=true{copy}"
+    )
 
 
 def relevant_there(folder: Path) -> dict[str, object]:
@@ -111,12 +145,12 @@ def _fold(folder_name: str) -> FoldName:
     return int(number) if number.isdigit() else FULL
 
 
-def _difference(key: str, before: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+def _difference(key: str, before: Mapping[str, object], wanted: Mapping[str, object], source: str) -> str:
     if key == "dataset":
         return f"{key}: raw files, or what the task says of them, have changed since (`status` names them)"
     if key in CASES:
         return f"{key}: other cases there than now (splits.json, split.*)"
-    return f"{as_given(key)}: {_short(before.get(key))} there, {_short(wanted.get(key))} now"
+    return f"{as_given(key)}: {_short(before.get(key))} there, {_short(wanted.get(key))} now{source}"
 
 
 def _short(value: object) -> str:

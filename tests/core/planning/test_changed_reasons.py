@@ -19,6 +19,7 @@ REASONS = {
     "configurations.3d_fullres.patch_size": "Here: a cube.",
     "configurations.3d_fullres.kernel_sizes": "Here: the deepest stage.",
     "configurations.3d_fullres.batch_dice": "",
+    "configurations.3d_fullres.resampling": "Here: 0 of 1 cases.",
 }
 
 
@@ -41,8 +42,16 @@ def test_a_given_patch_is_not_explained_by_the_rule(plan):
     assert changed(plan, patch_size=(32, 32, 32)) == {
         "configurations.3d_fullres.patch_size": "Given: plan.patch_size=[32, 32, 32], planned [40, 56, 40]; "
         "batch_size as planned.",
-        "configurations.3d_fullres.kernel_sizes": "Here: (as planned) the deepest stage.",
+        "configurations.3d_fullres.kernel_sizes": "Here: for the planned patch 40 x 56 x 40: the deepest stage.",
     }
+
+
+def test_what_no_patch_decides_is_told_of_the_planned_spacing(plan):
+    found = changed(plan, patch_size=(32, 32, 32), spacing=(2.0, 1.0, 1.0))
+    assert found["configurations.3d_fullres.resampling"] == "Here: for the planned spacing 1 x 1 x 1 mm: 0 of 1 cases."
+    assert found["configurations.3d_fullres.kernel_sizes"] == (
+        "Here: for the planned spacing 1 x 1 x 1 mm and patch 40 x 56 x 40: the deepest stage."
+    )
 
 
 def test_a_batch_and_a_loss_leave_the_other_reasons(plan):

@@ -143,6 +143,33 @@ def test_done_to_go_on_with_other_settings_and_of_another_name(job, caplog):
     assert fold(rows, 0).endswith("made with other optimizer.lr")
 
 
+def test_values_of_an_edited_plan_are_told_to_be_of_that_file_not_of_the_command(job, caplog):
+    finish(job, 0)
+    path = job.workspace.plan("default")
+    planned = job.plan.configuration(NAME).batch_size
+    text = path.read_text(encoding="utf-8")
+    at = text.index("batch_size: ", text.index(f"\n  {NAME}:"))
+    path.write_text(f"{text[:at]}batch_size: 3{text[text.index(chr(10), at) :]}", encoding="utf-8")
+    edited = f"plan.batch_size ({NAME}): {planned} there, 3 now, from {path}, which was edited by hand"
+    copy = "; to edit the plan for one training alone, copy it and give planner.plan_file=COPY"
+
+    def said(**changes: object) -> list[str]:
+        rows = [" ".join(row) for row in told(prepare(job.settings), caplog, folds=(0,), **changes)]
+        return rows[rows.index("This command would stop before it trains, and leave every run as it is:") + 2 :]
+
+    rows = said()
+    assert rows[0] == edited
+    assert rows[1].startswith("undo the edit of the plan to go on with it, keep both with name=ANOTHER, or ")
+    assert rows[1].endswith(f"overwrite=true{copy}")
+    rows = said(optimizer=OptimizerSettings(lr=0.5))
+    assert rows[:2] == ["optimizer.lr: 0.01 there, 0.5 now", edited]
+    assert rows[2].startswith("give the settings of that run and undo the edit of the plan to go on with it, ")
+    rows = said(plan=PlanOverrides(batch_size=4))
+    assert rows[0] == f"plan.batch_size ({NAME}): {planned} there, 4 now"
+    assert rows[1].startswith("give the settings of that run to go on with it, ")
+    assert not rows[1].endswith(copy)
+
+
 def test_a_training_that_was_given_other_settings_is_told_as_finished_and_what_the_command_would_do(job, caplog):
     finish(job, 0)
     select_and_report(job, 1)

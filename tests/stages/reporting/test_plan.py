@@ -9,7 +9,7 @@ from segfw.core.settings.schema import ExperimentSettings, PlanOverrides
 from segfw.core.settings.training import OptimizerSettings
 from segfw.stages import pipeline
 from segfw.stages.job import Job, prepare
-from segfw.stages.reporting.plan import other_settings, reasons_of
+from segfw.stages.reporting.plan import explained_first, other_settings, reasons_of
 from segfw.stages.trainings.runs import CONFIG, Done, FinishedFold, config_of, load_config, make_run, run_folder
 from segfw.stages.trainings.sameness import TRAINING, training_hash
 from segfw.workspace import save_artefact, to_yaml
@@ -57,9 +57,18 @@ def test_a_page_made_with_other_words_than_the_training_says_so(planned: Experim
     assert other_settings(job, [fold]) == ()
     (note,) = other_settings(prepare(replace(planned, optimizer=OptimizerSettings(lr=0.5))), [fold])
     assert note == (
-        "Trained with other settings than this command’s, from which the plan shown here comes: "
+        "The plan below is that of this command; these folds were trained with other settings: "
         f"default/planned/{NAME} fold 0 (optimizer.lr, plan.batch_size ({NAME}))."
     )
+
+
+def test_the_reasons_of_what_was_trained_are_explained_first(planned: ExperimentSettings) -> None:
+    job = prepare(planned)
+    assert explained_first(job, job.plan, []) == NAME != next(iter(job.plan.configurations))
+    both = prepare(replace(planned, configurations=["2d", NAME]))
+    assert explained_first(both, both.plan, []) == "2d"
+    assert explained_first(both, both.plan, [finish(both)]) == NAME
+    assert explained_first(both, None, []) is None
 
 
 def test_the_training_keeps_which_values_of_the_plan_were_given(planned: ExperimentSettings) -> None:

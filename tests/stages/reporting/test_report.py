@@ -74,6 +74,22 @@ def test_other_names_are_told_with_finished_folds_and_not_for_debugging(tmp_path
     assert named_results(job, None, 2) == ()
 
 
+def test_a_page_without_a_result_names_those_that_have_one(tiny, caplog, monkeypatch):
+    monkeypatch.setattr(report, "make_example", lambda *_: None)
+    found = (NamedResult("main", 0), NamedResult("tiny", 1), NamedResult("zeta", 5))
+    monkeypatch.setattr(report, "named_results", lambda *_: found)
+    job = prepare(tiny)
+    report.build(job)
+    assert "no fold of name=main is finished, so the page has no result; finished are: name=tiny (1 fold), " in (
+        caplog.text
+    )
+    assert "name=zeta (5 folds); give the name" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(report, "named_results", lambda *_: ())
+    report.build(job)
+    assert "is finished" not in caplog.text
+
+
 # --- what is missing ------------------------------------------------------------------------------------------------
 
 
