@@ -173,10 +173,24 @@ def _in_order(affix: Affix) -> list[tuple[int, int, str]]:
 
 
 def _is_evident(label: Affix, images: Sequence[Affix], name: str) -> bool:
-    """Whether the names of a single pair agree in more than a common word: in the number, else from the beginning."""
+    """Whether the names of a single pair agree in more than a common word: in the number, else from the beginning.
+
+    A date or a session is no case: before it, both names must have the same numbers (Pat13_2019 is not Pat04_2019),
+    and behind it, too, unless only one of them has any (case1_0000 and case1_seg).
+    """
     if any(map(str.isdigit, name)):
-        return any(map(str.isdigit, label.case(name) or ""))
+        case = label.case(name) or ""
+        return any(map(str.isdigit, case)) and all(_same_numbers(label, affix) for affix in images)
     return not label.before and not any(affix.before for affix in images)
+
+
+def _same_numbers(label: Affix, image: Affix) -> bool:
+    behind = _numbers(label.after), _numbers(image.after)
+    return _numbers(label.before) == _numbers(image.before) and (not all(behind) or behind[0] == behind[1])
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall("[0-9]+", text)
 
 
 class _Cuts:

@@ -40,6 +40,7 @@ VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
 """What a run's files are called: `segfw.training.run` and `segfw.stages.trainings.runs` say so, but load PyTorch."""
 SAME = 1e-3
 """How far the numbers of two headers may lie apart: formats and programs round them."""
+SHOWN_PAIRS = 5
 _BYTES_PER_VOXEL = 30
 """Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.scoring.surface` needs for a box
 as large as the image."""
@@ -171,7 +172,9 @@ def _paired_by_rule(found: Iterable[str], known: Collection[str]) -> dict[str, s
     pairs = {name: rule.label.name(case) for name, case in cases.items() if case is not None}
     if pairs.keys() != cases.keys() or not set(pairs.values()) <= set(known):
         return None
-    log.info("evaluate: segmentations %s, references %s", rule.images[0], rule.label)
+    shown = ", ".join(f"{name} with {pairs[name]}" for name in sorted(pairs)[:SHOWN_PAIRS])
+    more = f", and {len(pairs) - SHOWN_PAIRS} more" if len(pairs) > SHOWN_PAIRS else ""
+    log.info("evaluate: segmentations %s, references %s: %s%s", rule.images[0], rule.label, shown, more)
     return pairs
 
 

@@ -68,8 +68,10 @@ def test_names_that_pair_by_a_rule_are_the_same_cases(tmp_path, caplog):
         write(tmp_path / "p", f"{name}_scan", [1, 0])
         write(tmp_path / "r", f"{name}_mask", [1, 0 if name == "ann" else 1])
     write(tmp_path / "r", "eve_mask", [1, 0])
+    caplog.set_level("INFO")
     scored = evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE).cases
     assert [(case.case, case.labels["1"].dice) for case in scored] == [("ann_scan", 1), ("bob_scan", 2 / 3)]
+    assert "references {case}_mask: ann_scan with ann_mask, bob_scan with bob_mask" in caplog.text
     assert "1 of 3 references have no segmentation and are left out: ['eve_mask']" in caplog.text
 
 
