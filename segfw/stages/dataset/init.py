@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from segfw.config import config_folder
+from segfw.core.cases.affixes import TwoRulesError
 from segfw.core.cases.dataset import Case
 from segfw.core.cases.groups import guess_group_pattern
 from segfw.core.cases.modality import find_modality
@@ -34,6 +35,10 @@ SHOWN_ALL, SHOWN_FIRST = 20, 10
 MANY_VALUES, LARGE_VALUE = 50, 1000
 """More values than these, larger ones or negative ones are seldom classes."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*[A-Za-z0-9_-]|[A-Za-z]")
+BY_HAND = (
+    "write the pairs into a CSV with the columns case,image,label (image_T1,image_T2 for channels) and give it instead "
+    "of a task file: task.name=Mine task.folder=FILE.csv 'task.labels={background: 0, NAME: VALUE}'"
+)
 HYDRA_WORDS = ("null", "true", "false", "nan", "inf")
 
 
@@ -122,7 +127,10 @@ def _task_file(name: str, config_dir: Path, overwrite: bool) -> Path:
 
 def _pair_folders(images: Path, labels: Path) -> Pairing:
     image_files, label_files = find_files(images), find_files(labels)
-    pairing = pair(image_files, label_files)
+    try:
+        pairing = pair(image_files, label_files)
+    except TwoRulesError as error:
+        raise DataError(f"{error}\nleave one kind of file in each folder, rename files, or {BY_HAND}") from error
     if pairing.cases:
         return pairing
     mixed = set(image_files.values()) == set(label_files.values())
@@ -132,7 +140,7 @@ def _pair_folders(images: Path, labels: Path) -> Pairing:
         else "a label map has its image's name, but for a beginning or end that all share (case1_img and case1_seg)"
     )
     raise DataError(
-        f"no image and label map pair by name; {remedy}\n"
+        f"no image and label map pair by name; {remedy}; or {BY_HAND}\n"
         f"  {len(image_files)} images in {images}: {_examples(image_files)}\n"
         f"  {len(label_files)} label maps in {labels}: {_examples(label_files)}"
         + "".join(f"\n  {case} lacks {', '.join(missing)}" for case, missing in list(pairing.incomplete.items())[:3])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segfw.core.cases.affixes import find_rule
+from segfw.core.cases.affixes import TwoRulesError, find_rule
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import IGNORE, LabelKey, members
 from segfw.core.scoring.metrics import (
@@ -165,7 +165,13 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
 
 def _paired_by_rule(found: Iterable[str], known: Collection[str]) -> dict[str, str] | None:
     """Return {segmentation: reference} by the rule that `init` pairs names by; None unless it pairs every one."""
-    rule = find_rule(found, known)
+    try:
+        rule = find_rule(found, known)
+    except TwoRulesError as error:
+        raise DataError(
+            f"{error.text('predictions', 'references')}\n"
+            "rename the files so that a prediction is called as its reference, or leave one kind of file in each folder"
+        ) from error
     if rule is None or len(rule.images) != 1:
         return None
     cases = {name: rule.images[0].case(name) for name in found}

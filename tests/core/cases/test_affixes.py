@@ -107,7 +107,7 @@ def test_in_one_folder_a_word_tells_label_maps(files, expected):
     ],
 )
 def test_two_ways_are_reported_and_not_guessed(images, labels, mixed):
-    with pytest.raises(DataError, match=r"pair 2 cases in two ways:\n  images \{case\}.*\n  images \{case\}"):
+    with pytest.raises(DataError, match=r"pair 2 of them differently:\n  images \{case\}.*\n  images \{case\}"):
         find_rule(images, labels or images, mixed)
 
 

@@ -20,7 +20,9 @@ def test_no_pair_shows_three_of_each(capsys):
         write(f"seg/other{name.upper()}.nii.gz", volume())
     expected = (
         "no image and label map pair by name; a label map has its image's name, but for a beginning or end that all "
-        "share (case1_img and case1_seg)\n"
+        "share (case1_img and case1_seg); or write the pairs into a CSV with the columns case,image,label "
+        "(image_T1,image_T2 for channels) and give it instead of a task file: task.name=Mine task.folder=FILE.csv "
+        "'task.labels={background: 0, NAME: VALUE}'\n"
         "  4 images in img: scana, scanb, scanc, ...\n"
         "  4 label maps in seg: otherA, otherB, otherC, ..."
     )
@@ -28,6 +30,15 @@ def test_no_pair_shows_three_of_each(capsys):
         run(capsys)
     with pytest.raises(DataError, match="in one folder, label maps have a word such as seg, label or mask"):
         run(capsys, labels="img")
+
+
+def test_names_that_pair_in_two_ways_tell_how_to_list_the_pairs(capsys):
+    for case in ("a1", "a2"):
+        write(f"img/{case}.nii.gz", volume())
+        for kind in ("liver", "tumor"):
+            write(f"seg/{case}_{kind}.nii.gz", volume(1))
+    with pytest.raises(DataError, match=r"all 2 images and 4 label maps; two rules pair 2(.|\n)*case,image,label"):
+        run(capsys)
 
 
 def test_every_unreadable_label_map_is_named_and_nothing_written(capsys):

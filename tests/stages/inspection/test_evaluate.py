@@ -75,6 +75,16 @@ def test_names_that_pair_by_a_rule_are_the_same_cases(tmp_path, caplog):
     assert "1 of 3 references have no segmentation and are left out: ['eve_mask']" in caplog.text
 
 
+def test_names_that_pair_in_two_ways_are_told_as_predictions_and_references(tmp_path):
+    for number in (1, 2):
+        write(tmp_path / "p", f"a{number}", [1])
+        for kind in ("liver", "tumor"):
+            write(tmp_path / "r", f"a{number}_{kind}", [1])
+    expected = r"and 4 references; two rules pair 2 .*:\n  predictions \{case\}; references.*(.|\n)*rename"
+    with pytest.raises(DataError, match=expected):
+        evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
+
+
 def two_cases(folder: Path):
     """Label 1: in case a one voxel of 2 mm short, in case b missed."""
     write(folder / "p", "a", [1, 1, 0, 0])
