@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segfw.core.cases.affixes import TwoRulesError, find_rule
+from segfw.core.cases.verification import value_counts
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import IGNORE, LabelKey, members
 from segfw.core.scoring.metrics import (
@@ -88,7 +89,21 @@ def _evaluate(
 ) -> Summary:
     score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
     scored = run_cases(score, {pair[0]: pair for pair in pairs}, executor, "evaluate", _case_bytes(pairs))
-    return summarize(list(scored.values()))
+    summary = summarize([metrics for metrics, _ in scored.values()])
+    _warn_of_values(summary, values, ignore_value, {value for _, found in scored.values() for value in found})
+    return summary
+
+
+def _warn_of_values(summary: Summary, values: Values, ignore_value: int | None, found: set[int]) -> None:
+    """Warn of labels that no map holds and of values in the references that no label has, such as a wrong number."""
+    absent = {
+        name: values[name] for name, presence in summary.presence.items() if presence.neither == len(summary.cases)
+    }
+    if absent:
+        log.warning("labels: neither a segmentation nor a reference holds %s; they have no score", absent)
+    left = sorted(found - {0, ignore_value} - {value for wanted in values.values() for value in members(wanted)})
+    if left:
+        log.warning("labels: the references hold values that no label has, which are not scored: %s", left[:10])
 
 
 def _values(pairs: list[Pair], labels: Labels | None, executor: ExecutorSettings) -> Values:
@@ -199,12 +214,14 @@ def _occurring(path: Path) -> list[int]:
 
 def _score(
     keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
-) -> CaseMetrics:
+) -> tuple[CaseMetrics, frozenset[int]]:
+    """Return a case's metrics and the values that its reference holds."""
     name, prediction, reference = pair
     truth, found = read_label(reference), read_label(prediction)
     _check_same_grid(prediction, found.geometry, truth.geometry)
     spacing = None if tolerance_mm is None else truth.spacing
-    return score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+    metrics = score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+    return metrics, frozenset(value_counts(truth.array))
 
 
 def _check_same_grid(path: Path, found: Geometry | None, wanted: Geometry | None) -> None:

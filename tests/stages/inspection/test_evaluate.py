@@ -85,6 +85,19 @@ def test_names_that_pair_in_two_ways_are_told_as_predictions_and_references(tmp_
         evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
 
 
+def test_labels_that_occur_nowhere_and_values_without_a_label_are_warned_of(tmp_path, caplog):
+    write(tmp_path / "p", "a", [0, 1, 1, 0, 0])
+    write(tmp_path / "r", "a", [0, 1, 2, 3, 4])
+    labels = {"anterior": 1, "posterior": 5, "rest": [3, 7], "ignore": 4}
+    summary = evaluate(tmp_path / "p", tmp_path / "r", labels, IN_LINE)
+    assert summary.mean["anterior"]["dice"] == pytest.approx(2 / 3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "labels: neither a segmentation nor a reference holds {'posterior': 5}; they have no score",
+        "labels: the references hold values that no label has, which are not scored: [2]",
+    ]
+
+
 def two_cases(folder: Path):
     """Label 1: in case a one voxel of 2 mm short, in case b missed."""
     write(folder / "p", "a", [1, 1, 0, 0])
