@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from segfw.core.errors import UsageError
 from segfw.core.labels import LabelSet
+from segfw.core.support.conversion import nearest
 from segfw.core.types import Shape, Spacing
 
 NORMALIZATIONS = ("ct", "zscore", "nonorm", "rescale_to_0_1", "rgb_to_0_1")
@@ -167,7 +168,10 @@ class Plan:
     def configuration(self, name: str) -> Configuration:
         """Return the configuration called `name`; `UsageError` lists those there are."""
         if name not in self.configurations:
-            raise UsageError(f"the plan has no configuration {name!r}; it has {sorted(self.configurations)}")
+            raise UsageError(
+                f"the plan has no configuration {name!r}{nearest(name, self.configurations)}; "
+                f"it has {sorted(self.configurations)}"
+            )
         return self.configurations[name]
 
     def num_inputs(self, configuration: Configuration) -> int:

@@ -113,4 +113,8 @@ def _check_size(path: Path, name: str, size: int) -> None:
 
 
 def _missing(path: Path, name: str) -> ArtefactError:
+    if name == MANIFEST and path.absolute().parent.name == "runs":
+        model = path.absolute().parent.parent / "models" / path.name
+        there = f"its model is {model}" if model.is_dir() else f"its model will be {model} once it has been selected"
+        return ArtefactError(f"{path} is a folder of training runs and no model: {there}")
     return ArtefactError(f"the model at {path} is incomplete: {name} is missing")

@@ -21,6 +21,7 @@ from segfw.core.imaging.preprocessing import PreprocessedCase, preprocess_case
 from segfw.core.plan import Plan
 from segfw.core.scoring.postprocessing import apply_steps
 from segfw.core.settings.schema import InferenceSettings
+from segfw.core.support.words import by, counted
 from segfw.core.types import IntArray, Spacing, Volume
 from segfw.inference.bundle import Bundle, Member
 from segfw.inference.cascade import FedNetwork
@@ -133,7 +134,15 @@ class CasePredictor:
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
-            raise DataError(f"the model takes {len(names)} channels {names}, got {found}")
+            read_as = (
+                "; the fourth axis of a 4D file, or the colors of a picture, are its channels" if found > 1 else ""
+            )
+            raise DataError(f"the model takes {counted(len(names), 'channel')} {names}, got {found}{read_as}")
+        if min(volume.array.shape[1:]) == 1 and not any(plan.configuration(name).is_2d for name in self._members):
+            raise DataError(
+                f"the image has one slice, {by(volume.array.shape[1:])} voxels, and the model was trained on 3D images "
+                f"({', '.join(self._members)}); give the whole image, or a model of the configuration 2d"
+            )
         resample = resampling_on(self.device)
         return {name: preprocess_case(volume, None, plan, plan.configuration(name), resample) for name in self._members}
 

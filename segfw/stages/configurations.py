@@ -38,6 +38,17 @@ def choose_configurations(plan: Plan, choice: ConfigurationChoice, lacking: Lack
     return tuple(chosen)
 
 
+def check_mirror_axes(plan: Plan, names: Sequence[str], axes: Sequence[int]) -> None:
+    """Raise `UsageError` that names the configuration whose patches lack one of `axes`, those to mirror."""
+    for name in names:
+        ndim = len(plan.configuration(name).patch_size)
+        if any(not 0 <= axis < ndim for axis in axes):
+            raise UsageError(
+                f"augmentation.mirror_axes must be among {list(range(ndim))} for the configuration {name}, got "
+                f"{list(axes)}; configurations= leaves it out"
+            )
+
+
 def without_second_stages(plan: Plan, names: tuple[str, ...], choice: ConfigurationChoice) -> tuple[str, ...]:
     """Return the configurations that folds with an inner split can train: all but second stages of cascades.
 

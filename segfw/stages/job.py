@@ -22,7 +22,7 @@ from segfw.core.planning.plan_yaml import plan_from_yaml
 from segfw.core.planning.planners import PLANNERS
 from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.core.support.conversion import from_plain, to_plain
-from segfw.stages.configurations import choose_configurations, without_second_stages
+from segfw.stages.configurations import check_mirror_axes, choose_configurations, without_second_stages
 from segfw.stages.dataset.folds import prepare_splits, read_own_splits
 from segfw.stages.dataset.groups import groups_of
 from segfw.stages.dataset.raw import find_dataset, scan, workspace_of
@@ -187,6 +187,8 @@ class Job:
         """The configurations to run, in the order in which they are trained (see `choose_configurations`)."""
         settings = self.settings
         chosen = choose_configurations(self.generated_plan, settings.configurations, self._lacking)
+        if isinstance(settings.augmentation.mirror_axes, tuple):
+            check_mirror_axes(self.generated_plan, chosen, settings.augmentation.mirror_axes)
         if settings.split.inner_share is None:
             return chosen
         return without_second_stages(self.generated_plan, chosen, settings.configurations)

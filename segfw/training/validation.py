@@ -31,7 +31,7 @@ from segfw.core.scoring.metrics import (
 from segfw.core.support.conversion import to_plain
 from segfw.core.support.files import sha256, write_text
 from segfw.core.support.ranks import ALONE, Ranks
-from segfw.core.support.words import in_words, readable_size
+from segfw.core.support.words import counted, in_words, readable_size
 from segfw.core.types import IntArray, Volume
 from segfw.data.augmentation import mirror_axes
 from segfw.data.kept_logits import FOLDER, logits_path, save_logits
@@ -175,7 +175,7 @@ def _save_summary(run: FoldRun, target: Path, summary: Summary) -> None:
     write_text(target / METRICS_CSV, summary_to_csv(summary))
     write_text(target / METRICS_JSON, summary_to_json(summary))
     mean = summary.foreground_mean["dice"]
-    log.info("validation: mean foreground Dice %.4f over %d cases", mean, len(run.val_cases))
+    log.info("validation: mean foreground Dice %.4f over %s", mean, counted(len(run.val_cases), "case"))
     if run.keep_logits:
         size = sum(path.stat().st_size for path in (target / FOLDER).glob("*"))
         log.info("validation: kept logits for ensembles, %s (selection.keep_logits)", readable_size(size))

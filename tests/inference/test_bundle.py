@@ -81,6 +81,16 @@ def test_crash_while_saving_keeps_the_old_model(saved, bundle, monkeypatch):
     assert_same(load_bundle(saved), bundle)
 
 
+def test_a_folder_of_runs_tells_where_the_model_is(tmp_path):
+    runs, model = tmp_path / "runs" / "tiny", tmp_path / "models" / "tiny"
+    runs.mkdir(parents=True)
+    with pytest.raises(ArtefactError, match=f"{runs} is a folder of training runs.*will be {model}"):
+        load_bundle(runs)
+    model.mkdir(parents=True)
+    with pytest.raises(ArtefactError, match=f"its model is {model}"):
+        load_bundle(runs)
+
+
 def test_no_manifest_no_model(saved, tmp_path):
     (saved / "model.yaml").unlink()
     with pytest.raises(ArtefactError, match=r"incomplete: model\.yaml is missing"):

@@ -109,6 +109,21 @@ def test_wrong_number_of_channels(bundle, volume):
     single = Volume(volume.array[:1], volume.spacing)
     with pytest.raises(DataError, match=r"2 channels \['T1', 'mask'\], got 1"):
         CasePredictor(with_members(bundle, 2), "cpu").predict(single)
+    more = Volume(np.concatenate([volume.array, volume.array]), volume.spacing)
+    with pytest.raises(DataError, match="got 4; the fourth axis of a 4D file"):
+        CasePredictor(with_members(bundle, 2), "cpu").predict(more)
+
+
+def test_a_single_slice_is_refused_by_3d_networks_alone(bundle, volume):
+    flat = Volume(volume.array[:, :1], volume.spacing)
+    for member in range(len(bundle.members)):
+        chosen = with_members(bundle, member)
+        predictor = CasePredictor(chosen, "cpu")
+        if chosen.plan.configuration(chosen.members[0].configuration).is_2d:
+            predictor.prepare(flat)
+        else:
+            with pytest.raises(DataError, match=r"one slice, 1 x .* voxels"):
+                predictor.prepare(flat)
 
 
 def test_weights_of_another_network(bundle):

@@ -63,5 +63,5 @@ def test_the_python_interface_agrees_with_itself(output, raw):
     with_probabilities = predictor.predict(path, probabilities=True).probabilities
     assert with_probabilities is not None
     assert np.allclose(with_probabilities.sum(0), 1, atol=1e-3)
-    with pytest.raises(DataError, match=r"1 channels.*got 2"):
+    with pytest.raises(DataError, match=r"1 channel .*got 2"):
         predictor.predict(np.zeros((2, 8, 8, 8)), spacing=(1, 1, 1))

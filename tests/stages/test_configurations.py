@@ -8,7 +8,7 @@ import pytest
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Plan
-from segfw.stages.configurations import choose_configurations, without_second_stages
+from segfw.stages.configurations import check_mirror_axes, choose_configurations, without_second_stages
 from tests.inference.tiny_model import make_plan
 
 CASCADE = "3d_cascade_fullres"
@@ -56,6 +56,14 @@ def test_a_named_second_stage_needs_all_folds_of_the_first(plan: Plan) -> None:
 def test_unknown_names_are_refused(plan: Plan) -> None:
     with pytest.raises(UsageError, match="no configuration '3d_x'"):
         choose_configurations(plan, ("3d_x",), none)
+    with pytest.raises(UsageError, match="'3d_fulres', did you mean '3d_fullres'"):
+        choose_configurations(plan, ("3d_fulres",), none)
+
+
+def test_an_axis_to_mirror_that_a_configuration_lacks_is_refused_with_its_name(plan: Plan) -> None:
+    check_mirror_axes(plan, ("3d_fullres",), (0, 1, 2))
+    with pytest.raises(UsageError, match=r"among \[0, 1\] for the configuration 2d, got \[0, 1, 2\]"):
+        check_mirror_axes(plan, ("3d_fullres", "2d"), (0, 1, 2))
 
 
 def test_an_inner_split_trains_no_second_stage(plan: Plan) -> None:

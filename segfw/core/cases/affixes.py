@@ -56,7 +56,11 @@ class NameRule:
     label: Affix
 
     def __str__(self) -> str:
-        return f"images {', '.join(map(str, self.images))}; label maps {self.label}"
+        return self.text("images", "label maps")
+
+    def text(self, images: str, labels: str) -> str:
+        """Return the rule in the caller's words for the two kinds of file."""
+        return f"{images} {', '.join(map(str, self.images))}; {labels} {self.label}"
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -68,11 +72,28 @@ class NameRule:
         return tuple(re.sub(r"^[\W_]+|[\W_]+$", "", word) or str(number) for number, word in enumerate(words))
 
 
+class TwoRulesError(DataError):
+    """Two rules pair equally many of the names, and differently; `text` tells it in the caller's words."""
+
+    def __init__(self, rules: tuple[NameRule, NameRule], num_paired: int, num_images: int, num_labels: int) -> None:
+        self.rules, self.num_paired = rules, num_paired
+        self.num_images, self.num_labels = num_images, num_labels
+        super().__init__(self.text("images", "label maps"))
+
+    def text(self, images: str, labels: str) -> str:
+        """Return what no rule pairs and the two that come closest."""
+        one, other = (rule.text(images, labels) for rule in self.rules)
+        return (
+            f"no one rule pairs the names of all {self.num_images} {images} and {self.num_labels} {labels}; "
+            f"two rules pair {self.num_paired} of them differently:\n  {one}\n  {other}"
+        )
+
+
 def find_rule(images: Iterable[str], labels: Iterable[str], mixed: bool = False) -> NameRule | None:
     """Return the rule by which most label maps have all their images, None if no label map has any.
 
     `mixed`: both lie in one folder and `labels` are the same names, of which those with a word such as `seg` or `mask`
-    are label maps. Raises `DataError` if two rules do equally well and pair differently.
+    are label maps. Raises `TwoRulesError` if two rules do equally well and pair differently.
     """
     image_names, label_names = set(images), sorted(set(labels))
     guesses = _guesses(image_names, label_names, mixed)
@@ -84,10 +105,7 @@ def find_rule(images: Iterable[str], labels: Iterable[str], mixed: bool = False)
     for other in ranked[1:]:
         rivals = len(other.pairs) == len(best.pairs) and other.pairs.keys() != best.pairs.keys()
         if rivals or (other.rank == best.rank and other.pairs != best.pairs):
-            raise DataError(
-                f"the names pair {len(best.pairs)} cases in two ways:\n  {best.rule}\n  {other.rule}\n"
-                f"leave one kind of file in the folder, or rename it"
-            )
+            raise TwoRulesError((best.rule, other.rule), len(best.pairs), len(image_names), len(label_names))
     return best.rule
 
 
@@ -173,10 +191,24 @@ def _in_order(affix: Affix) -> list[tuple[int, int, str]]:
 
 
 def _is_evident(label: Affix, images: Sequence[Affix], name: str) -> bool:
-    """Whether the names of a single pair agree in more than a common word: in the number, else from the beginning."""
+    """Whether the names of a single pair agree in more than a common word: in the number, else from the beginning.
+
+    A date or a session is no case: before it, both names must have the same numbers (Pat13_2019 is not Pat04_2019),
+    and behind it, too, unless only one of them has any (case1_0000 and case1_seg).
+    """
     if any(map(str.isdigit, name)):
-        return any(map(str.isdigit, label.case(name) or ""))
+        case = label.case(name) or ""
+        return any(map(str.isdigit, case)) and all(_same_numbers(label, affix) for affix in images)
     return not label.before and not any(affix.before for affix in images)
+
+
+def _same_numbers(label: Affix, image: Affix) -> bool:
+    behind = _numbers(label.after), _numbers(image.after)
+    return _numbers(label.before) == _numbers(image.before) and (not all(behind) or behind[0] == behind[1])
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall("[0-9]+", text)
 
 
 class _Cuts:

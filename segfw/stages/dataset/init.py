@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from segfw.config import config_folder
+from segfw.core.cases.affixes import TwoRulesError
 from segfw.core.cases.dataset import Case
 from segfw.core.cases.groups import guess_group_pattern
 from segfw.core.cases.modality import find_modality
@@ -34,6 +35,10 @@ SHOWN_ALL, SHOWN_FIRST = 20, 10
 MANY_VALUES, LARGE_VALUE = 50, 1000
 """More values than these, larger ones or negative ones are seldom classes."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*[A-Za-z0-9_-]|[A-Za-z]")
+BY_HAND = (
+    "write the pairs into a CSV with the columns case,image,label (image_T1,image_T2 for channels) and give it instead "
+    "of a task file: task.name=Mine task.folder=FILE.csv 'task.labels={background: 0, NAME: VALUE}'"
+)
 HYDRA_WORDS = ("null", "true", "false", "nan", "inf")
 
 
@@ -46,11 +51,19 @@ class LabelSurvey:
     spacing: Spacing
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """What is wrong with a case's files; `label` tells whether the label map is among them."""
+
+    why: str
+    label: bool
+
+
 def run(settings: InitSettings) -> None:
     """Show pairs, orphans, label values and channels, and write the task file and the list of files beside it.
 
     Raises `UsageError` for a name that cannot be used and a task file that exists, `DataError` for folders without a
-    pair, `JobError` that lists every unreadable file; nothing is written then.
+    pair and with unreadable files, all of which it lists; nothing is written then.
     """
     if settings.images is None or settings.labels is None or settings.name is None:
         raise UsageError("init needs images=FOLDER labels=FOLDER name=NAME")
@@ -59,12 +72,14 @@ def run(settings: InitSettings) -> None:
     images, labels = Path(settings.images), Path(settings.labels)
     pairing = _pair_folders(images, labels)
     _say(*_pair_lines(pairing))
-    surveys = run_cases(
+    found = run_cases(
         survey_case,
         {case.name: case for case in pairing.cases},
         ExecutorSettings(workers=settings.workers),
         "label values",
     )
+    surveys = {name: survey for name, survey in found.items() if isinstance(survey, LabelSurvey)}
+    _refuse_unreadable(pairing.cases, {name: fault for name, fault in found.items() if isinstance(fault, Unreadable)})
     values = _values(surveys, labels)
     image = read_image(pairing.cases[0].images)
     _refuse_swapped(settings, values, image)
@@ -85,8 +100,8 @@ def run(settings: InitSettings) -> None:
     _say(*_end_lines(task_file, files, consecutive(values), _next_command(settings.name, Path(settings.config_dir))))
 
 
-def survey_case(case: Case) -> LabelSurvey:
-    """Count the values of a case's label map and read its images' headers; `DataError` lists all that is unreadable."""
+def survey_case(case: Case) -> LabelSurvey | Unreadable:
+    """Count the values of a case's label map and read its images' headers."""
     problems = []
     for path in case.images:
         try:
@@ -96,9 +111,9 @@ def survey_case(case: Case) -> LabelSurvey:
     try:
         volume = read_label(case.label or "")
     except DataError as error:
-        raise DataError("; ".join([*problems, str(error)])) from error
+        return Unreadable("; ".join([*problems, str(error)]), label=True)
     if problems:
-        raise DataError("; ".join(problems))
+        return Unreadable("; ".join(problems), label=False)
     return LabelSurvey(value_counts(volume.array), volume.shape, volume.spacing)
 
 
@@ -122,7 +137,10 @@ def _task_file(name: str, config_dir: Path, overwrite: bool) -> Path:
 
 def _pair_folders(images: Path, labels: Path) -> Pairing:
     image_files, label_files = find_files(images), find_files(labels)
-    pairing = pair(image_files, label_files)
+    try:
+        pairing = pair(image_files, label_files)
+    except TwoRulesError as error:
+        raise DataError(f"{error}\nleave one kind of file in each folder, rename files, or {BY_HAND}") from error
     if pairing.cases:
         return pairing
     mixed = set(image_files.values()) == set(label_files.values())
@@ -132,11 +150,32 @@ def _pair_folders(images: Path, labels: Path) -> Pairing:
         else "a label map has its image's name, but for a beginning or end that all share (case1_img and case1_seg)"
     )
     raise DataError(
-        f"no image and label map pair by name; {remedy}\n"
+        f"no image and label map pair by name; {remedy}; or {BY_HAND}\n"
         f"  {len(image_files)} images in {images}: {_examples(image_files)}\n"
         f"  {len(label_files)} label maps in {labels}: {_examples(label_files)}"
         + "".join(f"\n  {case} lacks {', '.join(missing)}" for case, missing in list(pairing.incomplete.items())[:3])
     )
+
+
+def _refuse_unreadable(cases: Sequence[Case], faults: dict[str, Unreadable]) -> None:
+    """Raise `DataError` that lists the faults; ask about folders that seem to be swapped."""
+    if not faults:
+        return
+    rows = "".join(f"\n  {name}: {fault.why}" for name, fault in sorted(faults.items()))
+    swapped = len(faults) == len(cases) and all(fault.label for fault in faults.values()) and _is_label_map(cases[0])
+    raise DataError(
+        f"{len(faults)} of {counted(len(cases), 'case')} cannot be read, so that nothing was written:{rows}\n"
+        + ("are images= and labels= swapped?" if swapped else "mend or remove these files")
+    )
+
+
+def _is_label_map(case: Case) -> bool:
+    """Whether the case's first image could be a label map."""
+    try:
+        read_label(case.images[0])
+    except DataError:
+        return False
+    return True
 
 
 def _values(surveys: dict[str, LabelSurvey], labels: Path) -> tuple[int, ...]:

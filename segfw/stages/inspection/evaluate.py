@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from segfw.core.cases.affixes import find_rule
+from segfw.core.cases.affixes import TwoRulesError, find_rule
+from segfw.core.cases.verification import value_counts
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import IGNORE, LabelKey, members
 from segfw.core.scoring.metrics import (
@@ -40,6 +41,7 @@ VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
 """What a run's files are called: `segfw.training.run` and `segfw.stages.trainings.runs` say so, but load PyTorch."""
 SAME = 1e-3
 """How far the numbers of two headers may lie apart: formats and programs round them."""
+SHOWN_PAIRS = 5
 _BYTES_PER_VOXEL = 30
 """Two label maps of 16 bits, one of them twice while it is read, and what `segfw.core.scoring.surface` needs for a box
 as large as the image."""
@@ -87,7 +89,21 @@ def _evaluate(
 ) -> Summary:
     score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
     scored = run_cases(score, {pair[0]: pair for pair in pairs}, executor, "evaluate", _case_bytes(pairs))
-    return summarize(list(scored.values()))
+    summary = summarize([metrics for metrics, _ in scored.values()])
+    _warn_of_values(summary, values, ignore_value, {value for _, found in scored.values() for value in found})
+    return summary
+
+
+def _warn_of_values(summary: Summary, values: Values, ignore_value: int | None, found: set[int]) -> None:
+    """Warn of labels that no map holds and of values in the references that no label has, such as a wrong number."""
+    absent = {
+        name: values[name] for name, presence in summary.presence.items() if presence.neither == len(summary.cases)
+    }
+    if absent:
+        log.warning("labels: neither a segmentation nor a reference holds %s; they have no score", absent)
+    left = sorted(found - {0, ignore_value} - {value for wanted in values.values() for value in members(wanted)})
+    if left:
+        log.warning("labels: the references hold values that no label has, which are not scored: %s", left[:10])
 
 
 def _values(pairs: list[Pair], labels: Labels | None, executor: ExecutorSettings) -> Values:
@@ -164,14 +180,22 @@ def _pairs(predictions: Path, references: Path) -> list[Pair]:
 
 def _paired_by_rule(found: Iterable[str], known: Collection[str]) -> dict[str, str] | None:
     """Return {segmentation: reference} by the rule that `init` pairs names by; None unless it pairs every one."""
-    rule = find_rule(found, known)
+    try:
+        rule = find_rule(found, known)
+    except TwoRulesError as error:
+        raise DataError(
+            f"{error.text('predictions', 'references')}\n"
+            "rename the files so that a prediction is called as its reference, or leave one kind of file in each folder"
+        ) from error
     if rule is None or len(rule.images) != 1:
         return None
     cases = {name: rule.images[0].case(name) for name in found}
     pairs = {name: rule.label.name(case) for name, case in cases.items() if case is not None}
     if pairs.keys() != cases.keys() or not set(pairs.values()) <= set(known):
         return None
-    log.info("evaluate: segmentations %s, references %s", rule.images[0], rule.label)
+    shown = ", ".join(f"{name} with {pairs[name]}" for name in sorted(pairs)[:SHOWN_PAIRS])
+    more = f", and {len(pairs) - SHOWN_PAIRS} more" if len(pairs) > SHOWN_PAIRS else ""
+    log.info("evaluate: segmentations %s, references %s: %s%s", rule.images[0], rule.label, shown, more)
     return pairs
 
 
@@ -190,12 +214,14 @@ def _occurring(path: Path) -> list[int]:
 
 def _score(
     keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
-) -> CaseMetrics:
+) -> tuple[CaseMetrics, frozenset[int]]:
+    """Return a case's metrics and the values that its reference holds."""
     name, prediction, reference = pair
     truth, found = read_label(reference), read_label(prediction)
     _check_same_grid(prediction, found.geometry, truth.geometry)
     spacing = None if tolerance_mm is None else truth.spacing
-    return score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+    metrics = score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)
+    return metrics, frozenset(value_counts(truth.array))
 
 
 def _check_same_grid(path: Path, found: Geometry | None, wanted: Geometry | None) -> None:

@@ -43,6 +43,8 @@ def rule(images, labels, mixed=False):
         ("p1_ct2 p1_ct10 p2_ct2 p2_ct10", "p1 p2", "images {case}_ct2, {case}_ct10; label maps {case}"),
         ("xAimg xBimg", "xAseg xBseg", "images {case}img; label maps {case}seg"),
         ("liver", "liver_seg", "images {case}; label maps {case}_seg"),
+        ("c1_0000 c1_0001", "c1_seg", "images {case}_0000, {case}_0001; label maps {case}_seg"),
+        ("Pat1_2019-04-10", "Pat1_seg", "images {case}_2019-04-10; label maps {case}_seg"),
         ("scan7Image", "scan7Mask", "images {case}Image; label maps {case}Mask"),
     ],
 )
@@ -58,6 +60,11 @@ def test_the_forms_that_datasets_have(images, labels, expected):
         ("ct_1 ct_2", "ct_3 ct_4"),
         ("2020-01-05_x", "2020-01-09_y"),
         ("spleen_2_ct", "liver_3_ct"),
+        ("Pat13_2019-04-10", "Pat04_2019-04-10"),
+        ("sub-12_ses-10", "sub-10_ses-1"),
+        ("sub-12_ses-1", "sub-1"),
+        ("case_13_2019", "mask_case_04_2019"),
+        ("2019_Pat13", "Pat04_2019"),
         ("apple_ct", "pear_ct"),
         ("a b", "c d"),
         ("", ""),
@@ -100,7 +107,7 @@ def test_in_one_folder_a_word_tells_label_maps(files, expected):
     ],
 )
 def test_two_ways_are_reported_and_not_guessed(images, labels, mixed):
-    with pytest.raises(DataError, match=r"pair 2 cases in two ways:\n  images \{case\}.*\n  images \{case\}"):
+    with pytest.raises(DataError, match=r"pair 2 of them differently:\n  images \{case\}.*\n  images \{case\}"):
         find_rule(images, labels or images, mixed)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import segfw.__main__ as program
 from segfw.config import config_folder
-from segfw.core.errors import DataError, JobError, UsageError
+from segfw.core.errors import DataError, UsageError
 from tests.stages.dataset.two_folders import run, two_folders, volume, write
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -20,7 +20,9 @@ def test_no_pair_shows_three_of_each(capsys):
         write(f"seg/other{name.upper()}.nii.gz", volume())
     expected = (
         "no image and label map pair by name; a label map has its image's name, but for a beginning or end that all "
-        "share (case1_img and case1_seg)\n"
+        "share (case1_img and case1_seg); or write the pairs into a CSV with the columns case,image,label "
+        "(image_T1,image_T2 for channels) and give it instead of a task file: task.name=Mine task.folder=FILE.csv "
+        "'task.labels={background: 0, NAME: VALUE}'\n"
         "  4 images in img: scana, scanb, scanc, ...\n"
         "  4 label maps in seg: otherA, otherB, otherC, ..."
     )
@@ -30,11 +32,23 @@ def test_no_pair_shows_three_of_each(capsys):
         run(capsys, labels="img")
 
 
+def test_names_that_pair_in_two_ways_tell_how_to_list_the_pairs(capsys):
+    for case in ("a1", "a2"):
+        write(f"img/{case}.nii.gz", volume())
+        for kind in ("liver", "tumor"):
+            write(f"seg/{case}_{kind}.nii.gz", volume(1))
+    with pytest.raises(DataError, match=r"all 2 images and 4 label maps; two rules pair 2(.|\n)*case,image,label"):
+        run(capsys)
+
+
 def test_every_unreadable_label_map_is_named_and_nothing_written(capsys):
     two_folders(("p1", "p2", "p3"))
     for case in ("p1", "p3"):
         Path(f"seg/{case}_seg.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p1: .*p1_seg(.|\n)*p3: .*p3_seg"):
+    with pytest.raises(
+        DataError,
+        match=r"2 of 3 cases cannot be read(.|\n)*p1: .*p1_seg(.|\n)*p3: .*p3_seg",
+    ):
         run(capsys)
     assert not Path("configs").exists()
 
@@ -44,7 +58,10 @@ def test_every_unreadable_image_is_named_and_nothing_written(capsys):
     Path("seg/p3_seg.nii.gz").write_bytes(b"nothing")
     for case in ("p2", "p3"):
         Path(f"img/{case}_img.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(JobError, match=r"2 of 3 cases failed(.|\n)*p2: .*p2_img(.|\n)*p3: .*p3_img.*; .*p3_seg"):
+    with pytest.raises(
+        DataError,
+        match=r"2 of 3 cases cannot be read(.|\n)*p2: .*p2_img(.|\n)*p3: .*p3_img.*; .*p3_seg",
+    ):
         run(capsys)
     assert not Path("configs").exists()
 
@@ -56,7 +73,10 @@ def test_an_image_that_lacks_its_last_voxels_is_named(capsys):
         write(Path(f"img/{case}_img.mha"), volume(1, 2))
     cut = Path("img/p2_img.mha")
     cut.write_bytes(cut.read_bytes()[:-3])
-    with pytest.raises(JobError, match=r"1 of 3 cases failed(.|\n)*p2: cannot read .*p2_img\.mha: .* is truncated"):
+    with pytest.raises(
+        DataError,
+        match=r"1 of 3 cases cannot be read(.|\n)*p2: cannot read .*p2_img\.mha: .* is truncated",
+    ):
         run(capsys)
     assert not Path("configs").exists()
 
@@ -69,6 +89,18 @@ def test_swapped_folders_are_asked_about(capsys, values):
     with pytest.raises(UsageError, match=rf"hold {len(values)} values from .*only 3; are .* swapped\?"):
         run(capsys, images="seg", labels="img")
     assert not Path("configs").exists()
+
+
+def test_label_maps_of_fractions_are_told_once_and_asked_about(capsys, caplog):
+    for case in ("p1", "p2"):
+        write(f"img/{case}.nii.gz", volume().astype(np.float32) + np.float32(0.5))
+        write(f"seg/{case}.nii.gz", volume(1, 2))
+    with pytest.raises(DataError, match=r"2 of 2 cases cannot be read(.|\n)*p2: (.|\n)*labels= swapped\?$"):
+        run(capsys, images="seg", labels="img")
+    assert "p2" not in caplog.text
+    write("img/p1.nii.gz", volume(1))
+    with pytest.raises(DataError, match=r"1 of 2 cases(.|\n)*mend or remove these files$"):
+        run(capsys, images="seg", labels="img")
 
 
 def test_label_maps_of_nothing_are_refused(capsys):

@@ -68,9 +68,34 @@ def test_names_that_pair_by_a_rule_are_the_same_cases(tmp_path, caplog):
         write(tmp_path / "p", f"{name}_scan", [1, 0])
         write(tmp_path / "r", f"{name}_mask", [1, 0 if name == "ann" else 1])
     write(tmp_path / "r", "eve_mask", [1, 0])
+    caplog.set_level("INFO")
     scored = evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE).cases
     assert [(case.case, case.labels["1"].dice) for case in scored] == [("ann_scan", 1), ("bob_scan", 2 / 3)]
+    assert "references {case}_mask: ann_scan with ann_mask, bob_scan with bob_mask" in caplog.text
     assert "1 of 3 references have no segmentation and are left out: ['eve_mask']" in caplog.text
+
+
+def test_names_that_pair_in_two_ways_are_told_as_predictions_and_references(tmp_path):
+    for number in (1, 2):
+        write(tmp_path / "p", f"a{number}", [1])
+        for kind in ("liver", "tumor"):
+            write(tmp_path / "r", f"a{number}_{kind}", [1])
+    expected = r"and 4 references; two rules pair 2 .*:\n  predictions \{case\}; references.*(.|\n)*rename"
+    with pytest.raises(DataError, match=expected):
+        evaluate(tmp_path / "p", tmp_path / "r", executor=IN_LINE)
+
+
+def test_labels_that_occur_nowhere_and_values_without_a_label_are_warned_of(tmp_path, caplog):
+    write(tmp_path / "p", "a", [0, 1, 1, 0, 0])
+    write(tmp_path / "r", "a", [0, 1, 2, 3, 4])
+    labels = {"anterior": 1, "posterior": 5, "rest": [3, 7], "ignore": 4}
+    summary = evaluate(tmp_path / "p", tmp_path / "r", labels, IN_LINE)
+    assert summary.mean["anterior"]["dice"] == pytest.approx(2 / 3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "labels: neither a segmentation nor a reference holds {'posterior': 5}; they have no score",
+        "labels: the references hold values that no label has, which are not scored: [2]",
+    ]
 
 
 def two_cases(folder: Path):
