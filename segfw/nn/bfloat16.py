@@ -10,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segfw.core.errors import UsageError
+
 SHALLOW = 2
 """Entries along the first axis with which the gradient is wrong; 1, 3 and more are right."""
 
 
 def keep_shallow_in_float32(network: nn.Module) -> None:
-    """Let every 3D convolution of `network` that meets a feature map of two slices leave autocast for it."""
+    """Let every 3D convolution of `network` that meets a feature map of two slices leave autocast for it.
+
+    Where there is no autocast to leave since the weights themselves are bfloat16, its call raises `UsageError`.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1:
             _Float32().attach(module)
@@ -34,7 +39,14 @@ class _Float32:
 
     def _enter(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         (features,) = inputs
-        if features.shape[2] != SHALLOW or not torch.is_autocast_enabled("cpu"):
+        if features.shape[2] != SHALLOW:
+            return None
+        if not torch.is_autocast_enabled("cpu"):
+            if features.dtype == torch.bfloat16:
+                raise UsageError(
+                    "trainer.precision=bf16-true does not go with a 3D feature map of two slices on a processor, where "
+                    "PyTorch's gradient is wrong; use bf16-mixed or 32-true"
+                )
             return None
         self._region = torch.autocast("cpu", enabled=False)
         self._region.__enter__()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from segfw.core.errors import UsageError
 from segfw.nn.bfloat16 import keep_shallow_in_float32
 
 
@@ -39,3 +40,11 @@ def test_other_maps_stay_in_bfloat16_and_autocast_goes_on_after_a_failure() -> N
         with pytest.raises(RuntimeError):
             network(torch.ones(1, 5, 2, 4, 4))
         assert network(torch.ones(1, 4, 4, 4, 4)).dtype == torch.bfloat16
+
+
+def test_weights_in_bfloat16_are_refused_where_their_gradient_would_be_wrong() -> None:
+    network = nn.Conv3d(4, 4, 3, padding=1).to(torch.bfloat16)
+    keep_shallow_in_float32(network)
+    assert network(torch.ones(1, 4, 3, 4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    with pytest.raises(UsageError, match="bf16-true does not go with"):
+        network(torch.ones(1, 4, 2, 4, 4, dtype=torch.bfloat16))
