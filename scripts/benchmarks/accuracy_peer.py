@@ -147,8 +147,8 @@ class Cycle:
             group["lr"] = LR * (last + (first - last) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def main(order: dict[str, Any]) -> None:
-    """Train, validate whole cases with the final weights, write what was measured."""
+def make_trainer(order: dict[str, Any]) -> Published:
+    """Seed everything as the order says; return its trainer, which is not initialized yet."""
     random.seed(order["seed"])
     np.random.seed(order["seed"])
     torch.manual_seed(order["seed"])
@@ -159,6 +159,12 @@ def main(order: dict[str, Any]) -> None:
     trainer = kind(plans, order["configuration"], order["fold"], dataset, torch.device("cpu"))
     trainer.num_epochs, trainer.num_iterations_per_epoch = order["epochs"], order["iterations"]
     trainer.num_val_iterations_per_epoch = VALIDATION_BATCHES
+    return trainer
+
+
+def main(order: dict[str, Any]) -> None:
+    """Train, validate whole cases with the final weights, write what was measured."""
+    trainer = make_trainer(order)
     began = time.perf_counter()
     trainer.initialize()
     trainer.run_training()

@@ -4,7 +4,6 @@ exchange_peer.py ORDER FOLDER      ORDER: as accuracy_peer.py takes it
 """
 
 import json
-import random
 import sys
 from itertools import islice
 from pathlib import Path
@@ -12,21 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy_peer import Published
+from accuracy_peer import make_trainer
 
 EPOCHS = 2
 
 
 def main(order: dict[str, Any], folder: Path) -> None:
     """Write weights.pt, batches.npz and losses.json into `folder`, of the epochs that this training begins with."""
-    random.seed(order["seed"])
-    np.random.seed(order["seed"])
-    torch.manual_seed(order["seed"])
-    torch.set_num_threads(1)
-    plans = {**json.loads(Path(order["plans"]).read_text()), "continue_training": False}
-    dataset = json.loads(Path(order["dataset"]).read_text())
-    trainer = Published(plans, order["configuration"], order["fold"], dataset, torch.device("cpu"))
-    trainer.num_epochs, trainer.num_iterations_per_epoch = order["epochs"], order["iterations"]
+    trainer = make_trainer(order)
     trainer.initialize()
     torch.save(dict(trainer.network.state_dict()), folder / "weights.pt")
     loader, _ = trainer.get_dataloaders()
