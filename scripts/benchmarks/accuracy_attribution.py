@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scripts.benchmarks.accuracy_figures import CASES, RESULTS, dice_of, lines_of, load, mean, shown, table
-from scripts.benchmarks.accuracy_rows import FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS, SEEN
+from scripts.benchmarks.accuracy_rows import CHANGED, FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS, SEEN
 
 NEAR = 0.005
 """A recipe has come as far as its longest training when its mean Dice is at most so much lower."""
@@ -27,15 +27,14 @@ def exchanged(path: Path = RESULTS / "exchange.csv") -> str:
 
 def factors() -> str:
     """Return the table of single changes of the published recipe: mean Dice of fold 0 with seed 0."""
-    datasets = ("Hippocampus", "ACDC")
-    base = [dice_of(f"{name.lower()}_segfw_published", **FIRST) for name in datasets]
+    base = [dice_of(f"{name.lower()}_segfw_published", **FIRST) for name in CHANGED]
     rows = [["the published recipe", *map(shown, base)]]
     for factor, (told, _) in FACTORS.items():
-        changed = [dice_of(f"{name.lower()}_published_{factor}") for name in datasets]
+        changed = [dice_of(f"{name.lower()}_published_{factor}") for name in CHANGED]
         rows.append([told, *(_beside(new, old) for new, old in zip(changed, base, strict=True))])
-    fast = [dice_of(f"{name.lower()}_segfw_fast", **FIRST) for name in datasets]
+    fast = [dice_of(f"{name.lower()}_segfw_fast", **FIRST) for name in CHANGED]
     rows.append(["the first three: `fast`", *(_beside(new, old) for new, old in zip(fast, base, strict=True))])
-    return table(["", *datasets], rows)
+    return table(["", *CHANGED], rows)
 
 
 def mirrored() -> str:

@@ -12,6 +12,7 @@ from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
 from scripts.benchmarks.accuracy_selection import contestants
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
+from scripts.benchmarks.uncertainty import uncertainty
 from segfw.core.scoring.comparison import holm
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "mirrored": mirrored,
         "seen": seen,
         "seen dice": seen_dice,
+        "uncertainty": uncertainty,
         "horizons": lambda: f"{horizons('Hippocampus')}\n\n{horizons('ACDC')}",
     }
 

@@ -126,6 +126,8 @@ FACTORS = {
     "float32": ("float32 instead of bfloat16", ("trainer.precision=32-true",)),
 }
 """Single changes of the published recipe, {name: (what changes, words)}; the first three together are `fast`."""
+CHANGED = ("Hippocampus", "ACDC", "ACDC_scribbles")
+"""The datasets on which each change is tried."""
 
 FIVE_FOLDS = [
     Row("hippocampus_five_folds", "Hippocampus", "segfw", "fast", LONG, folds=ALL_FOLDS, run="five_folds"),
@@ -147,7 +149,7 @@ PAIRS = [
 ]
 SINGLE_FACTORS = [
     Row(f"{dataset.lower()}_published_{name}", dataset, "segfw", "published", words=words)
-    for dataset in ("Hippocampus", "ACDC")
+    for dataset in CHANGED
     for name, (_, words) in FACTORS.items()
 ]
 MIRRORED = Row(

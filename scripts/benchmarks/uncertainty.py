@@ -7,7 +7,7 @@ the 52 held-out cases, which none of its members has seen (`disagreement`). A `b
 folds and predicts them by 16 samples of dropout (`monte_carlo`). Of every case: the area under the ROC curve of the
 map as a detector of wrong voxels, among all voxels and among those within two voxels of the predicted surface, and the
 expected calibration error of the probabilities (15 bins, foreground or predicted foreground). The table of cases is
-results/uncertainty_cases.csv; the last line printed has the means.
+results/uncertainty_cases.csv; the last lines printed are the means.
 """
 
 import argparse
@@ -23,17 +23,25 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.stats import rankdata
 
+from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.common import machine, versions
 from segfw.core.types import BoolArray, FloatArray, IntArray
 
-TABLE = Path(__file__).parent / "results" / "uncertainty_cases.csv"
+TABLE = RESULTS / "uncertainty_cases.csv"
 NAME = "Hippocampus"
 FEATURES = "plan.features_per_stage=[16,32,64,128]"
 BINS = 15
 NEAR = 2  # voxels
 SAMPLES = 16
 METHODS = {"disagreement": ("unet", "[0,1,2]"), "monte_carlo": ("bayesian_unet", "0")}
+TOLD = {"disagreement": "disagreement of three folds", "monte_carlo": f"Monte Carlo dropout, {SAMPLES} samples"}
+COLUMNS = {
+    "auroc": "AUROC, all voxels",
+    "auroc_near": "AUROC near the surface",
+    "auroc_confidence_near": "there, of 1 - highest probability",
+    "calibration_error": "calibration error",
+}
 
 
 def auroc(scores: FloatArray, wrong: BoolArray) -> float | None:
@@ -145,24 +153,19 @@ def main() -> None:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    print(json.dumps({"machine": machine(), "versions": versions("segfw", "torch"), **summary(lines)}))
+    print(json.dumps({"machine": machine(), "versions": versions("segfw", "torch")}))
+    print(uncertainty())
 
 
-def summary(lines: list[dict[str, object]]) -> dict[str, dict[str, float]]:
-    """Return {method: {column: mean over the cases where it is defined}}."""
-    columns = ("auroc", "auroc_near", "auroc_confidence_near", "calibration_error", "wrong")
-    return {
-        method: {
-            column: round(
-                float(
-                    np.mean([line[column] for line in lines if line["method"] == method and line[column] is not None])
-                ),
-                4,
-            )
-            for column in columns
-        }
-        for method in METHODS
-    }
+def uncertainty() -> str:
+    """Return the table of both methods: means over the held-out cases where a figure is defined."""
+    lines = load(TABLE)
+    rows = []
+    for method in dict.fromkeys(line["method"] for line in lines):
+        mine = [line for line in lines if line["method"] == method]
+        figures = [shown(mean(mine, column), 3) for column in COLUMNS]
+        rows.append([TOLD[method], *figures, shown(mean(mine, "wrong"), 0), str(len(mine))])
+    return table(["uncertainty by", *COLUMNS.values(), "wrong voxels a case", "cases"], rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The judge of uncertainty maps, on numbers that can be followed by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from scripts.benchmarks import uncertainty
 from scripts.benchmarks.uncertainty import auroc, calibration_error, near_surface
 
 
@@ -25,3 +28,16 @@ def test_near_a_surface_is_within_two_voxels() -> None:
     label = np.zeros((1, 1, 10), int)
     label[..., 5:] = 1
     assert np.flatnonzero(near_surface(label)).tolist() == [3, 4, 5, 6]
+
+
+def test_the_table_has_means_where_a_figure_is_defined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(
+        "method,case,auroc,auroc_near,auroc_confidence_near,calibration_error,wrong\n"
+        "disagreement,a,0.9,0.8,0.7,0.1,100\n"
+        "disagreement,b,,,,0.3,0\n"
+    )
+    monkeypatch.setattr(uncertainty, "TABLE", path)
+    assert uncertainty.uncertainty().splitlines()[2:] == [
+        "| disagreement of three folds | 0.900 | 0.800 | 0.700 | 0.200 | 50 | 2 |"
+    ]
