@@ -86,14 +86,14 @@ def budgets() -> str:
         seeds, folds = len({line["seed"] for line in mine}), len({line["fold"] for line in mine})
         rows.append(
             [
-                *(row.dataset, row.trained, row.program, row.recipe, str(row.iterations), f"{folds} x {seeds}"),
+                *(row.dataset, row.trained, row.program, row.recipe, mine[0]["patches"], f"{folds} x {seeds}"),
                 *(shown(mean(scored, "dice")), dice, shown(mean(scored, "hd95_mm"), 1), shown(mean(scored, "nsd"), 3)),
                 *(shown(mean(scored, "lesion_f1"), 3), str(missed(scored))),
                 *(shown(mean(mine, key), 0) for key in ("seconds", "processor_seconds")),
                 *(f"{int(mine[0]['parameters']) / 1e6:.2f}", mine[0]["training_tflop"]),
             ]
         )
-    head = ["dataset", "", "program", "recipe", "iterations", "folds x seeds", "Dice", "by label", "HD95 mm", "NSD"]
+    head = ["dataset", "", "program", "recipe", "patches", "folds x seeds", "Dice", "by label", "HD95 mm", "NSD"]
     return table([*head, "lesion F1", "missed", "seconds", "processor s", "10^6 parameters", "TFLOP"], rows)
 
 
