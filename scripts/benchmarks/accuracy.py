@@ -1,33 +1,38 @@
 """How well models segment: segfw and nnU-Net trained alike, scored alike, on whole cases in their own geometry.
 
 python -m scripts.benchmarks.accuracy --data DATA --work WORK [--peer-python PYTHON] [--rows ...] [--jobs 2]
+python -m scripts.benchmarks.accuracy --quick [--peer-python PYTHON]     minutes: both programs on the generated dataset
 python -m scripts.benchmarks.accuracy --page               the tables and plots again, from the committed figures
 
 Which rows there are stands in `accuracy_rows.py`. A training that is in the tables is not made again; one that was
 interrupted goes on. Both programs' final weights segment the validation cases, and `segfw evaluate` scores both
 against the dense reference label maps. results/accuracy_cases.csv has one line per case and label,
-accuracy_runs.csv one per training, accuracy_curves.csv one per epoch; every summary is computed from them.
+accuracy_runs.csv one per training, accuracy_curves.csv one per epoch; every summary is computed from them. `--quick`
+writes them into WORK/quick. The last line printed is one JSON object: mean Dice by row, and of rows that both programs
+have the ratio of processor seconds, ours / theirs.
 """
 
 import argparse
 import csv
+import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, lines_of, load
+from scripts.benchmarks.accuracy_figures import CASES, CURVES, RESULTS, RUNS, lines_of, load, mean
 from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, task_words, train_ours, trained
 from scripts.benchmarks.accuracy_page import write_page
-from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, ROWS, Row
+from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, QUICK, ROWS, Row
 from scripts.benchmarks.accuracy_theirs import prepare_theirs, train_theirs
-from scripts.benchmarks.common import Peer, child, commit_and_date, machine
+from scripts.benchmarks.common import Peer, arguments, child, commit_and_date, machine
 from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
 
+WORK = Path("outputs/accuracy")
 _WRITING = threading.Lock()
 
 
@@ -45,16 +50,19 @@ class Training:
         return {"row": self.row.name, "seed": self.seed, "fold": self.fold}
 
 
-def missing(rows: Iterable[Row]) -> list[Training]:
+def missing(rows: Iterable[Row], runs: Path) -> list[Training]:
     """Return the trainings of `rows` that are not in the table of runs, the first seed of every row first."""
-    done = {(line["row"], int(line["seed"]), int(line["fold"])) for line in load(RUNS)}
+    done = {(line["row"], int(line["seed"]), int(line["fold"])) for line in load(runs)}
     every = [Training(row, seed, fold) for row in rows for seed in row.seeds for fold in row.folds]
     left = [each for each in every if (each.row.name, each.seed, each.fold) not in done]
     return sorted(left, key=lambda each: each.seed)
 
 
-def measure(training: Training, folders: Folders, peer: Peer | None) -> None:
-    """Train, score and write down one training; `RuntimeError` for nnU-Net's without its interpreter."""
+def measure(training: Training, folders: Folders, peer: Peer | None, results: Path) -> None:
+    """Train, score and write one training into the tables of `results`.
+
+    Raises `RuntimeError` for nnU-Net's without its interpreter.
+    """
     row = training.row
     if row.program == "segfw":
         outcome = train_ours(row, training.seed, training.fold, folders)
@@ -68,11 +76,11 @@ def measure(training: Training, folders: Folders, peer: Peer | None) -> None:
         for n, seconds, dice in outcome.curve
     ]
     with _WRITING:
-        append(CASES, cases)
-        append(CURVES, curve)
-        append(RUNS, [describe(training, outcome, folders)])
+        append(results / CASES.name, cases)
+        append(results / CURVES.name, curve)
+        append(results / RUNS.name, [describe(training, outcome, folders)])
     dice = [float(str(line["dice"])) for line in cases if line["dice"] != ""]
-    print(f"{training.key}: mean Dice {sum(dice) / len(dice):.4f}, {outcome.seconds:.0f} s", flush=True)
+    print(f"{training.key}: mean Dice {sum(dice) / len(dice):.4f}, {outcome.seconds} s", flush=True)
 
 
 def prepare(row: Row, folders: Folders, peer: Peer | None) -> None:
@@ -126,8 +134,13 @@ def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str
         **{"iterations": row.iterations, "patches": row.iterations * row.batch},
         **{"parameters": parameter_count(configuration, channels, heads)},
         **{"training_tflop": round(PASSES * forward * row.iterations / 1e12, 1)},
-        **{"seconds": round(outcome.seconds), "processor_seconds": round(outcome.processor_seconds)},
-        **{"precision": outcome.precision, "processor": about["processor"], "cores": about["cores"]},
+        **{"seconds": outcome.seconds, "processor_seconds": outcome.processor_seconds},
+        **{
+            "precision": outcome.precision,
+            "versions": outcome.versions,
+            "processor": about["processor"],
+            "cores": about["cores"],
+        },
         **{"load": about["load_before"], "commit": commit},
         **{"date": today, "command": outcome.command},
     }
@@ -136,6 +149,7 @@ def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str
 def append(table: Path, lines: list[dict[str, object]]) -> None:
     """Add lines at the end of a table; its first line names the columns."""
     fresh = not table.is_file()
+    table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         if fresh:
@@ -154,31 +168,51 @@ def write_five_folds() -> None:
         writer.writerows(sorted(lines, key=lambda line: (line["case"], line["label"])))
 
 
+def outcome(rows: Iterable[Row], results: Path) -> dict[str, float]:
+    """Return the mean Dice of each row that has been trained, and ours / theirs of the processor seconds of pairs."""
+    rows = list(rows)
+    dice = {row.name: mean(lines_of(results / CASES.name, row.name), "dice") for row in rows}
+    taken = {row.name: mean(lines_of(results / RUNS.name, row.name), "processor_seconds") for row in rows}
+    found = {f"{name}_dice": round(value, 4) for name, value in dice.items() if value is not None}
+    for row in rows:
+        ours, theirs = taken.get(row.name.replace("nnunet", "segfw")), taken[row.name]
+        if row.program == "nnunet" and ours and theirs:
+            found[f"{row.name.replace('nnunet_', '')}_processor_seconds"] = round(ours / theirs, 3)
+    return found
+
+
+def train(rows: Sequence[Row], folders: Folders, peer: Peer | None, results: Path, jobs: int) -> None:
+    """Make the trainings that are missing in the tables of `results`."""
+    os.environ.update(OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1", WANDB_MODE="disabled")
+    waiting = missing(rows, results / RUNS.name)
+    for row in dict.fromkeys(each.row for each in waiting):  # before the trainings, which work at the same time
+        prepare(row, folders, peer)
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(measure, each, folders, peer, results) for each in waiting]:
+            done.result()
+
+
 def main() -> None:
     """Make the trainings that are missing, then the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the real datasets")
-    parser.add_argument("--work", type=Path, help="folder for what is made; needed again to go on")
-    parser.add_argument("--peer-python", type=Path, help="an interpreter that has nnunetv2")
+    parser = arguments(__doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for what is made; needed again to go on")
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS], choices=[row.name for row in ROWS])
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, of one thread each")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     options = parser.parse_args()
+    work, results = options.work.absolute(), options.results or (options.work / "quick" if options.quick else RESULTS)
+    rows = QUICK if options.quick else [row for row in ROWS if row.name in options.rows]
     if not options.page:
-        if options.data is None or options.work is None:
-            parser.error("--data and --work are needed, or --page")
-        os.environ.update(OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1", WANDB_MODE="disabled")
-        folders = Folders(options.data.absolute(), options.work.absolute())
-        peer = Peer(options.peer_python.absolute(), folders.work / "nnunet") if options.peer_python else None
-        chosen = [row for row in ROWS if row.name in options.rows]
-        waiting = missing(chosen)
-        for row in dict.fromkeys(each.row for each in waiting):  # before the trainings, which work at the same time
-            prepare(row, folders, peer)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for outcome in [pool.submit(measure, each, folders, peer) for each in waiting]:
-                outcome.result()
-    write_five_folds()
-    write_page()
+        if options.data is None and not options.quick:
+            parser.error("--data is needed, or --quick, or --page")
+        peer = Peer(options.peer_python.absolute(), work / "nnunet") if options.peer_python else None
+        rows = [row for row in rows if peer or row.program == "segfw"]
+        train(rows, Folders((options.data or work).absolute(), work), peer, results, options.jobs)
+    if results == RESULTS:
+        write_five_folds()
+        write_page()
+    print(json.dumps(outcome(rows, results)), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import yaml
 
 from scripts.benchmarks.accuracy_made import write_rare
 from scripts.benchmarks.accuracy_rows import DATASETS, Dataset, Row
-from scripts.benchmarks.common import child, listed
+from scripts.benchmarks.common import child, listed, versions
 from segfw import make_fingerprint, make_plan
 from segfw.core.cases import dataset
 from segfw.core.plan import Configuration, Plan
@@ -25,14 +25,16 @@ SLICES_PER_FOLD = 6
 class Outcome:
     """What a training left. `curve`: (iterations, seconds of training, mean patch Dice) after each epoch.
 
-    `seconds`: of training and validating whole cases, by the clock; `processor_seconds`: of the whole process.
+    `seconds`: of training and validating whole cases, by the clock; `processor_seconds`: of the whole process. Both are
+    None of a training that was interrupted: what it had taken before is not known.
     """
 
     predictions: Path
     command: str
     precision: str
-    seconds: float
-    processor_seconds: float
+    versions: str
+    seconds: int | None
+    processor_seconds: int | None
     curve: list[tuple[int, float, float]]
 
 
@@ -137,16 +139,18 @@ def train_ours(row: Row, seed: int, fold: int, folders: Folders) -> Outcome:
     words = words_of(row, seed, fold, folders)
     stages = "stages=[fingerprint,plan,preprocess,train]"
     further = ["trainer.enable_progress_bar=false", "executor.workers=0", stages]
+    runs, run = folders.outputs(row.dataset) / "runs" / f"{row.run or row.name}_s{seed}", f"{row.trained}/fold_{fold}"
+    interrupted = any(runs.glob(f"*/*/{run}/checkpoints/last.ckpt"))
     usage = child([sys.executable, "-m", "segfw", *words, *further], sampling=2.0)()
-    runs = folders.outputs(row.dataset) / "runs" / f"{row.run or row.name}_s{seed}"
-    (folder,) = runs.glob(f"*/*/{row.trained}/fold_{fold}")
+    (folder,) = runs.glob(f"*/*/{run}")
     done = yaml.safe_load((folder / "done.yaml").read_text(encoding="utf-8"))
     return Outcome(
         predictions=folder / "validation",
         command=told(words, folders),
         precision="bf16-mixed" if "bf16-mixed" in done["machine"] else "32-true",
-        seconds=float(done["seconds"]),
-        processor_seconds=usage.cpu,
+        versions=", ".join(f"{name} {version}" for name, version in versions("torch", "pytorch-lightning").items()),
+        seconds=None if interrupted else int(done["seconds"]),
+        processor_seconds=None if interrupted else round(usage.cpu),
         curve=curve(folder / "metrics.csv", row.iterations_per_epoch),
     )
 

@@ -1,5 +1,6 @@
 """The tables of docs/accuracy.md and the README, computed from committed figures of single cases; none is typed in."""
 
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -23,6 +24,7 @@ PUBLISHED = (  # Hippocampus, five folds, whole cases: anterior, posterior
     ("nnU-Net 2d (Isensee et al. 2018)", "0.8852", "0.8670"),
     ("nnU-Net 2d + 3d_fullres (Isensee et al. 2018)", "0.8978", "0.8809"),
 )
+TAKEN = ("seconds", "processor_seconds")
 BEGIN, END = "<!-- computed: {} -->", "<!-- end -->"
 
 
@@ -40,8 +42,8 @@ def five_folds(row: Row) -> str:
     for fold in sorted({line["fold"] for line in cases}):
         part = [line for line in cases if line["fold"] == fold]
         (run,) = (line for line in runs if line["fold"] == fold)
-        rows.append([f"fold {fold}", *_scores(part, labels), run["seconds"], run["processor_seconds"]])
-    total = [str(sum(int(run[key]) for run in runs)) for key in ("seconds", "processor_seconds")]
+        rows.append([f"fold {fold}", *_scores(part, labels), *(run[key] or "-" for key in TAKEN)])
+    total = [str(sum(int(run[key]) for run in runs)) if all(run[key] for run in runs) else "-" for key in TAKEN]
     rows.append([f"**all {len({line['case'] for line in cases})} cases**", *_scores(cases, labels), *total])
     rows += [[who, *figures, *["-"] * 6] for who, *figures in PUBLISHED]
     head = ["", *(f"Dice {name}" for name in labels), "mean", "HD95 mm", "NSD", "missed", "seconds", "processor s"]
@@ -57,7 +59,7 @@ def summary() -> str:
         runs = lines_of(RUNS, row.name)
         if len(runs) < len(row.folds):
             continue
-        hours = sum(int(run["processor_seconds"]) for run in runs) / 3600
+        hours = (mean(runs, "processor_seconds") or math.nan) * len(runs) / 3600
         what = f"segfw {row.trained}, `experiment={row.recipe}`, {row.iterations:,} iterations of batch {row.batch}"
         dice = [shown(mean((line for line in cases if line["label"] == label), "dice")) for label in labels]
         rows.append([f"{what}; {hours:.1f} h of processor time for all folds, no GPU", *dice])
@@ -89,7 +91,7 @@ def budgets() -> str:
                 *(row.dataset, row.trained, row.program, row.recipe, mine[0]["patches"], f"{folds} x {seeds}"),
                 *(shown(mean(scored, "dice")), dice, shown(mean(scored, "hd95_mm"), 1), shown(mean(scored, "nsd"), 3)),
                 *(shown(mean(scored, "lesion_f1"), 3), str(missed(scored))),
-                *(shown(mean(mine, key), 0) for key in ("seconds", "processor_seconds")),
+                *(shown(mean(mine, key), 0) for key in TAKEN),
                 *(f"{int(mine[0]['parameters']) / 1e6:.2f}", mine[0]["training_tflop"]),
             ]
         )

@@ -8,9 +8,11 @@ and noise instead of the whole augmentation.
 
 import json
 import math
+import platform
 import random
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,7 @@ def main(order: dict[str, Any]) -> None:
     trainer.perform_actual_validation(False)
     outcome = {
         "predictions": str(Path(trainer.output_folder) / "validation"),
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, nnunetv2 {version('nnunetv2')}",
         "seconds": time.perf_counter() - began,
         "curve": trainer.curve,
         "parameters": sum(each.numel() for each in trainer.network.parameters()),

@@ -53,8 +53,9 @@ def train_theirs(row: Row, seed: int, fold: int, folders: Folders, peer: Peer) -
         predictions=Path(told["predictions"]),
         command=f"nnUNetTrainer, recipe {row.recipe}, {row.trained}, fold {fold}, seed {seed}",
         precision="32-true",
-        seconds=told["seconds"],
-        processor_seconds=usage.cpu,
+        versions=told["versions"],
+        seconds=round(told["seconds"]),
+        processor_seconds=round(usage.cpu),
         curve=[(int(n), float(seconds), float(dice)) for n, seconds, dice in told["curve"]],
     )
 

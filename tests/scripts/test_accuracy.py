@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from scripts.benchmarks import accuracy, accuracy_attribution, accuracy_figures, accuracy_page, accuracy_selection
+from scripts.benchmarks.accuracy_figures import CASES, RUNS
 from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, training_cases, write_contiguous_folds
-from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, ROWS, SHORT
+from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, QUICK, ROWS, SHORT
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 from segfw.core.scoring.postprocessing import Step
 from segfw.core.support.conversion import from_plain
@@ -96,7 +97,20 @@ def test_tables_are_computed_from_single_cases(tables: Path) -> None:
 def test_a_training_in_the_table_is_not_made_again(tables: Path) -> None:
     row = FIVE_FOLDS[0]
     accuracy.append(accuracy_page.RUNS, [{"row": row.name, "seed": 0, "fold": 3}])
-    assert [each.fold for each in accuracy.missing([row])] == [0, 1, 2, 4]
+    assert [each.fold for each in accuracy.missing([row], accuracy_page.RUNS)] == [0, 1, 2, 4]
+
+
+def test_the_last_line_has_means_and_what_the_two_programs_took(tmp_path: Path) -> None:
+    for row, dice, seconds in zip(QUICK, (0.5, 0.25), (30, 60), strict=True):
+        key = {"row": row.name, "seed": 0, "fold": 0}
+        accuracy.append(tmp_path / CASES.name, [{**key, "case": "a", "label": "lesion", "dice": dice}])
+        accuracy.append(tmp_path / RUNS.name, [{**key, "processor_seconds": seconds}])
+    assert accuracy.outcome(QUICK, tmp_path) == {
+        "rare_segfw_fast_quick_dice": 0.5,
+        "rare_nnunet_fast_quick_dice": 0.25,
+        "rare_fast_quick_processor_seconds": 0.5,
+    }
+    assert accuracy.outcome(QUICK[:1], tmp_path / "empty") == {}
 
 
 def test_what_is_not_defined_is_left_empty() -> None:
