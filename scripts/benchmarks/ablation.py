@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from scripts.benchmarks.ablation_sets import LABELS, write_dataset
-from scripts.benchmarks.common import child, commit_and_date, listed, versions
+from scripts.benchmarks.common import child, commit_and_date, keep_origin, listed, versions
 
 TOPOLOGY = ("kernel_sizes", "strides", "n_conv_per_stage", "n_conv_per_stage_decoder")
 TABLE = Path(__file__).parent / "results" / "ablation.csv"
@@ -217,6 +217,8 @@ def main() -> None:
                 row = train(options, name, variant, seed)
                 append(TABLE, row)
                 print(f"{name} {variant} seed {seed}: Dice {row.dice:.4f}, {row.cpu_seconds:.0f} s", flush=True)
+
+    keep_origin(TABLE, "segfw", "torch")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import yaml
 from scripts.benchmarks.accuracy_figures import RESULTS
 from scripts.benchmarks.accuracy_ours import Folders, plan_of, plan_of_training
 from scripts.benchmarks.accuracy_rows import ALL_FOLDS, DATASETS
+from scripts.benchmarks.common import keep_origin
 from segfw.core.plan import Configuration, Plan
 from segfw.core.support.conversion import from_plain
 
@@ -55,6 +56,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+    keep_origin(TABLE, "segfw", "numpy", "SimpleITK")
     for line in lines:
         print(line)
 

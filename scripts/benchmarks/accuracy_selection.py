@@ -19,7 +19,7 @@ import yaml
 from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS
-from scripts.benchmarks.common import child
+from scripts.benchmarks.common import child, keep_origin
 from segfw.core.scoring.postprocessing import Step
 from segfw.core.support.conversion import from_plain
 from segfw.workspace import digest
@@ -73,6 +73,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+    keep_origin(TABLE, "segfw", "torch", "numpy")
     print(contestants())
 
 

@@ -299,13 +299,18 @@ def tell(
     """
     outcome = {key: float(f"{value:.4g}") for key, value in outcome.items()}
     if results is not None:
-        content = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "command": told_command(sys.argv),
-            **about,
-            "outcome": outcome,
-            "runs": {work: [asdict(each) for each in turns] for work, turns in works.items()},
-        }
+        runs = {work: [asdict(each) for each in turns] for work, turns in works.items()}
         results.mkdir(parents=True, exist_ok=True)
-        (results / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        _keep(results / f"{name}.json", {**about, "outcome": outcome, "runs": runs})
     print(json.dumps(outcome), flush=True)
+
+
+def keep_origin(table: Path, *packages: str) -> None:
+    """Write beside a table of figures, in a JSON file of its name, when, how, where and with what they were made."""
+    _keep(table.with_suffix(".json"), {"machine": machine(), "versions": versions(*packages)})
+
+
+def _keep(path: Path, content: Mapping[str, object]) -> None:
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    content = {"date": date, "command": told_command(sys.argv), **content}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from scripts.benchmarks.accuracy_attribution import exchanged
 from scripts.benchmarks.accuracy_figures import RESULTS
-from scripts.benchmarks.common import Peer, child
+from scripts.benchmarks.common import Peer, child, keep_origin
 from segfw.core.support.conversion import from_plain
 from segfw.data.augmentation import augment, encode_target
 from segfw.nn.schedules import learning_rate_factor
@@ -110,6 +110,7 @@ def main() -> None:
             writer.writerow(["segfw", one, other, *(f"{loss:.4f}" for loss in losses)])
         theirs = by_epoch(json.loads((folder / "losses.json").read_text(encoding="utf-8")))
         writer.writerow(["nnunet", "nnunet", "nnunet", *(f"{loss:.4f}" for loss in theirs)])
+    keep_origin(TABLE, "segfw", "torch", "pytorch-lightning")
     print(exchanged(TABLE))
 
 

@@ -25,7 +25,7 @@ from scipy.stats import rankdata
 
 from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
-from scripts.benchmarks.common import machine, versions
+from scripts.benchmarks.common import keep_origin
 from segfw.core.types import BoolArray, FloatArray, IntArray
 
 TABLE = RESULTS / "uncertainty_cases.csv"
@@ -153,7 +153,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    print(json.dumps({"machine": machine(), "versions": versions("segfw", "torch")}))
+    keep_origin(TABLE, "segfw", "torch")
     print(uncertainty())
 
 

@@ -12,6 +12,9 @@ from scripts.benchmarks.common import Peer, Turns, Usage, child, lay_out, ratio,
 from segfw.core.cases.dataset import Case, Dataset
 from segfw.core.labels import LabelSet
 
+OF_RUNS = {"accuracy_cases.csv", "accuracy_curves.csv", "hippocampus_3d_fullres_cases.csv"}
+"""Tables whose rows name a training of accuracy_runs.csv."""
+
 
 def usages(*walls):
     return tuple(Usage(wall, wall / 2, 100) for wall in walls)
@@ -152,3 +155,19 @@ def test_the_first_cases_are_linked_in_the_raw_layout_of_the_rival(tmp_path):
     }
     assert peer.environment["nnUNet_raw"] == str(raw.parent)
     assert peer.command("nnUNetv2_train", "-h") == ["/peer/bin/nnUNetv2_train", "-h"]
+
+
+def test_a_table_has_its_origin_beside_it(tmp_path: Path) -> None:
+    common.keep_origin(tmp_path / "table.csv", "torch")
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert set(content) == {"date", "command", "machine", "versions"}
+    assert content["versions"]["torch"]
+
+
+def test_every_table_of_results_says_where_it_comes_from() -> None:
+    results = Path(common.__file__).parent / "results"
+    for table in results.glob("*.csv"):
+        with table.open(encoding="utf-8") as file:
+            columns = file.readline().strip().split(",")
+        told = {"command", "versions", "date"} <= set(columns) or table.with_suffix(".json").is_file()
+        assert told or table.name in OF_RUNS, table.name
