@@ -4,7 +4,9 @@
 
 The program itself on synthetic data, each step in a process of its own, its children counted with it. Only two things
 are left to a stand-in: `claim`, which puts empty files in the place of segmentations, and the logits of `restore`.
-Processor seconds are what is judged, for other work on the machine disturbs them least.
+Processor seconds are what is judged, for other work on the machine disturbs them least. With `--peer-python` nnU-Net's
+fingerprint, plan and preprocessing follow on the same cases, also with two processes; the last line printed has what
+our steps take, as a share of theirs, at the largest size.
 """
 
 import argparse
@@ -13,13 +15,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from scripts.benchmarks.common import arguments, child, machine, told_command, versions
+from scripts.benchmarks.common import Peer, arguments, child, machine, told_command, versions
 from scripts.benchmarks.scaling_curves import Point, draw, load_points, save_points, table, told
 from scripts.benchmarks.scaling_sets import make_cases, make_volumes, name_of
 
@@ -27,6 +29,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLING = 0.2
 MOST_MEMORY = 12e9
 """Bytes: a volume that would take more is left out."""
+THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+BESIDE = "cases, nnU-Net"
+"""Axis of the points that `their_cases` measures."""
 SEGMENTED = 0.999
 """Share of the images that `predict` finds segmented; the network does the others."""
 ALL = "stages=[fingerprint,plan,preprocess,train,select,report]"
@@ -49,11 +54,17 @@ class Axis:
 
 def step(axis: str, size: float, name: str, words: list[str], folder: Path) -> Point:
     """Run Python with `words` and say what it took; its lines and files are counted below `folder`."""
+    return run_step(axis, size, name, [sys.executable, *words], folder, {"PYTHONPATH": str(ROOT)})
+
+
+def run_step(
+    axis: str, size: float, name: str, command: list[str], folder: Path, environment: Mapping[str, str]
+) -> Point:
+    """Run a command and say what it took; its lines and files are counted below `folder`."""
     before, said = _count(folder), folder.parent / "said.txt"
-    command = ["sh", "-c", f'exec "$0" "$@" > {said} 2>&1', sys.executable, *words]
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    silenced = ["sh", "-c", f'exec "$0" "$@" > {said} 2>&1', *command]
     try:
-        usage = child(command, environment, SAMPLING)()
+        usage = child(silenced, {**THREADS, **environment}, SAMPLING)()
     except RuntimeError as error:
         raise RuntimeError(f"{name} at {size:g}: {error}\n{said.read_text(encoding='utf-8')[-4000:]}") from error
     lines = len(said.read_text(encoding="utf-8").splitlines())
@@ -114,6 +125,22 @@ def many_cases(size: int, folder: Path, known: list[Point]) -> Iterator[Point]:
     model = folder / "out" / folder.name / "models/main"
     words = [f"model={model}", f"input={folder / 'data/imagesTr'}", f"output={output}", "accelerator=cpu"]
     yield step("cases", size, "predict", ["-m", "segfw", "predict", *words], folder)
+
+
+def their_cases(size: int, folder: Path, peer: Peer) -> Iterator[Point]:
+    """Measure what nnU-Net does with `size` cases before it trains, with two processes where a step has any."""
+    raw = peer.raw("Dataset901_Scaling")
+    raw.parent.mkdir(parents=True)
+    raw.symlink_to(make_cases(folder / "data", size))
+    for path in (peer.preprocessed("."), peer.root / "results"):
+        path.mkdir()
+    commands = {
+        "fingerprint": ("nnUNetv2_extract_fingerprint", "-d", "901", "-np", "2"),
+        "plan": ("nnUNetv2_plan_experiment", "-d", "901"),
+        "preprocess": ("nnUNetv2_preprocess", "-d", "901", "-c", "3d_fullres", "-np", "2"),
+    }
+    for name, words in commands.items():
+        yield run_step(BESIDE, size, name, peer.command(*words), folder, peer.environment)
 
 
 def many_voxels(size: int, folder: Path, known: list[Point]) -> Iterator[Point]:
@@ -192,34 +219,52 @@ def measure(name: str, options: argparse.Namespace) -> list[Point]:
     """Measure an axis, and write what is known after each size; return that, of all sizes."""
     axis, points = AXES[name], list[Point]()
     about = {"machine": machine(), "versions": versions("segfw", "torch", "numpy", "SimpleITK")}
+    known = points
     for size in axis.quick if options.quick else options.sizes or axis.sizes:
         with scratch(options.scratch, size) as folder:
-            for point in axis.measure(size, folder, points):
+            for point in axis.measure(size, folder, of_axis(points, name)):
                 points.append(point)
+        if options.peer_python and name == "cases":
+            with scratch(options.scratch, size) as folder:
+                points += their_cases(size, folder, Peer(options.peer_python.absolute(), folder / "nnunet"))
         if options.results is not None:
             file = options.results / "scaling.csv"
             save_points(file, points)
-            known = [point for point in load_points(file) if point.axis == name]
-            keep(options.results / "scaling.json", name, about, table(known))
+            known = load_points(file)
+            keep(options.results / "scaling.json", name, about, table(of_axis(known, name)))
             if options.pictures is not None:
-                draw(options.pictures / f"scaling_{name}.svg", f"cost over {axis.unit}", axis.unit, known)
-    known = points if options.results is None else known
-    print(told(table(known)), flush=True)
+                picture = options.pictures / f"scaling_{name}.svg"
+                draw(picture, f"cost over {axis.unit}", axis.unit, of_axis(known, name))
+    print(told(table(of_axis(known, name))), flush=True)
     return known
+
+
+def of_axis(points: Sequence[Point], axis: str) -> list[Point]:
+    """Return the points of one axis."""
+    return [point for point in points if point.axis == axis]
+
+
+def shares(points: Sequence[Point]) -> dict[str, float]:
+    """Return what our steps take of processors, ours / theirs, at the largest size that both were measured at."""
+    theirs = {(point.step, point.size): point.cpu for point in of_axis(points, BESIDE)}
+    ours = {(point.step, point.size): point.cpu for point in of_axis(points, "cases")}
+    both = sorted((size, step) for step, size in ours.keys() & theirs.keys())
+    return {f"cases_{step}_cpu_seconds": round(ours[step, size] / theirs[step, size], 3) for size, step in both}
 
 
 def main() -> None:
     """Measure the axes that are asked for."""
-    parser = arguments(__doc__ or "", peer=False)
+    parser = arguments(__doc__ or "")
     parser.add_argument("--axis", nargs="+", choices=AXES, default=[name for name in AXES if name != "nodes"])
     parser.add_argument("--sizes", type=int, nargs="+", help="of an axis; default: all of it")
     parser.add_argument("--pictures", type=Path, help="folder to draw the results into, as SVG")
     parser.add_argument("--scratch", type=Path, help="folder for what is made and removed again")
     options = parser.parse_args()
-    outcome = {}
+    outcome: dict[str, object] = {}
     for name in options.axis:
-        for row in table(measure(name, options)):
-            outcome[f"{name}_{row['step']}_exponent"] = row["cpu_exponent"]
+        known = measure(name, options)
+        outcome |= {f"{name}_{row['step']}_exponent": row["cpu_exponent"] for row in table(of_axis(known, name))}
+        outcome |= shares(known) if name == "cases" else {}
     print(json.dumps(outcome), flush=True)
 
 

@@ -85,6 +85,14 @@ def test_volumes_too_large_for_the_memory_are_left_out(folder, monkeypatch, caps
     assert "voxels 8000 preprocess: left out, would take about 13 GB" in capsys.readouterr().out
 
 
+def test_shares_are_of_the_largest_size_that_both_were_measured_at():
+    costs = {("cases", 10): 2.0, ("cases", 100): 6.0, ("cases", 1000): 9.0}
+    costs |= {(scaling.BESIDE, 10): 4.0, (scaling.BESIDE, 100): 8.0}
+    points = [scaling.Point(axis, size, "plan", 1, cpu, 1, 0, 0) for (axis, size), cpu in costs.items()]
+    assert scaling.shares(points) == {"cases_plan_cpu_seconds": 0.75}
+    assert scaling.shares(points[:3]) == {}
+
+
 def score_alone(size, folder, known):
     make_volumes(folder / "data", (16, 16, 16), size)
     yield scaling.step("labels", size, "score", scaling.work("score", folder), folder)
