@@ -25,7 +25,7 @@ from segfw.core.cases.splits import (
 from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
 from segfw.core.support.conversion import from_plain
-from segfw.core.support.files import write_text
+from segfw.core.support.files import looked_for, write_text
 from segfw.core.support.strict_json import load_strict_json
 from segfw.stages.dataset.groups import (
     FoldCases,
@@ -95,7 +95,7 @@ def read_splits(path: Path) -> tuple[Fold, ...]:
             )
         content = load_strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"split.file: there is no file {path}") from None
+        raise UsageError(f"split.file: there is no file {looked_for(path)}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as JSON: {error}; expected {FORM}") from error
     try:

@@ -23,7 +23,7 @@ from segfw.core.scoring.metrics import (
 )
 from segfw.core.settings.schema import IN_PROCESSES, ExecutorSettings
 from segfw.core.settings.verbs import EvaluateSettings
-from segfw.core.support.files import require_writable, write_text
+from segfw.core.support.files import looked_for, require_writable, write_text
 from segfw.core.support.words import counted
 from segfw.core.types import Geometry
 from segfw.interop.nnunet_scores import is_ours, summary_text
@@ -158,7 +158,7 @@ def _case_bytes(pairs: list[Pair]) -> float:
 def _pairs(predictions: Path, references: Path) -> list[Pair]:
     for folder in (predictions, references):
         if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}")
+            raise DataError(f"there is no folder {looked_for(folder)}")
     known = image_files(references)
     there = image_files(predictions)
     maps = {f"{name}{UNCERTAINTY}" for name in there}
