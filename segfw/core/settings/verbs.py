@@ -69,7 +69,9 @@ class EvaluateSettings:
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
     output: str | None = setting(
-        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+        None,
+        "FILE.json or FILE.csv: both are written, and nnU-Net's summary beside; None: metrics in predictions",
+        literal=True,
     )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
     metrics: Literal["all", "overlap"] = setting(
