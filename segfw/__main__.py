@@ -85,8 +85,8 @@ class _Reporting:
             failures.error(message, exc_info=(type(error), error, trace))
             if not expected:
                 message += f"; the traceback is in {job.runtime.output_dir}/{job.job.name}.log"
-        elif status == 1 and not expected and not isinstance(error, OSError):
-            traceback.print_exception(error)  # no log was opened yet
+        elif status == 1 and not expected and not isinstance(error, BrokenPipeError):
+            traceback.print_exception(error)  # there is no log, or none yet
         complain(message)
         if job is not None and job.mode == RunMode.MULTIRUN:
             raise JobFailed(status, message) from error

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segfw.core.errors import ArtefactError
-from segfw.core.support.files import atomic_path
+from segfw.core.support.files import atomic_path, looked_for
 from segfw.core.support.zip_reading import explaining_damage, leads_elsewhere
 
 MANIFEST = "model.yaml"
@@ -37,7 +37,7 @@ def open_package(path: Path) -> Iterator[Read]:
         yield lambda name: _read_file(path, name)
         return
     if not path.is_file():
-        raise ArtefactError(f"no model at {path}: there is neither a folder nor a .zip")
+        raise ArtefactError(f"no model at {looked_for(path)}: there is neither a folder nor a .zip")
     with explaining_damage(f"{path} is no .zip that can be read"):
         archive = zipfile.ZipFile(path)
     with archive:

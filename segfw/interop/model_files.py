@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from segfw.core.errors import ArtefactError
-from segfw.core.support.files import writing
+from segfw.core.support.files import looked_for, writing
 from segfw.core.support.zip_reading import explaining_damage, leads_elsewhere
 
 LARGEST_TEXT = 64 * 2**20
@@ -138,7 +138,7 @@ def open_files(source: Path) -> ModelFiles:
     if source.is_dir():
         return FolderFiles(source)
     if not source.is_file():
-        raise ArtefactError(f"there is neither a folder nor a .zip {source}")
+        raise ArtefactError(f"there is neither a folder nor a .zip {looked_for(source)}")
     if source.suffix == ".pth":
         raise ArtefactError(
             f"{source} is a checkpoint alone: give the trained model's folder, which has plans.json and dataset.json"

@@ -22,6 +22,7 @@ from segfw.core.planning.plan_yaml import plan_from_yaml
 from segfw.core.planning.planners import PLANNERS
 from segfw.core.settings.schema import ExperimentSettings, PlannerSettings
 from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.files import looked_for
 from segfw.stages.configurations import check_mirror_axes, choose_configurations, without_second_stages
 from segfw.stages.dataset.folds import prepare_splits, read_own_splits
 from segfw.stages.dataset.groups import groups_of
@@ -138,7 +139,7 @@ class Job:
             path, place = Path(given), given
             if not path.is_file():
                 found = "is a folder" if path.is_dir() else "does not exist"
-                raise UsageError(f"planner.plan_file must be a YAML file, {path} {found}")
+                raise UsageError(f"planner.plan_file must be a YAML file, {looked_for(path)} {found}")
             planners = tuple(PLANNERS) if chosen == PlannerSettings().name else (chosen,)
         else:
             path = self.workspace.plan(chosen)

@@ -39,6 +39,12 @@ def scrub_text(text: str, cases: Collection[str]) -> str:
     return str(_scrubbed(text, _private_words(cases)))
 
 
+def scrub_nested(value: Mapping[str, Any], cases: Collection[str]) -> dict[str, Any]:
+    """Return `value` as `scrub` would, but nested as it is and with its empty mappings."""
+    scrubbed: dict[str, Any] = _scrubbed(value, _private_words(cases))
+    return scrubbed
+
+
 def _flat(value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
     for name, item in value.items():
         key = f"{place}{name}"

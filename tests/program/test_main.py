@@ -75,6 +75,28 @@ def test_a_bug_is_one_line_that_names_the_log(run, jobs, tmp_path):
     assert "Traceback" in log.read_text()
 
 
+@pytest.mark.parametrize("words", [("status", "+task=Task04"), ("compare", "runs=[a,b]")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by\nzero"), OSError(116, "Stale file handle")])
+def test_a_bug_of_a_verb_without_a_log_shows_its_traceback(run, jobs, tmp_path, words, error):
+    def fail(settings):
+        raise error
+
+    jobs.act = fail
+    status, out, err = run(*words)
+    assert (status, out, list(tmp_path.iterdir())) == (1, "", [])
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1] == f"segfw: unexpected {type(error).__name__}: {error}".splitlines()[0]
+
+
+@pytest.mark.parametrize("words", [("status", "+task=Task04"), ("compare", "runs=[a,b]")])
+def test_an_expected_failure_of_a_verb_without_a_log_is_one_line(run, jobs, words):
+    def fail(settings):
+        raise DataError("case 7: no label")
+
+    jobs.act = fail
+    assert run(*words) == (1, "", "segfw: case 7: no label\n")
+
+
 def test_an_interrupt_is_status_130(run, jobs):
     def interrupt(settings):
         raise KeyboardInterrupt

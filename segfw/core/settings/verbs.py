@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
 from segfw.core.settings.schema import ExecutorSettings, TaskSettings, VerifySettings
-from segfw.core.support.addresses import DATA_CACHE
+from segfw.core.support.addresses import DATA_CACHE, MODEL_CACHE
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PredictSettings:
 
     model: str | None = setting(None, "model folder or .zip, or https:// address of a .zip", literal=True)
     model_sha256: str | None = setting(None, "SHA-256 of the .zip, hexadecimal; an address needs it", literal=True)
-    model_cache: str = setting("~/.cache/segfw/models", "where a fetched model is kept", literal=True)
+    model_cache: str = setting(MODEL_CACHE, "where a fetched model is kept", literal=True)
     input: str | None = setting(
         None, "an image, a folder of them or of DICOM series, a CSV; or its address", literal=True
     )
@@ -69,7 +69,9 @@ class EvaluateSettings:
     predictions: str | None = setting(None, "folder of predicted label maps", literal=True)
     references: str | None = setting(None, "folder of reference label maps, same file names", literal=True)
     output: str | None = setting(
-        None, "JSON file, a CSV and nnU-Net's summary.json beside it; None: metrics.json in predictions", literal=True
+        None,
+        "FILE.json or FILE.csv: both are written, and nnU-Net's summary beside; None: metrics in predictions",
+        literal=True,
     )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
     metrics: Literal["all", "overlap"] = setting(

@@ -12,6 +12,9 @@ from segfw.core.errors import UsageError
 DATA_CACHE = "~/.cache/segfw/data"
 """Where files that were fetched lie, if nothing else is said."""
 
+MODEL_CACHE = "~/.cache/segfw/models"
+"""Where models that were fetched lie, likewise."""
+
 MIRROR = "segfw-addresses"
 """The folder in a cache below which paths stand for addresses; nobody's own folder has this name."""
 
@@ -41,6 +44,11 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
+def cache_folder(cache: str) -> Path:
+    """Return the folder of a cache: what is given is literal, `~` begins the home in the two defaults alone."""
+    return Path(cache).expanduser() if cache in (DATA_CACHE, MODEL_CACHE) else Path(cache)
+
+
 def mirror_path(address: str, cache: str) -> Path:
     """Return the path below `cache` that stands for `address`; `UsageError` for one that no path can stand for."""
     shown = bare(address)
@@ -52,7 +60,7 @@ def mirror_path(address: str, cache: str) -> Path:
             f"{shown!r} is no address of data: s3://BUCKET/PATH, gs://BUCKET/PATH or https://HOST/PATH are allowed, "
             "without empty parts, . and .. (for a file of this machine, give its path)"
         )
-    return Path(cache).expanduser().absolute() / MIRROR / f"{match['scheme']}:" / rest
+    return cache_folder(cache).absolute() / MIRROR / f"{match['scheme']}:" / rest
 
 
 def address_of(path: str | Path) -> str | None:

@@ -119,6 +119,12 @@ def require_writable(path: Path) -> None:
         temporary.unlink()
 
 
+def looked_for(path: Path) -> str:
+    """Return in words where a path leads that is not there, also to those who took `~` for their home."""
+    hint = " (~ is a name like any other here, write $HOME)" if any(p.startswith("~") for p in path.parts) else ""
+    return f"{path.absolute()}{hint}"
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that no half of it is ever found under its name: renamed first, then deleted."""
     grave = temporary_beside(folder)

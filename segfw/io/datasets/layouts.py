@@ -28,6 +28,7 @@ from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import TaskSettings
 from segfw.core.support.addresses import DATA_CACHE, address_of
+from segfw.core.support.files import looked_for
 from segfw.core.support.strict_json import load_strict_json
 from segfw.io.datasets.case_files import (
     INDENTED,
@@ -62,7 +63,7 @@ def dataset_folder(task: TaskSettings, data_root: Path) -> Path:
     folder = task.folder or task.name
     if not folder:
         raise UsageError("no dataset is named; give +task=NAME, or task.name=NAME task.folder=FOLDER")
-    return data_root / Path(folder).expanduser()
+    return data_root / folder
 
 
 def read_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CACHE) -> Dataset:
@@ -147,10 +148,10 @@ def _find_layout(task: TaskSettings, data_root: Path) -> tuple[Path, Path | None
     place = dataset_folder(task, data_root)
     if is_file_list(place) and not place.is_dir():
         if not place.is_file():
-            raise DataError(f"there is no list of files {place}{_how_to_get(task, data_root)}")
+            raise DataError(f"there is no list of files {looked_for(place)}{_how_to_get(task, data_root)}")
         return place, place
     if not place.is_dir():
-        raise DataError(f"there is no dataset folder {place}{_how_to_get(task, data_root)}")
+        raise DataError(f"there is no dataset folder {looked_for(place)}{_how_to_get(task, data_root)}")
     if (place / "imagesTr").is_dir() or {"training", "dataset"} & set(_description(place)):
         return place, None
     lists = [name for name in names_in(place) if is_file_list(Path(name)) and not name.startswith(REPAIRED)]
@@ -167,7 +168,9 @@ def _label_folder(task: TaskSettings, place: Path) -> Path | None:
     folder = base / task.label_folder
     if not folder.is_dir():
         there = sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith("."))
-        raise UsageError(f"task.label_folder: there is no folder {folder}; {base} holds {some(there) or 'none'}")
+        raise UsageError(
+            f"task.label_folder: there is no folder {looked_for(folder)}; {base} holds {some(there) or 'none'}"
+        )
     return folder
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from segfw.core.cases.affixes import NameRule, find_rule
 from segfw.core.cases.dataset import Case, is_unicode
 from segfw.core.errors import DataError
+from segfw.core.support.files import looked_for
 from segfw.io.datasets.listing import image_files
 from segfw.io.formats.dicom import MAX_DEPTH, series_folders
 
@@ -39,7 +40,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     `DataError` for no such folder, one without images, two images of one name, and a name that is no text.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
+        raise DataError(f"there is no folder {looked_for(folder)}")
     folder = Path(os.path.abspath(folder))
     found = image_files(folder)
     if all(path.is_dir() for path in found.values()):

@@ -25,7 +25,8 @@ from segfw.core.cases.splits import (
 from segfw.core.errors import ArtefactError, DataError, SegfwError, UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitKind, SplitSettings
 from segfw.core.support.conversion import from_plain
-from segfw.core.support.files import write_text
+from segfw.core.support.files import looked_for, write_text
+from segfw.core.support.locks import hold
 from segfw.core.support.strict_json import load_strict_json
 from segfw.stages.dataset.groups import (
     FoldCases,
@@ -56,12 +57,18 @@ def prepare_splits(
 
     Raises `DataError` for folds that leak (naming two cases), `ArtefactError` where splits.json holds other folds.
     """
+    before = _state(workspace.splits)
     folds, kept = find_splits(settings, workspace, record, label_presence)
     if kept:
         return
     split = settings.split
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    write_splits(workspace.splits, folds)
+    with hold(workspace.lock("splits"), "the folds") as lock:
+        if _state(workspace.splits) != before:  # another command's, which may hold other folds
+            folds, kept = find_splits(settings, workspace, record, label_presence)
+            if kept:
+                return
+        lock.check()
+        write_splits(workspace.splits, folds)
     unused = f"; split.num_folds={split.num_folds} is not used" if split.kind == "leave_one_out" else ""
     log.info("splits: wrote %s (%d folds, %s%s)", workspace.splits, len(folds), _in_words(split), unused)
 
@@ -95,7 +102,7 @@ def read_splits(path: Path) -> tuple[Fold, ...]:
             )
         content = load_strict_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"split.file: there is no file {path}") from None
+        raise UsageError(f"split.file: there is no file {looked_for(path)}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as JSON: {error}; expected {FORM}") from error
     try:
@@ -120,6 +127,15 @@ def read_own_splits(path: Path, case_names: Iterable[str]) -> tuple[Fold, ...]:
 def write_splits(path: Path, folds: tuple[Fold, ...]) -> None:
     """Write folds in nnU-Net's form."""
     write_text(path, json.dumps([{"train": list(f.train), "val": list(f.val)} for f in folds], indent=1) + "\n")
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one file at `path` from another that has taken its name since; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _make(split: SplitSettings, cases: FoldCases) -> tuple[Fold, ...]:

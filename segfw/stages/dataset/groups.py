@@ -12,6 +12,7 @@ from segfw.core.cases.groups import groups_by_column, groups_by_pattern, guess_g
 from segfw.core.cases.splits import Fold, find_leak
 from segfw.core.errors import DataError, UsageError
 from segfw.core.settings.schema import SplitSettings
+from segfw.core.support.files import looked_for
 from segfw.io.datasets.case_table import CASE, read_case_table
 from segfw.stages.dataset.record import DatasetRecord
 
@@ -60,7 +61,7 @@ def find_groups(split: SplitSettings, dataset: Dataset) -> dict[str, str] | None
         return groups_by_column(table, names, split.group_key, "the dataset's list of files")
     path = Path(split.table)
     if not path.is_file():
-        raise UsageError(f"split.table: there is no file {path}")
+        raise UsageError(f"split.table: there is no file {looked_for(path)}")
     return groups_by_column(read_case_table(path), names, split.group_key, split.table)
 
 

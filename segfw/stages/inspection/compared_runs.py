@@ -10,6 +10,7 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.scoring.metrics import CaseMetrics, Summary, summarize, summary_from_plain
 from segfw.core.settings.differences import flatten
 from segfw.core.support.conversion import from_plain
+from segfw.core.support.files import looked_for
 from segfw.core.support.words import counted
 from segfw.stages.networks import network_cost
 from segfw.stages.trainings.runs import CONFIG, Done, load_run
@@ -58,7 +59,7 @@ def load_runs(paths: Sequence[str]) -> list[ComparedRun]:
     Raises `UsageError` for a path that is no run, or the same as another; `ArtefactError` for a run without a finished
     fold.
     """
-    found = [_folds_at(Path(path).expanduser()) for path in paths]
+    found = [_folds_at(Path(path)) for path in paths]
     for index, folds in enumerate(found):
         if folds in found[:index]:
             raise UsageError(f"runs: {paths[index]} is named twice")
@@ -70,7 +71,7 @@ def _folds_at(path: Path) -> list[Path]:
     """Return the folders of the folds that `path` means."""
     if not path.is_dir():
         raise UsageError(
-            f"runs: there is no folder {path} (a path that has a comma in it is quoted: runs=\"['A,B',C]\")"
+            f"runs: there is no folder {looked_for(path)} (a path that has a comma in it is quoted: runs=\"['A,B',C]\")"
         )
     if (path / CONFIG).is_file():
         return [path.absolute()]

@@ -1,6 +1,7 @@
 """Verb `evaluate`: score a folder of segmentations against references of the same names, or of names that pair."""
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from segfw.core.scoring.metrics import (
 )
 from segfw.core.settings.schema import IN_PROCESSES, ExecutorSettings
 from segfw.core.settings.verbs import EvaluateSettings
-from segfw.core.support.files import require_writable, write_text
+from segfw.core.support.files import looked_for, require_writable, write_text
 from segfw.core.support.words import counted
 from segfw.core.types import Geometry
 from segfw.interop.nnunet_scores import is_ours, summary_text
@@ -39,6 +40,9 @@ Pair = tuple[str, Path, Path]
 
 VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
 """What a run's files are called: `segfw.training.run` and `segfw.stages.trainings.runs` say so, but load PyTorch."""
+ENDINGS = (".json", ".csv")
+LIKE_AN_ENDING = re.compile(r"\.[A-Za-z]{2,5}")
+"""Of another kind of file, such as .xlsx; `fold.1` and `net.v2` are names."""
 SAME = 1e-3
 """How far the numbers of two headers may lie apart: formats and programs round them."""
 SHOWN_PAIRS = 5
@@ -51,8 +55,7 @@ def run(settings: EvaluateSettings) -> None:
     """Write per-case and mean metrics as JSON, as nnU-Net's JSON and as CSV, and log the means."""
     if settings.predictions is None or settings.references is None:
         raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
-    output = Path(settings.output) if settings.output else _beside(Path(settings.predictions))
-    output = output if output.suffix == ".json" else output.with_name(f"{output.name}.json")
+    output, table = _outputs(Path(settings.output) if settings.output else _beside(Path(settings.predictions)))
     pairs = _pairs(Path(settings.predictions), Path(settings.references))
     require_writable(output)
     values = _values(pairs, settings.labels, settings.executor)
@@ -60,11 +63,11 @@ def run(settings: EvaluateSettings) -> None:
     tolerance = settings.tolerance_mm if settings.metrics == "all" else None
     summary = _evaluate(pairs, values, ignore, settings.executor, tolerance)
     write_text(output, summary_to_json(summary))
-    write_text(output.with_suffix(".csv"), summary_to_csv(summary))
+    write_text(table, summary_to_csv(summary))
     _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))
     for name in summary.mean:
         log.info("%s", _line(summary, name))
-    log.info("evaluate: mean foreground Dice %.4f; wrote %s", summary.foreground_mean["dice"], output)
+    log.info("evaluate: mean foreground Dice %.4f; wrote %s and %s", summary.foreground_mean["dice"], output, table)
 
 
 def evaluate(
@@ -136,6 +139,22 @@ def _write_theirs(output: Path, text: str) -> None:
     write_text(beside, text)
 
 
+def _outputs(output: Path) -> tuple[Path, Path]:
+    """Return the JSON file and the CSV file that `output` means: it names either, or both without their ending."""
+    if output.is_dir():
+        raise UsageError(f"output: {output} is a folder; name a file in it, such as {output / METRICS_JSON}")
+    ending = output.suffix
+    if ending in ENDINGS:
+        output = output.with_suffix("")
+    elif LIKE_AN_ENDING.fullmatch(ending):
+        raise UsageError(f"output: a name that ends in {' or '.join(ENDINGS)}, or in neither, got {output}")
+    metrics, table = (output.with_name(output.name + each) for each in ENDINGS)
+    for path in (metrics, table):
+        if path.is_dir():
+            raise UsageError(f"output: {path} would be written, and is a folder; give another name")
+    return metrics, table
+
+
 def _beside(predictions: Path) -> Path:
     """Return where metrics go unless the user says where; a run's own, which selection reads, are not written over."""
     if predictions.name == VALIDATION and (predictions.parent / CONFIG).is_file():
@@ -158,7 +177,7 @@ def _case_bytes(pairs: list[Pair]) -> float:
 def _pairs(predictions: Path, references: Path) -> list[Pair]:
     for folder in (predictions, references):
         if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}")
+            raise DataError(f"there is no folder {looked_for(folder)}")
     known = image_files(references)
     there = image_files(predictions)
     maps = {f"{name}{UNCERTAINTY}" for name in there}

@@ -27,7 +27,7 @@ def run(settings: ExportSettings) -> None:
     if settings.model is None or settings.format is None or settings.output is None:
         raise UsageError("export needs model=MODEL format=zip|onnx|nnunet output=PATH")
     refuse_address("model", settings.model)
-    model, output = Path(settings.model), Path(settings.output).expanduser()
+    model, output = Path(settings.model), Path(settings.output)
     FORMATS[settings.format](model, output, settings)
 
 

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from segfw.core.errors import DataError, UsageError
+from segfw.core.support.addresses import cache_folder
 from segfw.core.support.files import sha256
 from segfw.core.support.locks import hold
 from segfw.io.fetching.connection import MODEL, checked_url
@@ -38,7 +39,7 @@ def find_model(model: str, checksum: str | None, cache: str) -> Path:
             f"model: {model} is an address, which needs the checksum of what lies there; whoever shares the model "
             "states it (`export format=zip` prints it, `sha256sum FILE` too): add model_sha256=64_HEXADECIMAL_DIGITS"
         )
-    return _fetched(url, checksum.lower(), Path(cache).expanduser())
+    return _fetched(url, checksum.lower(), cache_folder(cache))
 
 
 def refuse_address(key: str, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from segfw.core.errors import UsageError
 from segfw.core.settings.verbs import ImportSettings
+from segfw.core.support.locks import hold
 from segfw.inference.bundle import Bundle, save_bundle
 from segfw.inference.model_manifest import Fold
 from segfw.inference.package_files import MANIFEST
@@ -33,7 +34,11 @@ def run(settings: ImportSettings) -> None:
         log.info("import: %s", line)
     for note in imported.notes:
         log.warning("import: %s", note)
-    save_bundle(output, imported.bundle)
+    place = output.absolute()
+    with hold(place.with_name(f".{place.name}.lock"), f"the model {output}") as lock:
+        _check_output(output, settings.overwrite)
+        lock.check()
+        save_bundle(output, imported.bundle)
     model = shlex.quote(str(output))
     log.info("import: wrote %s; python -m segfw predict model=%s input=PATH output=PATH", output, model)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from segfw.core.cases.verification import FileVolume
 from segfw.core.errors import DataError
 from segfw.core.support.addresses import DATA_CACHE
+from segfw.core.support.files import looked_for
 from segfw.core.support.words import counted
 from segfw.core.types import Volume
 from segfw.io.datasets.case_table import read_case_table
@@ -58,7 +59,7 @@ def find_cases(source: Path, channel_names: Sequence[str], data_cache: str = DAT
     not looked at. Files at addresses are paths below `data_cache`, fetched when read.
     """
     if not source.exists():
-        raise DataError(f"input: there is no file or folder {source}")
+        raise DataError(f"input: there is no file or folder {looked_for(source)}")
     if is_table(source):
         return _listed(source, channel_names, data_cache)
     files = _images_at(source)

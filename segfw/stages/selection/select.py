@@ -165,14 +165,28 @@ def _in_words(reached: Score) -> str:
 
 
 def _name_missing(job: Job, folds: list[FinishedFold]) -> None:
-    for name in dict.fromkeys(fold.candidate for fold in folds):
+    """Name the folds that a candidate lacks, also one that was asked for and has none; and those of other cases."""
+    for name in dict.fromkeys([*(fold.candidate for fold in folds), *_asked_for(job)]):
         there = {fold.run.fold for fold in folds if fold.candidate == name}
         missing = [k for k in range(len(job.splits)) if k not in there]
-        if missing and "full" not in there:
+        if not there:
+            log.info("select: %s has no finished fold", name)
+        elif missing and "full" not in there:
             log.info("select: %s has no finished fold %s", name, ", ".join(map(str, missing)))
     other = [f"{fold.candidate} fold {fold.run.fold}" for fold in folds if not _is_of(job.splits, fold.run)]
     if other:
         log.warning("select: trained on other cases than splits.json says now: %s", ", ".join(other))
+
+
+def _asked_for(job: Job) -> list[str]:
+    """Return the candidates that the command's configurations are; none where no plan tells which these are.
+
+    Selection itself needs no plan: that it is gone or has changed since the training is no matter of its.
+    """
+    try:
+        return [f"{job.planner}/{job.settings.network.name}/{name}" for name in job.configurations]
+    except SegfwError:
+        return []
 
 
 def _is_of(splits: tuple[Fold, ...], run: FoldRun) -> bool:

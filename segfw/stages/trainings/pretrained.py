@@ -11,6 +11,7 @@ import safetensors.torch
 
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings.training import PretrainedSettings
+from segfw.core.support.files import looked_for
 from segfw.inference.bundle import Bundle, Member, load_bundle, read_tensors
 from segfw.inference.package_files import MANIFEST
 from segfw.interop.nnunet_checkpoint import read_nnunet_weights
@@ -25,12 +26,12 @@ def check_pretrained(settings: PretrainedSettings) -> None:
     """Raise `UsageError` for a path that is missing or no kind of weights; without one there is nothing to check."""
     if settings.path is not None:
         refuse_address("pretrained.path", settings.path)
-        _reader(Path(settings.path).expanduser())
+        _reader(Path(settings.path))
 
 
 def read_pretrained(settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
     """Read the weights for the training of a fold. Raises `UsageError`, or `ArtefactError` for a damaged file."""
-    path = Path(settings.path or "").expanduser()
+    path = Path(settings.path or "")
     read = _reader(path)
     return _read_model(path, settings, configuration, fold) if read is None else read(path)
 
@@ -38,7 +39,7 @@ def read_pretrained(settings: PretrainedSettings, configuration: str, fold: Fold
 def _reader(path: Path) -> Callable[[Path], Pretrained] | None:
     """Return what reads a file of weights, None for a segfw model; `UsageError` that says what may be given instead."""
     if not path.exists():
-        raise UsageError(f"pretrained.path: there is no file or folder {path}")
+        raise UsageError(f"pretrained.path: there is no file or folder {looked_for(path)}")
     if not path.is_dir():
         if path.suffix not in READERS:
             raise UsageError(f"pretrained.path: {path.name} must end in one of {list(READERS)}, or be a model's folder")

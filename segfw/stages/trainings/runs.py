@@ -15,7 +15,7 @@ from segfw.core.settings.tracking import LoggerSettings
 from segfw.core.settings.training import PretrainedSettings, ScheduleSettings, TrainerSettings
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.durations import parse_duration
-from segfw.core.support.files import sha256
+from segfw.core.support.files import looked_for, sha256
 from segfw.inference.package_files import MANIFEST
 from segfw.stages.job import ALGORITHMS, Job
 from segfw.training.run import (
@@ -85,10 +85,12 @@ def _pretrained_hash(settings: PretrainedSettings) -> str | None:
     """
     if settings.path is None:
         return None
-    path = Path(settings.path).expanduser()
+    path = Path(settings.path)
     file = path / MANIFEST if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"pretrained.path: there is no file {file}, which the training begins (or began) with")
+        raise UsageError(
+            f"pretrained.path: there is no file {looked_for(file)}, which the training begins (or began) with"
+        )
     state = file.stat()
     return _hash(file, state.st_size, state.st_mtime_ns)
 

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 
 from segfw.core.errors import UsageError
-from segfw.core.support.addresses import address_of, bare, cache_of, is_address, mirror_path, place_of, without_secrets
+from segfw.core.support.addresses import (
+    DATA_CACHE,
+    MODEL_CACHE,
+    address_of,
+    bare,
+    cache_folder,
+    cache_of,
+    is_address,
+    mirror_path,
+    place_of,
+    without_secrets,
+)
 
 
 def test_a_path_tells_its_address_and_its_cache():
@@ -52,3 +63,10 @@ def test_settings_hold_no_secrets(text):
         place_of("task.folder", text, "/cache")
     assert "pass@" not in str(error.value)
     assert "Signature" not in str(error.value)
+
+
+def test_only_the_caches_that_nobody_has_named_lie_in_the_home():
+    assert cache_folder(DATA_CACHE) == Path.home() / ".cache/segfw/data"
+    assert cache_folder(MODEL_CACHE) == Path.home() / ".cache/segfw/models"
+    assert cache_folder("~T") == Path("~T")
+    assert mirror_path("s3://b/x", "~/c") == Path("~/c/segfw-addresses/s3:/b/x").absolute()

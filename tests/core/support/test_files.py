@@ -1,11 +1,13 @@
 """Files are whole or absent."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from segfw.core.support.files import (
     atomic_path,
+    looked_for,
     remove_remains,
     remove_remains_below,
     sha256,
@@ -59,3 +61,9 @@ def test_remains_of_a_killed_command_are_removed(tmp_path):
     remove_remains(tmp_path / "[1]")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-1", "[1]"]
     assert (tmp_path / "[1]" / "sub").is_dir()
+
+
+def test_a_path_that_is_not_there_is_told_whole_and_that_no_home_was_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert looked_for(Path("a/b~")) == f"{tmp_path}/a/b~"
+    assert looked_for(Path("data/~/scans")).startswith(f"{tmp_path}/data/~/scans (~ is a name like any other")

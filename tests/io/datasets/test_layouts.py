@@ -235,3 +235,11 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path):
     make(tmp_path, ONE_CHANNEL | {"dataset": listed})
     with pytest.raises(DataError, match="case 'site1/a': the name of a case is that of its files"):
         read_dataset(TASK, tmp_path)
+
+
+def test_a_tilde_in_the_folder_is_a_name_and_a_missing_one_is_told_so(tmp_path):
+    make(tmp_path, DECATHLON, ["toy_2.nii.gz"], ["toy_2.nii.gz"]).rename(tmp_path / "~T")
+    last = read_dataset(TaskSettings(name="T", folder="~T"), tmp_path).cases[-1]
+    assert last.label == str(tmp_path / "~T/labelsTr/toy_2.nii.gz")
+    with pytest.raises(DataError, match=rf"no dataset folder {tmp_path}/~/scans \(~ is a name .*write \$HOME\)"):
+        read_dataset(TaskSettings(name="T", folder="~/scans"), tmp_path)

@@ -216,5 +216,11 @@ def test_a_fold_beside_its_configuration_has_a_heading_of_its_own(two, tmp_path)
 
 
 def test_a_path_that_a_comma_took_apart_is_told_to_be_quoted(two):
-    with pytest.raises(UsageError, match=r"there is no folder nowhere \(a path that has a comma in it is quoted"):
+    with pytest.raises(UsageError, match=r"there is no folder .*/nowhere \(a path that has a comma in it is quoted"):
         load_runs([str(two[0]), "nowhere"])
+
+
+def test_a_tilde_in_a_run_is_a_name(two, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two[1].rename(tmp_path / "~T")
+    assert [run.folder for run in load_runs([str(two[0]), "~T"])] == [two[0], tmp_path / "~T"]

@@ -205,3 +205,32 @@ def test_the_metrics_of_a_run_are_not_written_over(tmp_path):
     run(EvaluateSettings(str(folder), str(tmp_path / "r"), output=str(tmp_path / "mine.json"), executor=IN_LINE))
     assert (tmp_path / "mine.json").exists()
     assert not (folder / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.json", "scores"])
+def test_both_files_are_written_whichever_is_named(tmp_path, name):
+    write(tmp_path / "p", "a", [1, 0])
+    settings = EvaluateSettings(str(tmp_path / "p"), str(tmp_path / "p"), executor=IN_LINE)
+    run(replace(settings, output=str(tmp_path / "out" / name)))
+    names = ["scores.csv", "scores.json", "scores_summary.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    run(replace(settings, output=str(tmp_path / "out/fold.1")))
+    assert (tmp_path / "out/fold.1.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", r"output: .*/folder is a folder; name a file in it, such as .*/folder/metrics\.json"),
+        ("taken.json", r"output: .*/taken\.csv would be written, and is a folder"),
+        ("scores.xlsx", r"output: a name that ends in \.json or \.csv, or in neither, got .*scores\.xlsx"),
+    ],
+)
+def test_an_output_that_cannot_be_written_as_named_is_refused(tmp_path, name, message):
+    write(tmp_path / "p", "a", [1, 0])
+    for each in ("folder", "taken.csv"):
+        (tmp_path / each).mkdir()
+    settings = EvaluateSettings(str(tmp_path / "p"), str(tmp_path / "p"), output=str(tmp_path / name), executor=IN_LINE)
+    with pytest.raises(UsageError, match=message):
+        run(settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "p", "taken.csv"]

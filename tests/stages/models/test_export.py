@@ -180,3 +180,9 @@ def test_an_onnx_folder_names_its_differences(model, tmp_path, monkeypatch, capl
     export.run(settings(model, "onnx", tmp_path / "out", overwrite=True))
     assert "needs what the example lacks: 2D windows, a coarse axis; see model.json" in caplog.text
     assert torch.is_tensor(load_bundle(model).members[0].weights["decoder.seg_layers.0.bias"])
+
+
+def test_a_tilde_in_the_output_is_a_name(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export.run(settings(model, "zip", "~T.zip"))
+    assert load_bundle(tmp_path / "~T.zip").members

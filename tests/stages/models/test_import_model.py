@@ -1,13 +1,15 @@
 """The verb import: from nnU-Net's trained model to one that predict takes."""
 
 import logging
+from contextlib import contextmanager
 
 import pytest
 
 from segfw.__main__ import main
 from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.settings.verbs import ImportSettings
-from segfw.inference.bundle import load_bundle
+from segfw.inference.bundle import load_bundle, save_bundle
+from segfw.stages.models import import_model
 from segfw.stages.models.import_model import run
 from tests.interop.nnunet_files import write_model
 
@@ -100,3 +102,31 @@ def test_the_next_command_can_be_copied_whatever_the_folder_is_called(source, tm
     with caplog.at_level(logging.INFO):
         run(settings(source, tmp_path / "my model"))
     assert f"predict model='{tmp_path}/my model' input=PATH" in caplog.text
+
+
+def test_two_imports_into_one_folder_take_turns(source, tmp_path, monkeypatch):
+    """The second may begin before the first has written; it must not mix its members into the other's model."""
+    output, hold = tmp_path / "model", import_model.hold
+
+    @contextmanager
+    def hold_after_another(path, what):
+        monkeypatch.setattr(import_model, "hold", hold)
+        run(settings(source, output, folds=1))
+        with hold(path, what) as lock:
+            yield lock
+
+    monkeypatch.setattr(import_model, "hold", hold_after_another)
+    with pytest.raises(UsageError, match="holds a model"):
+        run(settings(source, output, folds=0))
+    assert [member.fold for member in load_bundle(output).members] == [1]
+    assert not (tmp_path / ".model.lock").exists()
+
+
+def test_an_import_holds_its_output_while_it_writes(source, tmp_path, monkeypatch):
+    def save(folder, bundle):
+        assert (tmp_path / ".model.lock").is_file()
+        save_bundle(folder, bundle)
+
+    monkeypatch.setattr(import_model, "save_bundle", save)
+    run(settings(source, tmp_path / "model"))
+    assert load_bundle(tmp_path / "model").members

@@ -14,7 +14,7 @@ from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import LabelSet
 from segfw.core.scoring.selection import Score
 from segfw.core.settings.schema import STAGES, ExperimentSettings, NetworkSettings, TaskSettings
-from segfw.core.settings.training import PretrainedSettings
+from segfw.core.settings.training import LossSettings, PretrainedSettings, SamplingSettings
 from segfw.inference.bundle import load_bundle
 from segfw.inference.provenance import check_texts
 from segfw.stages import pipeline
@@ -59,7 +59,19 @@ def member(make_run, tmp_path):  # noqa: F811
     run = dataclasses.replace(make_run(max_epochs=1), train_cases=("a", "b"), val_cases=("c",))
     fit_fold(run, folder, CPU, nothing)
     pretrained = PretrainedSettings(path=str(tmp_path / "secretplace/before.pth"))
-    run = dataclasses.replace(run, pretrained=pretrained, pretrained_sha256="f" * 64, train_cases=CASES[:2])
+    loss = LossSettings(
+        _target_="mine.MyLoss",
+        arguments={"prior": str(tmp_path / "secretplace/prior.npy"), "gamma": 2, "of": {CASES[0]: 1, "b": CASES[1]}},
+    )
+    run = dataclasses.replace(
+        run,
+        pretrained=pretrained,
+        pretrained_sha256="f" * 64,
+        train_cases=CASES[:2],
+        loss=loss,
+        augmentation=dataclasses.replace(run.augmentation, name=f"on {socket.gethostname()}"),
+        sampling=SamplingSettings(case_weights={CASES[0]: 2.0, CASES[1]: 0.5}),
+    )
     return FinishedFold(folder, run, Done(1, 1, "", "", None, None, {}), None)
 
 
@@ -95,6 +107,8 @@ def test_no_byte_of_a_model_names_a_case_a_place_a_user_or_a_host(job, member, t
     assert said.settings["pretrained_sha256"] == "f" * 64
     assert "pretrained" not in said.settings
     assert said.settings["optimizer"]["lr"] == 0.01
+    assert said.settings["sampling"]["case_weights"] == 2
+    assert said.settings["loss"]["arguments"] == {"prior": "(hidden)", "gamma": 2, "of": {"b": "(hidden)"}}
     assert {"segfw", "python", "torch", "numpy"} <= set(said.versions)
     assert (said.data.num_cases, said.data.modality, said.data.licence) == (3, "T1", "CC-BY 4.0")
     assert "- Licence: CC-BY 4.0\n" in (folder / "README.md").read_text()
@@ -106,6 +120,15 @@ def test_scores_are_those_of_cross_validation_without_nan(job, member):
     assert said.scores == {"dice": 0.75, "dice/core": 0.75}
     assert said.num_scored == 7
     assert said.made_from == {"winner": "x"}
+
+
+def test_a_file_of_this_folder_is_a_place_too(job, member, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prior.npy").touch()
+    loss = LossSettings(_target_="mine.MyLoss", arguments={"priors": ["prior.npy"], "kind": "soft"})
+    own = dataclasses.replace(member, run=dataclasses.replace(member.run, loss=loss))
+    arguments = make_provenance(job, [own], None, {}).settings["loss"]["arguments"]
+    assert arguments == {"priors": "(hidden)", "kind": "soft"}
 
 
 def test_a_model_names_the_commit_of_the_checkout_it_was_made_in(job, member):

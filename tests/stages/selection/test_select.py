@@ -278,6 +278,23 @@ def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.Lo
         moved.rename(done)
 
 
+def test_a_configuration_that_was_asked_for_and_has_no_fold_is_named(
+    settings: ExperimentSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = prepare(settings)
+    folder = fold_folder(job, "3d_fullres", 0).parent
+    moved = folder.rename(job.workspace.root / "away")
+    try:
+        for asked, expected in (("auto", True), (("2d", "3d_fullres"), True), (("2d",), False)):
+            _, said = run(settings, caplog, configurations=asked)
+            assert ("select: default/planned/3d_fullres has no finished fold\n" in said) is expected
+            assert "default/planned/2d has no" not in said
+        gone = replace(settings.planner, plan_file=str(job.workspace.root / "gone.yaml"))
+        select.run(replace(job, settings=replace(settings, planner=gone)))  # as ever without a plan
+    finally:
+        moved.rename(folder)
+
+
 def test_an_inner_split_is_of_the_folds_it_divides() -> None:
     splits = (Fold(("b", "c", "d"), ("a",)), Fold(("a", "b"), ("c", "d")))
     run = FoldRun(make_plan(), "3d_fullres", 0, ("b", "c", "d"), ("a",), "store")

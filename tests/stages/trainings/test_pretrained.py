@@ -138,3 +138,12 @@ def test_the_hash_changes_with_the_weights_not_with_the_place(model, tmp_path):
     assert first != _pretrained_hash(PretrainedSettings(path=str(tmp_path / "n")))
     with pytest.raises(UsageError, match=r"there is no file .*gone\.pth, which the training begins \(or began\) with"):
         _pretrained_hash(PretrainedSettings(path=str(tmp_path / "gone.pth")))
+
+
+def test_a_tilde_in_the_path_is_a_name(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_bundle(tmp_path / "~T", model)
+    assert same(read("~T").weights, model.members[0])
+    assert _pretrained_hash(PretrainedSettings(path="~T"))
+    with pytest.raises(UsageError, match=rf"no file or folder {tmp_path}/~/w\.pth \(~ is a name"):
+        read("~/w.pth")
