@@ -145,6 +145,7 @@ class InferenceSettings:
     window_batch_size: int | None = setting(
         None, "windows computed at once, where memory allows; None: one per CPU thread, on a GPU those of 128^3 voxels"
     )
+    folds: Any = setting(None, "members of the model that predict: a fold, a list of folds, or full; None: all of them")
     depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth, 1 the fastest; None: the deepest")
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")

@@ -15,7 +15,7 @@ class InferenceOverrides:
     step_size: float | None = setting(None, "distance of windows, share of the window; None: the model's own")
     mirror: bool | None = setting(None, "average over mirrored passes; None: as the model was validated")
     window_batch_size: int | None = setting(None, "windows computed at once; None: the model's own")
-    folds: Any = setting(None, "members to use: a fold, a list of folds, or full; None: all of the model's")
+    folds: Any = setting(None, "members to use: a fold, a list of folds, or full; None: the model's own")
     depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth; None: the model's own")
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
