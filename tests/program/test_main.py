@@ -202,8 +202,8 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(run, jobs):
 @pytest.mark.parametrize(
     ("verb", "there"),
     [
-        ("verify", {"task", "data_root", "data_cache", "output_root", "verify", "executor"}),
-        ("download", {"task", "data_root"}),
+        ("verify", {"task", "data_root", "data_cache", "output_root", "verify", "executor", "dry_run"}),
+        ("download", {"task", "data_root", "dry_run"}),
     ],
 )
 def test_help_of_a_verb_shows_what_it_reads_and_nothing_else(run, verb, there):

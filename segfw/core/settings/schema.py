@@ -26,6 +26,7 @@ FoldChoice = Literal["cv", "full"] | tuple[int, ...]
 SplitKind = Literal["random", "group", "stratified", "leave_one_out"]
 
 
+DRY_RUN = "say what would run, what would be skipped and what it would cost; write nothing"
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 
 
@@ -234,4 +235,4 @@ class ExperimentSettings:
     overwrite: bool = setting(False, "allow trained weights to be replaced")
     tags: tuple[str, ...] = setting((), "words to find this run by")
     print_config: bool = setting(False, "print every setting; else those that differ from the defaults, in one line")
-    dry_run: bool = setting(False, "say what would run, what would be skipped and what it would cost; write nothing")
+    dry_run: bool = setting(False, DRY_RUN)

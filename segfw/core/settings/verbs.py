@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
-from segfw.core.settings.schema import ExecutorSettings, TaskSettings, VerifySettings
+from segfw.core.settings.schema import DRY_RUN, ExecutorSettings, TaskSettings, VerifySettings
 from segfw.core.support.addresses import DATA_CACHE
 
 
@@ -104,6 +104,7 @@ class VerificationSettings:
     output_root: str = setting("outputs", "where verification.json goes, under the task's name", literal=True)
     verify: VerifySettings = field(default_factory=VerifySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    dry_run: bool = setting(False, DRY_RUN)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class DownloadSettings:
 
     task: TaskSettings = field(default_factory=TaskSettings)
     data_root: str = setting("data", "folder to unpack into", literal=True)
+    dry_run: bool = setting(False, DRY_RUN)
 
 
 @dataclass(frozen=True)
