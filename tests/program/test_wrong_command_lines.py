@@ -14,6 +14,14 @@ SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
         (["+task=Task04", "trainer.max_epoch=3"], MISSPELT),
         (["+task=Task04", "+trainer.max_epoch=3"], MISSPELT),
         (["+task=Task04", "++trainer.max_epoch=3"], MISSPELT),
+        (
+            ["+task=Task04", "trainer=nnUNetTrainer_100epochs"],
+            "trainer is a node, whose keys have values, trainer.max_epochs, trainer.max_time, "
+            "trainer.limit_train_batches, ...; it has none itself, got 'nnUNetTrainer_100epochs'",
+        ),
+        (["+task=Task04", "++split=null"], "split is a node, whose keys have values, split.kind, split.num_folds, "),
+        (["+task=Task04", "-m", "verify=true,false"], "verify.tolerance, verify.fix; it has none itself, got 'true,f"),
+        (["predict", "model=a", "input=b", "output=c", "inference=fast"], "inference.step_size, inference.mirror, "),
         (["task=Task04"], "write it with a plus: +task=Task04"),
         (["+task=Demo", "+debug=fdr"], "debug has a default that is replaced; write it without the plus: debug=fdr"),
         (["+task=Task4"], "unknown task 'Task4', did you mean 'Task04'? There are Demo, Task01, Task02"),
