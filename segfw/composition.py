@@ -121,6 +121,7 @@ def _compose(verb: Verb, name: str, overrides: list[str], multirun: bool) -> tup
                 sweeper_keys.append(group.removeprefix("hydra.sweeper."))
             elif not override.is_hydra_override():
                 config.check_key(verb.page or verb.settings, group)
+                _refuse_value_of_node(override, verb)
         swept, first = swept_values(parsed), [_first_value(each) for each in parsed]
         if sweeper_keys and _chooses_our_sweeper(loader, name, first):
             _check_sweeper_keys(loader, verb, sweeper_keys)
@@ -187,6 +188,17 @@ def _check_choice(override: Override, options: list[str], chosen: bool, verb: Ve
         raise UsageError(f"{group} has no default that could be replaced; write it with a plus: +{line}")
     if plus and chosen:
         raise UsageError(f"{group} has a default that is replaced; write it without the plus: {line}")
+
+
+def _refuse_value_of_node(override: Override, verb: Verb) -> None:
+    """Refuse one value for a node, which is a mapping: only its keys have values."""
+    node = override.key_or_group
+    own = [key.dotted for key in verb.keys if key.parent == node and not key.node]
+    if not own or override.is_delete() or isinstance(override.value(), dict):
+        return
+    word = str(override.input_line).partition("=")[2]
+    some = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
+    raise UsageError(f"{node} is a node, whose keys have values, {some}; it has none itself, got {word!r}")
 
 
 def _first_value(override: Override) -> str:

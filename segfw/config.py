@@ -22,6 +22,7 @@ from segfw.core.errors import UsageError
 from segfw.core.settings.checks import check_settings
 from segfw.core.settings.number_rules import WORDS
 from segfw.core.support.conversion import from_plain, to_plain
+from segfw.core.support.importing import TARGET
 
 T = TypeVar("T")
 CompositionError = OmegaConfBaseException
@@ -34,6 +35,7 @@ class Key:
     """One key of a verb's configuration. `node`: it holds further keys; `free`: what lies below it is the user's.
 
     `literal`: its value is taken as it is typed; `listed`: it is a list; `words`: those that it allows, if it says so.
+    `gathers`: what stands beside it with a `_target_` belongs to it.
     """
 
     dotted: str
@@ -43,11 +45,21 @@ class Key:
     literal: bool = False
     listed: bool = False
     words: tuple[str, ...] = ()
+    gathers: bool = False
+
+    @property
+    def parent(self) -> str:
+        """The dotted key of the node that holds it."""
+        return self.dotted.rpartition(".")[0]
 
 
 def schema(kind: type) -> Any:
     """Return the OmegaConf node that holds every key of the settings class `kind` with its default."""
-    return OmegaConf.structured(_twin(kind))
+    node = OmegaConf.structured(_twin(kind))
+    for key in keys(kind):
+        if key.gathers:
+            OmegaConf.set_struct(OmegaConf.select(node, key.parent), False)
+    return node
 
 
 def keys(kind: type, place: str = "") -> Iterator[Key]:
@@ -67,14 +79,22 @@ def keys(kind: type, place: str = "") -> Iterator[Key]:
                 literal=bool(declared.metadata.get("literal")),
                 listed=any(get_origin(each) is tuple for each in _alternatives(hint)),
                 words=WORDS.get(dotted) or tuple(_words(hint)),
+                gathers=bool(declared.metadata.get("gathers")),
             )
 
 
 def check_key(kind: type, dotted: str) -> None:
-    """Raise `UsageError` with the nearest valid key unless `dotted` is a key of `kind` or lies below a free one."""
+    """Raise `UsageError` with the nearest valid key unless `dotted` is a key of `kind` or lies below a free one.
+
+    What may be part of something to gather is let pass: only all of it tells (see `load`).
+    """
     known = {key.dotted: key for key in keys(kind)}
     if dotted in known or any(dotted.startswith(f"{name}.") for name, key in known.items() if key.free):
         return
+    for parent in (key.parent for key in known.values() if key.gathers):
+        name, _, rest = dotted.removeprefix(f"{parent}.").partition(".")
+        if dotted.startswith(f"{parent}.") and rest and f"{parent}.{name}" not in known:
+            return
     close = _nearest_key(dotted, list(known))
     raise UsageError(f"unknown key {dotted!r}" + (f", did you mean {close!r}?" if close else ""))
 
@@ -93,6 +113,7 @@ def load(kind: type[T], container: Any, page: type | None = None) -> T:
         raise UsageError(f"{error.full_key or 'configuration'}: {(error.msg or str(error)).splitlines()[0]}") from error
     if not isinstance(plain, dict):
         raise UsageError(f"a configuration must be a mapping, got {plain!r}")
+    _gather(page or kind, plain)
     _check_keys(page or kind, plain, "", page or kind)
     if page is not None:
         check_settings(from_plain(page, plain))
@@ -172,6 +193,18 @@ def _check_keys(root: type, plain: dict[Any, Any], place: str, kind: type) -> No
             check_key(root, dotted)
         elif dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
             _check_keys(root, value, f"{dotted}.", hints[name])
+
+
+def _gather(kind: type, plain: dict[Any, Any]) -> None:
+    """Move the mappings with a `_target_` that stand beside a setting that gathers them into it."""
+    hints = get_type_hints(kind)
+    for declared in dataclasses.fields(kind):
+        name, value = declared.name, plain.get(declared.name)
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            _gather(hints[name], value)
+        elif declared.metadata.get("gathers") and isinstance(value, dict):
+            parts = [key for key, item in plain.items() if isinstance(item, dict) and TARGET in item]
+            value.update({key: plain.pop(key) for key in parts if key not in hints})
 
 
 def _nearest_key(dotted: str, known: list[str]) -> str | None:

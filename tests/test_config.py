@@ -63,6 +63,11 @@ def test_callbacks_and_labels_are_free_form():
     assert settings.task.labels == {"background": 0, "whole": [1, 2]}
 
 
+def test_a_logger_of_ones_own_may_stand_beside_the_keys_of_logger():
+    settings = loaded(logger__mine={"_target_": "a.B", "depth": 3}, logger__own__other={"_target_": "a.C"})
+    assert settings.logger.own == {"mine": {"_target_": "a.B", "depth": 3}, "other": {"_target_": "a.C"}}
+
+
 @pytest.mark.parametrize(
     ("given", "meant"), [(2, 2), ("2", 2), ("auto", "auto"), ([0, 2], (0, 2)), ([1], (1,)), (1.0, 1)]
 )
@@ -77,6 +82,8 @@ def test_devices_have_three_forms(given, meant):
         ("max_epochs", 3, "unknown key 'max_epochs', did you mean 'trainer.max_epochs'?"),
         ("traner", {"max_epochs": 3}, "unknown key 'traner', did you mean 'trainer'?"),
         ("xyzzy", 3, "unknown key 'xyzzy'"),
+        ("logger__projekt", "a", "unknown key 'logger.projekt', did you mean 'logger.project'?"),
+        ("logger__wandbb", {"mode": "online"}, "unknown key 'logger.wandbb', did you mean 'logger.wandb'?"),
         ("trainer__max_epochs", 0, "trainer.max_epochs must be at least 1, got 0"),
         ("trainer__max_epochs", "many", "trainer.max_epochs must be an integer, got 'many'"),
         ("trainer__accelerator", "gpus", "trainer.accelerator must be one of .* did you mean 'gpu'?"),

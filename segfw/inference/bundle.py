@@ -11,8 +11,8 @@ good. No case names, paths or hosts are in it.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class Bundle:
     `mirror_axes`: axes of the window along which training mirrored, empty for none; a 2D member has the first two at
     most. `postprocessing`: what is done to a segmentation on the image's grid, in order. `deciding`: the configurations
     that are averaged, none for the last stages; a first stage may be among them. Raises `UsageError` without members,
-    for two of the same fold, and for a configuration or label values that the plan lacks.
+    for two of the same fold, for a configuration or label values that the plan lacks, and for one of
+    `inference.folds` that it has no member of.
     """
 
     plan: Plan
@@ -102,6 +103,8 @@ class Bundle:
                     f"configuration {name!r} takes the segmentation of {previous!r} as input, of which the model has "
                     f"no member; it has {list(there)}"
                 )
+        if self.inference.folds is not None:
+            _refuse_missing(self.plan, keys, self.inference.folds)
 
     @property
     def last_stages(self) -> tuple[str, ...]:
@@ -158,19 +161,24 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
             stale.unlink()
 
 
-def load_bundle(path: Path, folds: Collection[Fold] | None = None) -> Bundle:
-    """Read a model from a folder or a `.zip` of one, all weights included (on the CPU); of `folds` only, if given.
+def load_bundle(path: Path, folds: Collection[Fold] | None = None, every_member: bool = False) -> Bundle:
+    """Read what predicts of a model, from a folder or a `.zip` of one, weights included (on the CPU).
 
+    That is `folds` or, where these are not given, the model's own `inference.folds` or else all; with `every_member`,
+    those that do not predict, too.
     Raises `ArtefactError` when it is missing, incomplete, damaged (hash), written by a newer version, or when
     `model.yaml` has an unknown or wrong entry, `UsageError` for a fold that some configuration of it lacks. Only files
     that lie directly beside `model.yaml` are read, and nothing is extracted.
     """
     with open_package(path) as read:
         manifest = read_manifest(path, read(MANIFEST))
+        inference = manifest.inference
+        if not every_member:
+            folds, inference = folds or inference.folds, replace(inference, folds=None)
         members = tuple(_member(path, entry, read) for entry in _chosen(manifest.plan, manifest.members, folds))
     try:
         return Bundle(
-            manifest.plan, members, manifest.mirror_axes, manifest.inference, manifest.provenance,
+            manifest.plan, members, manifest.mirror_axes, inference, manifest.provenance,
             manifest.postprocessing, manifest.deciding,
         )  # fmt: skip
     except UsageError as error:
@@ -205,7 +213,7 @@ def load_provenance(folder: Path) -> Provenance | None:
 def _card(manifest: ModelManifest) -> str:
     members = [(entry.configuration, entry.fold, entry.network) for entry in manifest.members]
     steps = manifest.postprocessing if manifest.inference.postprocessing else ()
-    return model_card(manifest.plan, members, manifest.provenance, steps)
+    return model_card(manifest.plan, members, manifest.provenance, steps, manifest.inference.folds)
 
 
 def _chosen(plan: Plan, entries: tuple[MemberEntry, ...], folds: Collection[Fold] | None) -> list[MemberEntry]:
@@ -215,17 +223,29 @@ def _chosen(plan: Plan, entries: tuple[MemberEntry, ...], folds: Collection[Fold
     """
     if folds is None:
         return list(entries)
+    there = _refuse_missing(plan, [(entry.configuration, entry.fold) for entry in entries], folds)
+    first_stages = _first_stages(plan, there)
+    whole = {name for name in first_stages if not set(folds) <= set(there.get(name or "", ()))}
+    return [entry for entry in entries if entry.fold in folds or entry.configuration in whole]
+
+
+def _refuse_missing(
+    plan: Plan, members: Iterable[tuple[str, Fold]], folds: Collection[Fold]
+) -> Mapping[str, Sequence[Fold]]:
+    """Return configuration -> its folds; `UsageError` where one that feeds no other lacks one of `folds`."""
     there: dict[str, list[Fold]] = {}
-    for entry in entries:
-        there.setdefault(entry.configuration, []).append(entry.fold)
-    first_stages = {plan.configuration(name).previous_stage for name in there if name in plan.configurations}
-    chosen = {name: of_one for name, of_one in there.items() if name not in first_stages}
+    for configuration, fold in members:
+        there.setdefault(configuration, []).append(fold)
+    chosen = {name: of_one for name, of_one in there.items() if name not in _first_stages(plan, there)}
     missing = [fold for fold in folds if any(fold not in of_one for of_one in chosen.values())]
     if missing:
         listed = "; ".join(f"{name}: {', '.join(map(str, of_one))}" for name, of_one in chosen.items())
         raise UsageError(f"inference.folds: the model has no fold {missing[0]}; its folds are {listed}")
-    whole = {name for name in first_stages if not set(folds) <= set(there.get(name or "", ()))}
-    return [entry for entry in entries if entry.fold in folds or entry.configuration in whole]
+    return there
+
+
+def _first_stages(plan: Plan, names: Iterable[str]) -> set[str | None]:
+    return {plan.configuration(name).previous_stage for name in names if name in plan.configurations}
 
 
 def _member(path: Path, entry: MemberEntry, read: Read) -> Member:

@@ -18,10 +18,12 @@ def model_card(
     members: Sequence[tuple[str, int | str, str]],
     provenance: Provenance,
     postprocessing: Sequence[Step] = (),
+    folds: Sequence[int | str] | None = None,
 ) -> str:
     """Return the card as Markdown. `members`: (configuration, fold, architecture) of each set of weights.
 
-    `postprocessing`: the steps that predicting applies unless it is told otherwise.
+    `postprocessing`: the steps that predicting applies, and `folds`: those that predict (None: all), unless it is told
+    otherwise.
     """
     labels = ", ".join(name for name, _ in plan.labels.foreground)
     lines = [
@@ -32,7 +34,7 @@ def model_card(
         *_section("Input and output", _input_and_output(plan)),
         *_section("Training data", _training_data(plan, provenance)),
         *_section("Scores", _scores(members, provenance, bool(postprocessing))),
-        *_section("Networks", _networks(plan, members)),
+        *_section("Networks", _networks(plan, members, folds)),
         *(_section("Postprocessing", _postprocessing(plan, postprocessing)) if postprocessing else ()),
         *_section("Intended use and limits", _limits(plan)),
         *_section("Where it comes from", _origin(provenance)),
@@ -99,12 +101,17 @@ def _scores(
     yield from _table(("figure", "mean"), rows)
 
 
-def _networks(plan: Plan, members: Sequence[tuple[str, int | str, str]]) -> Iterator[str]:
+def _networks(
+    plan: Plan, members: Sequence[tuple[str, int | str, str]], predicting: Sequence[int | str] | None
+) -> Iterator[str]:
     for name in dict.fromkeys(configuration for configuration, _, _ in members):
         configuration = plan.configuration(name)
         folds = ", ".join(str(fold) for of, fold, _ in members if of == name)
         fed = f"; takes the segmentation of `{configuration.previous_stage}`" if configuration.previous_stage else ""
         yield f"- `{name}`: {_architecture(configuration, members, name)}, folds {folds}; {_grid(configuration)}{fed}"
+    if predicting is not None:
+        yield ""
+        yield f"Of their folds, {', '.join(map(str, predicting))} predict (unless `inference.folds=` names others)."
 
 
 def _postprocessing(plan: Plan, steps: Sequence[Step]) -> Iterator[str]:

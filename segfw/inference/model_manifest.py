@@ -1,6 +1,6 @@
 """What `model.yaml` of a packaged model says, and what it may say."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.plan import Plan
 from segfw.core.planning.checks import check_values
 from segfw.core.scoring.postprocessing import Step
-from segfw.core.settings.checks import check_numbers
+from segfw.core.settings.checks import check_numbers, parse_members
 from segfw.core.settings.schema import InferenceSettings, NetworkSettings
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.strict_yaml import load_strict_yaml
@@ -68,7 +68,8 @@ def read_manifest(path: Path, content: bytes) -> ModelManifest:
     try:
         manifest = from_plain(ModelManifest, plain)
         _check_manifest(manifest)
-        return manifest
+        folds = parse_members(manifest.inference.folds)
+        return replace(manifest, inference=replace(manifest.inference, folds=folds))
     except SegfwError as error:
         raise ArtefactError(f"{path}: {MANIFEST}: {error}") from error
 

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from segfw.core.planning.overrides import given_keys
 from segfw.core.settings.class_weights import weight_per_class
 from segfw.core.settings.multirun import Multirun
 from segfw.core.settings.schema import ExperimentSettings
@@ -82,14 +83,24 @@ def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) 
     if "train" in settings.stages:
         check_texts(job.dataset)
         weight_per_class(settings.loss.class_weights, job.dataset.labels)
+    shown = "plan" in settings.stages
     for stage in (each for each in settings.stages if each not in OF_ALL_RUNS):
-        if stage == "preprocess" and "plan" not in settings.stages:
-            _function(SHOW_PLAN)(job)  # what it takes is said before anything large is written
+        if not shown and _changes_costs(stage, settings):
+            _function(SHOW_PLAN)(job)
+            shown = True
         if stage not in told:  # of the fingerprint, which folds may have needed first
             run_stage(stage, job)
     selects = _run_stages_of_all(job, multirun, run_stage)
     log.info("done in %s: %s", in_words(time.monotonic() - started), job.workspace.root)
     return _objective(job) if selects else None
+
+
+def _changes_costs(stage: str, settings: ExperimentSettings) -> bool:
+    """Whether what the plan takes has to be said before `stage`: it writes much, or trains something else than planned.
+
+    A training of what is planned measures its costs itself.
+    """
+    return stage == "preprocess" or (stage == "train" and bool(given_keys(settings.plan)))
 
 
 def _objective(job: Job) -> float | None:

@@ -1,7 +1,7 @@
 """Everything that determines the training of one fold, as plain values that can be written down and read back."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from segfw.core.errors import UsageError
 from segfw.core.imaging.preprocessing import CropRecord
@@ -19,6 +19,7 @@ from segfw.core.settings.training import (
     ScheduleSettings,
     TrainerSettings,
 )
+from segfw.core.support.conversion import to_plain
 from segfw.core.support.durations import parse_duration
 from segfw.core.types import Shape, Spacing
 
@@ -36,12 +37,13 @@ FoldName = int | Literal["full"]
 EndKind = Literal["epochs", "time", "early"]
 
 
-def validated_with(inference: InferenceSettings) -> InferenceSettings:
+def validated_with(inference: InferenceSettings) -> dict[str, Any]:
     """Return what a validation depends on: it is never postprocessed, writes no probabilities, and memory changes none.
 
-    These may be others after it.
+    These may be others after it, and so may `folds`, which a fold that validates itself does not know of.
     """
-    return replace(inference, postprocessing=True, probabilities=False, memory_gb=None)
+    validated = to_plain(replace(inference, postprocessing=True, probabilities=False, memory_gb=None))
+    return {key: value for key, value in validated.items() if key != "folds"}
 
 
 @dataclass(frozen=True)

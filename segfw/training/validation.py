@@ -183,13 +183,13 @@ def _save_summary(run: FoldRun, target: Path, summary: Summary) -> None:
 
 def made_from_of(run: FoldRun, weights: str) -> dict[str, Any]:
     """Return what the segmentations of a fold's validation are made from; `weights`: SHA-256 of its checkpoint."""
-    inference = to_plain(validated_with(run.inference))
+    inference = validated_with(run.inference)
     return {"weights": weights, "inference": inference, "next_stage": to_plain(run.next_stage)}
 
 
 def logits_hash(run: FoldRun, weights: str) -> str:
     """Return the hash by which the logits of a run's validation are known; `weights`: SHA-256 of its checkpoint."""
-    made_from = {"weights": weights, "inference": to_plain(validated_with(run.inference))}
+    made_from = {"weights": weights, "inference": validated_with(run.inference)}
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 

@@ -205,6 +205,24 @@ def test_members_of_some_folds_are_read_alone(saved, bundle):
         load_bundle(saved)
 
 
+def test_a_model_remembers_which_folds_predict_and_keeps_the_others(saved, bundle):
+    keep(saved, bundle, "3d_fullres")
+    whole = load_bundle(saved)
+    save_bundle(saved, dataclasses.replace(whole, inference=dataclasses.replace(whole.inference, folds=("full",))))
+
+    def folds(**given):
+        return [member.fold for member in load_bundle(saved, **given).members]
+
+    assert folds() == ["full"]
+    assert folds(folds=(0,)) == [0]
+    assert folds(every_member=True) == [0, "full"]
+    assert load_bundle(saved, every_member=True).inference.folds == ("full",)
+    with pytest.raises(
+        UsageError, match=r"inference\.folds: the model has no fold 4; its folds are 3d_fullres: 0, full"
+    ):
+        dataclasses.replace(whole, inference=dataclasses.replace(whole.inference, folds=(4,)))
+
+
 @pytest.mark.parametrize(("folds", "missing"), [((4,), "4"), ((0, 3), "0"), (("full",), "full")])
 def test_a_fold_that_is_not_there_names_those_that_are(saved, folds, missing):
     message = rf"inference\.folds: the model has no fold {missing};? .*3d_fullres: 0, full; 2d: 3"

@@ -44,6 +44,11 @@ def test_it_tells_data_scores_networks_and_licence(plan):
     assert "python -m segfw predict model=" in card
 
 
+def test_it_says_which_folds_predict_where_not_all_do(plan):
+    assert "\nOf their folds, 1, full predict (" in model_card(plan, MEMBERS, Provenance(), folds=(1, "full"))
+    assert " predict (unless" not in model_card(plan, MEMBERS, Provenance())
+
+
 def test_what_is_not_known_is_said(plan):
     card = model_card(plan, MEMBERS[:1], Provenance())
     assert "- Licence: not stated\n" in card

@@ -49,8 +49,9 @@ def test_overwriting_one_fold_does_not_mix_recipes(output, segfw):
 
 def test_other_splits_are_not_mixed_in(output, segfw):
     status, said = segfw("split.num_folds=4")
-    assert status == 1
+    assert status == 2
     assert "splits.json holds other folds" in said
+    assert "split.num_folds: 5 there, 4 now" in said
 
 
 def test_a_fold_that_is_not_there_is_refused(output, segfw):

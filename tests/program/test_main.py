@@ -35,6 +35,16 @@ def test_a_dry_run_tells_its_settings_as_the_run_does(run, jobs, tmp_path):
     assert real.startswith("settings: ")
 
 
+def test_a_logger_of_ones_own_is_named_on_the_command_line_or_in_a_file(run, jobs):
+    Path("configs/logger").mkdir(parents=True)
+    Path("configs/logger/comet.yaml").write_text("comet:\n  _target_: a.B\n  depth: 3\n")
+    assert run("+task=Task04", "+logger.comet._target_=a.B", "+logger.comet.depth=3")[0] == 0
+    assert run("+task=Task04", "logger=comet")[0] == 0
+    assert [settings.logger.own for settings in jobs.settings] == [{"comet": {"_target_": "a.B", "depth": 3}}] * 2
+    status, _, err = run("+task=Task04", "+logger.projekt.name=a")
+    assert (status, "unknown key 'logger.projekt', did you mean 'logger.project'?" in err) == (2, True)
+
+
 def test_many_settings_are_told_on_several_lines_with_no_word_broken(run, jobs):
     status, out, _ = run("+task=Task04", "experiment=fast")
     lines = out.splitlines()
@@ -214,8 +224,8 @@ def test_help_of_a_verb_shows_keys_values_and_meanings(run, jobs):
 @pytest.mark.parametrize(
     ("verb", "there"),
     [
-        ("verify", {"task", "data_root", "data_cache", "output_root", "verify", "executor"}),
-        ("download", {"task", "data_root"}),
+        ("verify", {"task", "data_root", "data_cache", "output_root", "verify", "executor", "dry_run"}),
+        ("download", {"task", "data_root", "dry_run"}),
     ],
 )
 def test_help_of_a_verb_shows_what_it_reads_and_nothing_else(run, verb, there):

@@ -14,6 +14,19 @@ SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
         (["+task=Task04", "trainer.max_epoch=3"], MISSPELT),
         (["+task=Task04", "+trainer.max_epoch=3"], MISSPELT),
         (["+task=Task04", "++trainer.max_epoch=3"], MISSPELT),
+        (
+            ["+task=Task04", "trainer=nnUNetTrainer_100epochs"],
+            "trainer is a node, whose keys have values, trainer.max_epochs, trainer.max_time, "
+            "trainer.limit_train_batches, ...; it has none itself, got 'nnUNetTrainer_100epochs'",
+        ),
+        (["+task=Task04", "++split=null"], "split is a node, whose keys have values, split.kind, split.num_folds, "),
+        (["+task=Task04", "-m", "verify=true,false"], "verify.tolerance, verify.fix; it has none itself, got 'true,f"),
+        (["predict", "model=a", "input=b", "output=c", "inference=fast"], "inference.step_size, inference.mirror, "),
+        (
+            ["+task=Task04", "configurations=[2d,3d_fullres]", "plan.patch_size=[64,64,64]"],
+            "plan.patch_size: 2d has 2 axes, got 3 values: [64, 64, 64]; choose configurations=[3d_fullres]",
+        ),
+        (["+task=Task04", "configurations=2d", "plan.strides=[[1,1,1]]"], "; choose configurations=[3d_fullres]"),
         (["task=Task04"], "write it with a plus: +task=Task04"),
         (["+task=Demo", "+debug=fdr"], "debug has a default that is replaced; write it without the plus: debug=fdr"),
         (["+task=Task4"], "unknown task 'Task4', did you mean 'Task04'? There are Demo, Task01, Task02"),
@@ -35,6 +48,7 @@ SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
         (["predict", "model=a"], "predict needs input= and output="),
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
         (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
+        (["+task=Task04", "inference.folds=[0,5]"], "inference.folds must lie between 0 and 4 (split.num_folds=5), or"),
         (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
         (
             ["predict", "model=a", "input=b", "output=c", "inference.output_format=tiff"],

@@ -1,7 +1,6 @@
 """Values that a user puts in the place of planned ones, and what is derived from them on request."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +9,10 @@ from segfw.core.plan import Configuration, Plan
 from segfw.core.planning.checks import check_configuration
 from segfw.core.planning.planners import estimated_gpu_memory_gb
 from segfw.core.planning.refit import at_spacing, refit_batch_size, refit_topology
+from segfw.core.settings.axes_checks import PER_AXIS, check_axes
 from segfw.core.settings.schema import PlanOverrides
 from segfw.core.support.words import by, readable_size
 
-_PER_AXIS = ("spacing", "patch_size")
-_ROWS_PER_AXIS = ("kernel_sizes", "strides")
 _PER_STAGE = ("features_per_stage", "kernel_sizes", "n_conv_per_stage")
 _REFIT_BY = {"strides": "topology", "kernel_sizes": "topology", "batch_size": "batch_size"}
 
@@ -38,8 +36,10 @@ def apply_overrides(plan: Plan, overrides: PlanOverrides, configurations: tuple[
     chosen = {name: plan.configuration(name) for name in configurations}
     if not given and not overrides.refit:
         return plan
+    axes = {name: len(planned.spacing) for name, planned in plan.configurations.items()}
+    named = [name for name, planned in plan.configurations.items() if planned.previous_stage is None]
     for key, value in given.items():
-        _check_axes(key, value, plan, configurations)
+        check_axes(key, value, axes, configurations, named)
         if _REFIT_BY.get(key) in overrides.refit:
             raise UsageError(f"plan.{key}={value} and plan.refit=[{_REFIT_BY[key]}] contradict one another; give one")
     changed = {name: _override(plan, name, given, overrides.refit, givens) for name in chosen}
@@ -57,29 +57,14 @@ def given_keys(overrides: PlanOverrides) -> tuple[str, ...]:
     return tuple(f"plan.{key}" for key in (*given_values(overrides), *(("refit",) if overrides.refit else ())))
 
 
-def _check_axes(key: str, value: Any, plan: Plan, chosen: tuple[str, ...]) -> None:
-    """Refuse a value that has other axes than a chosen configuration, naming those of the plan that it fits."""
-    rows: Sequence[Sequence[float]] = (value,) if key in _PER_AXIS else value if key in _ROWS_PER_AXIS else ()
-    for row in rows:
-        offered = plan.configurations.items()
-        fitting = [name for name, planned in offered if len(planned.spacing) == len(row)]
-        misfit = next((name for name in chosen if name not in fitting), None)
-        if misfit is not None:
-            among = [name for name in fitting if name in chosen]  # else all, but for cascades, which are chosen by name
-            among = among or [name for name in fitting if plan.configuration(name).previous_stage is None]
-            choice = f"; choose configurations=[{','.join(among)}]" if among else ""
-            axes = len(plan.configuration(misfit).spacing)
-            raise UsageError(f"plan.{key}: {misfit} has {axes} axes, got {len(row)} values: {list(value)}{choice}")
-
-
 def _override(
     plan: Plan, name: str, given: dict[str, Any], refit: tuple[str, ...], givens: RefitGivens
 ) -> Configuration:
     configuration = plan.configuration(name)
     if "topology" in refit:
-        spacing, patch = (given.get(key, getattr(configuration, key)) for key in _PER_AXIS)
+        spacing, patch = (given.get(key, getattr(configuration, key)) for key in PER_AXIS)
         configuration = refit_topology(plan, configuration, spacing, patch)
-        given = {key: value for key, value in given.items() if key not in _PER_AXIS}
+        given = {key: value for key, value in given.items() if key not in PER_AXIS}
     _check_stages(name, configuration, given, refit)
     try:
         changed = _replaced(configuration, given)

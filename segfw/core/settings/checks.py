@@ -13,6 +13,7 @@ from segfw.core.errors import UsageError
 from segfw.core.plan import ARCHITECTURES
 from segfw.core.scoring.ensembles import parse_ensembles
 from segfw.core.settings.addresses import settings_in_cache
+from segfw.core.settings.axes_checks import AXES, PER_AXIS, ROWS_PER_AXIS, check_axes
 from segfw.core.settings.loss_checks import check_loss
 from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
 from segfw.core.settings.optimizer_checks import check_optimizer
@@ -59,13 +60,18 @@ def check_settings(settings: T) -> T:
         check_optimizer(settings.optimizer, settings.schedule)
         _check_time(settings)
         devices = parse_devices(settings.trainer.devices, "trainer.devices")
+        configurations = parse_configurations(settings.configurations)
+        _check_axes(settings, configurations)
+        number = _number_of_folds(settings.split)
+        members = parse_members(settings.inference.folds, number)
         return dataclasses.replace(
             settings,
+            inference=dataclasses.replace(settings.inference, folds=members),
             trainer=dataclasses.replace(settings.trainer, devices=devices),
             selection=dataclasses.replace(settings.selection, ensembles=parse_ensembles(settings.selection.ensembles)),
             stages=parse_stages(settings.stages),
-            configurations=parse_configurations(settings.configurations),
-            folds=parse_folds(settings.folds, _number_of_folds(settings.split)),
+            configurations=configurations,
+            folds=parse_folds(settings.folds, number),
         )
     if isinstance(settings, PredictSettings):
         _check_sha256(settings.model_sha256)
@@ -141,14 +147,22 @@ def parse_devices(value: Any, key: str) -> int | Literal["auto"] | tuple[int, ..
     )
 
 
-def parse_members(value: Any) -> tuple[int | Literal["full"], ...] | None:
-    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later."""
+def parse_members(value: Any, num_folds: int | None = None) -> tuple[int | Literal["full"], ...] | None:
+    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later.
+
+    `num_folds`: how many folds there will be, None where that is not known.
+    """
     if value is None:
         return None
     folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
     wrong = [fold for fold in folds if fold != "full" and (not isinstance(fold, int) or isinstance(fold, bool))]
     if wrong or not folds or any(isinstance(fold, int) and fold < 0 for fold in folds):
         raise UsageError(f"inference.folds must be a fold, a list of folds such as [0,1], or full, got {value!r}")
+    if num_folds is not None and any(fold != "full" and fold >= num_folds for fold in folds):
+        raise UsageError(
+            f"inference.folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), or be full, "
+            f"got {value!r}"
+        )
     return tuple(dict.fromkeys(folds))
 
 
@@ -268,6 +282,16 @@ def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
             f"{' '.join(given)} would have no effect, since planner.plan_file={planner.plan_file} is used as it is; "
             f"leave one of them out{hint}"
         )
+
+
+def _check_axes(settings: ExperimentSettings, configurations: ConfigurationChoice) -> None:
+    """Refuse now, by the names of the configurations, what would be refused when there is a plan of them."""
+    if configurations == "auto" or settings.planner.plan_file is not None:  # whose names may mean anything
+        return
+    for key in (*PER_AXIS, *ROWS_PER_AXIS):
+        value = getattr(settings.plan, key)
+        if value is not None:
+            check_axes(key, value, AXES, configurations, ("2d", "3d_fullres"))
 
 
 def _check_network(network: NetworkSettings) -> None:

@@ -26,6 +26,7 @@ FoldChoice = Literal["cv", "full"] | tuple[int, ...]
 SplitKind = Literal["random", "group", "stratified", "leave_one_out"]
 
 
+DRY_RUN = "say what would run, what would be skipped and what it would cost; write nothing"
 STAGES = ("fingerprint", "plan", "preprocess", "train", "select", "report")
 
 
@@ -145,6 +146,7 @@ class InferenceSettings:
     window_batch_size: int | None = setting(
         None, "windows computed at once, where memory allows; None: one per CPU thread, on a GPU those of 128^3 voxels"
     )
+    folds: Any = setting(None, "members of the model that predict: a fold, a list of folds, or full; None: all of them")
     depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth, 1 the fastest; None: the deepest")
     uncertainty: bool = setting(False, "map of epistemic uncertainty, from Monte Carlo samples or from several folds")
     samples: int = setting(10, "bayesian_unet: Monte Carlo samples, each as long as a prediction")
@@ -233,4 +235,4 @@ class ExperimentSettings:
     overwrite: bool = setting(False, "allow trained weights to be replaced")
     tags: tuple[str, ...] = setting((), "words to find this run by")
     print_config: bool = setting(False, "print every setting; else those that differ from the defaults, in one line")
-    dry_run: bool = setting(False, "say what would run, what would be skipped and what it would cost; write nothing")
+    dry_run: bool = setting(False, DRY_RUN)

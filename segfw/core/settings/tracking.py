@@ -27,4 +27,8 @@ class LoggerSettings:
     )
     pictures_every: int = setting(50, "epochs between two pictures of validation patches")
     mlflow_uri: str | None = setting(None, "MLflow's store; None: files under the dataset's outputs", literal=True)
-    own: dict[str, Any] = setting({}, "loggers of your own, each with _target_: a pytorch_lightning Logger")
+    own: dict[str, Any] = setting(
+        {},
+        "loggers of your own, each with _target_: a pytorch_lightning Logger; also logger.NAME._target_",
+        gathers=True,
+    )

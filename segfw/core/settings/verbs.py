@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from segfw.core.settings.declaring import setting
-from segfw.core.settings.schema import ExecutorSettings, TaskSettings, VerifySettings
+from segfw.core.settings.schema import DRY_RUN, ExecutorSettings, TaskSettings, VerifySettings
 from segfw.core.support.addresses import DATA_CACHE, MODEL_CACHE
 
 
@@ -15,7 +15,7 @@ class InferenceOverrides:
     step_size: float | None = setting(None, "distance of windows, share of the window; None: the model's own")
     mirror: bool | None = setting(None, "average over mirrored passes; None: as the model was validated")
     window_batch_size: int | None = setting(None, "windows computed at once; None: the model's own")
-    folds: Any = setting(None, "members to use: a fold, a list of folds, or full; None: all of the model's")
+    folds: Any = setting(None, "members to use: a fold, a list of folds, or full; None: the model's own")
     depth: int | None = setting(None, "unet_plus_plus: cut the network at this depth; None: the model's own")
     uncertainty: bool | None = setting(None, "also write <case>_uncertainty.nii.gz; None: the model's own")
     samples: int | None = setting(None, "bayesian_unet: Monte Carlo samples; None: the model's own")
@@ -106,6 +106,7 @@ class VerificationSettings:
     output_root: str = setting("outputs", "where verification.json goes, under the task's name", literal=True)
     verify: VerifySettings = field(default_factory=VerifySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    dry_run: bool = setting(False, DRY_RUN)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class DownloadSettings:
 
     task: TaskSettings = field(default_factory=TaskSettings)
     data_root: str = setting("data", "folder to unpack into", literal=True)
+    dry_run: bool = setting(False, DRY_RUN)
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,12 @@ def download_task(task: TaskSettings, data_root: Path, report: Report) -> Path:
     disk fails, `DataError` for a wrong checksum or content.
     """
     folder = dataset_folder(task, data_root)
-    if _is_there(folder):
+    if is_there(folder):
         return folder
-    if not task.url:
-        raise UsageError(f"task {task.name!r} has no url to download from; put the dataset into {folder}")
-    url, md5 = checked_url(task.url, "task.url"), _checked_md5(task.md5)
+    url, md5 = checked_source(task, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with hold(folder.with_name(f".{folder.name}.lock"), f"the dataset folder {folder}") as lock:
-        if _is_there(folder):
+        if is_there(folder):
             return folder
         remove_remains(folder)
         if url.startswith("file:"):
@@ -49,6 +47,13 @@ def download_task(task: TaskSettings, data_root: Path, report: Report) -> Path:
         else:
             _fetch_and_unpack(url, md5, folder, lock, report)
     return folder
+
+
+def checked_source(task: TaskSettings, folder: Path) -> tuple[str, str | None]:
+    """Return the address of the archive that becomes `folder`, and its MD5; `UsageError` for what cannot be one."""
+    if not task.url:
+        raise UsageError(f"task {task.name!r} has no url to download from; put the dataset into {folder}")
+    return checked_url(task.url, "task.url"), _checked_md5(task.md5)
 
 
 def part_of(folder: Path) -> Path:
@@ -111,7 +116,7 @@ def _watched(lock: Lock, report: Report) -> Report:
     return watch
 
 
-def _is_there(folder: Path) -> bool:
+def is_there(folder: Path) -> bool:
     """Whether the dataset is there; `DataError` if something else has its place. An empty folder is none."""
     if folder.is_file():
         raise DataError(f"{folder} is a file; `download` makes a folder of that name, give another task.folder")

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from segfw.core.errors import UsageError
+from segfw.core.settings.schema import TaskSettings
 from segfw.core.settings.verbs import DownloadSettings
 from segfw.io.datasets.layouts import dataset_folder
-from segfw.io.fetching.download import download_task, part_of
+from segfw.io.fetching.download import checked_source, download_task, is_there, part_of
 from segfw.io.fetching.fetch import Report
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ def run(settings: DownloadSettings) -> None:
     if task.url is None:
         raise UsageError(f"task {task.name!r} states no url to download from; give +task=Task04, or task.url=")
     part = part_of(dataset_folder(task, data_root))
+    if settings.dry_run:
+        _tell(task, dataset_folder(task, data_root), part)
+        return
     try:
         with show_progress(task.name or part.stem) as report:
             folder = download_task(task, data_root, report)
@@ -41,6 +45,17 @@ def run(settings: DownloadSettings) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     log.info("download: %s is there (%d files, %.1f MB); next:\n  %s", folder, len(files), size / 1e6, _next(settings))
+
+
+def _tell(task: TaskSettings, folder: Path, part: Path) -> None:
+    """Say what would be fetched; raises what is seen to be wrong without fetching."""
+    if is_there(folder):
+        log.info("download: %s is there, nothing would be fetched", folder)
+        return
+    url, md5 = checked_source(task, folder)
+    begun = f"from the {part.stat().st_size / 1e6:.1f} MB on that {part} holds, " if part.is_file() else ""
+    checked = "checked by its MD5" if md5 else "without a checksum (task.md5)"
+    log.info("download: would fetch %s, %s%s, and unpack it into %s", url, begun, checked, folder)
 
 
 def _next(settings: DownloadSettings) -> str:

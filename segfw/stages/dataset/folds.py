@@ -55,7 +55,7 @@ def prepare_splits(
 ) -> None:
     """Write splits.json unless it already holds what `split.*` gives; never replace one that a person may have made.
 
-    Raises `DataError` for folds that leak (naming two cases), `ArtefactError` where splits.json holds other folds.
+    Raises `DataError` for folds that leak (naming two cases), `UsageError` where splits.json holds other folds.
     """
     before = _state(workspace.splits)
     folds, kept = find_splits(settings, workspace, record, label_presence)
@@ -174,7 +174,7 @@ def _tell_coverage(folds: tuple[Fold, ...], names: frozenset[str], settings: Exp
 
 
 def _is_kept(workspace: Workspace, split: SplitSettings, folds: tuple[Fold, ...], cases: FoldCases) -> bool:
-    """Whether splits.json holds `folds` already; `ArtefactError` where it holds others of the same cases."""
+    """Whether splits.json holds `folds` already; `UsageError` where it holds others of the same cases."""
     path = workspace.splits
     if not path.exists():
         return False
@@ -188,11 +188,12 @@ def _is_kept(workspace: Workspace, split: SplitSettings, folds: tuple[Fold, ...]
     if there - cases.names or (there < cases.names and _try(split, cases.only(there)) == present):
         log.info("splits: %s is made anew, the dataset's cases changed", path)
         return False
-    trained = any(workspace.runs("").glob("*/*/*/*/fold_*"))
-    raise ArtefactError(
+    anew = "to make it anew, delete it (nothing has been trained on it yet)"
+    if any(workspace.runs("").glob("*/*/*/*/fold_*")):
+        anew = "for other folds give another output_root=, since what is trained, under whatever name=, rests on these"
+    raise UsageError(
         f"{path} holds other folds than {_in_words(split)} gives:\n{_differences(split, present, folds, cases)}\n"
-        f"to use the file as it is: split.file={path} (and no split.kind); to make it anew, delete it "
-        + ("(folds trained already then no longer match)" if trained else "(nothing has been trained on it yet)")
+        f"to use the file as it is: split.file={path} (and no split.kind); {anew}"
     )
 
 

@@ -38,10 +38,16 @@ def workspace_of(settings: ExperimentSettings) -> Workspace:
     return Workspace(Path(settings.output_root) / settings.task.name)
 
 
+def would_be_made(task: TaskSettings, data_root: Path) -> Path | None:
+    """Return the folder of a synthetic dataset that `find_dataset` would have to make; None where it need not."""
+    folder = data_root / (task.folder or task.name or "")
+    return folder if task.synthetic == "phantom" and address_of(folder) is None and not folder.exists() else None
+
+
 def find_dataset(task: TaskSettings, data_root: Path, data_cache: str = DATA_CACHE) -> Dataset:
     """Read what the dataset is and which files it should have, after making it if it is synthetic."""
-    folder = data_root / (task.folder or task.name or "")
-    if task.synthetic == "phantom" and address_of(folder) is None and not folder.exists():
+    folder = would_be_made(task, data_root)
+    if folder is not None:
         log.info("making the synthetic dataset in %s", folder)
         make_phantom_dataset(folder)
     return read_dataset(task, data_root, data_cache)

@@ -20,9 +20,10 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.verbs import VerificationSettings
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
+from segfw.core.support.words import counted
 from segfw.io.datasets.layouts import missing_files, orphan_labels
 from segfw.stages.dataset.case_check import check_case
-from segfw.stages.dataset.raw import find_dataset, scan, workspace_of
+from segfw.stages.dataset.raw import find_dataset, scan, workspace_of, would_be_made
 from segfw.stages.dataset.record import DatasetRecord
 from segfw.stages.dataset.repairs import repair
 from segfw.stages.executor import run_cases
@@ -45,9 +46,25 @@ def run(chosen: VerificationSettings) -> None:
         executor=chosen.executor,
     )
     workspace = workspace_of(settings)
+    if chosen.dry_run:
+        _tell(settings, workspace)
+        return
     dataset = find_dataset(settings.task, Path(settings.data_root), settings.data_cache)
     verification = verify_cases(dataset, settings, _content(dataset, workspace))
     settle(verification, dataset, settings)
+
+
+def _tell(settings: ExperimentSettings, workspace: Workspace) -> None:
+    """Say what would be checked and written."""
+    folder = would_be_made(settings.task, Path(settings.data_root))
+    if folder is not None:
+        log.info(
+            "verify: would make the synthetic dataset in %s, check it, and write %s", folder, workspace.verification
+        )
+        return
+    number = len(find_dataset(settings.task, Path(settings.data_root), settings.data_cache).cases)
+    copies = f", and copies of what can be repaired (verify.fix={settings.verify.fix})" if settings.verify.fix else ""
+    log.info("verify: would read %s, and write %s%s", counted(number, "case"), workspace.verification, copies)
 
 
 def stop_at_missing_files(dataset: Dataset, settings: ExperimentSettings) -> None:

@@ -22,7 +22,7 @@ from segfw.nn.own_loss import try_own_loss
 from segfw.stages import plan as plan_stage
 from segfw.stages.costs import announce_cost
 from segfw.stages.dataset.folds import find_splits
-from segfw.stages.dataset.raw import find_dataset, look, workspace_of
+from segfw.stages.dataset.raw import find_dataset, look, workspace_of, would_be_made
 from segfw.stages.dataset.record import DatasetRecord, FileRecord, load_record
 from segfw.stages.dataset.verify import fresh_verification, label_presence
 from segfw.stages.inspection.run_signs import compared_with_command, read_signs
@@ -78,7 +78,7 @@ def run(settings: ExperimentSettings) -> None:
 def _dataset(settings: ExperimentSettings) -> Dataset | None:
     """Read what the dataset is; None for one that would be made first. `DataError` where files are missing."""
     task = settings.task
-    if task.synthetic and not (Path(settings.data_root) / (task.folder or task.name or "")).exists():
+    if would_be_made(task, Path(settings.data_root)) is not None:
         return None
     dataset = find_dataset(task, Path(settings.data_root), settings.data_cache)
     missing = missing_files(dataset)

@@ -17,7 +17,7 @@ from segfw.stages.inspection.run_states import RunSigns, at, describe_owner
 from segfw.stages.job import Job
 from segfw.stages.store_needs import in_reasons, listed_cases, store_folder, wanted_cases
 from segfw.stages.trainings.runs import selection_inputs
-from segfw.training.run import FULL
+from segfw.training.run import DONE, FULL
 from segfw.workspace import MadeFrom, State, Workspace, recorded_inputs, standing
 
 
@@ -140,6 +140,8 @@ def selection_state(
 ) -> StageState:
     """Judge the selection by the finished `folds` (candidate, folder, signs) of the command's name."""
     name = settings.name
+    if folds and all(folder.name == f"fold_{FULL}" for _, folder, _ in folds):
+        return _model_alone(workspace, name, [folder for _, folder, _ in folds])
     scored = [
         (candidate, signs.done)
         for candidate, folder, signs in folds
@@ -149,6 +151,22 @@ def selection_state(
     noted = recorded_inputs(path) if path.exists() else {}  # groups of cases are left to the stage itself
     inputs = {**noted, **selection_inputs(settings, scored)}
     return _artefact("select", workspace, path, f"selection {name}", inputs)
+
+
+def _model_alone(workspace: Workspace, name: str, folders: Sequence[Path]) -> StageState:
+    """Judge the model of folds that validate nothing, beside which there is no table, by what was finished after it."""
+    owner = owner_of(workspace.lock(f"selection {name}"))
+    if owner is not None and owner.alive:
+        return StageState("select", "running", describe_owner(owner, time.time()))
+    model = workspace.model(name) / "model.yaml"
+    if not model.exists():
+        return StageState("select", "waiting", "not there yet")
+    made = model.stat().st_mtime
+    newer = [workspace.relative(folder) for folder in folders if (folder / DONE).stat().st_mtime > made]
+    where = f"{model.parent}, {at(made)}"
+    if newer:
+        return StageState("select", "stale", f"{where}; newer: {', '.join(newer)}")
+    return StageState("select", "done", f"{where}; nothing was validated, so that nothing was compared")
 
 
 def report_state(workspace: Workspace) -> StageState:

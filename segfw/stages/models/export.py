@@ -63,7 +63,7 @@ def _onnx(model: Path, output: Path, settings: ExportSettings) -> None:
 
 
 def _nnunet(model: Path, output: Path, settings: ExportSettings) -> None:
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, every_member=True)
 
     def write(folder: Path) -> None:
         write_trained_model(bundle, folder)

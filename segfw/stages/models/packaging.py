@@ -21,20 +21,23 @@ def package(job: Job, members: list[FinishedFold], deciding: tuple[str, ...], re
     """Write models/<name>/ from the members' final weights; False where the one on disk was made from the same.
 
     `deciding`: the configurations that are averaged; the others feed them. `record`: of the selection that they won,
-    None without one.
+    None without one. Raises `UsageError` where `inference.folds` names one that the members lack.
     """
     folder = job.workspace.model(job.settings.name)
     steps, reached = (record.steps, record.best) if record else ((), None)
+    asked = job.settings.inference  # of these keys, now; of the others, what the members were validated with
+    folds = asked.folds
     inputs = {
         "winner": digest([deciding, [fold.done for fold in members]]),
-        "postprocessing": digest([steps, job.settings.inference.postprocessing]),
+        "postprocessing": digest([steps, asked.postprocessing]),
         "algorithm": ALGORITHMS["select"],
+        **({} if folds is None else {"folds": digest(folds)}),
     }
     there = load_provenance(folder)
     if there is not None and there.made_from == inputs:
         return False
     inference = replace(  # memory is that of the machine at hand
-        members[0].run.inference, memory_gb=None, postprocessing=job.settings.inference.postprocessing
+        members[0].run.inference, memory_gb=None, postprocessing=asked.postprocessing, folds=folds
     )
     bundle = Bundle(
         plan=joint_plan([member.run for member in members]),

@@ -65,6 +65,10 @@ def run(settings: ExperimentSettings) -> None:
             f"report: {workspace.root} has neither a fingerprint nor a finished fold to report on; run the same "
             "command without the word report first (with stages=[fingerprint,plan] for a page of the plan alone)"
         )
+    if settings.dry_run:
+        folds = finished_folds(workspace, settings.name)
+        log.info("report: would write %s, of %s", workspace.report, _of_folds(folds, settings.name))
+        return
     end = build(prepare(settings))
     tell_end("report", end, time.monotonic() - begun)
 
@@ -87,8 +91,11 @@ def build(job: Job) -> StageEnd:
             make_example(job, folds, lock)
         except SegfwError as error:
             log.warning("report: without an example prediction: %s", error)
-    number = counted(len(folds), "finished fold")
-    return wrote(f"{number} of {job.settings.name}", page) if changed else nothing_to_do(page)
+    return wrote(_of_folds(folds, job.settings.name), page) if changed else nothing_to_do(page)
+
+
+def _of_folds(folds: Sequence[FinishedFold], name: str) -> str:
+    return f"{counted(len(folds), 'finished fold')} of {name}"
 
 
 def _tell_other_names(name: str, named: Sequence[NamedResult]) -> None:

@@ -89,7 +89,7 @@ def _obstacle(contestant: Contestant, folds: list[FinishedFold]) -> str:
         plans = [to_plain(replace(fold.run.plan, configurations={})) for fold in (first, second)]
         if changed := changed_keys(*plans):
             return f"a model has one plan, and those of {one} and {other} differ in {', '.join(changed)}"
-        validated = [to_plain(validated_with(fold.run.inference)) for fold in (first, second)]
+        validated = [validated_with(fold.run.inference) for fold in (first, second)]
         if changed := changed_keys(*validated):
             return f"{one} and {other} were validated with different inference settings: {', '.join(changed)}"
     if not contestant.keys:

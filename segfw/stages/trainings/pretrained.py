@@ -55,7 +55,7 @@ def _reader(path: Path) -> Callable[[Path], Pretrained] | None:
 
 
 def _read_model(path: Path, settings: PretrainedSettings, configuration: str, fold: FoldName) -> Pretrained:
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, every_member=True)
     member = _choose(bundle, settings, configuration, fold)
     title = f"{path} ({member.configuration} fold {member.fold})"
     return Pretrained(title, member.weights, bundle.plan.labels)

@@ -126,6 +126,21 @@ def test_tasks_that_cannot_be_downloaded(task, message):
         download.run(DownloadSettings(task=task))
 
 
+def test_a_dry_run_says_what_would_be_fetched_and_writes_nothing(serve, tmp_path, caplog, capsys):
+    caplog.set_level(logging.INFO)
+    site = serve(archive())
+    words = ["task.name=Toy", f"task.url={site.url}", f"data_root={tmp_path}/data", f"output_root={tmp_path}/out"]
+    assert program.main(["download", *words, "dry_run=true"]) == 0
+    assert (site.asked, os.listdir(tmp_path)) == ([], [])
+    told = f"download: would fetch {site.url}, without a checksum (task.md5), and unpack it into {tmp_path}/data/Toy"
+    assert caplog.messages == [told]
+    assert program.main(["download", *words, "task.url=ftp://host/x.tar", "dry_run=true"]) == 2
+    (tmp_path / "data/Toy").mkdir(parents=True)
+    (tmp_path / "data/Toy/dataset.json").write_text("{}")
+    assert program.main(["download", *words, "dry_run=true"]) == 0
+    assert caplog.messages[-1] == f"download: {tmp_path}/data/Toy is there, nothing would be fetched"
+
+
 def test_own_task_names_the_next_command(serve, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     task = TaskSettings(name="Toy", url=serve(archive(), answers=[drop]).url)

@@ -165,7 +165,7 @@ def test_a_file_stays_in_use_until_it_is_left_out(workspace, tmp_path):
     file = own_file(tmp_path, (NAMES[:5], NAMES[5:7]))
     folds = folds_of(workspace, record_of(NAMES), file=file)
     assert folds_of(workspace, record_of(NAMES), file=str(workspace.splits)) == folds
-    with pytest.raises(ArtefactError, match=r"folds: 1 there, 5 now\n  cases in no fold there: \['case_07', 'case_08'"):
+    with pytest.raises(UsageError, match=r"folds: 1 there, 5 now\n  cases in no fold there: \['case_07', 'case_08'"):
         folds_of(workspace, record_of(NAMES))
 
 
@@ -253,19 +253,23 @@ def test_other_folds_are_refused_with_what_changed(workspace, tmp_path, before, 
         now = {"file": own_file(tmp_path, (FRAMES[:5], FRAMES[6:8]))}
         said = said.replace("FILE", now["file"])
     kept = workspace.splits.read_text()
-    with pytest.raises(ArtefactError) as error:
+    with pytest.raises(UsageError) as error:
         folds_of(workspace, record_of(FRAMES), lambda: presence, **now)
     assert said in str(error.value)
     assert f"split.file={workspace.splits}" in str(error.value)
     assert "delete it (nothing has been trained on it yet)" in str(error.value)
     assert workspace.splits.read_text() == kept
+    workspace.splits.unlink()
+    assert folds_of(workspace, record_of(FRAMES), lambda: presence, **now)
 
 
-def test_the_refusal_says_whether_folds_are_trained_already(workspace):
-    folds_of(workspace, record_of(NAMES))
-    workspace.run("main", "default", "planned", "2d", 0).mkdir(parents=True)
-    with pytest.raises(ArtefactError, match=r"delete it \(folds trained already then no longer match\)"):
+def test_the_refusal_says_whether_folds_are_trained_already(workspace, tmp_path):
+    folds = folds_of(workspace, record_of(NAMES))
+    workspace.run("other", "default", "planned", "2d", 0).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"for other folds give another output_root=, since .* under whatever name="):
         folds_of(workspace, record_of(NAMES), seed=1)
+    assert folds_of(workspace, record_of(NAMES), seed=1, file=str(workspace.splits)) == folds
+    assert folds_of(Workspace(tmp_path / "another"), record_of(NAMES), seed=1) != folds
 
 
 def test_folds_are_made_anew_when_cases_come_or_go(workspace, caplog):

@@ -72,6 +72,17 @@ def test_the_file_tells_what_each_case_holds(folder, output, caplog):
     assert set(report["cases"]) == set(CASES)
 
 
+def test_a_dry_run_reads_no_image_and_writes_nothing(folder, output, caplog, monkeypatch):
+    read = count_reads(monkeypatch)
+    with caplog.at_level(logging.INFO):
+        verify.run(replace(settings_of(folder, output, fix="resample"), dry_run=True))
+    assert caplog.messages == [
+        f"verify: would read 3 cases, and write {output}/Tiny/verification.json, "
+        "and copies of what can be repaired (verify.fix=resample)"
+    ]
+    assert (read, output.exists()) == ([], False)
+
+
 def test_processes_find_the_same_as_one(folder, output, caplog, tmp_path):
     write(label_file(folder, "bob"), label_of("bob"), origin=(1, 0, 0))
     *_, alone = verdict(folder, output, caplog)

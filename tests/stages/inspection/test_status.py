@@ -27,6 +27,7 @@ from segfw.stages.inspection import status
 from segfw.stages.job import Job, prepare
 from segfw.stages.trainings.runs import CONFIG, Done, config_of, make_run, run_folder, selection_inputs
 from segfw.stages.trainings.sameness import TRAINING, training_hash
+from segfw.training.run import validated_with
 from segfw.workspace import digest, load_yaml, recorded_value, save_artefact, to_yaml
 from tests.stages import tiny_dataset
 
@@ -74,7 +75,7 @@ def finish(job: Job, fold: int, epochs: int = 5) -> Path:
     (folder / "validation" / "metrics.json").write_text("{}")
     for case in job.cases_of(fold)[1]:
         (folder / "validation" / f"{case}.nii.gz").touch()
-    validated = digest(status_inference(job))
+    validated = digest(validated_with(job.settings.inference))
     done = Done(epochs, 10, "w", validated, None, 0.75, {}, training_seconds=120.0)
     (folder / "done.yaml").write_text(to_yaml(done))
     return folder
@@ -87,10 +88,6 @@ def select_and_report(job: Job, folds: int) -> None:
     save_artefact(job.workspace.selection("main"), "winner: x\n", selection_inputs(job.settings, scored))
     job.workspace.report.parent.mkdir()
     job.workspace.report.touch()
-
-
-def status_inference(job: Job) -> object:
-    return replace(job.settings.inference, postprocessing=True, probabilities=False, memory_gb=None)
 
 
 def told(job: Job, caplog: pytest.LogCaptureFixture, **changes: object) -> list[list[str]]:

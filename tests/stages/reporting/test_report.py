@@ -104,6 +104,16 @@ def test_the_verb_makes_nothing_of_nothing(tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tiny, tmp_path, caplog):
+    (tmp_path / "out/Tiny").mkdir(parents=True)
+    (tmp_path / "out/Tiny/fingerprint.yaml").write_text("")
+    with caplog.at_level(logging.INFO):
+        report.run(replace(tiny, dry_run=True))
+    root = tmp_path / "out/Tiny"
+    assert caplog.messages == [f"report: would write {root}/report/index.html, of no finished fold of main"]
+    assert [path.name for path in root.iterdir()] == ["fingerprint.yaml"]
+
+
 def test_the_page_stays_where_the_example_fails(tiny, caplog, monkeypatch):
     def fail(error):
         def make_example(*_):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from segfw.core.cases.splits import Fold
+from segfw.core.errors import UsageError
 from segfw.core.planning.plan_yaml import plan_from_yaml, plan_to_yaml
 from segfw.core.scoring import selection
 from segfw.core.scoring.postprocessing import apply_steps
@@ -255,6 +256,16 @@ def test_whether_the_model_postprocesses_can_be_changed_afterwards(
         inference = replace(settings.inference, postprocessing=wanted)
         job, _ = run(settings, caplog, inference=inference)
         assert load_bundle(job.workspace.model("main")).inference.postprocessing is wanted
+
+
+def test_which_folds_predict_can_be_changed_afterwards(
+    settings: ExperimentSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for wanted, there in ((None, {0, 1}), ((1,), {1}), (None, {0, 1})):
+        job, _ = run(settings, caplog, inference=replace(settings.inference, folds=wanted))
+        assert {member.fold for member in load_bundle(job.workspace.model("main")).members} == there
+    with pytest.raises(UsageError, match=r"inference\.folds: the model has no fold full; its folds are .*: 0, 1"):
+        run(settings, caplog, inference=replace(settings.inference, folds=("full",)))
 
 
 def test_what_is_missing_is_said(settings: ExperimentSettings, caplog: pytest.LogCaptureFixture) -> None:
