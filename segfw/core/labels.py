@@ -34,6 +34,11 @@ class LabelSet:
         empty = [name for name, value in self.values.items() if value == ()]
         if empty:
             raise DataError(f"the labels {empty} have no value")
+        repeated = {
+            name: value for name, value in self.values.items() if len(set(members(value))) < len(members(value))
+        }
+        if repeated:
+            raise DataError(f"a region holds each of its values once, got {repeated}")
         refuse_synonyms(self.values)
         check_consecutive(self.all_values, self.ignore_value)
         if self.has_regions and len(self.regions_class_order or ()) != len(self.foreground):
@@ -83,6 +88,11 @@ class LabelSet:
             (name, members(value)) for name, value in self.values.items() if name != IGNORE and value not in (0, (0,))
         ]
         return tuple(entries if self.has_regions else sorted(entries, key=lambda entry: entry[1]))
+
+    @cached_property
+    def removable(self) -> tuple[tuple[str, LabelKey], ...]:
+        """The `foreground` entries that do not hold 0, to which voxels that become background belong no more."""
+        return tuple((name, key) for name, key in self.foreground if 0 not in key)
 
     @cached_property
     def num_heads(self) -> int:

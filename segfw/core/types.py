@@ -15,6 +15,8 @@ IntArray = NDArray[np.integer]
 BoolArray = NDArray[np.bool_]
 Spacing = tuple[float, ...]
 Shape = tuple[int, ...]
+SLICE_SPACING = 999.0
+"""How many times as far apart as its pixels the slices of a 2D image are taken to be: far beyond any neighbor."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class Volume:
             )
         if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
             raise ValueError(f"spacing is three positive numbers in millimetres, got {self.spacing}")
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether the file had no third axis, or a slice whose distance to others nothing states."""
+        first, *plane = self.spacing
+        return self.shape[0] == 1 and first >= 0.999 * SLICE_SPACING * max(plane)
 
     @property
     def shape(self) -> Shape:

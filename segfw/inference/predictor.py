@@ -5,6 +5,7 @@ maps, and only one map of logits is ever held. Different configurations see diff
 probabilities on the image's.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +41,8 @@ from segfw.inference.restoring_planes import Place
 from segfw.inference.sliding_window import Means, predict_logits
 from segfw.inference.uncertainty import check_can_disagree, sample_logits
 from segfw.nn.build import build_network, check_weights, cut, lay_channels_last, network_shapes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +130,15 @@ class CasePredictor:
         `uncertainty`: None follows the settings. With it, the segmentation of a network with dropout is that of its
         Monte Carlo samples' mean. The same as the three steps below, one after another.
         """
-        return self.restore(self.compute(self.prepare(volume), uncertainty), probabilities)
+        prepared = self.prepare(volume)
+        self.tell_padding(volume, "the image")
+        return self.restore(self.compute(prepared, uncertainty), probabilities)
 
     def prepare(self, volume: Volume) -> PreparedImage:
-        """Preprocess an image for every configuration; `volume` is not needed any more."""
+        """Preprocess an image for every configuration; `volume` is not needed any more.
+
+        `DataError` for a wrong number of channels, and for a 2D image where all networks are 3D.
+        """
         plan = self.bundle.plan
         names, found = list(plan.channel_names), volume.array.shape[0]
         if found != len(names):
@@ -138,13 +146,25 @@ class CasePredictor:
                 "; the fourth axis of a 4D file, or the colors of a picture, are its channels" if found > 1 else ""
             )
             raise DataError(f"the model takes {counted(len(names), 'channel')} {names}, got {found}{read_as}")
-        if min(volume.array.shape[1:]) == 1 and not any(plan.configuration(name).is_2d for name in self._members):
+        if volume.is_2d and self._is_3d:
             raise DataError(
-                f"the image has one slice, {by(volume.array.shape[1:])} voxels, and the model was trained on 3D images "
+                f"the image is 2D, {by(volume.shape)} voxels, and the model was trained on 3D images "
                 f"({', '.join(self._members)}); give the whole image, or a model of the configuration 2d"
             )
         resample = resampling_on(self.device)
         return {name: preprocess_case(volume, None, plan, plan.configuration(name), resample) for name in self._members}
+
+    def tell_padding(self, volume: Volume, case: str) -> None:
+        """Warn of a 3D image with one slice, which networks that see none but 3D windows get padded with zeros."""
+        if self._is_3d and min(volume.shape) == 1:
+            log.warning(
+                "%s has one slice, %s voxels, and is padded with zeros: the model was trained on 3D images (%s)",
+                *(case, by(volume.shape), ", ".join(self._members)),
+            )
+
+    @property
+    def _is_3d(self) -> bool:
+        return not any(self.bundle.plan.configuration(name).is_2d for name in self._members)
 
     def relative_size(self, image: PreparedImage) -> float:
         """Return how many times as many voxels an image has, as its networks see it, as the median planned for."""

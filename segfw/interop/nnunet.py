@@ -15,7 +15,8 @@ from segfw.core.plan import Fingerprint, Plan
 from segfw.core.planning.checks import check_plan
 from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
-from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json, entry_of
+from segfw.interop.nnunet_configurations import configurations_from_json, configurations_to_json
+from segfw.interop.nnunet_entries import entry_of
 
 PLANS_NAMES = {
     "default": "nnUNetPlans",

@@ -8,6 +8,8 @@ from segfw.core.errors import ArtefactError, UsageError
 from segfw.core.plan import Configuration, Resampling
 from segfw.core.planning.patch_size import MAX_FEATURES
 from segfw.core.support.conversion import to_plain
+from segfw.interop.nnunet_blocks import ENCODER_COUNTS, refuse_other_blocks
+from segfw.interop.nnunet_entries import entry_of
 
 NORMALIZATION_CLASSES = {
     "ct": "CTNormalization",
@@ -20,9 +22,7 @@ NETWORK_CLASSES = {
     "unet": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
     "residual_unet": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
 }
-_ENCODER_COUNTS = {"unet": "n_conv_per_stage", "residual_unet": "n_blocks_per_stage"}
 _SHARED_DATA = ("2d", "3d_fullres")  # the ResEnc planners read what the default planner preprocessed
-_JSON_WORDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "an integer"}
 _COPIED_KEYS = (
     "spacing",
     "patch_size",
@@ -58,17 +58,6 @@ def configurations_from_json(entries: dict[str, Any]) -> dict[str, dict[str, Any
     Raises `UsageError` for a missing key or another form, `ArtefactError` for what this package has no equivalent of.
     """
     return {name: _configuration_from_json(_resolved(entries, name), f"configurations.{name}") for name in entries}
-
-
-def entry_of(content: dict[str, Any], key: str, *kinds: type, place: str = "") -> Any:
-    """Return what stands under `key`; `UsageError` with its place unless it is there, and of one of `kinds`."""
-    dotted = f"{place}.{key}" if place else key
-    if key not in content:
-        raise UsageError(f"the key {dotted!r} is missing")
-    if kinds and not isinstance(content[key], kinds):
-        wanted = " or ".join(_JSON_WORDS[kind] for kind in kinds)
-        raise UsageError(f"{dotted} must be {wanted}, got {content[key]!r}")
-    return content[key]
 
 
 def _parent(configurations: Mapping[str, Configuration], configuration: Configuration) -> str | None:
@@ -127,7 +116,7 @@ def _architecture_to_json(configuration: Configuration) -> dict[str, Any]:
             "conv_op": f"torch.nn.modules.conv.Conv{ndim}d",
             "kernel_sizes": to_plain(configuration.kernel_sizes),
             "strides": to_plain(configuration.strides),
-            _ENCODER_COUNTS[configuration.architecture]: list(configuration.n_conv_per_stage),
+            ENCODER_COUNTS[configuration.architecture]: list(configuration.n_conv_per_stage),
             "n_conv_per_stage_decoder": list(configuration.n_conv_per_stage_decoder),
             "conv_bias": True,
             "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{ndim}d",
@@ -204,7 +193,7 @@ def _architecture_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]
     arguments = entry_of(architecture, "arch_kwargs", dict, place=place)
     kind = _architecture_name(entry_of(architecture, "network_class_name", str, place=place), place)
     place = f"{place}.arch_kwargs"
-    _refuse_other_blocks(arguments, place)
+    refuse_other_blocks(arguments, place)
     strides = _strides(arguments, "strides", place)
     stages, ndim = len(strides), len(strides[0])
     kernels = _broadcast(entry_of(arguments, "kernel_sizes", place=place), stages)
@@ -213,7 +202,7 @@ def _architecture_from_json(entry: dict[str, Any], place: str) -> dict[str, Any]
         "features_per_stage": _broadcast(entry_of(arguments, "features_per_stage", place=place), stages),
         "kernel_sizes": [_broadcast(kernel, ndim) for kernel in kernels],
         "strides": strides,
-        "n_conv_per_stage": _broadcast(entry_of(arguments, _ENCODER_COUNTS[kind], place=place), stages),
+        "n_conv_per_stage": _broadcast(entry_of(arguments, ENCODER_COUNTS[kind], place=place), stages),
         "n_conv_per_stage_decoder": _broadcast(
             entry_of(arguments, "n_conv_per_stage_decoder", place=place), stages - 1
         ),
@@ -251,28 +240,6 @@ def _architecture_name(class_name: str, place: str) -> str:
         if class_name.rpartition(".")[2] == known.rpartition(".")[2]:
             return name
     raise ArtefactError(f"{place}: no equivalent of the network {class_name!r}; known: {list(NETWORK_CLASSES)}")
-
-
-def _refuse_other_blocks(arguments: dict[str, Any], place: str) -> None:
-    """Refuse blocks other than convolution with bias, instance normalization and leaky ReLU, without dropout.
-
-    Of the arguments of these, PyTorch's defaults hold where the file names none.
-    """
-    norm, nonlin = (
-        {} if arguments.get(key) is None else entry_of(arguments, key, dict, place=place)
-        for key in ("norm_op_kwargs", "nonlin_kwargs")
-    )
-    wanted: dict[str, tuple[bool, str]] = {
-        "conv_bias": (arguments.get("conv_bias") is True, "true"),
-        "norm_op": ("InstanceNorm" in str(arguments.get("norm_op")), "an InstanceNorm"),
-        "norm_op_kwargs": (norm.get("affine") is True and norm.get("eps", 1e-5) == 1e-5, "eps 1e-05 and affine"),
-        "dropout_op": (arguments.get("dropout_op") is None, "null"),
-        "nonlin": (str(arguments.get("nonlin")).endswith("LeakyReLU"), "LeakyReLU"),
-        "nonlin_kwargs": (nonlin.get("negative_slope", 0.01) == 0.01, "a negative_slope of 0.01"),
-    }
-    for key, (fits, allowed) in wanted.items():
-        if not fits:
-            raise ArtefactError(f"{place}.{key} must be {allowed}, got {arguments.get(key)!r}")
 
 
 def _broadcast(value: Any, count: int) -> list[Any]:

@@ -6,7 +6,6 @@ On several ranks every mean is over the samples and voxels of all of them, so th
 those of one large batch, also where ranks have unequal shares of it. nnU-Net weighs each rank's cross-entropy alike.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -92,13 +91,12 @@ def build_loss(settings: LossSettings, labels: LabelSet, batch_dice: bool) -> nn
 
 
 def output_weights(sizes: Sequence[Shape]) -> tuple[float, ...]:
-    """Return the weight of each output from its spatial size: halved at each coarser resolution, their sum 1.
+    """Return the weight of each output, full resolution first: each half of the one before, their sum 1.
 
-    Outputs of one size weigh the same, as those of UNet++ do. nnU-Net gives its coarsest output no weight; our U-Nets
-    leave it out.
+    Outputs that are all of one size weigh the same, as those of UNet++ do. nnU-Net gives its coarsest output no weight;
+    our U-Nets leave it out.
     """
-    resolutions = sorted(set(sizes), key=math.prod, reverse=True)
-    raw = [0.5 ** resolutions.index(size) for size in sizes]
+    raw = [1.0 if len(set(sizes)) == 1 else 0.5**index for index in range(len(sizes))]
     return tuple(weight / sum(raw) for weight in raw)
 
 

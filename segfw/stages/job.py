@@ -27,6 +27,7 @@ from segfw.stages.configurations import check_mirror_axes, choose_configurations
 from segfw.stages.dataset.folds import prepare_splits, read_own_splits
 from segfw.stages.dataset.groups import groups_of
 from segfw.stages.dataset.raw import find_dataset, scan, workspace_of
+from segfw.stages.dataset.raw_folds import check_folds
 from segfw.stages.dataset.record import DatasetRecord
 from segfw.stages.dataset.verify import fresh_verification, label_presence, stop_at_missing_files
 from segfw.training.run import DONE, FULL, FoldName
@@ -258,6 +259,7 @@ def prepare(settings: ExperimentSettings, read_cases: Callable[[Job], None] | No
     """
     workspace = workspace_of(settings)
     dataset = find_dataset(settings.task, Path(settings.data_root), settings.data_cache)
+    check_folds(settings)
     stop_at_missing_files(dataset, settings)
     record = scan(dataset, workspace)
     job = Job(settings, workspace, record)

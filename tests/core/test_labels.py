@@ -54,6 +54,7 @@ def test_labels_are_ordered_by_value_whatever_the_file_says():
         ),
         ({"background": 0, "a": 1, "b": (1,)}, None, "'a' and 'b' have the same value"),
         ({"background": 0, "a": 1, "nothing": 0}, None, "'background' and 'nothing' have the same value 0"),
+        ({"background": 0, "all": (1, 2, 2)}, (1,), r"each of its values once, got \{'all': \(1, 2, 2\)\}"),
         ({"background": 0, "WT": (1, 2), "ET": 2}, (1,), r"2 regions \['WT', 'ET'\], got \(1,\)"),
     ],
 )

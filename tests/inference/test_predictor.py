@@ -14,6 +14,7 @@ from segfw.core.types import Volume
 from segfw.inference.bundle import load_bundle, save_bundle
 from segfw.inference.predictor import CasePredictor, logit_map
 from segfw.inference.restoring import restore_segmentation
+from segfw.io.formats.images import slice_spacing
 from segfw.nn.build import build_network
 
 
@@ -114,16 +115,25 @@ def test_wrong_number_of_channels(bundle, volume):
         CasePredictor(with_members(bundle, 2), "cpu").predict(more)
 
 
-def test_a_single_slice_is_refused_by_3d_networks_alone(bundle, volume):
-    flat = Volume(volume.array[:, :1], volume.spacing)
+def test_a_2d_image_is_refused_by_3d_networks_alone(bundle, volume):
+    flat = Volume(volume.array[:, :1], slice_spacing(volume.spacing[1:]))
     for member in range(len(bundle.members)):
         chosen = with_members(bundle, member)
         predictor = CasePredictor(chosen, "cpu")
         if chosen.plan.configuration(chosen.members[0].configuration).is_2d:
             predictor.prepare(flat)
         else:
-            with pytest.raises(DataError, match=r"one slice, 1 x .* voxels"):
+            with pytest.raises(DataError, match=r"the image is 2D, 1 x .* voxels"):
                 predictor.prepare(flat)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_3d_image_of_one_slice_is_padded(bundle, volume, axis, caplog):
+    flat = Volume(np.take(volume.array, [0], axis + 1), volume.spacing)
+    for chosen, told in ((with_members(bundle, 0), True), (bundle, False)):
+        caplog.clear()
+        assert CasePredictor(chosen, "cpu").predict(flat).segmentation.shape == flat.shape
+        assert ("the image has one slice" in caplog.text) == told
 
 
 def test_weights_of_another_network(bundle):

@@ -69,6 +69,17 @@ def test_what_planning_does_not_need_may_be_missing(tmp_path):
     assert read_plans(edited(tmp_path, strip)) == read_plans(CASE / "plans_default.json")
 
 
+def test_arguments_that_change_nothing_are_accepted(tmp_path):
+    given = {"nonlin_first": False, "stem_channels": 32, "block": "a.residual.BasicBlockD", "bottleneck_channels": None}
+    given |= {"stochastic_depth_p": 0.0, "squeeze_excitation": False, "squeeze_excitation_reduction_ratio": 0.0625}
+
+    def add(content):
+        for key, value in given.items():
+            at(*NETWORK, key, value=value)(content)
+
+    assert read_plans(edited(tmp_path, add)) == read_plans(CASE / "plans_default.json")
+
+
 def test_a_planner_of_ones_own_is_named_by_its_plans(tmp_path):
     def rename(content):
         content["plans_name"] = "minePlans"
@@ -140,6 +151,17 @@ NETWORK = (*FULL, "architecture", "arch_kwargs")
             "nonlin_kwargs must be a negative_slope of 0.01",
         ),
         (at(*NETWORK, "dropout_op", value="torch.nn.Dropout3d"), "dropout_op must be null"),
+        (at(*NETWORK, "nonlin_first", value=True), "nonlin_first: no equivalent of True; it must be null or false"),
+        (at(*NETWORK, "stochastic_depth_p", value=0.1), "stochastic_depth_p: no equivalent of 0.1; it must be 0.0"),
+        (at(*NETWORK, "squeeze_excitation", value=True), "squeeze_excitation: no equivalent of True"),
+        (at(*NETWORK, "bottleneck_channels", value=64), "bottleneck_channels: no equivalent of 64"),
+        (
+            at(*NETWORK, "stem_channels", value=16),
+            "stem_channels must be null or the first stage's 32 features, got 16",
+        ),
+        (at(*NETWORK, "block", value="a.blocks.BottleneckD"), "block must be BasicBlockD, got 'a.blocks.BottleneckD'"),
+        (at(*NETWORK, "pool_type", value="avg"), "pool_type: no equivalent of 'avg'"),
+        (at(*NETWORK, "new_in_its_next_version", value=0.5), "new_in_its_next_version: no equivalent of 0.5"),
         (at(*FULL, "batch_size", value="two"), "3d_fullres.batch_size must be an integer, got 'two'"),
         (at("transpose_backward", value=[2, 1, 0]), "transpose_backward must undo"),
         (at("foreground_intensity_properties_per_channel", value={"1": {}}), "must map 0, 1, ... to statistics"),

@@ -137,14 +137,14 @@ def test_half_precision_logits_are_scored_in_single() -> None:
     assert torch.equal(loss(logits, target), loss(logits.float(), target))
 
 
-def test_output_weights_halve_with_the_resolution() -> None:
+def test_output_weights_halve_from_one_to_the_next() -> None:
     assert output_weights([(8, 8), (4, 4), (4, 2), (2, 1)]) == pytest.approx((8 / 15, 4 / 15, 2 / 15, 1 / 15))
+    assert output_weights([(8, 8, 8), (8, 8, 8), (4, 4, 4)]) == pytest.approx((4 / 7, 2 / 7, 1 / 7))  # a stride of 1
     assert output_weights([(6, 6)]) == (1,)
 
 
-def test_outputs_of_one_resolution_weigh_the_same() -> None:
+def test_outputs_that_are_all_of_one_size_weigh_the_same() -> None:
     assert output_weights([(8, 8)] * 4) == (0.25,) * 4
-    assert output_weights([(8, 8), (8, 8), (4, 4)]) == pytest.approx((0.4, 0.4, 0.2))
 
 
 def test_deep_supervision_scores_each_output_at_its_own_resolution() -> None:
@@ -203,7 +203,7 @@ def test_terms_for_thin_and_small_structures_are_scored_at_full_resolution_alone
     both = replace(plain, cldice_weight=0.5, component_weight=0.25)
     alone = build_loss(extra, BINARY, False)
     expected = DeepSupervisionLoss(build_loss(plain, BINARY, False))(outputs, target)
-    expected = expected + (alone(outputs[0], target) + alone(outputs[1], target)) / 2
+    expected = expected + (2 * alone(outputs[0], target) + alone(outputs[1], target)) / 3
     torch.testing.assert_close(DeepSupervisionLoss(build_loss(both, BINARY, False))(outputs, target), expected)
 
 

@@ -29,6 +29,9 @@ from segfw.core.settings.schema import TaskSettings
 T = TypeVar("T")
 Values = dict[str, int | LabelKey]
 CHANNEL_KEYS = ("channel_names", "channels", "modality")
+READER = "overwrite_image_reader_writer"
+READERS_LIKE_OURS = ("SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO")
+"""nnU-Net's readers that take a file's axes as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,18 @@ def unused_modality(description: Description, channels: tuple[str, ...]) -> str 
     return (
         f"task.modality={task.modality} is not used: {description.file} names the channels {list(channels)}, which are "
         f"normalized as {schemes}; overrule that with task.channels or task.normalization, one entry per channel"
+    )
+
+
+def unused_reader(description: Description) -> str | None:
+    """Say that a reader of nnU-Net's which the file names is not used; None for those that read as ours does."""
+    reader = description.content.get(READER)
+    if reader in (None, "None", *READERS_LIKE_OURS):
+        return None
+    return (
+        f"{READER} in {description.file} asks for {reader!r}, which is not used: images are read as they are stored "
+        f"(like {', '.join(READERS_LIKE_OURS)}), not turned into one orientation. If the cases differ in orientation, "
+        "turn the files into one beforehand"
     )
 
 

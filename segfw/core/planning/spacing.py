@@ -15,8 +15,11 @@ from segfw.core.types import Shape, Spacing
 
 ANISOTROPY_THRESHOLD = 3.0
 COARSE_AXIS_PERCENTILE = 10.0
-SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e4
-"""Millimetres, from electron microscopy to satellites: within these no rule overflows, and none takes long."""
+SMALLEST_SPACING, LARGEST_SPACING = 1e-6, 1e7
+"""Millimetres, from electron microscopy to satellites: within these no rule overflows, and none takes long.
+
+A pixel may have ten metres; the reader sets slices of 2D files 999 times as far apart.
+"""
 
 
 def target_spacing(fingerprint: Fingerprint) -> Spacing:

@@ -74,7 +74,7 @@ def count_overlaps(
     total = int(table.sum())
     counts = {}
     for name, key in keys.items():
-        members = [position[value] for value in key]
+        members = [position[value] for value in set(key)]
         tp = int(table[np.ix_(members, members)].sum())
         n_ref, n_pred = int(table[members].sum()), int(table[:, members].sum())
         counts[name] = Counts(tp=tp, fp=n_pred - tp, fn=n_ref - tp, tn=total - n_pred - n_ref + tp)

@@ -79,10 +79,13 @@ def apply_steps(segmentation: IntArray, steps: Sequence[Step], spacing: Spacing)
 
 
 def secondary_volumes(segmentation: IntArray, labels: LabelSet, spacing: Spacing) -> dict[str, FloatArray]:
-    """Return the volumes in mm³ of each label's or region's components but the largest, by name, for `determine`."""
+    """Return the volumes in mm³ of each label's or region's components but the largest, by name, for `determine`.
+
+    None of a region that holds the background, of which nothing is removed.
+    """
     volumes: dict[str, FloatArray] = {name: np.zeros(0) for name, _ in labels.foreground}
     label_map, voxel = compact(segmentation), math.prod(spacing)
-    for names, keys in _disjoint(labels.foreground):
+    for names, keys in _disjoint(labels.removable):
         found = find_components(label_map, keys)
         if found is None:
             continue

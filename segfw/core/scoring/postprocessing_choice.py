@@ -113,10 +113,11 @@ def determine(labels: LabelSet, score: Scorer, volumes: VolumesOf, settings: Pos
     Where no two labels share a value, a step on one leaves the scores of the others alone, and all labels are examined
     by one call of `score`: about nine calls, however many labels there are. With overlapping regions each candidate
     takes one. Filling begins with the regions of the fewest values, whose cavities the regions around them would take.
+    A region that holds the background has no step of its own: what is removed would stay in it.
     """
     start = _State((), _Trial.of(score(())))
     state = _examine_joint(start, labels, score)
-    classes = labels.foreground
+    classes = labels.removable
     if len(classes) > 1:
         largest = [(_Rule(name, settings.strict), Step("keep_largest", key)) for name, key in classes]
         state = _examine(state, largest, labels, score)
@@ -236,8 +237,9 @@ def _fill_values(labels: LabelSet) -> dict[str, int]:
 
 
 def _disjoint(labels: LabelSet) -> bool:
+    """Whether a step on one class leaves the others alone, of which none may take what becomes background."""
     values = [value for _, key in labels.foreground for value in key]
-    return len(set(values)) == len(values)
+    return len(set(values)) == len(values) and 0 not in values
 
 
 def _same(was: float, now: float) -> bool:

@@ -62,7 +62,7 @@ def check_settings(settings: T) -> T:
         devices = parse_devices(settings.trainer.devices, "trainer.devices")
         configurations = parse_configurations(settings.configurations)
         _check_axes(settings, configurations)
-        number = _number_of_folds(settings.split)
+        number = _known_number_of_folds(settings.split)
         members = parse_members(settings.inference.folds, number)
         return dataclasses.replace(
             settings,
@@ -228,9 +228,21 @@ def _check_sha256(value: str | None) -> None:
         raise UsageError(f"model_sha256 must be 64 hexadecimal digits, got {value!r}")
 
 
-def _number_of_folds(split: SplitSettings) -> int | None:
+def changed_split_keys(split: SplitSettings) -> tuple[str, ...]:
+    """Return which keys that make folds have another value than their default; a file makes none."""
+    default = SplitSettings()
+    keys = (field.name for field in dataclasses.fields(split) if field.name not in ("file", "inner_share"))
+    return tuple(key for key in keys if getattr(split, key) != getattr(default, key))
+
+
+def number_of_folds(split: SplitSettings) -> int | None:
     """Return how many folds there will be, None where a file or the data decide."""
     return None if split.file is not None or split.kind == "leave_one_out" else split.num_folds
+
+
+def _known_number_of_folds(split: SplitSettings) -> int | None:
+    """Return how many there will be, None also where the dataset may bring folds of its own."""
+    return number_of_folds(split) if changed_split_keys(split) else None
 
 
 def _check_split(split: SplitSettings) -> None:

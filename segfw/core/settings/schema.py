@@ -70,7 +70,12 @@ class SplitSettings:
     )
     group_key: str | None = setting(None, "column of the table that names the patient (or site, ...)")
     table: str | None = setting(None, "CSV with a column case; None: the dataset's own list of files", literal=True)
-    file: str | None = setting(None, "a splits file (JSON list of {train, val}) to use as it is", literal=True)
+    file: str | None = setting(
+        None,
+        "a splits file (JSON list of {train, val}) to use as it is; None: splits_final.json in the dataset's folder, "
+        "if it is there and no other split.* key is changed",
+        literal=True,
+    )
     inner_share: float | None = setting(
         None, "share of a fold's training cases that is held out and validates instead of the fold's own cases"
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from segfw.core.cases.dataset import Case, Dataset, check_case_name
 from segfw.core.cases.description import (
+    READER,
     Description,
     stated_channels,
     stated_labels,
@@ -23,6 +24,7 @@ from segfw.core.cases.description import (
     stated_number,
     stated_window,
     unused_modality,
+    unused_reader,
 )
 from segfw.core.cases.modality import channel_schemes
 from segfw.core.errors import DataError, UsageError
@@ -51,7 +53,7 @@ log = logging.getLogger(__name__)
 
 JSON_KEYS = (
     *("channel_names", "modality", "labels", "regions_class_order", "numTraining", "file_ending"),
-    *("licence", "license", "reference", "dataset", "training"),
+    *("licence", "license", "reference", "dataset", "training", READER),
 )
 REPAIRED = "repaired_"
 """Beginning of the names of lists that verification writes; they lie beside the list that they replace."""
@@ -90,9 +92,9 @@ def _read(task: TaskSettings, data_root: Path, data_cache: str) -> Dataset:
         cases = tuple(_with_label_in(labels, case) for case in dataset.cases)
         dataset = replace(dataset, cases=cases)
     channel_schemes(dataset)
-    warning = unused_modality(description, dataset.channel_names)
-    if warning:
-        log.warning("%s", warning)
+    for warning in (unused_modality(description, dataset.channel_names), unused_reader(description)):
+        if warning:
+            log.warning("%s", warning)
     return dataset
 
 

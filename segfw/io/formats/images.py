@@ -16,9 +16,8 @@ import SimpleITK as sitk
 from numpy.typing import DTypeLike, NDArray
 
 from segfw.core.errors import DataError
-from segfw.core.types import Geometry, IntArray, Spacing, Volume
+from segfw.core.types import SLICE_SPACING, Geometry, IntArray, Spacing, Volume
 
-SLICE_SPACING = 999.0
 NATURAL_SPACING: Spacing = (SLICE_SPACING, 1.0, 1.0)
 POINTER = re.compile(r"\w+ ?\(0x[0-9a-fA-F]+\): ?")  # before ITK's own words: which object says them
 NOT_ORTHONORMAL = "the axes in its header are not at right angles; resample the image or repair its header"

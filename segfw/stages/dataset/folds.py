@@ -36,6 +36,7 @@ from segfw.stages.dataset.groups import (
     refuse_leaks,
     warn_of_names,
 )
+from segfw.stages.dataset.raw_folds import chosen_split
 from segfw.stages.dataset.record import DatasetRecord
 from segfw.workspace import Workspace
 
@@ -61,7 +62,7 @@ def prepare_splits(
     folds, kept = find_splits(settings, workspace, record, label_presence)
     if kept:
         return
-    split = settings.split
+    split = chosen_split(settings)
     with hold(workspace.lock("splits"), "the folds") as lock:
         if _state(workspace.splits) != before:  # another command's, which may hold other folds
             folds, kept = find_splits(settings, workspace, record, label_presence)
@@ -77,14 +78,14 @@ def find_splits(
     settings: ExperimentSettings, workspace: Workspace, record: DatasetRecord, label_presence: LabelPresence
 ) -> tuple[tuple[Fold, ...], bool]:
     """Return the folds that `split.*` gives, and whether splits.json holds them; raises as `prepare_splits` does."""
-    split = settings.split
+    split = chosen_split(settings, tell=True)
     cases = gather_cases(split, record, label_presence)
     if split.file is None:
         folds = _make(split, cases)
     else:
         folds = read_splits(Path(split.file))
         check_splits(folds, cases.names, split.file)
-        _tell_coverage(folds, cases.names, settings)
+        _tell_coverage(folds, cases.names, dataclasses.replace(settings, split=split))
     refuse_leaks(split, folds, cases)
     warn_of_names(split, folds, cases)
     return folds, _is_kept(workspace, split, folds, cases)

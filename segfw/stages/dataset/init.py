@@ -24,10 +24,9 @@ from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.settings.verbs import InitSettings
 from segfw.core.support.files import write_text
 from segfw.core.support.words import by, counted
-from segfw.core.types import Shape, Spacing, Volume
+from segfw.core.types import SLICE_SPACING, Shape, Spacing, Volume
 from segfw.io.datasets.file_list import write_file_list
 from segfw.io.datasets.pairing import Pairing, find_files, pair
-from segfw.io.formats.images import SLICE_SPACING
 from segfw.io.formats.readers import read_geometry, read_image, read_label
 from segfw.stages.executor import run_cases
 

@@ -127,6 +127,7 @@ class _Steps:
         volume = read_input(claimed.case.images)
         grid = grid_for(claimed.case.segmentations, volume, claimed.case.images)
         image = self._predictor.prepare(volume)
+        self._predictor.tell_padding(volume, claimed.case.name)
         if (times := self._predictor.relative_size(image)) >= LARGE:
             log.warning(
                 "%s: resampled to the model's spacing it has %.0f times the voxels of the median case planned for, "

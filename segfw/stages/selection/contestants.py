@@ -12,6 +12,9 @@ from segfw.stages.trainings.cascade import with_first_stages
 from segfw.stages.trainings.runs import FinishedFold
 from segfw.training.run import validated_with
 
+ORDER = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
+"""nnU-Net's order of configurations, in which the first wins a tie; others come after them, by name."""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -39,8 +42,8 @@ class Contestant:
 
 
 def single_contestants(scored: Sequence[FinishedFold]) -> list[Contestant]:
-    """Return one contestant for each configuration of each network and planner, in the order of its folders."""
-    names = dict.fromkeys(fold.candidate for fold in scored)
+    """Return one contestant for each configuration of each planner and network, these by name, in `ORDER`."""
+    names = sorted({fold.candidate for fold in scored}, key=_place)
     return [Contestant(name, {name: [fold for fold in scored if fold.candidate == name]}) for name in names]
 
 
@@ -74,6 +77,11 @@ def model_members(contestant: Contestant, folds: list[FinishedFold]) -> list[Fin
     for own in contestant.folds.values():
         together |= {str(fold.folder): fold for fold in with_first_stages(own, folds)}
     return list(together.values())
+
+
+def _place(candidate: str) -> tuple[str, int, str]:
+    above, _, configuration = candidate.rpartition("/")
+    return above, ORDER.index(configuration) if configuration in ORDER else len(ORDER), configuration
 
 
 def _obstacle(contestant: Contestant, folds: list[FinishedFold]) -> str:

@@ -127,13 +127,13 @@ def test_mistakes_are_named_with_their_place(old, new, message):
             "2d",
             "spacing: [0.7675781",
             "spacing: [1e-300",
-            "spacing must be between 1e-06 and 10000 mm, got (1e-300",
+            "spacing must be between 1e-06 and 1e+07 mm, got (1e-300",
         ),
         (
             "2d",
             "spacing: [0.7675781",
-            "spacing: [10001",
-            "spacing must be between 1e-06 and 10000 mm, got (10001.0",
+            "spacing: [10000001",
+            "spacing must be between 1e-06 and 1e+07 mm, got (10000001.0",
         ),
         (
             "2d",

@@ -98,3 +98,8 @@ def test_refusals_name_shape_and_type():
         confusion(np.zeros(2, np.uint8), np.zeros(3, np.uint8), LABELS)
     with pytest.raises(DataError, match="prediction must hold integers, got float32"):
         confusion(np.zeros(2, np.uint8), np.zeros(2, np.float32), LABELS)
+
+
+def test_a_value_named_twice_counts_once():
+    reference, prediction = np.array([0, 1, 2, 2]), np.array([2, 1, 2, 0])
+    assert count_overlaps(reference, prediction, {"all": (1, 2, 2)}) == {"all": Counts(tp=2, fp=1, fn=1, tn=0)}

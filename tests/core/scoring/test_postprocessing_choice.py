@@ -19,6 +19,7 @@ from segfw.core.support.conversion import from_plain, to_plain
 GOLDEN = Path(__file__).parents[2] / "golden" / "postprocessing_choice"
 LABELS = LabelSet({"background": 0, "a": 1, "b": 2, "c": 3})
 NESTED = LabelSet({"background": 0, "whole": (1, 2, 3), "core": (2, 3), "inner": 3}, (1, 2, 3))
+AROUND = LabelSet({"background": 0, "around": (0, 1), "rest": (2, 3)}, (1, 2))
 THEIRS = PostprocessingSettings(fill_holes=False, min_size=False)
 UNIT = (1.0, 1.0, 1.0)
 
@@ -162,6 +163,17 @@ def test_the_inner_region_takes_its_cavity_first():
     assert choice.after.foreground == 1
 
 
+def test_a_region_with_background_is_left_alone_and_judges_the_others():
+    labels = LabelSet({"background": 0, "around": (0, 1), "core": 2}, (1, 2))
+    reference = np.where(sphere(4), 2, 0)
+    predicted = reference.copy()
+    predicted[0, 0, 0] = 2
+    choice = Cases(labels, [(reference, predicted)]).choose(PostprocessingSettings())
+    assert [step.values for step in choice.steps] == [(1, 2)]
+    assert {each.label for each in choice.examined} == {"foreground", "core"}
+    assert choice.after.labels == {"around": 1.0, "core": 1.0}
+
+
 def test_the_number_of_scorings_does_not_grow_with_the_labels():
     labels = LabelSet({"background": 0} | {f"label{value}": value for value in range(1, 20)})
     rng = np.random.default_rng(0)
@@ -192,7 +204,7 @@ def test_the_last_candidate_is_above_every_volume(volumes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([LABELS, NESTED]), st.booleans())
+@given(st.integers(0, 10_000), st.sampled_from([LABELS, NESTED, AROUND]), st.booleans())
 def test_laws_of_a_choice(seed, labels, one_slice):
     rng = np.random.default_rng(seed)
     shape = (1, 8, 8) if one_slice else (4, 6, 6)

@@ -45,7 +45,7 @@ def test_every_kind_can_be_chosen_and_others_are_refused():
         ),
         (["split.table=t.csv"], r"split.table=t.csv needs split.group_key=COLUMN"),
         (["split.file=f.json", "split.kind=group"], r"split.file=f.json gives the folds as they are.*split.kind=group"),
-        (["folds=5"], r"between 0 and 4 \(split.num_folds=5\)"),
+        (["folds=4", "split.num_folds=4"], r"between 0 and 3 \(split.num_folds=4\)"),
         (["folds=5", "split.kind=stratified"], r"between 0 and 4"),
         (["split.num_folds=1"], r"split.num_folds must be at least 2, got 1"),
     ],
@@ -58,6 +58,7 @@ def test_contradictions_are_refused(words, message):
 def test_how_many_folds_there_are_may_be_known_only_later():
     assert composed("folds=39", "split.kind=leave_one_out").folds == (39,)
     assert composed("folds=[7,8]", "split.file=mine.json").folds == (7, 8)
+    assert composed("folds=7").folds == (7,)  # the dataset may bring folds of its own
 
 
 def test_the_split_is_the_published_one_by_default():

@@ -26,6 +26,16 @@ def test_nnunet_layout_groups_channels(tmp_path):
     assert dataset.labels.values == {"background": 0, "a": 1}
 
 
+@pytest.mark.parametrize(
+    ("reader", "told"),
+    [("NibabelIOWithReorient", True), ("MyReader", True), ("NibabelIO", False), ("Tiff3DIO", False), ("None", False)],
+)
+def test_a_reader_that_turns_images_is_not_used_which_is_said(tmp_path, caplog, reader, told):
+    make(tmp_path, ONE_CHANNEL | {"overwrite_image_reader_writer": reader}, ["a_0000.nii.gz"], ["a.nii.gz"])
+    read_dataset(TASK, tmp_path)
+    assert (f"asks for {reader!r}, which is not used: images are read as they are stored" in caplog.text) == told
+
+
 def test_decathlon_layout_sorts_cases_and_inverts_labels(tmp_path):
     names = ["toy_2.nii.gz", "toy_10.nii.gz"]
     folder = make(tmp_path, DECATHLON, [*names, "._toy_2.nii.gz"], names)

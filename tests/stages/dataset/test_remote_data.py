@@ -8,11 +8,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from segfw import __main__ as program
 from segfw.core.planning import fingerprint as core_fingerprint
-from segfw.core.settings.schema import TaskSettings
+from segfw.core.settings.schema import ExperimentSettings, TaskSettings
 from segfw.core.support.addresses import mirror_path
 from segfw.io.remote import system
 from segfw.io.remote.listing import forget
 from segfw.stages.dataset.raw import changed_files, find_dataset, scan
+from segfw.stages.dataset.raw_folds import chosen_split
 from segfw.stages.dataset.record import load_record
 from segfw.workspace import Workspace
 from tests.io.remote.http_site import serving
@@ -63,6 +64,17 @@ def test_no_repaired_copy_is_written_beside_an_address(tmp_path, capsys):
     assert "verify.fix=copy_header repaired 0 of 1 error in copies" in said
     assert "no copy is written beside memory://bucket/Tiny/labelsTr/bob.nii.gz" in said
     assert not list(tmp_path.rglob("*repaired*"))
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_folds_beside_raw_data_at_an_address_are_used(tmp_path, brought):
+    here = make(tmp_path / "data" / "Tiny")
+    if brought:
+        (here / "splits_final.json").write_text("[]")
+    in_memory(here)
+    folder = mirror_path("memory://bucket/Tiny", str(tmp_path / "cache"))
+    settings = ExperimentSettings(task=TaskSettings(name="Tiny", folder=str(folder)))
+    assert chosen_split(settings).file == (str(folder / "splits_final.json") if brought else None)
 
 
 def test_a_changed_file_is_noticed_without_fetching_any(tmp_path, monkeypatch, caplog):

@@ -29,6 +29,7 @@ class Steps:
     def __init__(self):
         self.begun = {}
         self.sizes = {}
+        self.told = []
         self.held = self.most_held = 0
 
     def event(self, step, number):
@@ -43,6 +44,9 @@ class Steps:
         self.most_held = max(self.most_held, self.held)
         self.event("prepare", number).set()
         return number
+
+    def tell_padding(self, volume, case):
+        self.told.append(case)
 
     def relative_size(self, number):
         return self.sizes.get(number, 1.0)
@@ -78,9 +82,9 @@ def segment(steps, cases):
 
 
 def test_every_case_is_written(tmp_path):
-    cases = numbered_cases(tmp_path, 5)
-    outcomes = segment(Steps(), cases)
-    assert [outcome.name for outcome in outcomes] == [case.name for case in cases]
+    cases, steps = numbered_cases(tmp_path, 5), Steps()
+    outcomes = segment(steps, cases)
+    assert [outcome.name for outcome in outcomes] == [case.name for case in cases] == steps.told
     assert not any(outcome.failure for outcome in outcomes)
     for number, case in enumerate(cases):
         assert (sitk.GetArrayFromImage(sitk.ReadImage(str(case.target))) == number).all()

@@ -46,6 +46,12 @@ def test_folds_of_one_configuration_are_one_contestant() -> None:
     assert model_members(pair, folds) == folds
 
 
+def test_configurations_come_in_nnunets_order_and_those_of_ones_own_after_them() -> None:
+    expected = ["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres", "1_mine", "own"]
+    names = [f"{planner}/n/{name}" for planner in ("default", "resenc_m") for name in expected]
+    assert [single.name for single in single_contestants([fold_of(name) for name in sorted(names)])] == names
+
+
 def test_a_model_holds_one_network_of_a_configuration() -> None:
     _, why = formed(fold_of("p/n/2d"), fold_of("p/vnet/2d"))
     name = "p/n/2d + p/vnet/2d"
@@ -99,7 +105,7 @@ def test_a_first_stage_can_be_averaged_with_the_second_that_it_feeds(stages: lis
 
 
 def test_a_second_stage_brings_its_own_first_stage_and_no_other(stages: list[FinishedFold]) -> None:
-    single = single_contestants(stages)[0]
+    single = next(each for each in single_contestants(stages) if each.name.endswith("cascade_fullres"))
     assert model_members(single, stages) == stages[:3]
     _, why = formed(*stages)
     assert "p/n/3d_lowres and p/v/3d_lowres are two" in why["p/n/3d_cascade_fullres + p/v/3d_lowres"]
