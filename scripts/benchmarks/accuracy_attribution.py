@@ -11,12 +11,12 @@ FIRST = {"seed": "0", "fold": "0"}
 
 
 def attribution(name: str) -> str:
-    """Return {program} x {recipe} of one dataset: mean Dice over cases, labels and seeds."""
+    """Return {program} x {recipe} of one dataset: mean Dice over cases and labels, and of each seed."""
     rows = []
     for program in ("nnunet", "segfw"):
         names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
-        rows.append([program, *(shown(dice_of(wanted)) for wanted in names)])
-    return table([name, "published recipe", "fast recipe"], rows)
+        rows.append([program, *(_of_seeds(wanted) for wanted in names)])
+    return table([f"{name}, mean (seeds)", "published recipe", "fast recipe"], rows)
 
 
 def exchanged(path: Path = RESULTS / "exchange.csv") -> str:
@@ -84,6 +84,13 @@ def _near(dice: dict[int, float]) -> str:
         return "-"
     longest = dice[max(dice)]
     return f"{min(n for n, value in dice.items() if value >= longest - NEAR):,}"
+
+
+def _of_seeds(name: str) -> str:
+    """Return the mean over a row's seeds, and the Dice of each where there are several."""
+    seeds = sorted({line["seed"] for line in lines_of(CASES, name)})
+    each = [shown(dice_of(name, seed=seed)) for seed in seeds]
+    return shown(dice_of(name)) + (f" ({', '.join(each)})" if len(each) > 1 else "")
 
 
 def _beside(new: float | None, old: float | None) -> str:

@@ -3,8 +3,8 @@
 python -m scripts.benchmarks.accuracy_selection --data DATA --work WORK
 
 The rows `FIVE_FOLDS` of `accuracy.py` must have been trained in WORK, both under one name. results/
-accuracy_selection_cases.csv has the Dice of each case and label of every contestant, as it is and, of the winner, after
-the postprocessing that was chosen on these cases.
+accuracy_selection_cases.csv has the Dice of each case and label of the ensemble and of the winner after postprocessing,
+each case by the steps that the cases of the other folds chose.
 """
 
 import argparse
@@ -16,16 +16,17 @@ from pathlib import Path
 
 import yaml
 
-from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table
+from scripts.benchmarks.accuracy_figures import CASES, RESULTS, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS
 from scripts.benchmarks.common import child, keep_origin
-from segfw.core.scoring.postprocessing import Step
+from segfw.core.scoring.postprocessing import Step, apply_steps
 from segfw.core.support.conversion import from_plain
-from segfw.workspace import digest
+from segfw.io.formats.readers import read_label
 
 TABLE = RESULTS / "accuracy_selection_cases.csv"
 NAME = f"{FIVE_FOLDS[0].run}_s0"
+ENSEMBLE, POSTPROCESSED = "ensemble of both", "3d_fullres, postprocessed"
 
 
 def select(folders: Folders) -> Path:
@@ -37,29 +38,46 @@ def select(folders: Folders) -> Path:
     return folders.outputs("Hippocampus") / "selection"
 
 
-def scored(selection: Path) -> Iterator[dict[str, object]]:
-    """Give a line per contestant, case and label: raw, and of the winner after the chosen postprocessing."""
-    about = yaml.safe_load((selection / f"{NAME}.yaml").read_text(encoding="utf-8"))
-    chosen = digest(tuple(from_plain(Step, step) for step in about["postprocessing"]["steps"]))
-    for path in sorted((selection / NAME).glob("*/scores.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            if entry["steps"] not in ("", chosen):
-                continue
-            steps = "chosen" if entry["steps"] else ""
-            about_case = {"contestant": path.parent.name, "steps": steps, "fold": entry["fold"], "case": entry["case"]}
+def of_ensemble(selection: Path) -> Iterator[dict[str, object]]:
+    """Give a line per case and label of the ensemble of both configurations."""
+    (path,) = (selection / NAME).glob("*+*/scores.json")
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        if not entry["steps"]:
             for label, (tp, fp, fn, _) in entry["labels"].items():
-                yield {**about_case, "label": label, "dice": f"{2 * tp / (2 * tp + fp + fn):.6f}"}
+                yield line(ENSEMBLE, entry["fold"], entry["case"], label, 2 * tp / (2 * tp + fp + fn))
+
+
+def of_postprocessed(selection: Path, run: Path, references: Path) -> Iterator[dict[str, object]]:
+    """Give a line per case and label of the winner, after the postprocessing that the other folds' cases chose."""
+    about = yaml.safe_load((selection / f"{NAME}.yaml").read_text(encoding="utf-8"))
+    for left_out in about["cross_fitted"]["left_out"]:
+        if not left_out["winner"].endswith(f"/{run.name}"):
+            raise RuntimeError(f"fold {left_out['fold']}: {left_out['winner']} won and not {run.name}")
+        steps = tuple(from_plain(Step, step) for step in left_out["postprocessing"])
+        for path in sorted((run / f"fold_{left_out['fold']}" / "validation").glob("*.nii.gz")):
+            segmentation, reference = (read_label(folder / path.name) for folder in (path.parent, references))
+            found = apply_steps(segmentation.array[0], steps, segmentation.spacing)
+            for label, value in DATASETS["Hippocampus"].labels:
+                ours, theirs = found == value, reference.array[0] == value
+                dice = 2 * int((ours & theirs).sum()) / int(ours.sum() + theirs.sum())
+                yield line(POSTPROCESSED, left_out["fold"], path.name.removesuffix(".nii.gz"), label, dice)
+
+
+def line(contestant: str, fold: int, case: str, label: str, dice: float) -> dict[str, object]:
+    """Return a line of the table."""
+    return {"contestant": contestant, "fold": fold, "case": case, "label": label, "dice": f"{dice:.6f}"}
 
 
 def contestants() -> str:
-    """Return the table of contestants: mean Dice of each label over all cases."""
-    lines, rows = load(TABLE), []
+    """Return the table of both configurations, their ensemble and the winner postprocessed: mean Dice of each label."""
     labels = [label for label, _ in DATASETS["Hippocampus"].labels]
-    for name, steps in dict.fromkeys((line["contestant"], line["steps"]) for line in lines):
-        mine = [line for line in lines if (line["contestant"], line["steps"]) == (name, steps)]
-        dice = [mean((line for line in mine if line["label"] == label), "dice") for label in labels]
-        rows.append([f"{name}, postprocessed" if steps else name, *map(shown, dice), str(len(mine) // len(labels))])
-    return table(["", *(f"Dice {label}" for label in labels), "cases"], rows)
+    scores = {row.trained: lines_of(CASES, row.name) for row in reversed(FIVE_FOLDS)}
+    scores |= {name: [each for each in load(TABLE) if each["contestant"] == name] for name in (ENSEMBLE, POSTPROCESSED)}
+    rows = []
+    for name, mine in scores.items():
+        dice = [mean((each for each in mine if each["label"] == label), "dice") for label in labels]
+        rows.append([name, *map(shown, dice), shown(mean(mine, "dice")), str(len(mine) // len(labels))])
+    return table(["", *(f"Dice {label}" for label in labels), "mean", "cases"], rows)
 
 
 def main() -> None:
@@ -68,7 +86,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the real datasets")
     parser.add_argument("--work", type=Path, required=True, help="the folder that accuracy.py was given")
     options = parser.parse_args()
-    lines = list(scored(select(Folders(options.data.absolute(), options.work.absolute()))))
+    folders = Folders(options.data.absolute(), options.work.absolute())
+    selection, run = select(folders), folders.outputs("Hippocampus") / "runs" / NAME / "default/planned/3d_fullres"
+    references = folders.of(DATASETS["Hippocampus"]) / "labelsTr"
+    lines = [*of_ensemble(selection), *of_postprocessed(selection, run, references)]
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()

@@ -48,7 +48,10 @@ SLURM = ("+task=Task04", "folds=0,1", "hydra/launcher=submitit_slurm")
         (["predict", "model=a"], "predict needs input= and output="),
         (["predict", "model=a", "input=b", "output=c", "trainer.max_epochs=1"], "unknown key 'trainer.max_epochs'"),
         (["predict", "model=a", "input=b", "output=c", "inference.folds=all"], "or full, got 'all'"),
-        (["+task=Task04", "inference.folds=[0,5]"], "inference.folds must lie between 0 and 4 (split.num_folds=5), or"),
+        (
+            ["+task=Task04", "split.num_folds=4", "inference.folds=[0,4]"],
+            "inference.folds must lie between 0 and 3 (split",
+        ),
         (["predict", "model=a", "input=b", "output=c", "model_sha256=12ab"], "64 hexadecimal digits, got '12ab'"),
         (
             ["predict", "model=a", "input=b", "output=c", "inference.output_format=tiff"],

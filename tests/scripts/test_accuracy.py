@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import yaml
 
 from scripts.benchmarks import accuracy, accuracy_attribution, accuracy_figures, accuracy_page, accuracy_selection
@@ -13,9 +14,6 @@ from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, training_cases, write_contiguous_folds
 from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, QUICK, ROWS, SHORT
 from scripts.benchmarks.accuracy_statistics import bootstrap, paired
-from segfw.core.scoring.postprocessing import Step
-from segfw.core.support.conversion import from_plain
-from segfw.workspace import digest
 from tests.test_configs import composed
 
 
@@ -126,6 +124,14 @@ def test_the_first_three_changes_of_the_published_recipe_are_the_fast_one() -> N
         assert getattr(changed, group) == getattr(fast, group)
 
 
+def test_programs_and_recipes_are_told_with_every_seed(tables: Path) -> None:
+    for seed, dice in enumerate((0.5, 0.75)):
+        key = {"row": "acdc_segfw_fast", "seed": seed, "fold": 0}
+        accuracy.append(accuracy.CASES, [{**key, "case": "a", "label": "RV", "dice": dice}])
+    lines = accuracy_attribution.attribution("ACDC").splitlines()
+    assert lines[2:] == ["| nnunet | - | - |", "| segfw | - | 0.6250 (0.5000, 0.7500) |"]
+
+
 def test_a_recipe_has_come_near_its_longest_training_where_it_first_lacks_half_a_point(tables: Path) -> None:
     for budget, dice in ((150, 0.5), (300, 0.792), (1200, 0.796), (3000, 0.8)):
         (row,) = (row for row in HORIZONS if row.name == f"acdc_segfw_fast_{budget}")
@@ -162,14 +168,38 @@ def test_the_table_of_five_folds_has_every_case_once() -> None:
     assert {line["fold"] for line in lines} == set("01234")
 
 
-def test_contestants_are_scored_as_they_are_and_the_winner_after_its_postprocessing(tmp_path: Path) -> None:
-    step = {"operation": "fill_holes", "values": [2], "fill": 2, "minimum_mm3": None}
-    (tmp_path / f"{accuracy_selection.NAME}.yaml").write_text(yaml.safe_dump({"postprocessing": {"steps": [step]}}))
-    chosen = digest((from_plain(Step, step),))
-    folder = tmp_path / accuracy_selection.NAME / "default_planned_2d"
+def test_an_ensemble_is_scored_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / accuracy_selection.NAME / "default_planned_2d+default_planned_3d_fullres"
     folder.mkdir(parents=True)
     entry = {"fold": 1, "case": "a", "labels": {"Anterior": [3, 1, 1, 9]}}  # 2 * 3 / (2 * 3 + 1 + 1)
-    entries = [{**entry, "steps": steps} for steps in ("", chosen, "other")]
-    (folder / "scores.json").write_text(json.dumps(entries))
-    lines = list(accuracy_selection.scored(tmp_path))
-    assert [(line["steps"], line["dice"]) for line in lines] == [("", "0.750000"), ("chosen", "0.750000")]
+    (folder / "scores.json").write_text(json.dumps([{**entry, "steps": steps} for steps in ("", "other")]))
+    assert [line["dice"] for line in accuracy_selection.of_ensemble(tmp_path)] == ["0.750000"]
+
+
+def test_each_fold_is_postprocessed_by_the_steps_that_the_others_chose(tmp_path: Path) -> None:
+    step = {"operation": "keep_largest", "values": [1], "fill": None, "minimum_mm3": None}
+    left_out = [
+        {"fold": fold, "winner": "default/planned/3d_fullres", "postprocessing": steps}
+        for fold, steps in ((0, []), (1, [step]))
+    ]
+    about = tmp_path / f"{accuracy_selection.NAME}.yaml"
+    about.write_text(yaml.safe_dump({"cross_fitted": {"left_out": left_out}}))
+    reference = np.zeros((3, 5, 5), np.uint8)
+    reference[1, 1, :3], reference[2, 2, 2] = 1, 2
+    predicted = reference.copy()
+    predicted[1, 4, 4] = 1  # a component of its own
+    run = tmp_path / "3d_fullres"
+    for fold, case in enumerate("ab"):
+        (run / f"fold_{fold}" / "validation").mkdir(parents=True)
+        sitk.WriteImage(sitk.GetImageFromArray(reference), tmp_path / f"{case}.nii.gz")
+        sitk.WriteImage(sitk.GetImageFromArray(predicted), run / f"fold_{fold}" / "validation" / f"{case}.nii.gz")
+    lines = list(accuracy_selection.of_postprocessed(tmp_path, run, tmp_path))
+    assert [(line["case"], line["label"], line["dice"]) for line in lines] == [
+        ("a", "Anterior", "0.857143"),  # 2 * 3 / (3 + 4)
+        ("a", "Posterior", "1.000000"),
+        ("b", "Anterior", "1.000000"),
+        ("b", "Posterior", "1.000000"),
+    ]
+    about.write_text(about.read_text().replace("3d_fullres", "2d"))
+    with pytest.raises(RuntimeError, match="fold 0: default/planned/2d won and not 3d_fullres"):
+        list(accuracy_selection.of_postprocessed(tmp_path, run, tmp_path))

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.settings.checks import changed_split_keys, number_of_folds, parse_folds
+from segfw.core.settings.checks import changed_split_keys, number_of_folds, parse_folds, parse_members
 from segfw.core.settings.schema import ExperimentSettings, SplitSettings
 from segfw.core.support.addresses import address_of
 from segfw.io.datasets.layouts import dataset_folder
@@ -38,7 +38,9 @@ def chosen_split(settings: ExperimentSettings, tell: bool = False) -> SplitSetti
 
 def check_folds(settings: ExperimentSettings) -> None:
     """Refuse chosen folds that there cannot be, as far as that is known before the data are read; `UsageError`."""
-    parse_folds(settings.folds, number_of_folds(chosen_split(settings)))
+    number = number_of_folds(chosen_split(settings))
+    parse_folds(settings.folds, number)
+    parse_members(settings.inference.folds, number)
 
 
 def _find(settings: ExperimentSettings) -> Path | None:

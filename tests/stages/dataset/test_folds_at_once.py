@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from segfw.core.errors import ArtefactError
+from segfw.core.errors import UsageError
 from segfw.core.settings.schema import ExperimentSettings, SplitSettings
 from segfw.stages.dataset import folds
 from segfw.stages.dataset.folds import prepare_splits, read_splits
@@ -33,7 +33,7 @@ def meanwhile(tmp_path, monkeypatch):
 
 
 def test_folds_that_another_command_has_made_meanwhile_are_not_replaced(meanwhile):
-    with pytest.raises(ArtefactError, match=r"holds other folds than .* split\.seed=2 gives"):
+    with pytest.raises(UsageError, match=r"holds other folds than .* split\.seed=2 gives"):
         prepare(meanwhile, 2)
     found = read_splits(meanwhile.splits)
     prepare(meanwhile, 1)
