@@ -33,6 +33,13 @@ from scripts.benchmarks.common import Peer, arguments, child, commit_and_date, m
 from segfw.core.planning.cost import PASSES, forward_flops, parameter_count
 
 WORK = Path("outputs/accuracy")
+FURTHER = {
+    "accuracy_seen": RESULTS / "seen_cases.csv",
+    "exchange": RESULTS / "exchange.csv",
+    "accuracy_selection": RESULTS / "accuracy_selection_cases.csv",
+    "uncertainty": RESULTS / "uncertainty_cases.csv",
+}
+"""Scripts that make further tables of the page, and these."""
 _WRITING = threading.Lock()
 
 
@@ -192,14 +199,26 @@ def train(rows: Sequence[Row], folders: Folders, peer: Peer | None, results: Pat
             done.result()
 
 
+def make_further(options: argparse.Namespace) -> None:
+    """Make the other tables of the page that are missing; they need what has been trained."""
+    for name, table in FURTHER.items():
+        if not table.is_file():
+            words = ["--work", str(options.work)]
+            words += (
+                ["--peer-python", str(options.peer_python)] if name == "exchange" else ["--data", str(options.data)]
+            )
+            child([sys.executable, "-m", f"scripts.benchmarks.{name}", *words], sampling=2.0)()
+
+
 def main() -> None:
-    """Make the trainings that are missing, then the page."""
+    """Make the trainings and tables that are missing, then the page."""
     parser = arguments(__doc__ or "")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is made; needed again to go on")
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS], choices=[row.name for row in ROWS])
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, of one thread each")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
+    parser.add_argument("--again", action="store_true", help="forget all tables first, so that everything is made anew")
     options = parser.parse_args()
     work, results = options.work.absolute(), options.results or (options.work / "quick" if options.quick else RESULTS)
     rows = QUICK if options.quick else [row for row in ROWS if row.name in options.rows]
@@ -208,7 +227,12 @@ def main() -> None:
             parser.error("--data is needed, or --quick, or --page")
         peer = Peer(options.peer_python.absolute(), work / "nnunet") if options.peer_python else None
         rows = [row for row in rows if peer or row.program == "segfw"]
+        if options.again:
+            for table in (results / each.name for each in (CASES, RUNS, CURVES, *FURTHER.values())):
+                table.unlink(missing_ok=True)
         train(rows, Folders((options.data or work).absolute(), work), peer, results, options.jobs)
+        if len(rows) == len(ROWS) and results == RESULTS:
+            make_further(options)
     if results == RESULTS:
         write_five_folds()
         write_page()

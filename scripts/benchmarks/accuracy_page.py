@@ -1,6 +1,5 @@
 """The tables of docs/accuracy.md and the README, computed from committed figures of single cases; none is typed in."""
 
-import math
 import re
 import statistics
 from collections import defaultdict
@@ -12,7 +11,7 @@ from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
 from scripts.benchmarks.accuracy_selection import contestants
-from scripts.benchmarks.accuracy_statistics import bootstrap, paired
+from scripts.benchmarks.accuracy_statistics import compare, matched
 from scripts.benchmarks.uncertainty import uncertainty
 from segfw.core.scoring.comparison import holm
 
@@ -59,19 +58,26 @@ def summary() -> str:
         runs = lines_of(RUNS, row.name)
         if len(runs) < len(row.folds):
             continue
-        hours = (mean(runs, "processor_seconds") or math.nan) * len(runs) / 3600
+        known = [int(run["processor_seconds"]) for run in runs if run["processor_seconds"]]
+        folds = "all folds" if len(known) == len(runs) else f"{len(known)} of {len(runs)} folds"
         what = f"segfw {row.trained}, `experiment={row.recipe}`, {row.iterations:,} iterations of batch {row.batch}"
         dice = [shown(mean((line for line in cases if line["label"] == label), "dice")) for label in labels]
-        rows.append([f"{what}; {hours:.1f} h of processor time for all folds, no GPU", *dice])
+        rows.append([f"{what}; {sum(known) / 3600:.1f} h of processor time for {folds}, no GPU", *dice])
     rows += [list(each) for each in PUBLISHED[:2]]
     return table(["Hippocampus, five folds, 260 whole cases", *(f"Dice {name.lower()}" for name in labels)], rows)
+
+
+def distance(lines: Sequence[Line], digits: int) -> str:
+    """Return the mean HD95, and of how many label maps it is where some have none: those of missed labels."""
+    known = sum(bool(line["hd95_mm"]) for line in lines)
+    return shown(mean(lines, "hd95_mm"), digits) + (f" ({known} of {len(lines)})" if known < len(lines) else "")
 
 
 def _scores(lines: Sequence[Line], labels: Sequence[str]) -> list[str]:
     dice = [mean((line for line in lines if line["label"] == label), "dice") for label in labels]
     known = [value for value in dice if value is not None]
     average = statistics.fmean(known) if known else None
-    further = [shown(mean(lines, "hd95_mm"), 2), shown(mean(lines, "nsd")), str(missed(lines))]
+    further = [distance(lines, 2), shown(mean(lines, "nsd")), str(missed(lines))]
     return [*map(shown, dice), shown(average), *further]
 
 
@@ -89,13 +95,13 @@ def budgets() -> str:
         rows.append(
             [
                 *(row.dataset, row.trained, row.program, row.recipe, mine[0]["patches"], f"{folds} x {seeds}"),
-                *(shown(mean(scored, "dice")), dice, shown(mean(scored, "hd95_mm"), 1), shown(mean(scored, "nsd"), 3)),
-                *(shown(mean(scored, "lesion_f1"), 3), str(missed(scored))),
+                *(shown(mean(scored, "dice")), dice, distance(scored, 1), shown(mean(scored, "nsd"), 3)),
+                *(shown(mean(scored, "lesion_f1"), 3) if DATASETS[row.dataset].counted else "-", str(missed(scored))),
                 *(shown(mean(mine, key), 0) for key in TAKEN),
                 *(f"{int(mine[0]['parameters']) / 1e6:.2f}", mine[0]["training_tflop"]),
             ]
         )
-    head = ["dataset", "", "program", "recipe", "patches", "folds x seeds", "Dice", "by label", "HD95 mm", "NSD"]
+    head = ["dataset", "", "program", "recipe", "patches", "folds x seeds", "Dice", "by label", "HD95", "NSD"]
     return table([*head, "lesion F1", "missed", "seconds", "processor s", "10^6 parameters", "TFLOP"], rows)
 
 
@@ -120,18 +126,25 @@ def differences(recipe: str) -> str:
     for name in DATASETS:
         ours, theirs = (values(f"{name.lower()}_{program}_{recipe}", name) for program in ("segfw", "nnunet"))
         if ours and ours.keys() == theirs.keys():
-            pairs = paired(ours, theirs)
-            found[name] = (pairs.shape, bootstrap(pairs))
-    tested = [name for name in found if not DATASETS[name].contiguous]
-    corrected = dict(zip(tested, holm([found[name][1].p for name in tested]), strict=True))
+            sides = matched(ours, theirs)
+            found[name] = (sides[0].shape, compare(*sides))
+    tested = {name: each.p for name, (_, each) in found.items() if each.p is not None and not is_stack(name)}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     rows = [
         [
-            *(name, str(shape[0]), str(shape[1]), f"{each.mean:+.4f}", f"{each.low:+.4f} to {each.high:+.4f}"),
-            f"{corrected[name]:.4f}" if name in corrected else "- (one stack)",
+            *(name, f"{shape[0]}{' slices of one stack' if is_stack(name) else ''}", str(shape[1])),
+            f"{each.mean:+.4f}",
+            "-" if is_stack(name) else f"{each.low:+.4f} to {each.high:+.4f}",
+            f"{corrected[name]:.4f}" if name in corrected else "-",
         ]
         for name, (shape, each) in found.items()
     ]
-    return table(["dataset", "patients", "seeds", "segfw - nnU-Net", "95 % bounds", "p, Holm"], rows)
+    return table(["dataset", "patients or images", "seeds", "segfw - nnU-Net", "95 % bounds", "p, Holm"], rows)
+
+
+def is_stack(name: str) -> bool:
+    """Whether a dataset's cases are slices of one stack, which are no independent samples."""
+    return DATASETS[name].contiguous
 
 
 def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

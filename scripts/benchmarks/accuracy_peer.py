@@ -55,7 +55,7 @@ class Published(nnUNetTrainer):
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, train_outputs: Any) -> None:
-        """Count the epoch's training, as segfw's metrics.csv does."""
+        """Count the epoch's training, without the on-line validation, which segfw's metrics.csv counts as well."""
         super().on_train_epoch_end(train_outputs)
         self.seconds += time.perf_counter() - self.began
 

@@ -1,6 +1,6 @@
 """What is compared: the datasets, and the rows of the table, each one way to train on one of them.
 
-Seeds, folds and budgets stand here, before anything is trained; no row is left out of the table because of its result.
+Seeds, folds and budgets of a row stand here before it is trained; none is left out of the tables because of its result.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Dataset:
     `labels`: what is scored, of the dense label maps in `references`. `voxel_mm`: the surface distance that NSD
     forgives. `share`: the planned features are divided by it. `task`: further words of segfw's command; `patch`:
     instead of the planned one; `made`: by `accuracy_made.py`; `contiguous`: folds are runs of neighbouring slices;
-    `has_alpha`: images have an alpha channel that says nothing.
+    `has_alpha`: images have an alpha channel that says nothing; `counted`: a label is many small structures.
     """
 
     folder: str
@@ -34,6 +34,7 @@ class Dataset:
     made: bool = False
     contiguous: bool = False
     has_alpha: bool = False
+    counted: bool = False
 
 
 ACDC = Dataset(
@@ -51,9 +52,11 @@ DATASETS = {
         task=(*ACDC.task, "task.labels={background: 0, RV: 1, MLV: 2, LVC: 3, ignore: 4}"),
         label_folder="labelsTr_scribble",
     ),
-    "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0, has_alpha=True),
+    "Nuclei": Dataset("Dataset120_Nuclei", "2d", (("nucleus", 1),), 1.0, has_alpha=True, counted=True),
     "Membranes": Dataset("Dataset121_Membranes", "2d", (("membrane", 1),), 1.0, contiguous=True),
-    "Rare": Dataset("Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True),
+    "Rare": Dataset(
+        "Dataset900_Rare", "3d_fullres", (("lesion", 1),), 1.0, patch=(32, 32, 32), made=True, counted=True
+    ),
 }
 DATASETS["Rare_CT"] = replace(DATASETS["Rare"], task=("task.channels=[CT]",))
 """The same images as if they were CT, where the plan's intensity statistics normalize every image."""

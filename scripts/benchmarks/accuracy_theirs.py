@@ -16,6 +16,7 @@ from scripts.benchmarks.accuracy_ours import Folders, Outcome, plan_of, trained
 from scripts.benchmarks.accuracy_rows import DATASETS, Row
 from scripts.benchmarks.common import Peer, child, lay_out
 from segfw import load_dataset
+from segfw.core.planning.cost import parameter_count
 
 HERE = Path(__file__).parent
 IDENTIFIERS = {"Hippocampus": 904, "ACDC": 27, "ACDC_scribbles": 28, "Nuclei": 120, "Membranes": 121, "Rare": 900}
@@ -49,6 +50,10 @@ def train_theirs(row: Row, seed: int, fold: int, folders: Folders, peer: Peer) -
     }
     usage = child([str(peer.python), str(HERE / "accuracy_peer.py"), str(order)], environment, sampling=2.0)()
     told = json.loads(outcome.read_text(encoding="utf-8"))
+    channels, heads = len(plan_of(row.dataset, folders).channel_names), len(DATASETS[row.dataset].labels) + 1
+    expected = parameter_count(trained(row, folders), channels, heads)
+    if told["parameters"] != expected:
+        raise RuntimeError(f"{row.name}: nnU-Net's network has {told['parameters']} parameters, segfw's {expected}")
     return Outcome(
         predictions=Path(told["predictions"]),
         command=f"nnUNetTrainer, recipe {row.recipe}, {row.trained}, fold {fold}, seed {seed}",

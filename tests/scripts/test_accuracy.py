@@ -1,6 +1,7 @@
 """The accuracy table: its statistics on numbers that can be followed by hand, its rows, its folds, its tables."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +14,7 @@ from scripts.benchmarks.accuracy_figures import CASES, RUNS
 from scripts.benchmarks.accuracy_made import EDGE, MOST_SPOTS, RADII, draw_spots
 from scripts.benchmarks.accuracy_ours import Folders, curve, training_cases, write_contiguous_folds
 from scripts.benchmarks.accuracy_rows import DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, QUICK, ROWS, SHORT
-from scripts.benchmarks.accuracy_statistics import bootstrap, paired
 from tests.test_configs import composed
-
-
-def test_differences_are_paired_by_patient_and_seed() -> None:
-    ours = {("a", 0): [0.5, 0.7], ("b", 0): [0.9], ("a", 1): [0.6], ("b", 1): [0.8]}
-    theirs = {("a", 0): [0.5], ("b", 0): [0.8], ("a", 1): [0.7], ("b", 1): [0.8]}
-    np.testing.assert_allclose(paired(ours, theirs), [[0.1, -0.1], [0.1, 0.0]], atol=1e-12)
-    with pytest.raises(ValueError, match="not paired"):
-        paired(ours, {("a", 0): [0.5]})
-
-
-def test_a_difference_that_is_the_same_everywhere_has_no_width() -> None:
-    same = bootstrap(np.full((5, 2), 0.25))
-    assert (same.mean, same.low, same.high) == (0.25, 0.25, 0.25)
-    assert same.p == 1e-4  # no resample of ten thousand is at or below 0
-    noise = bootstrap(np.array([[1.0], [-1.0], [1.0], [-1.0]]))
-    assert noise.mean == 0
-    assert noise.low == -1
-    assert noise.high == 1
-    assert noise.p > 0.9
 
 
 def test_rows_of_both_programs_differ_in_nothing_but_the_program() -> None:
@@ -130,6 +111,18 @@ def test_programs_and_recipes_are_told_with_every_seed(tables: Path) -> None:
         accuracy.append(accuracy.CASES, [{**key, "case": "a", "label": "RV", "dice": dice}])
     lines = accuracy_attribution.attribution("ACDC").splitlines()
     assert lines[2:] == ["| nnunet | - | - |", "| segfw | - | 0.6250 (0.5000, 0.7500) |"]
+
+
+def test_nnunet_is_given_the_recipe_that_segfw_calls_fast() -> None:
+    fast = composed("experiment", "task.name=Mine", "experiment=fast")
+    source = (Path(accuracy.__file__).parent / "accuracy_peer.py").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^LR, WEIGHT_DECAY, WARMUP, SHIFT = (.*)$", source, re.MULTILINE)
+    rate, decay, warmup, _ = map(float, line.split(","))
+    assert (rate, decay, warmup) == (fast.optimizer.lr, fast.optimizer.weight_decay, fast.schedule.warmup)
+    given = {"shift": 0.5, "noise": 0.1, "brightness": 0.15}
+    for name in ("rotation", "scaling", "shift", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma"):
+        assert getattr(fast.augmentation, f"{name}_probability") == given.get(name, 0.0)
+    assert "RandomTransform(noise, 0.1), RandomTransform(brightness, 0.15)" in source
 
 
 def test_a_recipe_has_come_near_its_longest_training_where_it_first_lacks_half_a_point(tables: Path) -> None:
