@@ -284,9 +284,9 @@ def commit_and_date() -> tuple[str, str]:
 def told_command(arguments: Sequence[str]) -> str:
     """Return the command line as it is published: of absolute paths, which mean nothing elsewhere, the last part.
 
-    `arguments`: those of Python; `sys.argv` of a module that was run as one gives its `-m`, too.
+    `arguments`: those of Python, or `sys.argv`; of a module that was run by `-m` this is told.
     """
-    if arguments is sys.argv and "-m" in sys.orig_argv[:2]:
+    if sys.orig_argv[1:2] == ["-m"] and list(arguments[1:]) == sys.orig_argv[3:]:
         arguments = sys.orig_argv[1:]
     return shlex.join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in arguments)])
 
