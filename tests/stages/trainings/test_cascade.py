@@ -209,10 +209,10 @@ def test_both_stages_averaged_predict_as_their_ensemble_was_scored(
 ) -> None:
     for path in job.workspace.root.glob("selection/*.yaml"):
         path.unlink()
-    package(arguments, monkeypatch, f"{CASCADE} + default/planned/3d_lowres")
+    package(arguments, monkeypatch, f"3d_lowres + default/planned/{CASCADE}")
     bundle = load_bundle(job.workspace.model("main"))
     assert sorted((member.configuration, member.fold) for member in bundle.members) == sorted(BOTH)
-    assert bundle.last_stages == (CASCADE, "3d_lowres")
+    assert bundle.last_stages == ("3d_lowres", CASCADE)
     name = job.splits[0].val[0]
     image = job.dataset.case(name).images[0]
     given = [f"model={job.workspace.model('main')}", f"input={image}", f"output={tmp_path}", "accelerator=cpu"]
