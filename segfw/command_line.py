@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from segfw.config import Key, keys
 from segfw.core.errors import UsageError
-from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.choices import unknown_choice
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.verbs import (
     CompareSettings,

@@ -22,7 +22,7 @@ from segfw import config
 from segfw.command_line import VERBS, Command, Verb, quote
 from segfw.config import config_folder
 from segfw.core.errors import UsageError
-from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.choices import unknown_choice
 from segfw.sweeps.dry_search import tell_search
 from segfw.sweeps.jobs import Swept, swept_values
 from segfw.sweeps.launchers import GROUP, check_launcher_is_there, check_launcher_key, register_defaults

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from segfw import config
 from segfw.core.errors import UsageError
-from segfw.core.settings.checks import parse_configurations, parse_folds, parse_stages
+from segfw.core.settings.choices import parse_configurations, parse_folds, parse_stages
 from segfw.core.settings.schema import ExperimentSettings, TaskSettings
 from segfw.core.settings.verbs import (
     DownloadSettings,

@@ -8,7 +8,8 @@ from segfw.core.errors import ArtefactError, SegfwError, UsageError
 from segfw.core.plan import Plan
 from segfw.core.planning.checks import check_values
 from segfw.core.scoring.postprocessing import Step
-from segfw.core.settings.checks import check_numbers, parse_members
+from segfw.core.settings.checks import check_numbers
+from segfw.core.settings.choices import parse_members
 from segfw.core.settings.schema import InferenceSettings, NetworkSettings
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.strict_yaml import load_strict_yaml

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from segfw.core.settings.checks import parse_configurations, parse_folds, parse_stages
+from segfw.core.settings.choices import parse_configurations, parse_folds, parse_stages
 from segfw.core.settings.schema import ConfigurationChoice, ExperimentSettings, FoldChoice
 from segfw.core.support.job_board import Posting
 

@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings.checks import unknown_choice
+from segfw.core.settings.choices import unknown_choice
 from segfw.core.support.attempts import attempt
 from segfw.core.support.locks import hold
 from segfw.core.support.words import counted

@@ -1,12 +1,10 @@
-"""What the types of the settings cannot say: ranges of numbers, words that are allowed, and the forms that
-`stages`, `configurations` and `folds` may take on a command line.
-"""
+"""What the types of the settings cannot say: ranges of numbers, words that are allowed, keys that contradict others."""
 
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from segfw.core.cases.groups import group_regex
 from segfw.core.errors import UsageError
@@ -14,15 +12,22 @@ from segfw.core.plan import ARCHITECTURES
 from segfw.core.scoring.ensembles import parse_ensembles
 from segfw.core.settings.addresses import settings_in_cache
 from segfw.core.settings.axes_checks import AXES, PER_AXIS, ROWS_PER_AXIS, check_axes
+from segfw.core.settings.choices import (
+    as_typed,
+    parse_configurations,
+    parse_devices,
+    parse_folds,
+    parse_members,
+    parse_stages,
+    unknown_choice,
+)
 from segfw.core.settings.loss_checks import check_loss
 from segfw.core.settings.number_rules import NUMBER_RULES, WORDS
 from segfw.core.settings.optimizer_checks import check_optimizer
 from segfw.core.settings.schema import (
-    STAGES,
     ConfigurationChoice,
     ExecutorSettings,
     ExperimentSettings,
-    FoldChoice,
     NetworkSettings,
     PlannerSettings,
     PlanOverrides,
@@ -87,89 +92,6 @@ def check_numbers(settings: Any, place: str) -> None:
         _check_value(key, value)
 
 
-def unknown_choice(what: str, word: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a `word` that is not among the `known` ones, naming the nearest and all."""
-    known = list(known)
-    return UsageError(f"unknown {what} {word!r}{nearest(word, known) or '.'} There are {', '.join(known)}")
-
-
-def parse_stages(value: Any) -> tuple[str, ...]:
-    """Return the named stages in the order in which they run: `all`, one name, or a list of names."""
-    if value == "all":
-        return STAGES
-    names = _as_list(value)
-    if not names:
-        raise UsageError(f"stages must be all or some of {list(STAGES)}, got {value!r}")
-    for name in names:
-        if name not in STAGES:
-            raise UsageError(f"stages: {unknown_choice('stage', str(name), STAGES)}")
-    return tuple(stage for stage in STAGES if stage in names)
-
-
-def parse_configurations(value: Any) -> ConfigurationChoice:
-    """Return `auto` or the named configurations, each once. Whether the plan offers them is known only later."""
-    if value == "auto":
-        return "auto"
-    names = _as_list(value)
-    if not names or not all(isinstance(name, str) and name for name in names) or "auto" in names:
-        raise UsageError(f"configurations must be auto or names such as [2d,3d_fullres], got {value!r}")
-    return tuple(dict.fromkeys(names))
-
-
-def parse_folds(value: Any, num_folds: int | None) -> FoldChoice:
-    """Return `cv`, `full` or fold numbers, each once. `num_folds`: how many there are, None where only data tell."""
-    if value in ("cv", "full"):
-        return value  # type: ignore[no-any-return]
-    if value == "all" or value == ["all"]:
-        raise UsageError(
-            "folds=all is ambiguous here: folds=full trains one model on every case, without a validation score "
-            "(nnU-Net's `all`); folds=cv, the default, trains every fold of the split"
-        )
-    allowed = "cv, full, one fold or a list of folds"
-    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
-    if not folds or not all(isinstance(fold, int) and not isinstance(fold, bool) and fold >= 0 for fold in folds):
-        raise UsageError(f"folds must be {allowed} such as [0,1], got {value!r}")
-    if num_folds is not None and max(folds) >= num_folds:
-        raise UsageError(f"folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), got {value!r}")
-    return tuple(dict.fromkeys(folds))
-
-
-def parse_devices(value: Any, key: str) -> int | Literal["auto"] | tuple[int, ...]:
-    """Return `auto`, how many devices of a node are used, or the numbers of those that are."""
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    listed = tuple(value) if isinstance(value, list | tuple) else None
-    if listed and len(set(listed)) == len(listed):
-        return listed
-    if listed is None and (number == "auto" or (isinstance(number, int) and number >= 1)):
-        return number
-    raise UsageError(
-        f"{key} must be auto, a number of devices, or a list of theirs such as [0,2], got {_shown(value)!r}"
-    )
-
-
-def parse_members(value: Any, num_folds: int | None = None) -> tuple[int | Literal["full"], ...] | None:
-    """Return the folds of a model that shall predict, each once; None for all. Which it has is known only later.
-
-    `num_folds`: how many folds there will be, None where that is not known.
-    """
-    if value is None:
-        return None
-    folds = [int(item) if isinstance(item, str) and item.isdecimal() else item for item in _as_list(value)]
-    wrong = [fold for fold in folds if fold != "full" and (not isinstance(fold, int) or isinstance(fold, bool))]
-    if wrong or not folds or any(isinstance(fold, int) and fold < 0 for fold in folds):
-        raise UsageError(f"inference.folds must be a fold, a list of folds such as [0,1], or full, got {value!r}")
-    if num_folds is not None and any(fold != "full" and fold >= num_folds for fold in folds):
-        raise UsageError(
-            f"inference.folds must lie between 0 and {num_folds - 1} (split.num_folds={num_folds}), or be full, "
-            f"got {value!r}"
-        )
-    return tuple(dict.fromkeys(folds))
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 def _leaves(settings: Any, place: str) -> Iterator[tuple[str, Any]]:
     for declared in dataclasses.fields(settings):
         value, key = getattr(settings, declared.name), f"{place}{declared.name}"
@@ -190,9 +112,9 @@ def _check_value(key: str, value: Any) -> None:
     named = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
     for place, item in named.items():
         if not all(_is_finite(number) and holds(number) for number in _numbers(item)):
-            raise UsageError(f"{place} must be {allowed}, got {_shown(item)}")
+            raise UsageError(f"{place} must be {allowed}, got {as_typed(item)}")
     if key.startswith("augmentation.") and key.endswith("_range") and isinstance(value, tuple) and value[0] > value[1]:
-        raise UsageError(f"{key} must be [low, high], got {_shown(value)}")
+        raise UsageError(f"{key} must be [low, high], got {as_typed(value)}")
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -205,10 +127,6 @@ def _numbers(value: Any) -> Iterator[float]:
 
 def _is_finite(number: float) -> bool:
     return abs(number) <= LARGEST_INTEGER if isinstance(number, int) else math.isfinite(number)
-
-
-def _shown(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _checked_task(task: TaskSettings) -> TaskSettings:
@@ -277,7 +195,8 @@ def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
     target = planner.target_spacing
     if target is not None and len(target) != 3:
         raise UsageError(
-            f"planner.target_spacing needs 3 values in mm, (Z, Y, X) of the images, got {len(target)}: {_shown(target)}"
+            f"planner.target_spacing needs 3 values in mm, (Z, Y, X) of the images, got {len(target)}: "
+            f"{as_typed(target)}"
         )
     if planner.plan_file is None:
         return
@@ -287,7 +206,7 @@ def _check_planner(planner: PlannerSettings, overrides: PlanOverrides) -> None:
         "planner.target_spacing": target,
         "planner.transpose": None if planner.transpose else "false",
     }
-    given = [f"{key}={_shown(value)}" for key, value in idle.items() if value is not None]
+    given = [f"{key}={as_typed(value)}" for key, value in idle.items() if value is not None]
     if given:
         hint = "; planner.gpu_memory_gb takes plan.refit=[batch_size]" if idle["planner.gpu_memory_gb"] else ""
         raise UsageError(

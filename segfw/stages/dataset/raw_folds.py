@@ -4,7 +4,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.settings.checks import changed_split_keys, number_of_folds, parse_folds, parse_members
+from segfw.core.settings.checks import changed_split_keys, number_of_folds
+from segfw.core.settings.choices import parse_folds, parse_members
 from segfw.core.settings.schema import ExperimentSettings, SplitSettings
 from segfw.core.support.addresses import address_of
 from segfw.io.datasets.layouts import dataset_folder

@@ -21,7 +21,7 @@ import torch
 
 from segfw.core import errors
 from segfw.core.errors import DeviceError, JobError, SegfwError
-from segfw.core.settings.checks import parse_members
+from segfw.core.settings.choices import parse_members
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.settings.verbs import InferenceOverrides
 from segfw.core.support.cpu import THREADS, available_cores

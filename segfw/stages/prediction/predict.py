@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import JobError, UsageError
-from segfw.core.settings.checks import parse_members
+from segfw.core.settings.choices import parse_members
 from segfw.core.settings.schema import InferenceSettings
 from segfw.core.settings.verbs import PredictSettings
 from segfw.core.support.addresses import address_of
