@@ -82,7 +82,7 @@ def seen_dice() -> str:
 
 
 def _near(dice: dict[int, float]) -> str:
-    if not dice:
+    if len(dice) < 2:
         return "-"
     longest = dice[max(dice)]
     return f"{min(n for n, value in dice.items() if value >= longest - NEAR):,}"

@@ -132,6 +132,9 @@ def test_a_recipe_has_come_near_its_longest_training_where_it_first_lacks_half_a
         accuracy.append(accuracy.CASES, [{**key, "case": "a", "label": "RV", "dice": dice}])
     first = accuracy_attribution.horizons("ACDC").splitlines()[2]
     assert first == "| segfw, fast | 0.5000 | 0.7920 | - | 0.7960 | 0.8000 | 1,200 |"
+    accuracy.append(accuracy.CASES, [{**key, "row": "acdc_nnunet_published", "case": "a", "label": "RV", "dice": 0.5}])
+    last = accuracy_attribution.horizons("ACDC").splitlines()[4]
+    assert last == "| nnunet, published | - | - | 0.5000 | - | - | - |"
 
 
 def test_a_plan_of_training_cases_has_seen_no_other(tmp_path: Path) -> None:
