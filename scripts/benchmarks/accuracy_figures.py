@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -16,6 +16,14 @@ def load(table: Path) -> list[Line]:
         return []
     with table.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def write_table(table: Path, lines: Sequence[Mapping[str, object]]) -> None:
+    """Write the lines of a table; the first one names the columns."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def mean(lines: Iterable[Line], column: str) -> float | None:

@@ -8,13 +8,12 @@ Where those normalize the images (CT), `accuracy.py` trains by both plans: the r
 """
 
 import argparse
-import csv
 from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
-from scripts.benchmarks.accuracy_figures import RESULTS
+from scripts.benchmarks.accuracy_figures import RESULTS, write_table
 from scripts.benchmarks.accuracy_ours import Folders, plan_of, plan_of_training
 from scripts.benchmarks.accuracy_rows import ALL_FOLDS, DATASETS
 from scripts.benchmarks.common import keep_origin
@@ -52,10 +51,7 @@ def main() -> None:
     folders = Folders(options.data.absolute(), options.work.absolute())
     names = [name for name in DATASETS if name != "ACDC_scribbles"]  # whose images are ACDC's
     lines = [compared(name, fold, folders) for name in names for fold in ALL_FOLDS]
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write_table(TABLE, lines)
     keep_origin(TABLE, "segfw", "numpy", "SimpleITK")
     for line in lines:
         print(line)

@@ -8,7 +8,6 @@ each case by the steps that the cases of the other folds chose.
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from scripts.benchmarks.accuracy_figures import CASES, RESULTS, lines_of, load, mean, shown, table
+from scripts.benchmarks.accuracy_figures import CASES, RESULTS, lines_of, load, mean, shown, table, write_table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS
 from scripts.benchmarks.common import child, keep_origin
+from segfw.core.scoring.counts import Counts, count_overlaps
 from segfw.core.scoring.postprocessing import Step, apply_steps
 from segfw.core.support.conversion import from_plain
 from segfw.io.formats.readers import read_label
@@ -43,13 +43,14 @@ def of_ensemble(selection: Path) -> Iterator[dict[str, object]]:
     (path,) = (selection / NAME).glob("*+*/scores.json")
     for entry in json.loads(path.read_text(encoding="utf-8")):
         if not entry["steps"]:
-            for label, (tp, fp, fn, _) in entry["labels"].items():
-                yield line(ENSEMBLE, entry["fold"], entry["case"], label, 2 * tp / (2 * tp + fp + fn))
+            for label, counts in entry["labels"].items():
+                yield line(ENSEMBLE, entry["fold"], entry["case"], label, Counts(*counts).dice)
 
 
 def of_postprocessed(selection: Path, run: Path, references: Path) -> Iterator[dict[str, object]]:
     """Give a line per case and label of the winner, after the postprocessing that the other folds' cases chose."""
     about = yaml.safe_load((selection / f"{NAME}.yaml").read_text(encoding="utf-8"))
+    keys = {label: (value,) for label, value in DATASETS["Hippocampus"].labels}
     for left_out in about["cross_fitted"]["left_out"]:
         if not left_out["winner"].endswith(f"/{run.name}"):
             raise RuntimeError(f"fold {left_out['fold']}: {left_out['winner']} won and not {run.name}")
@@ -57,10 +58,8 @@ def of_postprocessed(selection: Path, run: Path, references: Path) -> Iterator[d
         for path in sorted((run / f"fold_{left_out['fold']}" / "validation").glob("*.nii.gz")):
             segmentation, reference = (read_label(folder / path.name) for folder in (path.parent, references))
             found = apply_steps(segmentation.array[0], steps, segmentation.spacing)
-            for label, value in DATASETS["Hippocampus"].labels:
-                ours, theirs = found == value, reference.array[0] == value
-                dice = 2 * int((ours & theirs).sum()) / int(ours.sum() + theirs.sum())
-                yield line(POSTPROCESSED, left_out["fold"], path.name.removesuffix(".nii.gz"), label, dice)
+            for label, counts in count_overlaps(reference.array[0], found, keys).items():
+                yield line(POSTPROCESSED, left_out["fold"], path.name.removesuffix(".nii.gz"), label, counts.dice)
 
 
 def line(contestant: str, fold: int, case: str, label: str, dice: float) -> dict[str, object]:
@@ -90,10 +89,7 @@ def main() -> None:
     selection, run = select(folders), folders.outputs("Hippocampus") / "runs" / NAME / "default/planned/3d_fullres"
     references = folders.of(DATASETS["Hippocampus"]) / "labelsTr"
     lines = [*of_ensemble(selection), *of_postprocessed(selection, run, references)]
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write_table(TABLE, lines)
     keep_origin(TABLE, "segfw", "torch", "numpy")
     print(contestants())
 

@@ -9,10 +9,8 @@ their difference (chance alone gives 2 to 3 as the largest of five to nine). Wit
 frequency of each of our own.
 """
 
-import datetime
 import json
 import math
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from augmentation_changes import AT_ONCE, CASES, TRANSFORMS, Draw, Image, Label, center, make_patch, note_changes
-from common import Peer, arguments, child, machine, told_command, versions
+from common import Peer, arguments, child, machine, signed, versions
 
 from segfw.core.settings.training import AugmentationSettings
 from segfw.data.augmentation import Augmentation
@@ -134,8 +132,7 @@ def main() -> None:
     outcome = {key: float(f"{value:.4g}") for key, value in outcome.items()}
     if options.results:
         options.results.mkdir(parents=True, exist_ok=True)
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        content = {"date": today, "command": told_command(sys.argv), **about, "draws": count, "outcome": outcome}
+        content = signed({**about, "draws": count, "outcome": outcome})
         rounded = json.loads(json.dumps({**content, **table}), parse_float=lambda text: float(f"{float(text):.5g}"))
         path = options.results / "augmentation_agreement.json"
         path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")

@@ -315,7 +315,11 @@ def keep_origin(table: Path, *packages: str) -> None:
     _keep(table.with_suffix(".json"), {"machine": machine(), "versions": versions(*packages)})
 
 
-def _keep(path: Path, content: Mapping[str, object]) -> None:
+def signed(content: Mapping[str, object]) -> dict[str, object]:
+    """Return what was measured, after today's date and the command."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    content = {"date": date, "command": told_command(sys.argv), **content}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return {"date": date, "command": told_command(sys.argv), **content}
+
+
+def _keep(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(signed(content), indent=1) + "\n", encoding="utf-8")

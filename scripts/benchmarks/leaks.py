@@ -6,7 +6,6 @@ Trains hundreds of epochs, predicts hundreds of cases, and runs tens of trials a
 with 1 where something grows.
 """
 
-import datetime
 import json
 import os
 import subprocess
@@ -25,7 +24,7 @@ from scripts.benchmarks.census import (
     memory_per_sample,
     read,
 )
-from scripts.benchmarks.common import arguments, machine, told_command, versions
+from scripts.benchmarks.common import arguments, machine, signed, versions
 from scripts.benchmarks.leaks_work import SAMPLES, WORDS, WORKS, roots
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +97,7 @@ def content(work: str, samples: list[Census], faults: list[str], seconds: float)
 def keep(path: Path, about: dict[str, object], found: dict[str, dict[str, object]]) -> None:
     """Write what was found to a file; works that it holds already and that were not done now stay."""
     before = json.loads(path.read_text(encoding="utf-8"))["works"] if path.exists() else {}
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    kept = {"date": date, "command": told_command(sys.argv), **about, "works": {**before, **found}}
+    kept = signed({**about, "works": {**before, **found}})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 

@@ -10,7 +10,6 @@ our steps take, as a share of theirs, at the largest size.
 """
 
 import argparse
-import datetime
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from scripts.benchmarks.common import Peer, arguments, child, machine, told_command, versions
+from scripts.benchmarks.common import Peer, arguments, child, machine, signed, versions
 from scripts.benchmarks.scaling_curves import Point, draw, load_points, save_points, table, told
 from scripts.benchmarks.scaling_sets import make_cases, make_volumes, name_of
 
@@ -210,8 +209,7 @@ def scratch(place: Path | None, size: int) -> Iterator[Path]:
 def keep(path: Path, axis: str, about: dict[str, object], rows: list[dict[str, object]]) -> None:
     """Write what was found of an axis beside what is there of the others."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    before[axis] = {"date": date, "command": told_command(sys.argv), **about, "steps": rows}
+    before[axis] = signed({**about, "steps": rows})
     path.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
 
 

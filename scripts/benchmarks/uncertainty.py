@@ -23,7 +23,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table
+from scripts.benchmarks.accuracy_figures import RESULTS, load, mean, shown, table, write_table
 from scripts.benchmarks.accuracy_ours import Folders, task_words
 from scripts.benchmarks.common import keep_origin
 from segfw.core.types import BoolArray, FloatArray, IntArray
@@ -149,10 +149,7 @@ def main() -> None:
         )
         references = [data / "Task04_Hippocampus" / "labelsTr" / f"{case}.nii.gz" for case in held_out]
         lines += [{"method": method, **judge(output, reference)} for reference in references]
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write_table(TABLE, lines)
     keep_origin(TABLE, "segfw", "torch")
     print(uncertainty())
 
