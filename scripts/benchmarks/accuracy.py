@@ -70,7 +70,7 @@ def measure(training: Training, folders: Folders, peer: Peer | None, results: Pa
 
     Raises `RuntimeError` for nnU-Net's without its interpreter.
     """
-    row = training.row
+    row, code = training.row, commit_and_date()  # of the code that trains, whatever is committed meanwhile
     if row.program == "segfw":
         outcome = train_ours(row, training.seed, training.fold, folders)
     elif peer is None:
@@ -85,7 +85,7 @@ def measure(training: Training, folders: Folders, peer: Peer | None, results: Pa
     with _WRITING:
         append(results / CASES.name, cases)
         append(results / CURVES.name, curve)
-        append(results / RUNS.name, [describe(training, outcome, folders)])
+        append(results / RUNS.name, [describe(training, outcome, folders, code)])
     dice = [float(str(line["dice"])) for line in cases if line["dice"] != ""]
     print(f"{training.key}: mean Dice {sum(dice) / len(dice):.4f}, {outcome.seconds} s", flush=True)
 
@@ -127,13 +127,13 @@ def _rounded(text: str) -> object:
     return round(value, 6) if math.isfinite(value) else ""
 
 
-def describe(training: Training, outcome: Outcome, folders: Folders) -> dict[str, object]:
-    """Return the line of a training in the table of runs."""
+def describe(training: Training, outcome: Outcome, folders: Folders, code: tuple[str, str]) -> dict[str, object]:
+    """Return the line of a training in the table of runs; `code`: commit and date of what trained."""
     row, plan = training.row, plan_of(training.row.dataset, folders)
     configuration = trained(row, folders)
     channels, heads = len(plan.channel_names), len(DATASETS[row.dataset].labels) + 1
     forward = forward_flops(configuration, channels, heads)
-    commit, today = commit_and_date()
+    commit, today = code
     about = machine()
     return {
         **training.key,
