@@ -48,7 +48,8 @@ CARD = "README.md"
 class Member:
     """The trained weights of one fold of one configuration. `network`: name of the architecture that they fit.
 
-    `target`: import path of a network that is none of this package's; `arguments`: further ones of the network.
+    `target`: import path of a network that is none of this package's; `arguments`: further ones of the network;
+    `sha256`: of the file that they were read from, empty where they were not.
     """
 
     configuration: str
@@ -57,6 +58,7 @@ class Member:
     weights: Mapping[str, Tensor]
     target: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     @property
     def settings(self) -> NetworkSettings:
@@ -251,7 +253,7 @@ def _first_stages(plan: Plan, names: Iterable[str]) -> set[str | None]:
 def _member(path: Path, entry: MemberEntry, read: Read) -> Member:
     content, place = _content(path, entry, read), f"{path}: {entry.file}"
     weights = read_tensors(lambda: safetensors.torch.load(content), place)
-    return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments)
+    return Member(entry.configuration, entry.fold, entry.network, weights, entry.target, entry.arguments, entry.sha256)
 
 
 def read_tensors(read: Callable[[], dict[str, Tensor]], place: str) -> dict[str, Tensor]:

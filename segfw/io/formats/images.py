@@ -23,6 +23,8 @@ POINTER = re.compile(r"\w+ ?\(0x[0-9a-fA-F]+\): ?")  # before ITK's own words: w
 NOT_ORTHONORMAL = "the axes in its header are not at right angles; resample the image or repair its header"
 SHEAR = 0.01  # cosine between axes; headers round theirs to some digits
 DISPLACEMENTS = "1006"  # NIFTI_INTENT_DISPVECT
+NOTES = "ITK_FileNotes"
+"""ITK's name for the remark in a header; NIfTI's holds 79 characters."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from segfw.io.formats.endings import (
     is_known,
 )
 from segfw.io.formats.images import (
+    NOTES,
     FileImage,
     bytes_of_voxels,
     content_of_image,
@@ -121,6 +122,15 @@ def read_geometry(path: str | Path) -> Geometry:
         return geometry_of(reader, min(reader.GetDimension(), 3))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def read_notes(path: Path) -> str:
+    """Return the notes in the header of a NIfTI, NRRD or MetaImage file; empty where there are none, or no image."""
+    try:
+        reader = _opened(path, ending_of(path).lower() if is_known(path) else "")
+    except (OSError, DataError):
+        return ""
+    return str(reader.GetMetaData(NOTES)) if reader.HasMetaDataKey(NOTES) else ""
 
 
 def _opened(path: Path, ending: str) -> sitk.ImageFileReader:

@@ -29,7 +29,7 @@ from segfw.io.formats.endings import (
     ending_of,
     is_known,
 )
-from segfw.io.formats.images import image_from_label, image_on_grid, is_plain, plain_geometry, reason
+from segfw.io.formats.images import NOTES, image_from_label, image_on_grid, is_plain, plain_geometry, reason
 from segfw.io.formats.nifti_header import restore_direction
 from segfw.io.formats.tiff import write_tiff_label
 
@@ -49,10 +49,11 @@ def label_ending(image: Path) -> str:
     return ".nii.gz" if ending.lower() in INPUT_ONLY_ENDINGS else ending
 
 
-def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
+def write_label(path: str | Path, array: IntArray, geometry: Geometry, notes: str = "") -> None:
     """Write a label map `(Z, Y, X)` on the grid of `geometry`, compressed, as uint8 (uint16 from the value 255 on).
 
     A geometry of two axes makes a 2D file of the only slice. TIFF volumes get a file beside them with their spacing.
+    `notes`: a few words for the header, where the format has room for them (see `read_notes`).
     The file appears whole or not at all. Raises `UsageError` for a format that would change values, `DataError` for
     one that cannot hold the values or the grid.
     """
@@ -71,6 +72,8 @@ def write_label(path: str | Path, array: IntArray, geometry: Geometry) -> None:
         image = image_from_label(array, _written_geometry(path, ending, geometry))
     except DataError as error:
         raise DataError(f"cannot write {path}: {error}") from error
+    if notes:
+        image.SetMetaData(NOTES, notes)
     write_by_itk(path, image)
 
 

@@ -23,12 +23,16 @@ SECOND_FORM = "segmentation"
 
 @dataclass(frozen=True)
 class PredictionCase:
-    """A case to segment: its name, its image files, the segmentation's file, and by kind what is written beside it."""
+    """A case to segment: its name, its image files, the segmentation's file, and by kind what is written beside it.
+
+    `signature`: what the segmentation's file says of how it was made.
+    """
 
     name: str
     images: tuple[Path, ...]
     target: Path
     beside: Mapping[str, Path] = field(default_factory=dict)
+    signature: str = ""
 
     @property
     def segmentations(self) -> tuple[Path, ...]:
@@ -88,7 +92,8 @@ def write_case(case: PredictionCase, prediction: Prediction, geometry: Geometry,
     """Write all of a case by the model `bundle`, the segmentation last: with it the case is done."""
     if UNCERTAINTY_MAP in case.beside and prediction.uncertainty is not None:
         write_map(case.beside[UNCERTAINTY_MAP], prediction.uncertainty, geometry)
-    write_segmentation(case.segmentations, prediction.segmentation, geometry, case.images, bundle)
+    files, notes = case.segmentations, case.signature
+    write_segmentation(files, prediction.segmentation, geometry, case.images, bundle, notes)
 
 
 def _targets(

@@ -29,6 +29,7 @@ from segfw.stages.prediction.flow import Outcome, segment_cases
 from segfw.stages.prediction.inputs import find_cases
 from segfw.stages.prediction.outputs import PredictionCase, plan_outputs
 from segfw.stages.prediction.ray_devices import choose_cluster_places, segment_in_cluster
+from segfw.stages.prediction.signature import refuse_others, signature_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ LISTED = 20
 
 
 def run(settings: PredictSettings) -> None:
-    """Segment every case that is not there yet; `JobError` at the end lists those that failed and why."""
+    """Segment every case that is not there yet; `JobError` at the end lists those that failed and why.
+
+    Raises `UsageError`, before anything is computed, where one that is there was made by another model.
+    """
     if settings.model is None or settings.input is None or settings.output is None:
         raise UsageError("predict needs model=MODEL input=IMAGES output=FOLDER")
     began = time.monotonic()
@@ -44,7 +48,10 @@ def run(settings: PredictSettings) -> None:
     bundle = load_bundle(model, parse_members(settings.inference.folds))
     check_trust(bundle, settings.inference.trust_code)
     inference = settings_of(bundle, settings.inference)
-    outputs = _planned(settings, bundle, inference)
+    signature = signature_of(bundle, inference)
+    outputs = [replace(case, signature=signature) for case in _planned(settings, bundle, inference)]
+    if not settings.overwrite:
+        refuse_others(outputs)
     with closing(CaseList(outputs, settings.overwrite)) as cases:
         report = _Report(outputs, cases)
         doing = f"predict: {_counts(cases)}; {_way(bundle, inference)}; on "

@@ -66,17 +66,23 @@ def grid_for(files: Sequence[Path], volume: Volume, images: Sequence[Path]) -> G
 
 
 def write_segmentation(
-    files: Sequence[Path], segmentation: IntArray, geometry: Geometry, images: Sequence[Path], bundle: Bundle
+    files: Sequence[Path],
+    segmentation: IntArray,
+    geometry: Geometry,
+    images: Sequence[Path],
+    bundle: Bundle,
+    notes: str = "",
 ) -> None:
     """Write a segmentation (Z, Y, X) to each of `files`, by their endings, each whole or not at all.
 
-    `images`: those that were segmented, to which a DICOM-SEG refers; `bundle`: the model, which it names.
+    `images`: those that were segmented, to which a DICOM-SEG refers; `bundle`: the model, which it names; `notes`:
+    for the headers of the others.
     """
     for file in files:
         if _is_dicom_seg(file):
             write_dicom_seg(file, segmentation, geometry, images, segmenter_of(bundle))
         else:
-            write_label(file, segmentation, geometry)
+            write_label(file, segmentation, geometry, notes)
 
 
 def _is_dicom_seg(file: Path) -> bool:
