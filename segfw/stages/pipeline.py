@@ -28,6 +28,7 @@ SHOW_PLAN = "plan_table:show_plan"
 FOLLOW_RANK_0 = "trainings.fit:follow"
 DRY_RUN = "inspection.dry_run:run"
 CHECK_TRAINING = "trainings.train:check"
+CHECK_PLANNED = "trainings.train:check_planned"
 BEST_SCORE = "selection.select:best_score"
 SHARE_COMPUTER = "trainings.multirun:sharing_the_computer"
 TURN_TO_SELECT = "trainings.multirun:turn_to_select"
@@ -88,6 +89,8 @@ def _run_stages(settings: ExperimentSettings, multirun: Multirun | None = None) 
         if not shown and _changes_costs(stage, settings):
             _function(SHOW_PLAN)(job)
             shown = True
+        if stage == "preprocess" and "train" in settings.stages:
+            _function(CHECK_PLANNED)(job)
         if stage not in told:  # of the fingerprint, which folds may have needed first
             run_stage(stage, job)
     selects = _run_stages_of_all(job, multirun, run_stage)

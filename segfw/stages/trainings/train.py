@@ -9,6 +9,7 @@ import math
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,13 @@ def check(settings: ExperimentSettings) -> None:
         import_object(settings.loss.target, f"loss.{TARGET}")
 
 
+def check_planned(job: Job) -> None:
+    """Raise likewise what training would refuse of what is planned: batches for these devices, patches, losses."""
+    left = [(name, fold) for name in job.configurations for fold in job.folds if not _is_done(job, name, fold)]
+    if left:
+        _check_runs([make_run(job, *each) for each in left], choose_team(job.settings.trainer, launched_ranks()))
+
+
 def run(job: Job) -> StageEnd:
     """Train what is not trained yet."""
     settings = job.settings
@@ -101,10 +109,7 @@ def run(job: Job) -> StageEnd:
     team = choose_team(settings.trainer, launched_ranks())
     log.info("train: %s", team.description)
     runs = [make_run(job, configuration, fold) for configuration, fold in waiting]
-    for fold_run in runs:
-        team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
-        check_input(fold_run)
-        try_own_loss(fold_run.loss, fold_run.plan.labels, fold_run.configuration.patch_size)
+    _check_runs(runs, team)
     for configuration in job.configurations:
         require_store(job, configuration)
     runs = [with_mirror_axes(fold_run) for fold_run in runs]
@@ -122,6 +127,13 @@ def mean_score(job: Job) -> float | None:
     chosen = [load_finished(run_folder(job, name, fold)) for name in job.configurations for fold in job.folds]
     dice = [found.done.dice for found in chosen if found is not None and found.done.dice is not None]
     return sum(dice) / len(dice) if len(dice) == len(chosen) else None
+
+
+def _check_runs(runs: Sequence[FoldRun], team: Team) -> None:
+    for fold_run in runs:
+        team.devices_for(fold_run.configuration.batch_size, fold_run.configuration_name)
+        check_input(fold_run)
+        try_own_loss(fold_run.loss, fold_run.plan.labels, fold_run.configuration.patch_size)
 
 
 def _deadline(settings: ExperimentSettings) -> float:
