@@ -1,15 +1,17 @@
 """Training: segfw beside nnU-Net, on the same cases, plan, patch and batch, in turn.
 
-python scripts/benchmarks/training.py [--data FOLDER] [--peer-python PATH] [--quick] [--results FOLDER] [--device cuda]
+python scripts/benchmarks/training.py [--data FOLDER] [--peer-python PATH] [--quick] [--results FOLDER]
+                                      [--device cuda] [--precision 32-true]
 
 Cases: the first of Task04 of `--data`, without it made volumes of the same size. Plan: what the planner makes of all of
 Task04 (2d: batch 366 of 56 x 40; 3d_fullres: batch 9 of 40 x 56 x 40).
 input: reading and the whole augmentation of a batch, in one thread of one process. iterations: training as each
 program does it, its own loader included. step: the same without input. On the CPU steps and iterations are those of
 3d_fullres with batch 2 and features 16, 32, 64, 128; on a graphics card those of 3d_fullres as planned, and of batch 2
-of 128 x 128 x 128. The last line is one JSON object: `input_cpu_seconds_per_batch` (the worse of 2d and 3d_fullres),
-`step_seconds` and `seconds_per_iteration` are ratios ours / theirs, smaller is better; without `--peer-python` they are
-our own seconds (`..._ours`).
+of 128 x 128 x 128. Precision: what either program takes by itself, ours unless `--precision` says another. The last
+line is one JSON object: `input_cpu_seconds_per_batch` (the worse of 2d and 3d_fullres), `step_seconds` and
+`seconds_per_iteration` on the clock, and `step_cpu_seconds` and `cpu_seconds_per_iteration` of the processor are ratios
+ours / theirs, the least of the rounds each, smaller is better; without `--peer-python` our own seconds (`..._ours`).
 """
 
 import json
@@ -142,7 +144,7 @@ def make_cases(folder: Path, count: int) -> None:
     (folder / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
 
 
-def prepare(options: Any, root: Path, cases: int) -> Bench:
+def prepare(options: Any, root: Path, cases: int, device: Device) -> Bench:
     """Lay out the cases and fill our store."""
     raw, store = root / "raw" / NAME, root / "store"
     if options.data is not None and (options.data / TASK).is_dir():
@@ -157,7 +159,7 @@ def prepare(options: Any, root: Path, cases: int) -> Bench:
     for case in load_dataset(raw).cases:
         prepare_case(plans["planned"], {}, (case, {"3d_fullres": store}, {}))
     commit_store(store, {})
-    return Bench(root, store, raw, plans, choose_device("gpu" if options.device == "cuda" else options.device))
+    return Bench(root, store, raw, plans, device)
 
 
 def prepare_theirs(peer: Peer, bench: Bench) -> None:
@@ -294,16 +296,18 @@ def list_works(extent: Extent, device: str) -> list[Work]:
 def summarize(works: Mapping[Work, Turns], compared: bool) -> dict[str, float]:
     """Return the contract's figures."""
     of = {do: [turns for work, turns in works.items() if work.do == do] for do in ("input", "step", "iterations")}
+    kinds = {
+        **{"step_seconds": ("step", "wall"), "seconds_per_iteration": ("iterations", "wall")},
+        **{"step_cpu_seconds": ("step", "cpu"), "cpu_seconds_per_iteration": ("iterations", "cpu")},
+    }
     if compared:
         return {
             "input_cpu_seconds_per_batch": max(ratio([turns], "cpu") for turns in of["input"]),
-            "step_seconds": ratio(of["step"], "wall"),
-            "seconds_per_iteration": ratio(of["iterations"], "wall"),
+            **{name: ratio(of[do], field) for name, (do, field) in kinds.items()},
         }
     return {
         "input_cpu_seconds_per_batch_ours": max(turns.least("ours", "cpu") for turns in of["input"]),
-        "step_seconds_ours": sum(turns.least("ours", "wall") for turns in of["step"]),
-        "seconds_per_iteration_ours": sum(turns.least("ours", "wall") for turns in of["iterations"]),
+        **{f"{name}_ours": sum(turns.least("ours", field) for turns in of[do]) for name, (do, field) in kinds.items()},
     }
 
 
@@ -318,15 +322,20 @@ def main() -> None:
     """Measure every piece of work and tell the outcome."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where steps are computed")
+    parser.add_argument(
+        "--precision", default="auto", help="trainer.precision of ours; 32-true is nnU-Net's on the CPU"
+    )
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     extent = QUICK if options.quick else WHOLE
     packages = ("segfw", "numpy", "torch", "pytorch-lightning")
+    device = choose_device("gpu" if options.device == "cuda" else options.device, options.precision)
     about = {"machine": machine(), "versions": versions(*packages), "threads": torch.get_num_threads()}
+    about["precision"] = device.precision
     measured: dict[Work, Turns] = {}
     with tempfile.TemporaryDirectory(prefix="segfw-benchmark-") as temporary, ExitStack() as stack:
-        bench = prepare(options, Path(temporary), extent.cases)
+        bench = prepare(options, Path(temporary), extent.cases, device)
         rival = None
         if options.peer_python:
             peer = Peer(options.peer_python.absolute(), bench.root)
@@ -341,7 +350,8 @@ def main() -> None:
             )
             describe(work, measured[work])
     outcome = summarize(measured, options.peer_python is not None)
-    tell("training", outcome, {work.name: [turns] for work, turns in measured.items()}, about, options.results)
+    name = "training" if options.precision == "auto" else f"training_{options.precision.replace('-', '_')}"
+    tell(name, outcome, {work.name: [turns] for work, turns in measured.items()}, about, options.results)
 
 
 if __name__ == "__main__":

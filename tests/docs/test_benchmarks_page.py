@@ -28,7 +28,7 @@ README_ROWS = [
     ("preparation of 60 Hippocampus cases", "preprocess.json", "hippocampus_cpu_seconds", "hippocampus_peak_memory"),
     ("preparation of a CT", "preprocess.json", "ct_cpu_seconds", "ct_peak_memory"),
     ("a training iteration in float32", "training.json", "seconds_per_iteration", None),
-    ("prediction", "inference.json", "predict_seconds", "predict_peak_memory"),
+    ("prediction, beside nnU-Net without worker processes", "inference.json", "predict_seconds", "predict_peak_memory"),
     ("from logits to a map of 25 labels", "inference.json", "export_25_cpu_seconds", "export_25_peak_memory"),
 ]
 
@@ -66,6 +66,15 @@ def test_first_runs() -> None:
         scores = " | ".join(f"{run[f'dice_{name}']:.4f}" for name in ("anterior", "posterior", "union"))
         assert f"seed {run['seed']} | {scores} |" in PAGE
     assert f"{runs['demo']['dice']} in {runs['demo']['seconds_of_the_job']} s" in PAGE
+
+
+def test_prediction_beside_both_ways_of_nnunet() -> None:
+    runs = {number: result("inference.json")["runs"][f"predict, {number} processes"][0] for number in (3, 0)}
+    ours = {f: min(run[f] for each in runs.values() for run in each["ours"]) for f in ("wall", "peak")}
+    default = {f: min(run[f] for run in runs[3]["theirs"]) for f in ("wall", "peak")}
+    words = "beside its default of three, ours takes {:.2f} of the time and {:.2f} of the memory"
+    assert words.format(*(ours[f] / default[f] for f in ("wall", "peak"))) in PAGE
+    assert default["wall"] > min(run["wall"] for run in runs[0]["theirs"])
 
 
 def test_our_own_figures_and_files() -> None:
