@@ -144,7 +144,7 @@ def compared_with_command(job: Job, signs: RunSigns, configuration: str, fold: F
     return replace(signs, changed=changed, settings=settings, lacking=lacking)
 
 
-def edited_plans(job: Job, planners: Iterable[str]) -> dict[str, Plan]:
+def edited_plans(job: Job, planners: Iterable[Any]) -> dict[str, Plan]:
     """Return planner -> its plan, of those plans on disk that a person has edited and that can be used."""
     found = {}
     for name in set(planners):

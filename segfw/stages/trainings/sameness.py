@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from segfw.core.errors import UsageError
 from segfw.core.plan import Plan
@@ -90,12 +89,15 @@ def _edited_plan(job: Job, folder: Path, before: Mapping[str, object], wanted: M
     }
 
 
-def changed_by_edit(job: Job, plan: Plan, config: Mapping[str, Any], place: str) -> list[str]:
+def changed_by_edit(job: Job, plan: Plan, config: object, place: str) -> list[str]:
     """Return which planned values of a run its own command would find otherwise in `plan`, which a person has edited.
 
-    `config`: what its config.yaml, `place`, says but for the cases. A run of a plan file of its own has none.
+    `config`: what its config.yaml, `place`, says but for the cases. A run of a plan file of its own has none, nor one
+    that does not tell its command.
     """
-    command, run = config.get("command") or {}, config.get("run") or {}
+    command, run = (config.get(key) if isinstance(config, dict) else None for key in ("command", "run"))
+    if not isinstance(command, dict) or not isinstance(run, dict):
+        return []
     planner = from_plain(PlannerSettings, command.get("planner") or {}, place)
     if planner.plan_file is not None:
         return []

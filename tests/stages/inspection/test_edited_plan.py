@@ -8,7 +8,9 @@ from segfw.core.settings.schema import PlanOverrides
 from segfw.core.settings.training import OptimizerSettings
 from segfw.stages.inspection import run_signs
 from segfw.stages.job import Job, prepare
-from tests.stages.inspection.conftest import NAME, finish, fold, stage, told
+from segfw.stages.trainings.runs import CONFIG
+from segfw.workspace import save_artefact
+from tests.stages.inspection.conftest import NAME, begin, finish, fold, stage, told
 
 RESULT = "Dice 0.7500, 5 epochs, trained for 2 min"
 
@@ -54,6 +56,14 @@ def test_a_run_that_cannot_be_with_the_edited_plan_is_stale_and_says_why(job, ca
     path.write_text(path.read_text().replace(f"\n  {NAME}:", "\n  3d_other:"))
     rows = told(prepare(job.settings), caplog, name="another", configurations="auto")
     assert run_of_main(rows).startswith(f"stale {RESULT}; changed since: the plan, by hand: ")
+
+
+@pytest.mark.parametrize("content", ["[]", "command: []", "command: {}\nrun: 3", "command: {plan: 3}\nrun: {plan: 3}"])
+def test_a_config_yaml_that_somebody_has_exchanged_ends_nothing(job, caplog, content):
+    folder = begin(job, 0)
+    save_artefact(folder / CONFIG, content, {})
+    edit(job, 3)
+    assert run_of_main(told(prepare(job.settings), caplog, name="another")).split()[0] in ("interrupted", "stale")
 
 
 def test_lists_of_cases_are_not_parsed(job, caplog, monkeypatch):
