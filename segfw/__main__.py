@@ -26,7 +26,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from segfw import completion, config
-from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote
+from segfw.command_line import VERBS, Command, JobFailed, Verb, overview, parse_command, quote, versions
 from segfw.composition import (
     check_required,
     check_run_folder,
@@ -125,6 +125,9 @@ def complain(message: str) -> None:
 
 
 def _run(command: Command) -> int:
+    if command.version:
+        sys.stdout.write(versions() + "\n")
+        return 0
     if command.help and command.verb is None:
         sys.stdout.write(overview() + "\n")
         return 0

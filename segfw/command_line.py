@@ -1,10 +1,12 @@
 """What a command line says, before Hydra reads it: the verb, the flags, the overrides, and paths made literal."""
 
 import argparse
+import platform
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import NoReturn
 
 from segfw.config import Key, keys
@@ -22,10 +24,13 @@ from segfw.core.settings.verbs import (
     VerificationSettings,
 )
 from segfw.core.support.references import escape_references
+from segfw.core.version import __version__
 
 ARGUMENTS = re.compile(r"^\+{0,2}(?=(?:network|loss)\.arguments\.|hydra\.sweeper\.params\.)")
 SEARCHED = re.compile(r"\+{0,2}(hydra\.sweeper\.(?:storage|params\.[^=]+))=(?!['\"])")
 VALUED_FLAGS = {"--config-dir": "-cd", "--config-name": "-cn", "--cfg": "-c", "--package": "-p", "--info": "-i"}
+PACKAGES = {"PyTorch": "torch", "Lightning": "pytorch-lightning", "Hydra": "hydra-core"}
+"""Title -> name, of the packages whose versions `--version` tells."""
 USAGE = "python -m segfw [VERB] [KEY=VALUE ...]"
 
 
@@ -141,6 +146,7 @@ class Command:
     flags: tuple[str, ...]
     overrides: tuple[str, ...]
     help: bool = False
+    version: bool = False
     multirun: bool = False
     informs: bool = False
     config_dir: str | None = None
@@ -183,8 +189,9 @@ def parse_command(arguments: Sequence[str]) -> Command:
         flags=(*flags, *(["--multirun"] if known.multirun else [])),
         overrides=tuple(ARGUMENTS.sub("++", word, count=1) for word in quote_literals(rest, literal, listed)),
         help=known.help,
+        version=known.version,
         multirun=known.multirun,
-        informs=any(flag in ("--version", "--hydra-help") for flag in flags),
+        informs="--hydra-help" in flags,
         config_dir=folder,
         config_name=page,
         words=tuple(words),
@@ -250,8 +257,15 @@ def overview() -> str:
         "",
         "python -m segfw VERB --help lists the settings of a verb with their values.",
         "-m runs once for each of several values, such as -m folds=0,1,2; --config-dir adds a folder of YAML files.",
+        "--version tells the versions of segfw and of what it runs on.",
     ]
     return "\n".join(lines)
+
+
+def versions() -> str:
+    """Return the versions that a report of a fault needs, on one line; no package is loaded for it."""
+    packages = ", ".join(f"{title} {version(name)}" for title, name in PACKAGES.items())
+    return f"segfw {__version__} (Python {platform.python_version()}, {packages})"
 
 
 def _named(name: str, value: str) -> tuple[str, str]:
@@ -261,8 +275,9 @@ def _named(name: str, value: str) -> tuple[str, str]:
 def _flag_parser() -> _Parser:
     parser = _Parser(prog="segfw", add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--version", action="store_true")
     parser.add_argument("--multirun", "-m", action="store_true")
-    for names in (("--run", "-r"), ("--resolve",), ("--version",), ("--hydra-help",), ("--shell-completion", "-sc")):
+    for names in (("--run", "-r"), ("--resolve",), ("--hydra-help",), ("--shell-completion", "-sc")):
         parser.add_argument(*names, dest="switches", action="append_const", const=names[0])
     for long, short in VALUED_FLAGS.items():
         parser.add_argument(long, short, dest="valued", action="append", type=partial(_named, long))

@@ -18,7 +18,7 @@ Groups = Mapping[str, Sequence[str]]
 
 WITH_PLUS = ("task",)
 """Groups without a default, which are chosen with a plus."""
-FLAGS = ("--help", "--multirun", *VALUED_FLAGS)
+FLAGS = ("--help", "--version", "--multirun", *VALUED_FLAGS)
 PROGRAM = "segfw"
 
 SCRIPT = """\

@@ -239,6 +239,9 @@ def _explained(verb: Verb, error: Exception) -> UsageError:
         text = f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     unknown = re.search(r"In '(?P<file>[^']+)': ConfigKeyError.*full_key: (?P<key>\S+)", text)
     if unknown:
+        if unknown["key"] == unknown["file"].partition("/")[0]:
+            missing = "lacks the first line `# @package _global_`"
+            return UsageError(f"{unknown['file']}.yaml {missing}, or has a key {unknown['key']!r}, which is unknown")
         try:
             config.check_key(verb.page or verb.settings, unknown["key"])
         except UsageError as reason:

@@ -40,6 +40,7 @@ def offered(line):
         ("segfw predict netw", []),
         ("segfw compare ", ["group_pattern=", "output=", "runs="]),
         ("segfw --m", ["--multirun"]),
+        ("segfw predict --v", ["--version"]),
         ("segfw optimizer.lr=", []),
         ("segfw nothing", []),
         ("python -m segfw pred", ["predict"]),

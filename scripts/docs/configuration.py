@@ -40,14 +40,16 @@ python -m segfw +task=Task04 print_config=true     # does it, and prints all of 
 `null` is "none", which some lines spell None; what it means stands there. Lists are written `[1,2]`, mappings
 `"{liver: 2}"`; quote what your shell would read itself. A path is taken as it is typed. The same keys may stand in a
 YAML file: a recipe in `configs/experiment/mine.yaml` of the working directory, which begins with the line
-`# @package _global_`, is `experiment=mine`; `--config-dir FOLDER` adds another folder.
+`# @package _global_` (without it the keys would lie below `experiment`), is `experiment=mine`; `--config-dir FOLDER`
+adds another folder.
 
 ## Groups
 
 A group is a set of keys under one name: `optimizer=adamw` sets several `optimizer.*` at once, and single keys can be
 changed besides. Choices in bold are the defaults; [configs/experiment.yaml](../configs/experiment.yaml) is the main job
 on one page. A task is given with a plus, `+task=Task04`. A file of the same form in `./configs/GROUP/` of the working
-directory adds a choice.
+directory adds a choice. Of Hydra's own, `hydra/launcher=`, `hydra.launcher.*` and `hydra.sweeper.*` are told of in
+[Sweeps](sweeps.md#launchers).
 """
 
 

@@ -165,8 +165,11 @@ def test_what_users_bring_works_as_extend_shows(own_files: dict[str, Path], plac
     assert (place / "mine.nii.gz").is_file()
     runs = place / "outputs/Demo/runs"
     assert {path.name for path in runs.iterdir()} == {"mine", "own_loss", "focal_and_tversky", "stripes", "narrow"}
-    plan = yaml.safe_load((place / "narrow.yaml").read_text())
-    assert max(plan["configurations"]["3d_fullres"]["features_per_stage"]) == 64
+    (config,) = runs.glob("narrow/*/*/*/fold_0/config.yaml")
+    trained = yaml.safe_load(config.read_text())["run"]["plan"]["configurations"]["3d_fullres"]
+    plan = yaml.safe_load((place / "narrow.yaml").read_text())["configurations"]["3d_fullres"]
+    assert trained["features_per_stage"] == plan["features_per_stage"]
+    assert max(plan["features_per_stage"]) == 64
     (config,) = runs.glob("focal_and_tversky/*/*/*/fold_0/config.yaml")
     loss = yaml.safe_load(config.read_text())["run"]["loss"]
     assert (loss["distribution"], loss["overlap"], loss["class_weights"]) == ("focal", "tversky", {"core": 2.0})

@@ -42,7 +42,10 @@ def test_is_tried_without_computing_where_that_goes() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (NetworkSettings("mine", "nowhere_to_be_found.MyNet"), "cannot import.*No module named.*working directory"),
+        (
+            NetworkSettings("mine", "nowhere_to_be_found.MyNet"),
+            "cannot import.*No module named.*found by `python -m",
+        ),
         (NetworkSettings("mine", "MyNet"), "must be package.module.Name"),
         (own("Nothing"), "cannot import 'tests.nn.own.Nothing'.*no attribute 'Nothing'"),
         (own("number"), "is no class or function that makes a network, got int"),
@@ -70,7 +73,7 @@ def test_mistakes_are_told_before_anything_is_trained(settings: NetworkSettings,
         ("import sys; sys.exit(4)", r"SystemExit: 4 \({file}, line 2\)"),
         ("class Odd(Exception): pass\nraise Odd", r"Odd: no message \({file}, line 3\)"),
         ("def broken(:", r"SyntaxError: invalid syntax \({file}, line 2\)"),
-        ("import nothing_of_that_name", r"No module named 'nothing_of_that_name' \({file}, line 2\); it must be"),
+        ("import nothing_of_that_name", r"No module named 'nothing_of_that_name' \({file}, line 2\); install it"),
     ],
 )
 def test_a_module_that_does_not_load_is_told_with_file_and_line(tmp_path, monkeypatch, line, said) -> None:

@@ -2,12 +2,16 @@
 
 import logging
 import os
+import platform
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
 
+from segfw import __version__
+from segfw.command_line import PACKAGES
 from segfw.core.errors import DataError
 from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.settings.verbs import EvaluateSettings
@@ -26,6 +30,14 @@ def test_the_job_gets_typed_settings_and_a_folder_for_its_log(run, jobs, tmp_pat
     assert (settings.folds, settings.stages, settings.name) == ((0, 1), ("plan",), "main")
     (log,) = tmp_path.glob("outputs/Task04_Hippocampus/logs/*/segfw.log")
     assert "INFO segfw.somewhere: working" in log.read_text()
+
+
+@pytest.mark.parametrize("words", [["--version"], ["predict", "--version"], ["+task=Task04", "--version", "--help"]])
+def test_the_versions_that_a_report_of_a_fault_needs_are_one_line(run, jobs, words):
+    packages = ", ".join(f"{title} {version(name)}" for title, name in PACKAGES.items())
+    assert run(*words) == (0, f"segfw {__version__} (Python {platform.python_version()}, {packages})\n", "")
+    assert [*PACKAGES] == ["PyTorch", "Lightning", "Hydra"]
+    assert jobs.settings == []
 
 
 def test_a_dry_run_tells_its_settings_as_the_run_does(run, jobs, tmp_path):

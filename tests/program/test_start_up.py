@@ -18,7 +18,9 @@ def imports_of(*words, cwd):
     return done, {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
 
 
-@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["+task=Task04", "trainer.max_epoch=3"], 2)])
+@pytest.mark.parametrize(
+    ("words", "status"), [(["--help"], 0), (["--version"], 0), (["+task=Task04", "trainer.max_epoch=3"], 2)]
+)
 def test_help_and_mistakes_are_answered_without_loading_the_heavy_libraries(tmp_path, words, status):
     done, modules = imports_of(*words, cwd=tmp_path)
     assert done.returncode == status

@@ -100,6 +100,21 @@ def test_a_wrong_task_file_is_told_by_its_name(run, jobs, content, message):
     assert (status, message in err) == (2, True), err
 
 
+@pytest.mark.parametrize("group", ["experiment", "debug", "hparams_search"])
+def test_a_recipe_without_its_first_line_is_told_to_lack_it(run, jobs, group):
+    path = Path(f"configs/{group}/mine.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text("trainer:\n  max_epochs: 3\n")
+    status, _, err = run("+task=Task04", f"{group}=mine")
+    assert (status, f"segfw: {group}/mine.yaml lacks the first line `# @package _global_`, or has a key" in err) == (
+        2,
+        1,
+    )
+    path.write_text(f"# @package _global_\n{path.read_text()}")
+    assert run("+task=Task04", f"{group}=mine")[0] == 0
+    assert jobs.settings[0].trainer.max_epochs == 3
+
+
 @pytest.mark.parametrize("tags", ["[a,a]", "['']", "['a,b']", "[1]", "word"])
 def test_tags_are_words(run, jobs, tags):
     status, _, err = run("+task=Task04", f"tags={tags}")

@@ -14,6 +14,8 @@ ABOVE_0: Rule = (lambda value: value > 0, "above 0")
 AT_LEAST_0: Rule = (lambda value: value >= 0, "at least 0")
 AT_LEAST_1: Rule = (lambda value: value >= 1, "at least 1")
 UP_TO_MOST: Rule = (lambda value: 0 <= value <= MOST_AT_ONCE, f"between 0 and {MOST_AT_ONCE}")
+DEVICES: Rule = (UP_TO_MOST[0], f"between 1 and {MOST_AT_ONCE}, in a list from 0")
+"""Numbers; that none is used is refused where a count is told from a list."""
 THREADS: Rule = (lambda value: 1 <= value <= MOST_AT_ONCE, f"between 1 and {MOST_AT_ONCE}")
 AT_LEAST_2: Rule = (lambda value: value >= 2, "at least 2")
 MILLIMETERS: Rule = (
@@ -76,7 +78,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": AT_LEAST_0,
     "trainer.ema_half_life": STEP,
     "trainer.checkpoint_minutes": ABOVE_0,
-    "trainer.devices": UP_TO_MOST,
+    "trainer.devices": DEVICES,
     "trainer.threads": THREADS,
     "trainer.*": AT_LEAST_1,
     "logger.pictures_every": AT_LEAST_1,
@@ -91,7 +93,7 @@ NUMBER_RULES: dict[str, Rule] = {
     "workers": UP_TO_MOST,
     "tolerance_mm": AT_LEAST_0,
     "threads": THREADS,
-    "devices": UP_TO_MOST,
+    "devices": DEVICES,
     "seed": SEED,
 }
 

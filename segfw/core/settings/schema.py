@@ -86,7 +86,7 @@ class VerifySettings:
     """How strictly the raw data are checked, and whether repaired copies are written."""
 
     tolerance: float = setting(
-        1e-3, "largest difference of two grids: spacing and origin in voxels, direction in cosines (0.05 at most)"
+        1e-3, "largest difference of two grids: spacing and origin in voxels, direction in cosines (never above 0.05)"
     )
     fix: Literal["copy_header", "resample"] | None = setting(
         None, "write copies on the first channel's grid beside the originals: its header, or resampled onto it"

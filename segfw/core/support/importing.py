@@ -28,7 +28,10 @@ def import_object(target: str, key: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except FOREIGN as error:
         missing = isinstance(error, ModuleNotFoundError)
-        hint = "; it must be installed or lie on PYTHONPATH, which `python -m segfw` begins with the working directory"
+        hint = (
+            "; install it, or put its folder on PYTHONPATH; files in the working directory are found by "
+            "`python -m segfw`, but not by the program `segfw`"
+        )
         raise UsageError(f"{key}: cannot import {target!r}: {explained(error)}{hint if missing else ''}") from error
 
 

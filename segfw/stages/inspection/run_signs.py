@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +10,25 @@ from typing import Any, NamedTuple
 import yaml
 
 from segfw.core.errors import SegfwError
+from segfw.core.plan import Plan
 from segfw.core.support.conversion import changed_keys, from_plain
 from segfw.core.support.files import sha256
 from segfw.core.support.locks import owner_of
 from segfw.core.support.plain_yaml import load_plain_yaml
 from segfw.core.support.words import counted
 from segfw.data.case_files import MANIFEST
-from segfw.stages.inspection.run_states import RunSigns
+from segfw.stages.inspection.run_states import RunSigns, few
 from segfw.stages.job import Job
 from segfw.stages.trainings.failures import load_failure
 from segfw.stages.trainings.runs import CONFIG, Done, config_of, load_run, make_run, run_folder
-from segfw.stages.trainings.sameness import TRAINING, as_given, relevant, relevant_there, training_hash
+from segfw.stages.trainings.sameness import (
+    TRAINING,
+    as_given,
+    changed_by_edit,
+    relevant,
+    relevant_there,
+    training_hash,
+)
 from segfw.training.run import (
     CHECKPOINTS,
     DONE,
@@ -40,6 +48,8 @@ from segfw.workspace import State, Workspace, digest, load_yaml, read_artefact, 
 
 DATASET = "dataset"
 """The key of a run whose data are the raw files, not what a command says."""
+CASE_LISTS = re.compile(r"^  (?:train|val)_cases:.*?(?=^ {0,2}[^\s-]|\Z)", re.MULTILINE | re.DOTALL)
+"""The lists of cases in a config.yaml."""
 
 
 class Place(NamedTuple):
@@ -132,6 +142,36 @@ def compared_with_command(job: Job, signs: RunSigns, configuration: str, fold: F
     settings = tuple(as_given(key) for key in keys if key != DATASET)
     lacking = "" if signs.done is None else _lacking(job, signs.done)
     return replace(signs, changed=changed, settings=settings, lacking=lacking)
+
+
+def edited_plans(job: Job, planners: Iterable[Any]) -> dict[str, Plan]:
+    """Return planner -> its plan, of those plans on disk that a person has edited and that can be used."""
+    found = {}
+    for name in set(planners):
+        path = job.workspace.plan(name)
+        planner = replace(job.settings.planner, name=name, plan_file=None)
+        try:
+            if path.exists() and standing(path, recorded_inputs(path)).state is State.EDITED:
+                found[name] = replace(job, settings=replace(job.settings, planner=planner)).generated_plan
+        except SegfwError:  # told of the plan, not of each run
+            continue
+    return found
+
+
+def compared_with_edit(job: Job, signs: RunSigns, folder: Path, plan: Plan | None) -> RunSigns:
+    """Add which values of an edited plan, if there is one, the run was not made with, and would be now."""
+    if plan is None or not signs.begun or signs.damaged:
+        return signs
+    path = folder / CONFIG
+    try:
+        text = CASE_LISTS.sub("", read_artefact(path))  # there may be very many
+        keys = [as_given(key) for key in changed_by_edit(job, plan, load_plain_yaml(text), str(path))]
+    except (SegfwError, yaml.YAMLError) as error:
+        return replace(signs, changed=(*signs.changed, f"the plan, by hand: {_short(error)}"))
+    if not keys:
+        return signs
+    settings = tuple(key for key in signs.settings if key not in keys)
+    return replace(signs, changed=(*signs.changed, f"{few(keys)}, by hand in the plan"), settings=settings)
 
 
 def _load_done(folder: Path) -> Done | None:

@@ -74,7 +74,7 @@ def judge_run(signs: RunSigns, now: float) -> RunState:
         return RunState("stale", f"{done}changed since: {', '.join(signs.changed)}")
     if signs.settings:
         there = judge_run(replace(signs, settings=(), lacking=""), now)
-        return RunState(OTHER, f"{there.kind}: {there.text}; made with {_shortened(signs.settings)}")
+        return RunState(OTHER, f"{there.kind}: {there.text}; made with other {few(signs.settings)}")
     if signs.done is not None:
         if signs.lacking:
             return RunState("to go on", f"{_result(signs)}; {signs.lacking}")
@@ -116,10 +116,10 @@ def count_kinds(states: Sequence[RunState]) -> str:
     return ", ".join([f"{kinds.count('done')} of {len(kinds)} done{asked}", *others])
 
 
-def _shortened(keys: Sequence[str]) -> str:
-    """Say in which settings a run differs; of many the first few."""
+def few(keys: Sequence[str]) -> str:
+    """List keys; of many the first few."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f"other {', '.join(keys[:SHOWN])}{more}"
+    return f"{', '.join(keys[:SHOWN])}{more}"
 
 
 def _result(signs: RunSigns) -> str:

@@ -17,7 +17,15 @@ from segfw.core.settings.schema import ExperimentSettings
 from segfw.core.support.locks import owner_of
 from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.dataset.record import load_record
-from segfw.stages.inspection.run_signs import Place, compared_with_command, compared_with_data, read_signs, runs_on_disk
+from segfw.stages.inspection.run_signs import (
+    Place,
+    compared_with_command,
+    compared_with_data,
+    compared_with_edit,
+    edited_plans,
+    read_signs,
+    runs_on_disk,
+)
 from segfw.stages.inspection.run_states import (
     RunSigns,
     RunState,
@@ -173,13 +181,16 @@ def own_runs(job: Job, now: float) -> list[Run]:
     """Return the runs of every name, and those that the command would begin, its own name first."""
     asked = _asked(job)
     found: dict[Place, RunSigns] = {}
-    for place, folder in runs_on_disk(job.workspace):
+    on_disk = list(runs_on_disk(job.workspace))
+    edited = edited_plans(job, (place.planner for place, _ in on_disk))
+    for place, folder in on_disk:
         signs = read_signs(job.workspace, folder)
         fold = asked.get((place.candidate, place.fold)) if place.name == job.settings.name else None
         if fold is None:
-            found[place] = compared_with_data(signs, folder, job.record.content)
+            signs = compared_with_data(signs, folder, job.record.content)
         else:
-            found[place] = compared_with_command(job, signs, place.configuration, fold)
+            signs = compared_with_command(job, signs, place.configuration, fold)
+        found[place] = compared_with_edit(job, signs, folder, edited.get(place.planner))
     for candidate, number in asked:
         planner, network, configuration = candidate.split("/")
         found.setdefault(Place(job.settings.name, planner, network, configuration, number), RunSigns())

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from segfw.core.errors import UsageError
-from segfw.core.planning.overrides import given_values
-from segfw.core.settings.schema import PlanOverrides
+from segfw.core.plan import Plan
+from segfw.core.planning.network_fit import fit_to_network
+from segfw.core.planning.overrides import RefitGivens, apply_overrides, given_values
+from segfw.core.settings.schema import NetworkSettings, PlannerSettings, PlanOverrides
 from segfw.core.settings.training import MACHINE_KEYS
 from segfw.core.support.conversion import changed_keys, from_plain, to_plain
 from segfw.stages.job import Job
@@ -84,6 +87,29 @@ def _edited_plan(job: Job, folder: Path, before: Mapping[str, object], wanted: M
         and value == in_file.get(key) != before.get(key)
         and not (key.startswith("plan.configurations.") and key.split(".")[3] in given)
     }
+
+
+def changed_by_edit(job: Job, plan: Plan, config: object, place: str) -> list[str]:
+    """Return which planned values of a run its own command would find otherwise in `plan`, which a person has edited.
+
+    `config`: what its config.yaml, `place`, says but for the cases. A run of a plan file of its own has none, nor one
+    that does not tell its command.
+    """
+    command, run = (config.get(key) if isinstance(config, dict) else None for key in ("command", "run"))
+    if not isinstance(command, dict) or not isinstance(run, dict):
+        return []
+    planner = from_plain(PlannerSettings, command.get("planner") or {}, place)
+    if planner.plan_file is not None:
+        return []
+    overrides = from_plain(PlanOverrides, command.get("plan") or {}, place)
+    network = from_plain(NetworkSettings, run.get("network") or {}, place)
+    before, names = from_plain(Plan, run.get("plan"), place), (str(run.get("configuration_name")),)
+    givens = RefitGivens(job.dataset.num_training, planner.gpu_memory_gb)
+    overridden = apply_overrides(plan, overrides, names, givens)
+    fitted = fit_to_network(overridden, network, overrides, names, givens).plan
+    now = replace(fitted, configurations={name: fitted.configuration(name) for name in names})
+    there, wanted = (relevant({"run": {"plan": to_plain(each)}}) for each in (before, now))
+    return changed_keys(there, wanted)
 
 
 def _advice(changed: Collection[str], edited: Collection[str]) -> str:

@@ -1,10 +1,8 @@
 """Verb `status` on a prepared folder: what is done, running, failed, stale, damaged, and that nothing is written."""
 
 import json
-import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,71 +12,20 @@ from pathlib import Path
 import pytest
 
 from segfw.core.plan import Fingerprint
-from segfw.core.settings.checks import check_settings
-from segfw.core.settings.schema import ExperimentSettings, PlanOverrides
-from segfw.core.settings.training import OptimizerSettings, TrainerSettings
+from segfw.core.settings.schema import PlanOverrides
+from segfw.core.settings.training import OptimizerSettings
 from segfw.core.support import locks
 from segfw.core.support.conversion import from_plain
 from segfw.core.support.locks import hold
-from segfw.stages import pipeline
 from segfw.stages.dataset import raw
 from segfw.stages.dataset.record import load_record
 from segfw.stages.inspection import status
-from segfw.stages.job import Job, prepare
-from segfw.stages.trainings.runs import CONFIG, Done, config_of, make_run, run_folder, selection_inputs
-from segfw.stages.trainings.sameness import TRAINING, training_hash
-from segfw.training.run import validated_with
-from segfw.workspace import digest, load_yaml, recorded_value, save_artefact, to_yaml
-from tests.stages import tiny_dataset
+from segfw.stages.job import Job
+from segfw.stages.trainings.runs import CONFIG, Done, run_folder, selection_inputs
+from segfw.workspace import digest, load_yaml, recorded_value, save_artefact
+from tests.stages.inspection.conftest import CANDIDATE, NAME, begin, finish, fold, listing, stage, told
 
 ROOT = Path(__file__).parents[3]
-NAME = "3d_fullres"
-CANDIDATE = f"default/planned/{NAME}"
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> ExperimentSettings:
-    """A dataset with fingerprint, plan and stores; nothing is trained."""
-    root = tmp_path_factory.mktemp("status")
-    tiny_dataset.make(root / "tiny")
-    settings = tiny_dataset.settings_of(root / "tiny", root / "out")
-    settings = replace(
-        settings, stages=["fingerprint", "plan", "preprocess"], configurations=[NAME], trainer=TrainerSettings(5)
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segfw.core.planning.fingerprint.TOTAL_SAMPLES", 1000)
-        pipeline.run(check_settings(settings))
-    return check_settings(replace(settings, stages="all"))
-
-
-@pytest.fixture
-def job(prepared: ExperimentSettings, tmp_path: Path) -> Job:
-    """The job on a copy of the folder."""
-    shutil.copytree(prepared.output_root, tmp_path / "out", copy_function=shutil.copy2)
-    return prepare(replace(prepared, output_root=str(tmp_path / "out")))
-
-
-def begin(job: Job, fold: int) -> Path:
-    """Leave what a training leaves that has begun and saved a checkpoint."""
-    folder = run_folder(job, NAME, fold)
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "last.ckpt").touch()
-    config = config_of(job, make_run(job, NAME, fold))
-    save_artefact(folder / CONFIG, to_yaml(config), {TRAINING: training_hash(config)})
-    return folder
-
-
-def finish(job: Job, fold: int, epochs: int = 5) -> Path:
-    """Leave what a finished training leaves."""
-    folder = begin(job, fold)
-    (folder / "validation").mkdir()
-    (folder / "validation" / "metrics.json").write_text("{}")
-    for case in job.cases_of(fold)[1]:
-        (folder / "validation" / f"{case}.nii.gz").touch()
-    validated = digest(validated_with(job.settings.inference))
-    done = Done(epochs, 10, "w", validated, None, 0.75, {}, training_seconds=120.0)
-    (folder / "done.yaml").write_text(to_yaml(done))
-    return folder
 
 
 def select_and_report(job: Job, folds: int) -> None:
@@ -88,30 +35,6 @@ def select_and_report(job: Job, folds: int) -> None:
     save_artefact(job.workspace.selection("main"), "winner: x\n", selection_inputs(job.settings, scored))
     job.workspace.report.parent.mkdir()
     job.workspace.report.touch()
-
-
-def told(job: Job, caplog: pytest.LogCaptureFixture, **changes: object) -> list[list[str]]:
-    """Return the rows that the verb shows, each split into its columns, after checking that it wrote nothing."""
-    before = listing(job.workspace.root)
-    caplog.clear()
-    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shutil.get_terminal_size", lambda fallback: os.terminal_size((10_000, 50)))
-        patch.setattr(status, "WIDTH", 10_000)
-        status.run(replace(job.settings, **changes))  # type: ignore[arg-type]
-    assert listing(job.workspace.root) == before
-    return [line.split() for line in "\n".join(caplog.messages).splitlines() if line.strip()]
-
-
-def listing(root: Path) -> dict[str, tuple[int, int]]:
-    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(root.rglob("*"))}
-
-
-def stage(rows: list[list[str]], name: str) -> str:
-    return next(" ".join(row[1:]) for row in rows if row[0] == name)
-
-
-def fold(rows: list[list[str]], number: int) -> str:
-    return next(" ".join(row[2:]) for row in rows if row[:2] == [f"default/planned/{NAME}", str(number)])
 
 
 def test_before_anything_is_trained(job, caplog):
@@ -138,33 +61,6 @@ def test_done_to_go_on_with_other_settings_and_of_another_name(job, caplog):
     assert titles == ["name=main", "name=other"]
     rows = told(job, caplog, optimizer=OptimizerSettings(lr=0.5), folds=(0,))
     assert fold(rows, 0).endswith("made with other optimizer.lr")
-
-
-def test_values_of_an_edited_plan_are_told_to_be_of_that_file_not_of_the_command(job, caplog):
-    finish(job, 0)
-    path = job.workspace.plan("default")
-    planned = job.plan.configuration(NAME).batch_size
-    text = path.read_text(encoding="utf-8")
-    at = text.index("batch_size: ", text.index(f"\n  {NAME}:"))
-    path.write_text(f"{text[:at]}batch_size: 3{text[text.index(chr(10), at) :]}", encoding="utf-8")
-    edited = f"plan.batch_size ({NAME}): {planned} there, 3 now, from {path}, which was edited by hand"
-    copy = "; to edit the plan for one training alone, copy it and give planner.plan_file=COPY"
-
-    def said(**changes: object) -> list[str]:
-        rows = [" ".join(row) for row in told(prepare(job.settings), caplog, folds=(0,), **changes)]
-        return rows[rows.index("This command would stop before it trains, and leave every run as it is:") + 2 :]
-
-    rows = said()
-    assert rows[0] == edited
-    assert rows[1].startswith("undo the edit of the plan to go on with it, keep both with name=ANOTHER, or ")
-    assert rows[1].endswith(f"overwrite=true{copy}")
-    rows = said(optimizer=OptimizerSettings(lr=0.5))
-    assert rows[:2] == ["optimizer.lr: 0.01 there, 0.5 now", edited]
-    assert rows[2].startswith("give the settings of that run and undo the edit of the plan to go on with it, ")
-    rows = said(plan=PlanOverrides(batch_size=4))
-    assert rows[0] == f"plan.batch_size ({NAME}): {planned} there, 4 now"
-    assert rows[1].startswith("give the settings of that run to go on with it, ")
-    assert not rows[1].endswith(copy)
 
 
 def test_a_training_that_was_given_other_settings_is_told_as_finished_and_what_the_command_would_do(job, caplog):
