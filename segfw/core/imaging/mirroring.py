@@ -131,8 +131,9 @@ def most_shared(places: Places) -> int | None:
 
 def _pairs(places: Places) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
     """Yield each pair of labels, by number, and which cases hold both."""
+    there: NDArray[np.bool_] = ~np.isnan(places.centroids[:, :, 0])
     for i, j in itertools.combinations(range(len(places.names)), 2):
-        yield i, j, ~np.isnan(places.centroids[:, [i, j], 0]).any(1)
+        yield i, j, there[:, i] & there[:, j]
 
 
 def _order(distances: FloatArray, extent: float, axis: int, names: tuple[str, str]) -> Order | None:
