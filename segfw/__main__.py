@@ -45,6 +45,7 @@ from segfw.core.support.files import write_text, writing
 from segfw.core.support.interruption import interruption_behind, leaving_on_sigterm, uninterrupted
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM
 from segfw.core.support.ranks import launched_ranks
+from segfw.core.support.screen import Screen, tell
 from segfw.sweeps.jobs import SHARED, Swept, variant
 from segfw.sweeps.launchers import SLURM
 from segfw.sweeps.multirun import AnsweringFor, Jobs, Part, plan_jobs
@@ -129,7 +130,7 @@ def _run(command: Command) -> int:
         sys.stdout.write(versions() + "\n")
         return 0
     if command.help and command.verb is None:
-        sys.stdout.write(overview() + "\n")
+        tell(overview() + "\n")
         return 0
     name = command.verb or MAIN
     verb, page = VERBS[name], command.config_name or name
@@ -137,7 +138,7 @@ def _run(command: Command) -> int:
     if "--shell-completion" in command.flags:
         python = Path(sys.executable).name if Path(sys.argv[0]).name == "__main__.py" else None
         folders = [config_folder(), Path.cwd() / "configs"]
-        sys.stdout.write(completion.answer(command.overrides, folders, os.environ, python))
+        tell(completion.answer(command.overrides, folders, os.environ, python))
         return 0
     if command.informs:
         _hand_over(page, _job(verb, {}), list(command.flags))
@@ -145,7 +146,7 @@ def _run(command: Command) -> int:
     composed, swept, overrides = compose(verb, page, command)
     multirun = command.multirun or composed.hydra.mode == RunMode.MULTIRUN
     if command.help:
-        sys.stdout.write(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
+        tell(f"{verb.summary}\nusage: {verb.example}\n\n{config.describe(verb.settings, composed)}\n")
         return 0
     check_required(name, verb, composed)
     if name == "status":
@@ -226,7 +227,7 @@ def _logging_put_back() -> Iterator[None]:
 def _plain_messages() -> Iterator[None]:
     """Show what is logged on the screen alone, as a command with a log of its own does."""
     root = logging.getLogger()
-    screen, level = logging.StreamHandler(sys.stdout), root.level
+    screen, level = Screen(sys.stdout), root.level
     root.addHandler(screen)
     root.setLevel(logging.INFO)
     try:

@@ -165,13 +165,15 @@ def evaluate(
     labels: Mapping[str, Any] | None = None,
     workers: int = 0,
     tolerance_mm: float | None = TOLERANCE_MM,
+    remap: Mapping[int, int] | None = None,
 ) -> Summary:
     """Score a folder of segmentations against references of the same file names.
 
     `tolerance_mm`: what NSD forgives; None counts voxels and measures neither distances, volumes nor lesions.
+    `remap`: value in the references -> value to use, as `task.remap` was given to the training.
     """
     return evaluate_stage.evaluate(
-        Path(predictions), Path(references), labels, ExecutorSettings(workers=workers), tolerance_mm
+        Path(predictions), Path(references), labels, ExecutorSettings(workers=workers), tolerance_mm, remap
     )
 
 

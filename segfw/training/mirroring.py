@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segfw.core.imaging.mirroring import Order, consistent_orders, find_places, side_pairs
+from segfw.core.imaging.mirroring import (
+    LEAST_CASES,
+    Order,
+    Places,
+    consistent_orders,
+    find_places,
+    most_shared,
+    side_pairs,
+)
 from segfw.data.augmentation import mirror_axes
 from segfw.data.store import Store
 from segfw.training.run import FoldRun
@@ -22,11 +30,12 @@ def with_mirror_axes(run: FoldRun) -> FoldRun:
     """
     if run.augmentation.mirror_axes != "auto":
         return run
-    orders = window_orders(run)
+    places = label_places(run)
+    orders = window_orders(run, places)
     taken = {order.axis for order in orders}
     axes = tuple(axis for axis in range(len(run.configuration.patch_size)) if axis not in taken)
     strongest = {order.axis: str(order) for order in reversed(orders)}
-    reasons = "; ".join(strongest[axis] for axis in sorted(strongest)) or "no labels lie always in one order"
+    reasons = "; ".join(strongest[axis] for axis in sorted(strongest)) or _no_order(most_shared(places))
     what = f"{run.configuration_name} fold {run.fold}: {KEY}=auto"
     log.info("%s mirrors along %s; %s", what, list(axes) or "no axis", reasons)
     return replace(run, mirror_axes=axes)
@@ -38,17 +47,32 @@ def warn_of_pairs(runs: Sequence[FoldRun]) -> None:
         axes = mirror_axes(run.resolved_augmentation, len(run.configuration.patch_size))
         pairs = side_pairs(name for name, _ in run.plan.labels.foreground)
         if pairs and axes:
-            orders = window_orders(run)
+            orders = window_orders(run, label_places(run))
             for line in filter(None, (pair_warning(pair, axes, orders) for pair in pairs)):
                 log.warning("%s: %s", run.configuration_name, line)
 
 
-def window_orders(run: FoldRun) -> list[Order]:
-    """Return the consistent orders of the labels of the training cases, along axes of the run's patches."""
-    store, left_out = Store.open(Path(run.store)), 3 - len(run.configuration.patch_size)
+def label_places(run: FoldRun) -> Places:
+    """Locate the labels of the training cases."""
+    store = Store.open(Path(run.store))
     cases = ((store.locations(name), store.image(name).shape[1:]) for name in run.train_cases)
-    orders = consistent_orders(find_places(run.plan.labels, cases))
+    return find_places(run.plan.labels, cases)
+
+
+def window_orders(run: FoldRun, places: Places) -> list[Order]:
+    """Return the consistent orders of the labels, along axes of the run's patches."""
+    left_out = 3 - len(run.configuration.patch_size)
+    orders = consistent_orders(places)
     return [replace(order, axis=order.axis - left_out) for order in orders if order.axis >= left_out]
+
+
+def _no_order(cases: int | None) -> str:
+    """Say why no axis is left out; `cases`: how many hold the same two labels."""
+    if cases is not None and cases < LEAST_CASES:
+        return (
+            f"too few cases to tell whether labels lie always in one order: {cases} hold two, {LEAST_CASES} are needed"
+        )
+    return "no labels lie always in one order"
 
 
 def pair_warning(pair: tuple[str, str], axes: tuple[int, ...], orders: list[Order]) -> str | None:

@@ -20,6 +20,7 @@ NOT_RUN = {
     "python -m pytest": "tests/docs/test_running.py runs these of docs/extend.md",
     "pip install": "needs a package index",
     "ray start": "a cluster; tests/stages/test_ray_nodes.py starts one",
+    "source .venv/bin/activate": "changes the shell it is typed in",
     "tensorboard": "a server of another program, on files that tests/tracking makes",
     "wandb": "needs an account; tests/sweeps reads the sweep's file",
     "./scripts/test": "is what runs this",
@@ -27,7 +28,7 @@ NOT_RUN = {
 }
 FILES = {  # that the pages' readers have written by themselves
     "task/Mine.yaml": "name: Mine\nfolder: Mine\nlabels: {background: 0, tumor: 1}\n",
-    "experiment/best_main.yaml": "# @package _global_\nname: best_main\n",
+    "experiment/best_fast.yaml": "# @package _global_\nname: best_fast\n",
 }
 ALL = [(place, words) for page in PAGES for place, words in commands(page)]
 PLACE = re.compile(r"(model|input|output|source|predictions|references|images|task\.folder)=.*")

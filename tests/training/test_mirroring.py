@@ -56,6 +56,26 @@ def test_auto_leaves_out_the_axis_of_the_fixed_order_and_says_why(
     assert "mirror_axes=auto mirrors along [0, 1]; 'first' lies before 'second' along axis 2 in 5 of 5" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("names", "train", "reason"),
+    [
+        (
+            ("first", "second"),
+            4,
+            "too few cases to tell whether labels lie always in one order: 4 hold two, 5 are needed",
+        ),
+        (("only",), 4, "no labels lie always in one order"),
+    ],
+)
+def test_too_few_cases_are_not_called_an_order_that_changes(
+    make_run: MakeRun, sided: Path, caplog: pytest.LogCaptureFixture, names: tuple[str, ...], train: int, reason: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = replace(sided_run(make_run, sided, AUTO, *names), train_cases=NAMES[:train])
+    assert with_mirror_axes(run).mirror_axes == (0, 1, 2)
+    assert f"mirrors along [0, 1, 2]; {reason}" in caplog.text
+
+
 def test_axes_are_those_of_the_patch(make_run: MakeRun, sided: Path) -> None:
     run = sided_run(make_run, sided, AUTO, "first", "second")
     flat = replace(

@@ -29,6 +29,8 @@ from segfw.core.settings.schema import TaskSettings
 T = TypeVar("T")
 Values = dict[str, int | LabelKey]
 CHANNEL_KEYS = ("channel_names", "channels", "modality")
+EVALUATED_REMAP = "remap"
+"""The key of `evaluate`, as a place."""
 READER = "overwrite_image_reader_writer"
 READERS_LIKE_OURS = ("SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO")
 """nnU-Net's readers that take a file's axes as they are stored."""
@@ -103,7 +105,7 @@ def stated_labels(description: Description) -> tuple[LabelSet, dict[int, int]]:
     Where nothing is stated, the task has yet to state it.
     """
     remap_place = description.value("remap")[1]
-    remap = _remap(*description.value("remap"))
+    remap = read_remap(*description.value("remap"))
     regions, place = description.value("regions")
     if regions is None:
         stated, place = description.value("labels")
@@ -245,7 +247,7 @@ def _with_regions(regions: Values, description: Description, remap: dict[int, in
     return {BACKGROUND: background, **learned, **({} if ignore is None else {IGNORE: ignore})}
 
 
-def _remap(stated: Any, place: str) -> dict[int, int]:
+def read_remap(stated: Any, place: str) -> dict[int, int]:
     """Return old value -> new value, those that stay left out. Keys may be spelled as text."""
     if stated is None:
         return {}
@@ -295,4 +297,5 @@ def _found(place: str, find: Callable[..., T], *arguments: Any) -> T:
 
 
 def _wrong(place: str, message: str) -> SegfwError:
-    return (UsageError if place.startswith("task.") else DataError)(f"{place} {message}")
+    of_command = place.startswith("task.") or place == EVALUATED_REMAP
+    return (UsageError if of_command else DataError)(f"{place} {message}")

@@ -7,7 +7,7 @@ them apart, and mirrored patches deny it; left and right kidneys are the plain c
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,8 +112,7 @@ def consistent_orders(places: Places) -> list[Order]:
     two labels', median over cases) of their voxels along that axis.
     """
     found = []
-    for i, j in itertools.combinations(range(len(places.names)), 2):
-        both = ~np.isnan(places.centroids[:, [i, j], 0]).any(1)
+    for i, j, both in _pairs(places):
         if both.sum() < LEAST_CASES:
             continue
         distances = places.centroids[both, j] - places.centroids[both, i]
@@ -123,6 +122,18 @@ def consistent_orders(places: Places) -> list[Order]:
             if order is not None:
                 found.append(order)
     return sorted(found, key=lambda order: -order.separation)
+
+
+def most_shared(places: Places) -> int | None:
+    """Return how many cases hold the two labels that most cases hold together; None where there is but one label."""
+    return max((int(both.sum()) for _, _, both in _pairs(places)), default=None)
+
+
+def _pairs(places: Places) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+    """Yield each pair of labels, by number, and which cases hold both."""
+    there: NDArray[np.bool_] = ~np.isnan(places.centroids[:, :, 0])
+    for i, j in itertools.combinations(range(len(places.names)), 2):
+        yield i, j, there[:, i] & there[:, j]
 
 
 def _order(distances: FloatArray, extent: float, axis: int, names: tuple[str, str]) -> Order | None:

@@ -74,6 +74,7 @@ class EvaluateSettings:
         literal=True,
     )
     labels: dict[str, Any] | None = setting(None, "name -> value; default: every value above 0 that occurs")
+    remap: dict[str, Any] | None = setting(None, "value in the references -> value to use, like that in predictions")
     metrics: Literal["all", "overlap"] = setting(
         "all", "overlap: Dice, IoU and counts of voxels; all: also HD95, ASSD, NSD, volume errors and lesions"
     )

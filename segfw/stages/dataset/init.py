@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from segfw.core.imaging.normalization import scheme_for_channel
 from segfw.core.settings.schema import ExecutorSettings
 from segfw.core.settings.verbs import InitSettings
 from segfw.core.support.files import write_text
+from segfw.core.support.screen import tell
 from segfw.core.support.words import by, counted
 from segfw.core.types import SLICE_SPACING, Shape, Spacing, Volume
 from segfw.io.datasets.file_list import write_file_list
@@ -308,5 +308,4 @@ def _table(rows: Sequence[Sequence[str]], right: bool = False) -> list[str]:
 
 
 def _say(*lines: str) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    tell("\n".join(lines) + "\n")

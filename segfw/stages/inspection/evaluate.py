@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segfw.core.cases.affixes import TwoRulesError, find_rule
+from segfw.core.cases.description import EVALUATED_REMAP, read_remap
 from segfw.core.cases.verification import value_counts
 from segfw.core.errors import DataError, UsageError
 from segfw.core.labels import IGNORE, LabelKey, members
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 Labels = Mapping[str, Any]
 Values = Mapping[str, int | LabelKey]
 Pair = tuple[str, Path, Path]
+Remap = Mapping[int, int]
 
 VALIDATION, METRICS_JSON, CONFIG = "validation", "metrics.json", "config.yaml"
 """What a run's files are called: `segfw.training.run` and `segfw.stages.trainings.runs` say so, but load PyTorch."""
@@ -56,12 +58,13 @@ def run(settings: EvaluateSettings) -> None:
     if settings.predictions is None or settings.references is None:
         raise UsageError("evaluate needs predictions=FOLDER and references=FOLDER")
     output, table = _outputs(Path(settings.output) if settings.output else _beside(Path(settings.predictions)))
+    remap = read_remap(settings.remap, EVALUATED_REMAP)
     pairs = _pairs(Path(settings.predictions), Path(settings.references))
     require_writable(output)
-    values = _values(pairs, settings.labels, settings.executor)
+    values = _values(pairs, settings.labels, remap, settings.executor)
     ignore = (settings.labels or {}).get(IGNORE)
     tolerance = settings.tolerance_mm if settings.metrics == "all" else None
-    summary = _evaluate(pairs, values, ignore, settings.executor, tolerance)
+    summary = _evaluate(pairs, values, ignore, remap, settings.executor, tolerance)
     write_text(output, summary_to_json(summary))
     write_text(table, summary_to_csv(summary))
     _write_theirs(output, summary_text(summary, values, {name: (mine, reference) for name, mine, reference in pairs}))
@@ -76,21 +79,29 @@ def evaluate(
     labels: Labels | None = None,
     executor: ExecutorSettings = IN_PROCESSES,
     tolerance_mm: float | None = TOLERANCE_MM,
+    remap: Mapping[int, int] | None = None,
 ) -> Summary:
     """Score each segmentation in `predictions` against the file of the same case name in `references`.
 
     `labels`: name -> value or values (regions may overlap; `ignore` leaves voxels out); None takes every value above 0
     that occurs in the references. `tolerance_mm`: what NSD forgives; None counts voxels and measures nothing.
+    `remap`: value in the references -> value to use; those of the predictions and of `labels` stay.
     `DataError` when a folder or a reference is missing. References without a prediction are named and left out.
     """
-    pairs = _pairs(predictions, references)
-    return _evaluate(pairs, _values(pairs, labels, executor), (labels or {}).get(IGNORE), executor, tolerance_mm)
+    pairs, remap = _pairs(predictions, references), remap or {}
+    values = _values(pairs, labels, remap, executor)
+    return _evaluate(pairs, values, (labels or {}).get(IGNORE), remap, executor, tolerance_mm)
 
 
 def _evaluate(
-    pairs: list[Pair], values: Values, ignore_value: int | None, executor: ExecutorSettings, tolerance_mm: float | None
+    pairs: list[Pair],
+    values: Values,
+    ignore_value: int | None,
+    remap: Remap,
+    executor: ExecutorSettings,
+    tolerance_mm: float | None,
 ) -> Summary:
-    score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm)
+    score = partial(_score, {name: members(value) for name, value in values.items()}, ignore_value, tolerance_mm, remap)
     scored = run_cases(score, {pair[0]: pair for pair in pairs}, executor, "evaluate", _case_bytes(pairs))
     summary = summarize([metrics for metrics, _ in scored.values()])
     _warn_of_values(summary, values, ignore_value, {value for _, found in scored.values() for value in found})
@@ -109,10 +120,10 @@ def _warn_of_values(summary: Summary, values: Values, ignore_value: int | None, 
         log.warning("labels: the references hold values that no label has, which are not scored: %s", left[:10])
 
 
-def _values(pairs: list[Pair], labels: Labels | None, executor: ExecutorSettings) -> Values:
+def _values(pairs: list[Pair], labels: Labels | None, remap: Remap, executor: ExecutorSettings) -> Values:
     """Return the value or values of each label or region to score."""
     if labels is None:
-        return _values_in(pairs, executor)
+        return _values_in(pairs, remap, executor)
     values = {str(name): value if isinstance(value, int) else tuple(value) for name, value in labels.items()}
     wrong = [n for n, v in values.items() if v == () or not all(isinstance(one, int) for one in members(v))]
     if wrong:
@@ -218,25 +229,27 @@ def _paired_by_rule(found: Iterable[str], known: Collection[str]) -> dict[str, s
     return pairs
 
 
-def _values_in(pairs: list[Pair], executor: ExecutorSettings) -> Values:
+def _values_in(pairs: list[Pair], remap: Remap, executor: ExecutorSettings) -> Values:
     """Name every value above 0 that occurs in the references after itself."""
-    found = run_cases(_occurring, {name: reference for name, _, reference in pairs}, executor, "label values")
+    found = run_cases(
+        partial(_occurring, remap), {name: reference for name, _, reference in pairs}, executor, "label values"
+    )
     values = sorted({value for case in found.values() for value in case if value > 0})
     if not values:
         raise DataError("the references hold no value above 0; name the labels with labels={NAME: VALUE, ...}")
     return {str(value): value for value in values}
 
 
-def _occurring(path: Path) -> list[int]:
-    return [int(v) for v in np.unique(read_label(path).array)]
+def _occurring(remap: Remap, path: Path) -> list[int]:
+    return [int(v) for v in np.unique(read_label(path, remap).array)]
 
 
 def _score(
-    keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, pair: Pair
+    keys: Mapping[str, LabelKey], ignore_value: int | None, tolerance_mm: float | None, remap: Remap, pair: Pair
 ) -> tuple[CaseMetrics, frozenset[int]]:
     """Return a case's metrics and the values that its reference holds."""
     name, prediction, reference = pair
-    truth, found = read_label(reference), read_label(prediction)
+    truth, found = read_label(reference, remap), read_label(prediction)
     _check_same_grid(prediction, found.geometry, truth.geometry)
     spacing = None if tolerance_mm is None else truth.spacing
     metrics = score_case(name, truth.array[0], found.array[0], keys, ignore_value, spacing, tolerance_mm or 0.0)

@@ -24,6 +24,7 @@ from segfw.core.support.conversion import from_plain, to_plain
 from segfw.core.support.files import write_text
 from segfw.core.support.parents import EXIT_AFTER_SIGTERM, leave_with_parent
 from segfw.core.support.ranks import Ranks, launched_ranks
+from segfw.core.support.screen import Screen
 from segfw.stages.dataset.raw import workspace_of
 from segfw.stages.trainings.fold_files import FoldFiles, fold_io
 from segfw.stages.trainings.followers import following
@@ -159,7 +160,7 @@ def main(launcher: str, folder: str) -> int:
     leave_warnings_to_the_main_process()
     ranks = launched_ranks()
     form, level = ("%(message)s", logging.INFO) if ranks.leads else (f"rank {ranks.rank}: %(message)s", logging.WARNING)
-    logging.basicConfig(format=form, level=level, stream=sys.stdout)
+    logging.basicConfig(format=form, level=level, handlers=[Screen(sys.stdout)])
     if attempt(partial(_run_rank, Path(folder))).error is not None:  # which is recorded
         logging.shutdown()
         sys.stdout.flush()

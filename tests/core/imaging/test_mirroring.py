@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfw.core.imaging.mirroring import Order, Places, consistent_orders, find_places, side_pairs
+from segfw.core.imaging.mirroring import Order, Places, consistent_orders, find_places, most_shared, side_pairs
 from segfw.core.labels import LabelSet
 
 
@@ -37,6 +37,17 @@ def test_cases_that_lack_a_label_do_not_count() -> None:
     lacking.centroids[:5, 1] = math.nan
     lacking.deviations[:5, 1] = math.nan
     assert consistent_orders(lacking) == []
+
+
+def test_too_few_cases_hold_two_labels_if_no_pair_is_in_five_of_them() -> None:
+    nowhere = np.full((6, 3, 3), math.nan)
+    centroids = nowhere.copy()
+    centroids[:4, :2] = centroids[4:, 1:] = (
+        0.0  # all three labels lie in some cases, but no two of them in more than four
+    )
+    assert most_shared(Places(("a", "b", "c"), centroids, nowhere)) == 4
+    assert most_shared(places(*[(1.0, 0.0, 0.0)] * 5)) == 5
+    assert most_shared(Places(("a",), nowhere[:, :1], nowhere[:, :1])) is None
 
 
 def test_a_label_one_voxel_thin_counts_as_half_a_voxel_wide() -> None:

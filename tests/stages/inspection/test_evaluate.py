@@ -44,6 +44,34 @@ def test_dice_by_hand(tmp_path):
     assert union.mean["any"]["dice"] == pytest.approx((4 / 5 + 1) / 2)
 
 
+def test_remap_renumbers_the_references_alone(tmp_path, caplog):
+    write(tmp_path / "p", "a", [1, 1, 0, 2, 255])
+    write(tmp_path / "r", "a", [255, 0, 0, 1, 0])  # 255 becomes 1 and 1 becomes 2, both at once
+    remap = {"255": 1, "1": 2}
+    settings = EvaluateSettings(str(tmp_path / "p"), str(tmp_path / "r"), remap=remap, executor=IN_LINE)
+    run(settings)
+    means = json.loads((tmp_path / "p/metrics.json").read_text())["mean"]
+    assert {name: row["dice"] for name, row in means.items()} == {"1": pytest.approx(2 / 3), "2": 1}
+    named = evaluate(tmp_path / "p", tmp_path / "r", {"a": 1, "b": 2}, IN_LINE, remap={255: 1, 1: 2})
+    assert {name: row["dice"] for name, row in named.mean.items()} == {"a": pytest.approx(2 / 3), "b": 1}
+    assert "values that no label has" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("remap", "message"),
+    [
+        ({"one": 1}, r"^remap must map integers to integers, .* got the key 'one'"),
+        ({"2": -1}, r"^remap must map to integers of at least 0, got -1 for 2"),
+    ],
+)
+def test_a_remap_keeps_to_the_rules_of_the_tasks(tmp_path, remap, message):
+    write(tmp_path / "p", "a", [1, 0])
+    settings = EvaluateSettings(str(tmp_path / "p"), str(tmp_path / "p"), remap=remap, executor=IN_LINE)
+    with pytest.raises(UsageError, match=message):
+        run(settings)
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["a.nii.gz"]
+
+
 def test_maps_of_uncertainty_are_no_segmentations(tmp_path):
     for name in ("a", "a_uncertainty", "b_uncertainty"):
         write(tmp_path / "p", name, [1, 0])
