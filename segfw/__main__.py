@@ -127,7 +127,7 @@ def complain(message: str) -> None:
 
 def _run(command: Command) -> int:
     if command.version:
-        sys.stdout.write(versions() + "\n")
+        tell(versions() + "\n")
         return 0
     if command.help and command.verb is None:
         tell(overview() + "\n")
