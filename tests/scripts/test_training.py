@@ -10,22 +10,26 @@ def training(benchmark):
     return benchmark("training")
 
 
-def test_training_tells_the_worse_input_and_the_wall_time_of_the_rest(training):
+def test_training_tells_the_worse_input_and_both_times_of_the_rest(training):
     works = training.list_works(training.QUICK, "cpu")
     assert [work.name for work in works] == ["input, 2d", "input, 3d_fullres", "step, small", "iterations, small"]
     measured = {
         work: Turns((Usage(ours, ours / 10),), (Usage(10.0, theirs),))
-        for work, ours, theirs in zip(works, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0, 1.0, 1.0), strict=True)
+        for work, ours, theirs in zip(works, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0, 2.0, 4.0), strict=True)
     }
     assert training.summarize(measured, True) == {
         "input_cpu_seconds_per_batch": 0.2,
         "step_seconds": 0.3,
         "seconds_per_iteration": 0.4,
+        "step_cpu_seconds": 0.15,
+        "cpu_seconds_per_iteration": 0.1,
     }
     assert training.summarize(measured, False) == {
         "input_cpu_seconds_per_batch_ours": 0.2,
         "step_seconds_ours": 3.0,
         "seconds_per_iteration_ours": 4.0,
+        "step_cpu_seconds_ours": 0.3,
+        "cpu_seconds_per_iteration_ours": 0.4,
     }
 
 
