@@ -247,14 +247,8 @@ class Rival:
     def __init__(self, peer: Peer, bench: Bench) -> None:
         command = [str(peer.python), str(HERE / "training_peer.py"), bench.device.accelerator]
         self.bench, self.errors = bench, tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **peer.environment},
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
+        self.process = subprocess.Popen(command, env={**os.environ, **peer.environment}, **pipes)
 
     def __enter__(self) -> "Rival":
         return self
@@ -294,21 +288,18 @@ def list_works(extent: Extent, device: str) -> list[Work]:
 
 
 def summarize(works: Mapping[Work, Turns], compared: bool) -> dict[str, float]:
-    """Return the contract's figures."""
+    """Return the contract's figures, and those of the processor."""
     of = {do: [turns for work, turns in works.items() if work.do == do] for do in ("input", "step", "iterations")}
-    kinds = {
-        **{"step_seconds": ("step", "wall"), "seconds_per_iteration": ("iterations", "wall")},
-        **{"step_cpu_seconds": ("step", "cpu"), "cpu_seconds_per_iteration": ("iterations", "cpu")},
+
+    def figure(turns: list[Turns], field: str) -> float:
+        return ratio(turns, field) if compared else sum(each.least("ours", field) for each in turns)
+
+    figures = {
+        "input_cpu_seconds_per_batch": max(figure([turns], "cpu") for turns in of["input"]),
+        **{"step_seconds": figure(of["step"], "wall"), "seconds_per_iteration": figure(of["iterations"], "wall")},
+        **{"step_cpu_seconds": figure(of["step"], "cpu"), "cpu_seconds_per_iteration": figure(of["iterations"], "cpu")},
     }
-    if compared:
-        return {
-            "input_cpu_seconds_per_batch": max(ratio([turns], "cpu") for turns in of["input"]),
-            **{name: ratio(of[do], field) for name, (do, field) in kinds.items()},
-        }
-    return {
-        "input_cpu_seconds_per_batch_ours": max(turns.least("ours", "cpu") for turns in of["input"]),
-        **{f"{name}_ours": sum(turns.least("ours", field) for turns in of[do]) for name, (do, field) in kinds.items()},
-    }
+    return figures if compared else {f"{name}_ours": value for name, value in figures.items()}
 
 
 def describe(work: Work, turns: Turns) -> None:
