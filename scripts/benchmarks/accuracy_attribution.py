@@ -3,7 +3,17 @@
 from pathlib import Path
 
 from scripts.benchmarks.accuracy_figures import CASES, RESULTS, dice_of, lines_of, load, mean, shown, table
-from scripts.benchmarks.accuracy_rows import CHANGED, DATASETS, FACTORS, FIVE_FOLDS, HORIZONS, MIRRORED, PAIRS, SEEN
+from scripts.benchmarks.accuracy_rows import (
+    CHANGED,
+    DATASETS,
+    FACTORS,
+    FIVE_FOLDS,
+    HORIZONS,
+    IN_FLOAT32,
+    MIRRORED,
+    PAIRS,
+    SEEN,
+)
 
 NEAR = 0.005
 """A recipe has come as far as its longest training when its mean Dice is at most so much lower."""
@@ -17,6 +27,14 @@ def attribution(name: str) -> str:
         names = [f"{name.lower()}_{program}_{recipe}" for recipe in ("published", "fast")]
         rows.append([program, *(_of_seeds(wanted) for wanted in names)])
     return table([f"{name}, mean (seeds)", "published recipe", "fast recipe"], rows)
+
+
+def precision() -> str:
+    """Return the published recipe on Membranes by both programs, and by segfw in nnU-Net's precision, seed by seed."""
+    names = {"nnunet, float32": "membranes_nnunet_published", "segfw, bfloat16": "membranes_segfw_published"}
+    names["segfw, float32"] = IN_FLOAT32.name
+    rows = [[told, _of_seeds(name)] for told, name in names.items()]
+    return table(["Membranes, published recipe", "mean (seeds)"], rows)
 
 
 def exchanged(path: Path = RESULTS / "exchange.csv") -> str:

@@ -6,7 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.accuracy_attribution import attribution, exchanged, factors, horizons, mirrored, seen, seen_dice
+from scripts.benchmarks.accuracy_attribution import (
+    attribution,
+    exchanged,
+    factors,
+    horizons,
+    mirrored,
+    precision,
+    seen,
+    seen_dice,
+)
 from scripts.benchmarks.accuracy_figures import CASES, CURVES, RUNS, Line, lines_of, load, mean, shown, table
 from scripts.benchmarks.accuracy_plots import draw_curves
 from scripts.benchmarks.accuracy_rows import DATASETS, FIVE_FOLDS, PAIRS, Row
@@ -171,6 +180,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "factors": factors,
         "contestants": contestants,
         "mirrored": mirrored,
+        "precision": precision,
         "seen": seen,
         "seen dice": seen_dice,
         "uncertainty": uncertainty,
