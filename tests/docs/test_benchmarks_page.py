@@ -27,7 +27,7 @@ def test_a_ratio_is_the_measured_one(what: str, ratio: str, file: str, key: str,
 README_ROWS = [
     ("preparation of 60 Hippocampus cases", "preprocess.json", "hippocampus_cpu_seconds", "hippocampus_peak_memory"),
     ("preparation of a CT", "preprocess.json", "ct_cpu_seconds", "ct_peak_memory"),
-    ("a training iteration in float32", "training.json", "seconds_per_iteration", None),
+    ("a training iteration in float32", "training_32_true.json", "seconds_per_iteration", None),
     ("prediction, beside nnU-Net without worker processes", "inference.json", "predict_seconds", "predict_peak_memory"),
     ("from logits to a map of 25 labels", "inference.json", "export_25_cpu_seconds", "export_25_peak_memory"),
 ]
