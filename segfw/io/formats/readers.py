@@ -114,7 +114,7 @@ def read_geometry(path: str | Path) -> Geometry:
     if path.is_dir():
         return series_geometry(path)
     require_file(path)
-    ending = ending_of(path).lower() if is_known(path) else ""
+    ending = _ending(path)
     if ending in TIFF_ENDINGS:
         return tiff_geometry(path)
     reader = _opened(path, ending)
@@ -127,10 +127,15 @@ def read_geometry(path: str | Path) -> Geometry:
 def read_notes(path: Path) -> str:
     """Return the notes in the header of a NIfTI, NRRD or MetaImage file; empty where there are none, or no image."""
     try:
-        reader = _opened(path, ending_of(path).lower() if is_known(path) else "")
+        reader = _opened(path, _ending(path))
     except (OSError, DataError):
         return ""
     return str(reader.GetMetaData(NOTES)) if reader.HasMetaDataKey(NOTES) else ""
+
+
+def _ending(path: Path) -> str:
+    """Return the ending of a known format, in lower case; empty for others."""
+    return ending_of(path).lower() if is_known(path) else ""
 
 
 def _opened(path: Path, ending: str) -> sitk.ImageFileReader:
@@ -166,7 +171,7 @@ def _read(path: Path, is_label: bool = False, dtype: DTypeLike | None = None) ->
     if path.is_dir():
         return FileImage(read_series(path, dtype))
     require_file(path)
-    ending = ending_of(path).lower() if is_known(path) else ""
+    ending = _ending(path)
     try:
         if ending in TIFF_ENDINGS:
             return read_tiff(path, is_label, dtype)
